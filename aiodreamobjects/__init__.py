@@ -1,0 +1,112 @@
+"""High-concurrency object operations on DreamObjects and every service like it.
+
+import aiodreamobjects as dream
+
+async with dream.Session() as session:
+bucket = await session.create_bucket("my-new-bucket")
+await bucket.object("hello.txt").put("Hello World!")
+"""
+
+from aiodreamobjects._bucket import Bucket
+from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    BucketNotEmptyError,
+    BulkError,
+    ChecksumMismatchError,
+    ConnectionFailedError,
+    CredentialsError,
+    DreamObjectsError,
+    IncompleteBodyError,
+    InvalidRequestError,
+    NotFoundError,
+    ObjectChangedError,
+    PreconditionFailedError,
+    ServiceBusyError,
+    ServiceError,
+    SessionClosedError,
+    TransferError,
+    UnsupportedByServiceError,
+)
+from aiodreamobjects._listing import Listing
+from aiodreamobjects._models import (
+    ALL_USERS,
+    AUTHENTICATED_USERS,
+    Acl,
+    BucketInfo,
+    BulkFailure,
+    BulkReport,
+    CannedAcl,
+    CommonPrefix,
+    CorsRule,
+    Grant,
+    LifecycleRule,
+    ObjectInfo,
+    PolicyDocument,
+    PresignedPost,
+    Progress,
+    Statistics,
+    UploadInfo,
+    VersioningStatus,
+    Website,
+)
+from aiodreamobjects._object import Object
+from aiodreamobjects._service import US_EAST_5, BucketNames, Service
+from aiodreamobjects._session import Session
+from aiodreamobjects._transfer.download import Body
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ALL_USERS",
+    "AUTHENTICATED_USERS",
+    "US_EAST_5",
+    "AccessDeniedError",
+    "Acl",
+    "AlreadyExistsError",
+    "Body",
+    "Bucket",
+    "BucketInfo",
+    "BucketNames",
+    "BucketNotEmptyError",
+    "BulkError",
+    "BulkFailure",
+    "BulkReport",
+    "CannedAcl",
+    "ChecksumMismatchError",
+    "CommonPrefix",
+    "ConnectionFailedError",
+    "CorsRule",
+    "Credentials",
+    "CredentialsError",
+    "DreamObjectsError",
+    "Grant",
+    "IncompleteBodyError",
+    "InvalidRequestError",
+    "LifecycleRule",
+    "Limits",
+    "Listing",
+    "NotFoundError",
+    "Object",
+    "ObjectChangedError",
+    "ObjectInfo",
+    "PolicyDocument",
+    "PreconditionFailedError",
+    "PresignedPost",
+    "Progress",
+    "Retry",
+    "Service",
+    "ServiceBusyError",
+    "ServiceError",
+    "Session",
+    "SessionClosedError",
+    "Statistics",
+    "Timeouts",
+    "TransferError",
+    "UnsupportedByServiceError",
+    "UploadInfo",
+    "VersioningStatus",
+    "Website",
+    "__version__",
+]

@@ -1,0 +1,224 @@
+"""Bucket: names objects. Each verb is a line that delegates."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import get_args
+
+from aiodreamobjects import _bulk, _listing
+from aiodreamobjects._bulk import KeySource, OnError
+from aiodreamobjects._checks import check_one_of
+from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
+from aiodreamobjects._listing import Listing
+from aiodreamobjects._models import (
+    Acl,
+    Address,
+    BucketInfo,
+    BulkReport,
+    CannedAcl,
+    CommonPrefix,
+    CorsRule,
+    LifecycleRule,
+    ObjectInfo,
+    PolicyDocument,
+    UploadInfo,
+    VersioningStatus,
+    Website,
+    check_canned_acl,
+)
+from aiodreamobjects._object import Object
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._wire.contract import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
+
+
+class Bucket:
+    """A name for a bucket that may or may not exist. Making one sends nothing.
+
+    Every awaited verb raises SessionClosedError unless the session is open, NotFoundError where the bucket is
+    missing, AccessDeniedError, and, once the session's attempts are spent, ServiceBusyError or ConnectionFailedError.
+    """
+
+    __slots__ = ("_name", "_runtime")
+
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        self._runtime = runtime
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<Bucket s3://{self._name}>"
+
+    def __eq__(self, other: builtins.object) -> bool:
+        return isinstance(other, Bucket) and (self._name, self._runtime) == (other._name, other._runtime)
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def object(self, key: str) -> Object:
+        """Sends nothing. ValueError for a key that is empty, over 1,024 bytes of UTF-8, or no UTF-8 at all."""
+        return Object(self._runtime, Address(self._name, key))
+
+    # The bucket as a whole
+
+    async def create(self, acl: CannedAcl | None = None, *, exist_ok: bool = False) -> BucketInfo:
+        """Create it; AlreadyExistsError if it is there, which with ``exist_ok`` is only raised for somebody else's.
+
+        Services differ on whether a second creation succeeds, so without ``exist_ok`` the bucket is looked for first:
+        two creators at the same moment may then both succeed.
+        """
+        if acl is not None:
+            check_canned_acl(acl)
+        if not exist_ok and await self._is_taken():
+            msg = f"bucket {self._name!r} exists already"
+            raise AlreadyExistsError(msg, code="BucketAlreadyExists", status=409)
+        try:
+            await self._runtime.wire.create_bucket(self._name, acl)
+        except AlreadyExistsError as error:
+            if not (exist_ok and error.code == "BucketAlreadyOwnedByYou"):
+                raise
+        return BucketInfo(self._name)
+
+    async def exists(self) -> bool:
+        """Raises AccessDeniedError where it is somebody else's, or the service will not say."""
+        try:
+            await self.info()
+        except NotFoundError:
+            return False
+        return True
+
+    async def info(self) -> BucketInfo:
+        """With ``object_count`` and ``bytes_used`` on Ceph RGW; other services do not tell."""
+        return await self._runtime.wire.head_bucket(self._name)
+
+    async def delete(self, *, force: bool = False) -> None:
+        """Delete the bucket; BucketNotEmptyError if anything is in it.
+
+        ``force`` first aborts every open upload and deletes every version and delete marker, 1,000 to a request and
+        several requests at once. There is no way back. If it fails midway, what was deleted stays deleted.
+        """
+        if force:
+            await _bulk.delete_bucket_and_content(self._runtime, self._name)
+        else:
+            await self._runtime.wire.delete_bucket(self._name)
+
+    async def empty(self) -> BulkReport:
+        """Delete every version and every delete marker, and keep the bucket. BulkError if some would not go."""
+        return await _bulk.empty(self._runtime, self._name)
+
+    async def acl(self) -> Acl:
+        return await self._runtime.wire.get_bucket_acl(self._name)
+
+    async def set_acl(self, acl: CannedAcl | Acl) -> None:
+        """By a canned name (ValueError for an unknown one) or by grants."""
+        if not isinstance(acl, Acl):
+            check_canned_acl(acl)
+        await self._runtime.wire.put_bucket_acl(self._name, acl)
+
+    # What is in it
+
+    def list(
+        self, prefix: str = "", *, start_after: str | None = None, limit: int | None = None
+    ) -> Listing[ObjectInfo]:
+        """The objects, in the order of their keys' UTF-8 bytes: ``async for info in bucket.list("2026/")``.
+
+        One request per 1,000. ``.pages()`` gives lists, ``await .collect()`` one list of all. ``start_after`` begins
+        behind a key, whether that exists or not.
+        """
+        return _listing.list_objects(self._runtime, self._name, prefix, start_after, limit)
+
+    def list_dir(self, prefix: str = "") -> Listing[ObjectInfo | CommonPrefix]:
+        """One level, as of a directory: the objects, and a CommonPrefix for each ``name/`` that more keys share."""
+        return _listing.list_dir(self._runtime, self._name, prefix)
+
+    def list_versions(self, prefix: str = "") -> Listing[ObjectInfo]:
+        """Every version and delete marker, with ``version_id``, ``is_latest`` and ``is_delete_marker``, newest first."""
+        return _listing.list_versions(self._runtime, self._name, prefix)
+
+    def uploads(self, prefix: str = "") -> Listing[UploadInfo]:
+        """The multipart uploads that were begun and not ended. Their parts are stored, and on most services billed."""
+        return _listing.list_uploads(self._runtime, self._name, prefix)
+
+    async def delete_many(
+        self, keys: Iterable[KeySource] | AsyncIterable[KeySource], *, on_error: OnError = "raise"
+    ) -> BulkReport:
+        """Delete keys, ObjectInfos or ``(key, version_id)`` pairs, 1,000 to a request and several requests at once.
+
+        ``keys`` may be endless: it is read as fast as requests end, never collected. Deleting what is not there
+        counts as done. Keys that fail are tried again where that can help; BulkError at the end if any are left, or
+        with ``on_error="collect"`` only the report. What fails a whole request (no such bucket, no connection) is
+        raised itself, with a note of how many were deleted.
+        """
+        return await _bulk.delete_many(self._runtime, self._name, keys, on_error)
+
+    # Settings. Read as plain values; ``[]``, ``{}`` or ``None`` where the bucket has none.
+
+    async def cors(self) -> Sequence[CorsRule]:
+        return await self._runtime.wire.get_setting(self._name, CORS)
+
+    async def set_cors(self, rules: Sequence[CorsRule]) -> None:
+        await self._runtime.wire.put_setting(self._name, CORS, [*rules])
+
+    async def delete_cors(self) -> None:
+        await self._runtime.wire.delete_setting(self._name, CORS)
+
+    async def policy(self) -> PolicyDocument | None:
+        """The policy document, parsed."""
+        return await self._runtime.wire.get_setting(self._name, POLICY)
+
+    async def set_policy(self, document: Mapping[str, builtins.object] | str) -> None:
+        """A policy as a mapping or as JSON text (ValueError if it is not JSON)."""
+        parsed = json.loads(document) if isinstance(document, str) else dict(document)
+        await self._runtime.wire.put_setting(self._name, POLICY, parsed)
+
+    async def delete_policy(self) -> None:
+        await self._runtime.wire.delete_setting(self._name, POLICY)
+
+    async def lifecycle(self) -> Sequence[LifecycleRule]:
+        return await self._runtime.wire.get_setting(self._name, LIFECYCLE)
+
+    async def set_lifecycle(self, rules: Sequence[LifecycleRule]) -> None:
+        await self._runtime.wire.put_setting(self._name, LIFECYCLE, [*rules])
+
+    async def delete_lifecycle(self) -> None:
+        await self._runtime.wire.delete_setting(self._name, LIFECYCLE)
+
+    async def tags(self) -> dict[str, str]:
+        return await self._runtime.wire.get_setting(self._name, TAGS)
+
+    async def set_tags(self, tags: Mapping[str, str]) -> None:
+        await self._runtime.wire.put_setting(self._name, TAGS, dict(tags))
+
+    async def delete_tags(self) -> None:
+        await self._runtime.wire.delete_setting(self._name, TAGS)
+
+    async def versioning(self) -> VersioningStatus | None:
+        """``"Enabled"``, ``"Suspended"``, or None where it never was on."""
+        return await self._runtime.wire.get_setting(self._name, VERSIONING)
+
+    async def set_versioning(self, status: VersioningStatus) -> None:
+        check_one_of("versioning", status, get_args(VersioningStatus))
+        await self._runtime.wire.put_setting(self._name, VERSIONING, status)
+
+    async def delete_versioning(self) -> None:
+        """Suspend it: S3 has no way back to a bucket that never had versions."""
+        await self._runtime.wire.delete_setting(self._name, VERSIONING)
+
+    async def website(self) -> Website | None:
+        return await self._runtime.wire.get_setting(self._name, WEBSITE)
+
+    async def set_website(self, website: Website) -> None:
+        await self._runtime.wire.put_setting(self._name, WEBSITE, website)
+
+    async def delete_website(self) -> None:
+        await self._runtime.wire.delete_setting(self._name, WEBSITE)
+
+    async def _is_taken(self) -> bool:
+        try:
+            return await self.exists()
+        except AccessDeniedError:  # somebody else's, or wrong credentials: creating it will tell which
+            return False

@@ -1,0 +1,71 @@
+"""Checks of what a caller gives: ValueError or TypeError, before anything is sent, naming the value and the rule."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+
+KEY_BYTES = 1024
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # token, RFC 9110 section 5.6.2
+_FIELD_VALUE = re.compile(r"[ -~]*")
+
+
+def check_key(key: str) -> None:
+    """Refuse what no S3 key can be (S3 user guide, "Naming Amazon S3 objects")."""
+    if not isinstance(key, str):
+        msg = f"a key is a str, not {type(key).__name__}"
+        raise TypeError(msg)
+    if not key:
+        msg = "the key is empty; a key has at least one character"
+        raise ValueError(msg)
+    size = len(encode_utf8("key", key))
+    if size > KEY_BYTES:
+        msg = f"key {key[:40]!r}... has {size:,} bytes in UTF-8; a key has at most {KEY_BYTES:,}"
+        raise ValueError(msg)
+
+
+def encode_utf8(name: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{name} {text[:40]!r} has a lone surrogate at {error.start}, which UTF-8 cannot carry"
+        raise ValueError(msg) from None
+
+
+def check_one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        msg = f"{name} {value!r} is none of {', '.join(map(repr, choices))}"
+        raise ValueError(msg)
+
+
+def check_field_name(what: str, name: str) -> None:
+    if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+        msg = f"{what} {name!r} must be an HTTP header name: letters, digits, '-'"
+        raise ValueError(msg)
+
+
+def check_field_value(name: str, value: str) -> None:
+    """Header values are printable US-ASCII (RFC 9110 section 5.5): nothing can end the line and start another."""
+    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
+        msg = f"{name} {value!r} must be printable US-ASCII to go into a header; percent-encode the rest"
+        raise ValueError(msg)
+
+
+def seconds_from_now(expires_in: float | timedelta | datetime, now: datetime) -> int:
+    """How many whole seconds from now: the forms in which an expiry can be given."""
+    if isinstance(expires_in, datetime):
+        if expires_in.tzinfo is None:
+            msg = f"expires_in {expires_in!r} is naive: give it a time zone, such as datetime.now(UTC)"
+            raise ValueError(msg)
+        expires_in = expires_in.astimezone(UTC) - now
+    if isinstance(expires_in, timedelta):
+        expires_in = expires_in.total_seconds()
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not math.isfinite(expires_in):
+        msg = f"expires_in {expires_in!r} must be seconds, a timedelta or an aware datetime"
+        raise ValueError(msg)
+    if expires_in < 1:
+        msg = f"expires_in {expires_in!r} must lie at least a second in the future"
+        raise ValueError(msg)
+    return int(expires_in)

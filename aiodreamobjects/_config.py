@@ -1,0 +1,90 @@
+"""A session's settings: frozen values, checked when made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+KIB = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a session does at once.
+
+    ``requests`` are in flight at most; as many bodies may be open for streaming beside them, so that a task that
+    reads one object while it writes another never waits for itself. ``requests_per_second`` spreads the starts of
+    requests evenly; a service with a rate limit (Backblaze B2 documents one per account) is then not overrun.
+    """
+
+    requests: int = 64
+    requests_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_whole("Limits.requests", self.requests, least=1)
+        if self.requests_per_second is not None:
+            _check_positive("Limits.requests_per_second", self.requests_per_second)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long silence is borne, in seconds. Total time is the caller's: ``anyio.fail_after``.
+
+    ``connect``: for a TCP and TLS connection. ``read`` and ``write``: without a single byte. ``low_speed``: in bytes
+    per second; a body that is slower than this over a whole ``read`` window (``write`` for uploads) is cut as if it
+    were silent. Only time spent waiting for the peer counts. ``pool``: for a free place among ``Limits.requests``;
+    ``None`` waits for ever.
+    """
+
+    connect: float = 10.0
+    read: float = 60.0
+    write: float = 60.0
+    low_speed: float = 10 * KIB
+    pool: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "read", "write"):
+            _check_positive(f"Timeouts.{name}", getattr(self, name))
+        if self.low_speed != 0:
+            _check_positive("Timeouts.low_speed", self.low_speed)
+        if self.pool is not None:
+            _check_positive("Timeouts.pool", self.pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a request is tried, and how long is waited in between.
+
+    Before attempt n + 1 the wait is random between 0 and ``min(cap, base * 2 ** (n - 1))`` seconds ("full jitter"),
+    but not less than the service's ``Retry-After``, which itself counts up to ``cap``. ``attempts=1`` never retries.
+    """
+
+    attempts: int = 8
+    base: float = 0.1
+    cap: float = 20.0
+
+    def __post_init__(self) -> None:
+        _check_whole("Retry.attempts", self.attempts, least=1)
+        _check_positive("Retry.base", self.base)
+        _check_positive("Retry.cap", self.cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key and its secret, which no repr shows."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+def _check_whole(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        msg = f"{name} must be a whole number of at least {least}, not {value!r}"
+        raise ValueError(msg)
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+        msg = f"{name} must be a positive number, not {value!r}"
+        raise ValueError(msg)

@@ -1,0 +1,156 @@
+"""Every error this library raises of its own.
+
+    DreamObjectsError(Exception)
+    ├── CredentialsError, SessionClosedError
+    ├── ServiceError              code, status, request_id, retryable; __cause__ kept
+    │   ├── NotFoundError(FileNotFoundError)        NoSuchKey, NoSuchBucket, NoSuchUpload, 404
+    │   ├── AccessDeniedError(PermissionError)      403, signature faults, clock skew
+    │   ├── AlreadyExistsError(FileExistsError)     BucketAlreadyExists, if_absent refused
+    │   ├── BucketNotEmptyError
+    │   ├── PreconditionFailedError                 if_match refused, if_none_match held
+    │   ├── InvalidRequestError(ValueError)         400, 416
+    │   ├── UnsupportedByServiceError               501, and what a service refuses by design
+    │   └── ServiceBusyError                        503 SlowDown, 429, 5xx after the last attempt
+    ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError
+    ├── ConnectionFailedError(ConnectionError)      DNS, refused, reset, TLS, silence
+    └── BulkError(ExceptionGroup)                   report
+
+Bad arguments are ValueError or TypeError before anything is sent, and the local disk's faults are its own OSErrors.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from aiodreamobjects._models import BulkReport
+
+
+class DreamObjectsError(Exception):
+    """The root of every error of this library."""
+
+    retryable: bool = False
+    """Whether the same call may succeed later. The session's own attempts are spent when you see it."""
+
+
+class CredentialsError(DreamObjectsError):
+    """No usable credentials were found; the message says where they were looked for."""
+
+
+class SessionClosedError(DreamObjectsError):
+    """The session is not open: not yet, or no longer."""
+
+
+class ServiceError(DreamObjectsError):
+    """The service answered with an error."""
+
+    errno_value: ClassVar[int | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        """S3's error code, such as ``NoSuchKey``. For a reply without a body (HEAD) it is derived from the status."""
+        self.status = status
+        """The HTTP status. ``None`` when the refusal is known beforehand and nothing was sent; 200 is possible."""
+        self.request_id = request_id
+        """What the service's support will ask for."""
+        self.retryable = retryable
+        if isinstance(self, OSError):
+            OSError.__setattr__(self, "errno", self.errno_value)
+
+    def __str__(self) -> str:  # an OSError base would print "[Errno ...]"
+        return str(self.args[0])
+
+
+class NotFoundError(ServiceError, FileNotFoundError):
+    """No such bucket, key, version, upload."""
+
+    errno_value = errno.ENOENT
+
+
+class AccessDeniedError(ServiceError, PermissionError):
+    """The credentials are wrong, expired, or not allowed to do this; or the clocks disagree."""
+
+    errno_value = errno.EACCES
+
+
+class AlreadyExistsError(ServiceError, FileExistsError):
+    """The bucket's name is taken, or ``if_absent`` found an object."""
+
+    errno_value = errno.EEXIST
+
+
+class BucketNotEmptyError(ServiceError):
+    """The bucket holds objects, versions, delete markers or open uploads: ``delete(force=True)`` removes them too."""
+
+
+class PreconditionFailedError(ServiceError):
+    """``if_match`` was refused, or ``if_none_match`` held (status 304)."""
+
+
+class InvalidRequestError(ServiceError, ValueError):
+    """The service says that the request makes no sense."""
+
+
+class UnsupportedByServiceError(ServiceError):
+    """This service does not do that; the message says what to do instead."""
+
+
+class ServiceBusyError(ServiceError):
+    """The service was overloaded or broken, and still was at the last attempt."""
+
+
+class TransferError(DreamObjectsError):
+    """Bytes did not arrive as they left."""
+
+
+class IncompleteBodyError(TransferError):
+    """A body ended before its announced length."""
+
+    retryable = True
+
+
+class ChecksumMismatchError(TransferError):
+    """What arrived has another digest than what was sent."""
+
+
+class ObjectChangedError(TransferError):
+    """The object was replaced or deleted while it was read."""
+
+
+class ConnectionFailedError(DreamObjectsError, ConnectionError):
+    """The service could not be reached, or the connection broke or fell silent."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class BulkError(ExceptionGroup[ServiceError], DreamObjectsError):
+    """Some keys of a bulk verb failed. The rest was done; ``report`` tells which and how many."""
+
+    report: BulkReport
+
+    def __new__(cls, message: str, exceptions: Sequence[ServiceError], report: BulkReport) -> BulkError:  # noqa: PYI034 - ExceptionGroup's own signature
+        self = super().__new__(cls, message, exceptions)
+        self.report = report
+        return self
+
+    def __init__(self, message: str, exceptions: Sequence[ServiceError], report: BulkReport) -> None:  # noqa: ARG002 - __new__ takes it
+        super().__init__(message, exceptions)
+
+    def derive(self, excs: Sequence[ServiceError]) -> BulkError:  # type: ignore[override]  # typeshed types it for any member, ours are ServiceErrors
+        return BulkError(self.message, excs, self.report)
+
+    def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[ServiceError, ...], BulkReport]]:
+        return type(self), (self.message, tuple(failure.error for failure in self.report.failures), self.report)

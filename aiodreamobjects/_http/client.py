@@ -1,0 +1,198 @@
+"""HTTP to one service, on aiohttp. Knows nothing of S3.
+
+No redirect is followed, so no header ever reaches another host. Silence and crawling bodies, both ways, end in
+ConnectionFailedError; so does everything else that goes wrong below HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp import http_exceptions
+from yarl import URL
+
+from aiodreamobjects._config import Timeouts
+from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError
+
+CHUNK_BYTES = 256 << 10
+KEEPALIVE_SECONDS = 12.0
+
+
+class HttpClient:
+    """A pool of ``width`` connections. Make it on the event loop that uses it, and close it there."""
+
+    def __init__(self, *, width: int, timeouts: Timeouts, ssl_context: ssl.SSLContext) -> None:
+        self._timeouts = timeouts
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        connector = aiohttp.TCPConnector(
+            limit=width,
+            ssl=ssl_context,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            socket_factory=self._make_socket,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(sock_connect=timeouts.connect, sock_read=timeouts.read),
+            auto_decompress=False,
+            skip_auto_headers=("Content-Type", "User-Agent", "Accept"),
+            read_bufsize=CHUNK_BYTES,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    @property
+    def open_connections(self) -> int:
+        return sum(sock.fileno() != -1 for sock in self._sockets)
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | bytearray | AsyncIterable[bytes] | None,
+        *,
+        proxy: str | None = None,
+    ) -> aiohttp.ClientResponse:
+        """The response, its head received. The caller reads the body to its end, or closes the response."""
+        writing = asyncio.timeout(None)
+        outgoing = (
+            self._paced(memoryview(body), writing) if isinstance(body, bytes | bytearray) and body else body or None
+        )
+        # aiohttp would chunk an iterator of unknown length: Content-Length is set by whoever built the headers.
+        with connection_errors(url, self._timeouts):
+            async with writing:
+                return await self._session.request(
+                    method,
+                    URL(url, encoded=True),
+                    headers={**headers, "Accept-Encoding": "identity"},
+                    data=outgoing,
+                    proxy=proxy,
+                    allow_redirects=False,
+                )
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def _paced(self, body: memoryview, writing: asyncio.Timeout) -> AsyncIterator[memoryview]:
+        """The body in chunks; cut when the peer takes none for ``write`` seconds, or only crawls."""
+        loop = asyncio.get_running_loop()
+        pace = Pace(self._timeouts.write, self._timeouts.low_speed)
+        for start in range(0, len(body), CHUNK_BYTES):
+            chunk = body[start : start + CHUNK_BYTES]
+            writing.reschedule(loop.time() + self._timeouts.write)
+            waited_from = loop.time()
+            yield chunk
+            pace.add(len(chunk), loop.time() - waited_from)
+        writing.reschedule(None)
+
+    def _make_socket(self, address: tuple[object, ...]) -> socket.socket:
+        family, kind, protocol = address[:3]
+        sock = socket.socket(family, kind, protocol)  # type: ignore[arg-type]  # aiohttp hands out getaddrinfo's tuple
+        sock.setblocking(False)
+        self._sockets.add(sock)
+        return sock
+
+
+class Pace:
+    """Notices a body that crawls: fewer than ``low_speed`` bytes a second over ``window`` seconds of waiting."""
+
+    def __init__(self, window: float, low_speed: float) -> None:
+        self._window, self._low_speed = window, low_speed
+        self._waited, self._moved = 0.0, 0
+
+    def add(self, moved: int, waited: float) -> None:
+        self._moved += moved
+        self._waited += waited
+        if self._waited < self._window:
+            return
+        if self._moved < self._low_speed * self._waited:
+            msg = f"the body crawls: {self._moved:,} bytes in {self._waited:.1f} s, less than Timeouts.low_speed"
+            raise ConnectionFailedError(msg)
+        self._waited, self._moved = 0.0, 0
+
+
+class BodyReader:
+    """A response's body as it arrives."""
+
+    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
+        self._response, self._timeouts = response, timeouts
+        self._pace = Pace(timeouts.read, timeouts.low_speed)
+
+    async def read_chunk(self) -> bytes:
+        """Up to ``CHUNK_BYTES``, as many as are there; empty at the end. IncompleteBodyError if it ends early."""
+        waited_from = time.monotonic()
+        with connection_errors(str(self._response.url), self._timeouts):
+            chunk = await self._response.content.read(CHUNK_BYTES)
+        if chunk:
+            self._pace.add(len(chunk), time.monotonic() - waited_from)
+        return chunk
+
+
+def make_ssl_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    """A context that verifies, from a certificate bundle or the system's. Reads files: call it off the event loop.
+
+    Raises FileNotFoundError for a bundle that is not there, ValueError for one that holds no certificate.
+    """
+    if ca is None:
+        return ssl.create_default_context()
+    path = Path(ca)
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "no such certificate bundle (ca=, AWS_CA_BUNDLE)", str(path))
+    try:
+        return ssl.create_default_context(
+            cafile=None if path.is_dir() else path, capath=path if path.is_dir() else None
+        )
+    except ssl.SSLError as error:
+        msg = f"certificate bundle {str(path)!r} holds no PEM certificate: {error}"
+        raise ValueError(msg) from error
+
+
+@contextmanager
+def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:
+    """What can go wrong below HTTP, in our words; names the endpoint and never the query, which may hold a signature."""
+    parts = URL(url, encoded=True)
+    endpoint = f"{parts.scheme}://{parts.raw_authority}"
+    try:
+        yield
+    except aiohttp.ClientPayloadError as error:
+        msg = f"{endpoint} ended a body early"
+        raise IncompleteBodyError(msg) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        msg = f"{endpoint}: its certificate cannot be trusted: {error.certificate_error}"
+        raise ConnectionFailedError(msg, retryable=False) from error
+    except aiohttp.ClientConnectorSSLError as error:
+        msg = f"{endpoint}: TLS failed, is this a plain http port? {error.os_error}"
+        raise ConnectionFailedError(msg, retryable=isinstance(error.os_error, ConnectionError)) from error
+    except aiohttp.ClientConnectorDNSError as error:
+        msg = f"{endpoint}: the host name is unknown: {error.os_error}"
+        raise ConnectionFailedError(msg, retryable=_dns_may_recover(error.os_error)) from error
+    except aiohttp.ServerTimeoutError as error:
+        msg = f"{endpoint} did not connect within {timeouts.connect:g} s, or was silent for {timeouts.read:g} s"
+        raise ConnectionFailedError(msg) from error
+    except TimeoutError as error:
+        msg = f"{endpoint} took no byte of a body for {timeouts.write:g} s"
+        raise ConnectionFailedError(msg) from error
+    except http_exceptions.HttpProcessingError as error:
+        msg = f"{endpoint} does not answer in HTTP: {error.message}"
+        raise ConnectionFailedError(msg, retryable=False) from error
+    except aiohttp.ClientResponseError as error:
+        # aiohttp's answer to a malformed head: status is its own, not the peer's.
+        msg = f"{endpoint} does not answer in HTTP: {error.message}"
+        raise ConnectionFailedError(msg, retryable=False) from error
+    except (aiohttp.ClientError, OSError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error) or repr(error)
+        msg = f"{endpoint}: connection failed: {reason}"
+        raise ConnectionFailedError(msg) from error
+
+
+def _dns_may_recover(error: OSError) -> bool:
+    return isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN

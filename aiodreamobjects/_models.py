@@ -1,0 +1,347 @@
+"""The values that verbs take and return: frozen, slotted, checked when made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NotRequired, TypedDict, get_args
+
+from aiodreamobjects._checks import check_field_name, check_field_value, check_key, check_one_of
+from aiodreamobjects._errors import ServiceError
+
+CannedAcl = Literal[
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+    "log-delivery-write",
+]
+Permission = Literal["FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"]
+VersioningStatus = Literal["Enabled", "Suspended"]
+
+ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
+AUTHENTICATED_USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an object is. Making one refuses a key that no S3 service can hold."""
+
+    bucket: str
+    key: str
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """``(start, stop)`` as slices have it, stop exclusive; ``(start, None)`` to the end; ``(-n, None)`` the last n."""
+
+    start: int
+    stop: int | None
+
+    @classmethod
+    def of(cls, value: tuple[int, int | None]) -> ByteRange:
+        start, stop = value
+        if stop is not None and start < 0:
+            msg = f"range {value!r}: only (-n, None) counts from the end"
+            raise ValueError(msg)
+        if stop is not None and stop <= start:
+            msg = f"range {value!r} holds no bytes: stop must be greater than start"
+            raise ValueError(msg)
+        return cls(start, stop)
+
+    def __str__(self) -> str:
+        """The Range header (RFC 9110 section 14.1.2), where the last position is inclusive."""
+        if self.start < 0:
+            return f"bytes={self.start}"
+        return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of an object, or of one version of it. What the reply at hand does not tell is ``None``."""
+
+    bucket: str
+    key: str
+    size: int | None = None
+    """In bytes; of the whole object, also when a range was asked for."""
+    etag: str | None = None
+    """Without its quotes. The MD5 of the content for an object put in one request, except where encrypted by KMS."""
+    last_modified: datetime | None = None
+    """Aware, UTC."""
+    content_type: str | None = None
+    metadata: Mapping[str, str] | None = None
+    """The user's ``x-amz-meta-*``; names in lower case, as the service keeps them."""
+    version_id: str | None = None
+    storage_class: str | None = None
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_encoding: str | None = None
+    is_latest: bool | None = None
+    is_delete_marker: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommonPrefix:
+    """A directory, as ``list_dir`` sees one: what keys share up to and with the next ``/``."""
+
+    bucket: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class BucketInfo:
+    """A bucket. ``created`` comes with ``Session.buckets()``; count and bytes with ``info()`` on Ceph RGW."""
+
+    name: str
+    created: datetime | None = None
+    region: str | None = None
+    object_count: int | None = None
+    bytes_used: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInfo:
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    bucket: str
+    key: str
+    upload_id: str
+    initiated: datetime | None = None
+    storage_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One permission for one grantee, who is named by exactly one of ``id``, ``uri`` (a group) and ``email``."""
+
+    permission: Permission
+    id: str | None = None
+    uri: str | None = None
+    email: str | None = None
+
+    def __post_init__(self) -> None:
+        check_one_of("permission", self.permission, get_args(Permission))
+        if sum(name is not None for name in (self.id, self.uri, self.email)) != 1:
+            msg = f"a grant names its grantee by one of id, uri and email: {self!r}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """An access control list: the owner and the grants, and the canned ACL that they amount to, where they do."""
+
+    owner: str
+    grants: tuple[Grant, ...]
+
+    @property
+    def canned(self) -> CannedAcl | None:
+        owners = Grant("FULL_CONTROL", id=self.owner)
+        if owners not in self.grants:
+            return None
+        return _CANNED.get(frozenset(self.grants) - {owners})
+
+
+_CANNED: dict[frozenset[Grant], CannedAcl] = {
+    frozenset(): "private",
+    frozenset({Grant("READ", uri=ALL_USERS)}): "public-read",
+    frozenset({Grant("READ", uri=ALL_USERS), Grant("WRITE", uri=ALL_USERS)}): "public-read-write",
+    frozenset({Grant("READ", uri=AUTHENTICATED_USERS)}): "authenticated-read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedPost:
+    """A browser form: post ``fields``, then the file as the last field named ``file``, to ``url``."""
+
+    url: str
+    fields: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a transfer is. Figures only grow; a total that is not known beforehand is ``None``."""
+
+    done_bytes: int
+    total_bytes: int | None
+    done_objects: int
+    total_objects: int | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class BulkFailure:
+    key: str
+    version_id: str | None
+    error: ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class BulkReport:
+    """What a bulk verb did: ``done + failed`` is the number of keys it was given. The first 1,000 failures are kept."""
+
+    done: int
+    failed: int
+    failures: tuple[BulkFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A session's counters since it was opened. Bytes are those of bodies."""
+
+    requests: int
+    retries: int
+    bytes_sent: int
+    bytes_received: int
+    open_connections: int
+    idle_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAttributes:
+    """What an object is stored with, beside its bytes. The headers of a PUT, checked when made."""
+
+    content_type: str | None = None
+    metadata: Mapping[str, str] | None = None
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_encoding: str | None = None
+    storage_class: str | None = None
+    acl: CannedAcl | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("content_type", "cache_control", "content_disposition", "content_encoding", "storage_class"):
+            value = getattr(self, name)
+            if value is not None:
+                check_field_value(name, value)
+        if self.acl is not None:
+            check_canned_acl(self.acl)
+        for name, value in (self.metadata or {}).items():
+            check_field_name("metadata name", name)
+            check_field_value(f"metadata {name!r}", value)
+
+
+# Bucket settings, in the names of the S3 API reference, so that its examples can be pasted.
+
+
+PolicyDocument = dict[str, object]
+"""A bucket policy as parsed JSON."""
+
+
+class CorsRule(TypedDict):
+    AllowedMethods: list[str]
+    AllowedOrigins: list[str]
+    AllowedHeaders: NotRequired[list[str]]
+    ExposeHeaders: NotRequired[list[str]]
+    MaxAgeSeconds: NotRequired[int]
+    ID: NotRequired[str]
+
+
+class Tag(TypedDict):
+    Key: str
+    Value: str
+
+
+class LifecycleAnd(TypedDict, total=False):
+    Prefix: str
+    Tags: list[Tag]
+    ObjectSizeGreaterThan: int
+    ObjectSizeLessThan: int
+
+
+class LifecycleFilter(TypedDict, total=False):
+    Prefix: str
+    Tag: Tag
+    ObjectSizeGreaterThan: int
+    ObjectSizeLessThan: int
+    And: LifecycleAnd
+
+
+class LifecycleExpiration(TypedDict, total=False):
+    Date: datetime
+    Days: int
+    ExpiredObjectDeleteMarker: bool
+
+
+class LifecycleTransition(TypedDict, total=False):
+    Date: datetime
+    Days: int
+    StorageClass: str
+
+
+class NoncurrentVersionExpiration(TypedDict, total=False):
+    NoncurrentDays: int
+    NewerNoncurrentVersions: int
+
+
+class NoncurrentVersionTransition(TypedDict, total=False):
+    NoncurrentDays: int
+    StorageClass: str
+    NewerNoncurrentVersions: int
+
+
+class AbortIncompleteMultipartUpload(TypedDict):
+    DaysAfterInitiation: int
+
+
+class LifecycleRule(TypedDict):
+    Status: Literal["Enabled", "Disabled"]
+    ID: NotRequired[str]
+    Filter: NotRequired[LifecycleFilter]
+    Prefix: NotRequired[str]
+    Expiration: NotRequired[LifecycleExpiration]
+    Transitions: NotRequired[list[LifecycleTransition]]
+    NoncurrentVersionExpiration: NotRequired[NoncurrentVersionExpiration]
+    NoncurrentVersionTransitions: NotRequired[list[NoncurrentVersionTransition]]
+    AbortIncompleteMultipartUpload: NotRequired[AbortIncompleteMultipartUpload]
+
+
+class IndexDocument(TypedDict):
+    Suffix: str
+
+
+class ErrorDocument(TypedDict):
+    Key: str
+
+
+class Redirect(TypedDict, total=False):
+    HostName: str
+    HttpRedirectCode: str
+    Protocol: Literal["http", "https"]
+    ReplaceKeyPrefixWith: str
+    ReplaceKeyWith: str
+
+
+class RoutingCondition(TypedDict, total=False):
+    HttpErrorCodeReturnedEquals: str
+    KeyPrefixEquals: str
+
+
+class RoutingRule(TypedDict):
+    Redirect: Redirect
+    Condition: NotRequired[RoutingCondition]
+
+
+class RedirectAll(TypedDict):
+    HostName: str
+    Protocol: NotRequired[Literal["http", "https"]]
+
+
+class Website(TypedDict, total=False):
+    IndexDocument: IndexDocument
+    ErrorDocument: ErrorDocument
+    RedirectAllRequestsTo: RedirectAll
+    RoutingRules: list[RoutingRule]
+
+
+def check_canned_acl(acl: str) -> None:
+    check_one_of("canned ACL", acl, get_args(CannedAcl))

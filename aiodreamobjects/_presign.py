@@ -1,0 +1,133 @@
+"""URLs and browser forms that carry a signature, for people who have no credentials. Nothing is sent to make one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import get_args
+
+from aiodreamobjects._checks import check_one_of, seconds_from_now
+from aiodreamobjects._errors import UnsupportedByServiceError
+from aiodreamobjects._models import Address, ObjectAttributes, PresignedPost
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._service import Service, Signature, quote_key
+from aiodreamobjects._wire import signing
+
+Expiry = float | timedelta | datetime
+PostCondition = Mapping[str, str] | Sequence[str | int]
+
+_RESPONSE_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+)
+
+
+def object_url(service: Service, address: Address, scheme: str) -> str:
+    """The object's URL without a signature: whoever opens it needs the object to be public."""
+    check_one_of("scheme", scheme, ("https", "http"))
+    host, path = service.locate(address.bucket, address.key)
+    return f"{scheme}://{host}{path}"
+
+
+def presign_url(
+    runtime: Runtime,
+    method: str,
+    address: Address,
+    expires_in: Expiry,
+    *,
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    signature: Signature | None,
+) -> str:
+    service, wire = runtime.service, runtime.wire
+    chosen = _choose(service, signature)
+    now = wire.now()
+    seconds = seconds_from_now(expires_in, now)
+    host, path = service.locate(address.bucket, address.key)
+    request = signing.Request(
+        method=method,
+        scheme=service.scheme,
+        host=host,
+        path=path,
+        resource=f"/{address.bucket}/{quote_key(address.key)}",
+        query=query,
+        headers=headers,
+    )
+    if chosen == "v2":
+        return signing.presign_v2(request, wire.credentials(), now, seconds)
+    return signing.presign_v4(request, wire.credentials(), service.region, now, seconds)
+
+
+def presign_post(
+    runtime: Runtime,
+    address: Address,
+    expires_in: Expiry,
+    *,
+    max_bytes: int | None,
+    conditions: Sequence[PostCondition],
+    signature: Signature | None,
+) -> PresignedPost:
+    service, wire = runtime.service, runtime.wire
+    if advice := service.unsupported.get("presigned_post"):
+        msg = f"{service.name} takes no browser forms: {advice}"
+        raise UnsupportedByServiceError(msg)
+    chosen = _choose(service, signature)
+    now = wire.now()
+    seconds = seconds_from_now(expires_in, now)
+    if chosen == "v4" and seconds > signing.V4_LONGEST_PRESIGN:
+        msg = f"expires_in {expires_in!r} is over 7 days (604800 seconds), the longest that SigV4 allows"
+        raise ValueError(msg)
+    asked = [_checked(condition) for condition in conditions]
+    if max_bytes is not None:
+        if isinstance(max_bytes, bool) or max_bytes < 0:
+            msg = f"max_bytes {max_bytes!r} must be a number of bytes"
+            raise ValueError(msg)
+        asked.append(["content-length-range", 0, max_bytes])
+    host, path = service.locate(address.bucket)
+    fields = signing.post_form(
+        address.bucket, address.key, asked, wire.credentials(), service.region, now, seconds, signature=chosen
+    )
+    return PresignedPost(f"{service.scheme}://{host}{path}", fields)
+
+
+def response_query(response_headers: Mapping[str, str] | None, version_id: str | None) -> dict[str, str]:
+    """The query that overrides a download's response headers, and picks its version."""
+    query = {} if version_id is None else {"versionId": version_id}
+    for name, value in (response_headers or {}).items():
+        header = name.lower()
+        check_one_of("response header", header, _RESPONSE_HEADERS)
+        query[f"response-{header}"] = value
+    return query
+
+
+def put_headers(attributes: ObjectAttributes) -> dict[str, str]:
+    """The headers that an upload must then carry."""
+    headers = {f"x-amz-meta-{name.lower()}": value for name, value in (attributes.metadata or {}).items()}
+    if attributes.content_type is not None:
+        headers["content-type"] = attributes.content_type
+    if attributes.acl is not None:
+        headers["x-amz-acl"] = attributes.acl
+    return headers
+
+
+def _choose(service: Service, signature: Signature | None) -> Signature:
+    if signature is None:
+        return service.signature
+    check_one_of("signature", signature, get_args(Signature))
+    if signature == "v2" and (advice := service.unsupported.get("sigv2")):
+        msg = f"{service.name} refuses signature='v2': {advice}"
+        raise UnsupportedByServiceError(msg)
+    return signature
+
+
+def _checked(condition: PostCondition) -> dict[str, str] | list[str | int]:
+    if isinstance(condition, Mapping):
+        return dict(condition)
+    if not isinstance(condition, str) and len(condition) == 3:  # noqa: PLR2004 - operator, field, value
+        return list(condition)
+    msg = f"condition {condition!r} must be {{'field': 'value'}} or ['starts-with', '$field', 'prefix']"
+    raise ValueError(msg)

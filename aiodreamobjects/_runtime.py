@@ -1,0 +1,51 @@
+"""What a session hands down to its buckets and objects."""
+
+from __future__ import annotations
+
+from aiodreamobjects._config import Limits, Retry
+from aiodreamobjects._errors import SessionClosedError
+from aiodreamobjects._service import BucketNames, Service
+from aiodreamobjects._wire.contract import Wire
+
+
+class Runtime:
+    """The service and the lane to it, once the session is open, and the limits. Nothing works before or after."""
+
+    __slots__ = ("_service", "_wire", "limits", "retry")
+
+    def __init__(self, limits: Limits, retry: Retry, service: Service | None) -> None:
+        self.limits = limits
+        self.retry = retry
+        self._service = service
+        self._wire: Wire | None = None
+
+    def connect(self, service: Service, wire: Wire) -> None:
+        self._service, self._wire = service, wire
+
+    def disconnect(self) -> Wire | None:
+        """Refuse all further verbs; the lane, for its owner to close."""
+        wire, self._wire = self._wire, None
+        return wire
+
+    @property
+    def is_open(self) -> bool:
+        return self._wire is not None
+
+    @property
+    def wire(self) -> Wire:
+        if self._wire is None:
+            msg = "the session is not open: use it inside 'async with Session() as session', or between open() and aclose()"
+            raise SessionClosedError(msg)
+        return self._wire
+
+    @property
+    def service(self) -> Service:
+        """The service. Known before opening only where an argument or the environment names it."""
+        if self._service is None:
+            msg = "the session is not open: which service it talks to is settled when it opens"
+            raise SessionClosedError(msg)
+        return self._service
+
+    @property
+    def bucket_names(self) -> BucketNames:
+        return self._service.bucket_names if self._service else BucketNames()

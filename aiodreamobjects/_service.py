@@ -1,0 +1,230 @@
+"""What differs from service to service, as data. Behaviour is chosen from these values, never from a host's name."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal, get_args
+from urllib.parse import quote, urlsplit
+
+from aiodreamobjects._checks import check_one_of
+
+Addressing = Literal["path", "virtual"]
+Signature = Literal["v4", "v2"]
+Feature = Literal["object_acl", "tagging", "website", "policy", "presigned_post", "sigv2", "plain_http"]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketNames:
+    """Which names a bucket can have. The defaults are S3's rules for new buckets, which Ceph RGW keeps as well.
+
+    S3 user guide, "General purpose bucket naming rules". Older buckets of some services may break them: a
+    ``dataclasses.replace`` of this value admits them.
+    """
+
+    shortest: int = 3
+    longest: int = 63
+    characters: str = "a-z0-9.-"
+    reserved_prefixes: tuple[str, ...] = ()
+
+    def check(self, name: str) -> None:
+        """Raise ValueError that says which rule the name breaks."""
+        if rule := self._broken_by(name):
+            msg = f"bucket name {name!r} is impossible here: {rule}"
+            raise ValueError(msg)
+
+    def _broken_by(self, name: str) -> str | None:
+        if not isinstance(name, str):
+            return "it must be a str"
+        rules = {
+            f"it must have {self.shortest} to {self.longest} characters": self.shortest <= len(name) <= self.longest,
+            f"it may hold only {self.characters}": re.fullmatch(f"[{self.characters}]+", name),
+            "it must begin and end with a letter or digit": name[:1].isalnum() and name[-1:].isalnum(),
+            "it must not hold two dots in a row": ".." not in name,
+            "it must not look like an IP address": not _is_ip_address(name),
+            f"names that start with {' or '.join(self.reserved_prefixes)} are reserved": not name.startswith(
+                self.reserved_prefixes,
+            ),
+        }
+        return next((rule for rule, holds in rules.items() if not holds), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An S3 service: where it is, how it is addressed and signed for, and what it refuses by design.
+
+    Values are made by ``Service.for_endpoint(url)`` or by ``dataclasses.replace`` of another; a made-up one is as good.
+    """
+
+    name: str
+    endpoint: str
+    region: str = "us-east-1"
+    addressing: Addressing = "path"
+    signature: Signature = "v4"
+    bucket_names: BucketNames = field(default_factory=BucketNames)
+    location_constraint: bool = False
+    """Whether a new bucket is told its region (AWS alone wants that)."""
+    unsupported: Mapping[Feature, str] = field(default_factory=dict)
+    """What it refuses by design, each with what to do instead."""
+
+    def __post_init__(self) -> None:
+        check_one_of("addressing", self.addressing, get_args(Addressing))
+        check_one_of("signature", self.signature, get_args(Signature))
+        for feature in self.unsupported:
+            check_one_of("unsupported feature", feature, get_args(Feature))
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.region):
+            msg = f"region {self.region!r} may hold only letters, digits, '-' and '_'"
+            raise ValueError(msg)
+        scheme, _ = _split_endpoint(self.endpoint)
+        if scheme == "http" and "plain_http" in self.unsupported:
+            msg = f"endpoint {self.endpoint!r}: {self.name} speaks https only"
+            raise ValueError(msg)
+        object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
+        object.__setattr__(self, "unsupported", MappingProxyType(dict(self.unsupported)))
+
+    @classmethod
+    def for_endpoint(cls, url: str, *, default_region: str = "us-east-1") -> Service:
+        """The profile of the service at this URL; a host nobody knows is plain S3 with path addressing.
+
+        ``default_region`` is for hosts that do not tell theirs. Sends nothing. Raises ValueError for what is no endpoint and for a cluster that is closed.
+        """
+        _, host = _split_endpoint(url)
+        for closed, why in _CLOSED.items():
+            if host == closed or host.endswith(f".{closed}"):
+                msg = f"endpoint {url!r}: {closed} {why}; use {US_EAST_5.endpoint}"
+                raise ValueError(msg)
+        for pattern, profile in _KNOWN_HOSTS:
+            if match := re.fullmatch(pattern, host):
+                region = match.groupdict().get("region") or profile.region
+                return replace(profile, endpoint=url, region=region)
+        return cls(f"S3 at {urlsplit(url).netloc}", url, default_region)
+
+    @classmethod
+    def ceph_rgw(cls, endpoint: str, *, region: str = "default", addressing: Addressing = "path") -> Service:
+        """A Ceph RADOS Gateway. It takes any region: the name only feeds the signing key."""
+        return cls("Ceph RGW", endpoint, region, addressing, unsupported=_CEPH_REFUSES)
+
+    @classmethod
+    def backblaze_b2(cls, region: str) -> Service:
+        """Backblaze B2 in a region such as ``us-west-004``."""
+        return cls.for_endpoint(f"https://s3.{region}.backblazeb2.com")
+
+    @classmethod
+    def amazon_s3(cls, region: str = "us-east-1") -> Service:
+        """Amazon S3 in a region such as ``eu-central-1``."""
+        return cls.for_endpoint(f"https://s3.{region}.amazonaws.com")
+
+    @property
+    def scheme(self) -> str:
+        return self.endpoint.partition(":")[0]
+
+    @property
+    def host(self) -> str:
+        """The endpoint's host, with the port where it is not the scheme's own."""
+        parts = urlsplit(self.endpoint)
+        default = {"http": 80, "https": 443}[parts.scheme]
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        return host if parts.port in (None, default) else f"{host}:{parts.port}"
+
+    def locate(self, bucket: str, key: str = "") -> tuple[str, str]:
+        """The host that is asked for this bucket or object, and the path, percent-encoded."""
+        # A wildcard certificate covers one label, so a dotted name cannot be a host name over TLS.
+        if self.addressing == "virtual" and not ("." in bucket and self.scheme == "https"):
+            return f"{bucket}.{self.host}", f"/{quote_key(key)}"
+        return self.host, f"/{bucket}/{quote_key(key)}" if key else f"/{bucket}"
+
+
+def quote_key(key: str) -> str:
+    """A key as it stands in a URL's path: everything but RFC 3986's unreserved characters and ``/`` is encoded."""
+    return quote(key, safe="/-_.~")
+
+
+def _split_endpoint(url: str) -> tuple[str, str]:
+    """Scheme and host of an endpoint, after refusing what could send a request anywhere else."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError as error:
+        msg = f"endpoint {url!r}: {error}"
+        raise ValueError(msg) from None
+    except (TypeError, AttributeError):
+        msg = f"endpoint {url!r} must be a str such as 'https://s3.us-east-005.dream.io'"
+        raise TypeError(msg) from None
+    if parts.username is not None or parts.password is not None:
+        msg = "an endpoint holds no user and password; give access_key= and secret_key="
+        raise ValueError(msg)
+    host_is_valid = re.fullmatch(r"[0-9A-Za-z_.-]+|[0-9A-Fa-f:.]+", parts.hostname or "")
+    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+    if (
+        parts.scheme not in ("http", "https")
+        or not host_is_valid
+        or not port_is_valid
+        or not bare
+        or not url.isprintable()
+    ):
+        msg = f"endpoint {url!r} must be http:// or https://, a host and nothing more, as in 'https://s3.us-east-005.dream.io'"
+        raise ValueError(msg)
+    return parts.scheme, (parts.hostname or "").lower()
+
+
+def _is_ip_address(name: str) -> bool:
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return False
+    return True
+
+
+_B2_ACL = (
+    "objects always have their bucket's ACL here, private or public-read: use bucket.set_acl(), "
+    "or hand out presign_get() URLs"
+)
+_B2_REFUSES: dict[Feature, str] = {
+    "object_acl": _B2_ACL,
+    "tagging": "keep such facts in the object's metadata: put(metadata=...)",
+    "website": "serve the objects of a public-read bucket by their url()",
+    "policy": "use bucket.set_acl()",
+    "presigned_post": "give the browser a presign_put() URL",
+    "sigv2": "only SigV4 is accepted",
+    "plain_http": "only https is served",
+}
+_B2_NAMES = BucketNames(shortest=6, characters="a-z0-9-", reserved_prefixes=("b2-",))
+
+
+_CEPH_REFUSES: dict[Feature, str] = {"website": "serve public-read objects by their url()"}
+_AWS_REFUSES: dict[Feature, str] = {"sigv2": "buckets made since 24 June 2020 accept only SigV4"}
+
+US_EAST_5 = Service(
+    "DreamObjects",
+    "https://s3.us-east-005.dream.io",
+    "us-east-005",
+    bucket_names=_B2_NAMES,
+    unsupported=_B2_REFUSES,
+)
+"""DreamObjects today: https://s3.us-east-005.dream.io, Backblaze B2's dialect."""
+
+_DREAM_CEPH = Service("DreamObjects (Ceph)", "https://objects-us-east-1.dream.io", signature="v2")
+_BACKBLAZE = replace(US_EAST_5, name="Backblaze B2", endpoint="https://s3.us-west-004.backblazeb2.com")
+_AMAZON = Service(
+    "Amazon S3",
+    "https://s3.amazonaws.com",
+    addressing="virtual",
+    location_constraint=True,
+    unsupported=_AWS_REFUSES,
+)
+
+# Sources: DreamHost's knowledge base (articles 360001370846, 115000677011, 115001494772), Backblaze's "S3-Compatible
+# API", Amazon's "Amazon Simple Storage Service endpoints and quotas".
+_KNOWN_HOSTS = (
+    (r"s3\.(?P<region>[0-9a-z_-]+)\.dream\.io", US_EAST_5),
+    (r"objects-us-east-1\.dream\.io|objects\.dreamhost\.com", _DREAM_CEPH),
+    (r"s3\.(?P<region>[0-9a-z-]+)\.backblazeb2\.com", _BACKBLAZE),
+    (r"s3(?:\.dualstack)?(?:\.(?P<region>[0-9a-z-]+))?\.amazonaws\.com(?:\.cn)?", _AMAZON),
+)
+_CLOSED = {
+    "objects-us-west-1.dream.io": "was closed on 2018-10-01",
+    "objects.cdn.dream.io": "is a CDN for public reading, not an S3 endpoint",
+}

@@ -1,0 +1,212 @@
+"""Session: settles the settings, opens a lane to the service, closes it. Everything else hangs on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from aiodreamobjects._bucket import Bucket
+from aiodreamobjects._checks import check_one_of
+from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._errors import CredentialsError, SessionClosedError
+from aiodreamobjects._listing import Listing
+from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
+from aiodreamobjects._object import Object
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._service import US_EAST_5, Service
+from aiodreamobjects._wire.boto import BotoWire
+from aiodreamobjects._wire.boto_client import BotoSession, CredentialSource, find, open_client
+from aiodreamobjects._wire.contract import Cursor, Page
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+_ACCESS_KEY = "DREAMOBJECTS_ACCESS_KEY_ID"
+_SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
+
+
+class Session:
+    """A connection pool and the credentials for one service: open one, and share it among thousands of tasks.
+
+    ``async with Session() as session``, or ``await session.open()`` and ``await session.aclose()``. Before and after,
+    every verb raises SessionClosedError at once. A session belongs to the event loop it was opened on.
+
+    Each setting is taken from the first place that has it: the argument; ``DREAMOBJECTS_ACCESS_KEY_ID``,
+    ``DREAMOBJECTS_SECRET_ACCESS_KEY``, ``DREAMOBJECTS_ENDPOINT_URL``, ``DREAMOBJECTS_REGION``,
+    ``DREAMOBJECTS_PROFILE``; what aioboto3 finds (``AWS_*``, ``~/.aws``, roles, in ``boto_session`` if given);
+    DreamObjects US-East 5. A ``profile`` or a ``boto_session`` names its credentials: the environment's then do not
+    count. ``service`` describes the service; left out, it is told from the endpoint.
+
+    ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's); verification
+    cannot be turned off. ``lane="boto"`` is the one lane of this release.
+
+    Raises ValueError for an endpoint that is none, and for a DreamObjects cluster that was closed.
+    """
+
+    def __init__(
+        self,
+        profile: str | None = None,
+        *,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+        session_token: str | None = None,
+        endpoint: str | None = None,
+        region: str | None = None,
+        service: Service | None = None,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        boto_session: BotoSession | None = None,
+        lane: Literal["boto"] = "boto",
+    ) -> None:
+        check_one_of("lane", lane, ("boto",))
+        if profile is not None and boto_session is not None:
+            msg = "give a profile or a boto_session, not both: a boto_session has its profile"
+            raise ValueError(msg)
+        environment = {name: value for name, value in os.environ.items() if value}
+        self._profile = profile
+        self._keys = (access_key, secret_key, session_token)
+        self._environment_keys = (environment.get(_ACCESS_KEY), environment.get(_SECRET_KEY))
+        self._environment_profile = environment.get("DREAMOBJECTS_PROFILE")
+        self._endpoint = endpoint or (None if service else environment.get("DREAMOBJECTS_ENDPOINT_URL"))
+        self._region = region or environment.get("DREAMOBJECTS_REGION")
+        self._given_service = service
+        self._ca = ca
+        self._boto_session = boto_session
+        self._timeouts = timeouts or Timeouts()
+        self._is_opened = False
+        known = self._settle_service() if self._endpoint or service else None
+        self._runtime = Runtime(limits or Limits(), retry or Retry(), known)
+
+    def __repr__(self) -> str:
+        try:
+            where = f"{self._runtime.service.name} at {self._runtime.service.endpoint}"
+        except SessionClosedError:
+            where = "a service not settled yet"
+        state = "open" if self._runtime.is_open else "closed" if self._is_opened else "not open"
+        return f"<Session to {where}, {state}>"
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def open(self) -> Self:
+        """Find credentials and settings and make the client; nothing is sent to the service.
+
+        Raises CredentialsError where there are no credentials or only half of them, saying where they were looked
+        for; FileNotFoundError or ValueError for a bad ``ca``. A session opens once: SessionClosedError afterwards.
+        """
+        if self._is_opened:
+            msg = "this session was opened before; a session opens once, make another"
+            raise SessionClosedError(msg)
+        explicit = self._explicit_credentials()
+        profile = self._profile or (None if self._boto_session else self._environment_profile)
+        found = await find(profile, self._boto_session, with_credentials=explicit is None)
+        source = CredentialSource.static(explicit) if explicit else found.credentials
+        if source is None:
+            raise CredentialsError(_where_looked(profile))
+        service = self._settle_service(found.endpoint, found.region)
+        limits, retry = self._runtime.limits, self._runtime.retry
+        opened = await open_client(
+            found.session, service, limits, self._timeouts, explicit=explicit, ca=self._ca or found.ca
+        )
+        self._runtime.connect(service, BotoWire(opened, service, source, limits, self._timeouts, retry))
+        self._is_opened = True
+        return self
+
+    async def aclose(self) -> None:
+        """Close every connection. Requests under way fail with SessionClosedError. Closing twice is once."""
+        if wire := self._runtime.disconnect():
+            await wire.aclose()
+
+    # Buckets and objects
+
+    def bucket(self, name: str) -> Bucket:
+        """Sends nothing. ValueError for a name that no bucket of this service can have."""
+        self._runtime.bucket_names.check(name)
+        return Bucket(self._runtime, name)
+
+    def object(self, uri: str) -> Object:
+        """The object at ``s3://bucket/key``. Sends nothing; ValueError for an impossible bucket name or key."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://"):
+            msg = f"{uri!r} must have the form s3://bucket/key"
+            raise ValueError(msg)
+        return self.bucket(bucket).object(key)
+
+    def buckets(self) -> Listing[BucketInfo]:
+        """The account's buckets, by name: ``async for bucket in session.buckets()``. One request."""
+
+        async def fetch(_: Cursor | None, __: int) -> Page[BucketInfo]:
+            return Page(await self._runtime.wire.list_buckets(), None)
+
+        return Listing(fetch)
+
+    async def create_bucket(self, name: str, acl: CannedAcl | None = None, *, exist_ok: bool = False) -> Bucket:
+        """``bucket(name).create(...)``, and the bucket to go on with."""
+        bucket = self.bucket(name)
+        await bucket.create(acl, exist_ok=exist_ok)
+        return bucket
+
+    # The session itself
+
+    @property
+    def service(self) -> Service:
+        """What is known of the service; SessionClosedError before opening unless an argument or variable named it."""
+        return self._runtime.service
+
+    def statistics(self) -> Statistics:
+        """Counters since opening."""
+        return self._runtime.wire.statistics()
+
+    async def boto_client(self) -> S3Client:
+        """The session's aioboto3 S3 client, for requests that have no verb here.
+
+        It shares the session's connections and credentials; its requests are not retried, do not count against
+        ``Limits.requests``, and raise botocore's errors. The session closes it.
+        """
+        return await self._runtime.wire.boto_client()
+
+    def _settle_service(self, found_endpoint: str | None = None, found_region: str | None = None) -> Service:
+        service, endpoint = self._given_service, self._endpoint or found_endpoint
+        if service is not None:
+            settled = replace(service, endpoint=self._endpoint) if self._endpoint else service
+        elif endpoint is not None:
+            settled = Service.for_endpoint(endpoint, default_region=found_region or "us-east-1")
+        else:
+            settled = US_EAST_5
+        return replace(settled, region=self._region) if self._region else settled
+
+    def _explicit_credentials(self) -> Credentials | None:
+        access_key, secret_key, session_token = self._keys
+        if access_key or secret_key or session_token:
+            if not (access_key and secret_key):
+                missing = "secret_key=" if access_key else "access_key="
+                msg = f"half of the credentials is missing: {missing} was not given"
+                raise CredentialsError(msg)
+            return Credentials(access_key, secret_key, session_token)
+        if self._profile or self._boto_session:
+            return None
+        access_key, secret_key = self._environment_keys
+        if access_key and secret_key:
+            return Credentials(access_key, secret_key)
+        if access_key or secret_key:
+            missing, given = (_SECRET_KEY, _ACCESS_KEY) if access_key else (_ACCESS_KEY, _SECRET_KEY)
+            msg = f"half of the credentials is missing: {given} is set, {missing} is not"
+            raise CredentialsError(msg)
+        return None
+
+
+def _where_looked(profile: str | None) -> str:
+    return (
+        "no credentials found; looked at the arguments access_key= and secret_key=, at the variables "
+        f"{_ACCESS_KEY} and {_SECRET_KEY}, and where aioboto3 looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        f"profile {profile or 'default'!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles"
+    )

@@ -1,0 +1,225 @@
+"""An object's bytes on their way down: one stream, pinned to one state of the object, taken up where it broke."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import anyio
+
+from aiodreamobjects._errors import (
+    ChecksumMismatchError,
+    ConnectionFailedError,
+    IncompleteBodyError,
+    ObjectChangedError,
+    PreconditionFailedError,
+    TransferError,
+)
+from aiodreamobjects._integrity import Md5, md5_of_etag
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo
+from aiodreamobjects._progress import Meter, ProgressCallback
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer.sinks import PathSink
+from aiodreamobjects._wire.contract import Conditions, ResponseBody
+from aiodreamobjects._wire.retry import backoff
+
+
+class AsyncWriter(Protocol):
+    """What bytes can be written to: an aiofiles file, or whatever has its ``write``."""
+
+    def write(self, data: bytes, /) -> Awaitable[object]: ...
+
+
+async def download(
+    runtime: Runtime,
+    address: Address,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    progress: ProgressCallback | None,
+    fsync: bool,
+) -> ObjectInfo:
+    async with (
+        PathSink(path, overwrite=overwrite, fsync=fsync) as sink,
+        open_body(runtime, address, None, Conditions()) as body,
+    ):
+        meter = Meter(progress, total_bytes=body.info.size, key=address.key)
+        async for chunk in body:
+            await sink.write(chunk)
+            await meter.add(len(chunk))
+        await meter.finish()
+        await sink.commit(body.info.last_modified)
+        return body.info
+
+
+@asynccontextmanager
+async def open_body(
+    runtime: Runtime, address: Address, byte_range: ByteRange | None, conditions: Conditions
+) -> AsyncIterator[Body]:
+    body = Body(runtime, address, byte_range, conditions)
+    await body._open()  # noqa: SLF001 - Body is public, its opening is not
+    try:
+        yield body
+    finally:
+        await body._close()  # noqa: SLF001
+
+
+class Body:
+    """An object's bytes as they arrive: ``async for chunk in body``, or ``read``, or ``write_to``.
+
+    Held in memory is one chunk, 256 KiB at most. A connection that breaks is taken up with a request for the rest, as
+    often as the session's ``Retry`` allows without a byte of progress; ObjectChangedError if the object is another by
+    then. The end is reached only with every announced byte (IncompleteBodyError) and, for a whole object whose ETag
+    is its MD5, with the right digest (ChecksumMismatchError): until then, do not trust what was read.
+    """
+
+    info: ObjectInfo
+
+    def __init__(
+        self, runtime: Runtime, address: Address, byte_range: ByteRange | None, conditions: Conditions
+    ) -> None:
+        self._runtime, self._address = runtime, address
+        self._range, self._conditions = byte_range, conditions
+        self._context: AbstractAsyncContextManager[ResponseBody] | None = None
+        self._response: ResponseBody | None = None
+        self._position = 0
+        self._stop: int | None = None
+        self._digest: Md5 | None = None
+        self._expected_md5: str | None = None
+        self._rest = b""
+        self._breaks = 0
+        self._is_complete = False
+
+    def __repr__(self) -> str:
+        return f"<Body of {self._address}, at byte {self._position}>"
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if chunk := await self._next():
+            return chunk
+        raise StopAsyncIteration
+
+    async def read(self, n: int = -1) -> bytes:
+        """Exactly ``n`` bytes, fewer only at the end; all that is left when ``n`` is negative."""
+        pieces: list[bytes] = []
+        missing = n
+        while n < 0 or missing > 0:
+            chunk = await self._next()
+            if not chunk:
+                break
+            if n >= 0 and missing < len(chunk):
+                chunk, self._rest = chunk[:missing], chunk[missing:]
+            pieces.append(chunk)
+            missing -= len(chunk)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def write_to(self, file: AsyncWriter) -> int:
+        """Write all that is left to an aiofiles file or its like; how many bytes that was."""
+        written = 0
+        async for chunk in self:
+            await file.write(chunk)
+            written += len(chunk)
+        return written
+
+    async def _next(self) -> bytes:
+        if self._rest:
+            chunk, self._rest = self._rest, b""
+            return chunk
+        while True:
+            try:
+                chunk = await self._receive()
+            except (IncompleteBodyError, ConnectionFailedError) as error:
+                await self._take_up(error)
+                continue
+            if chunk and self._digest:
+                await self._digest.update(chunk)
+            elif not chunk:
+                self._verify()
+            return chunk
+
+    async def _receive(self) -> bytes:
+        if self._is_complete:
+            return b""
+        if self._response is None:
+            msg = f"the body of {self._address} is closed: read it inside its 'async with'"
+            raise ValueError(msg)
+        chunk = await self._response.read_chunk()
+        if chunk:
+            self._breaks = 0
+            self._position += len(chunk)
+        if self._stop is not None and (self._position > self._stop or (not chunk and self._position < self._stop)):
+            msg = f"{self._address}: the body ended at byte {self._position:,} of {self._stop:,}"
+            raise IncompleteBodyError(msg)
+        return chunk
+
+    async def _take_up(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
+        """Ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
+        etag, retry = self.info.etag, self._runtime.retry
+        self._breaks += 1
+        is_resumable = etag is not None and self._stop is not None and self._position <= self._stop
+        if not error.retryable or not is_resumable or self._breaks >= retry.attempts:
+            raise error
+        if self._position == self._stop:
+            self._is_complete = True
+            return
+        await self._close()
+        await anyio.sleep(backoff(retry, self._breaks))
+        self._range = ByteRange(self._position, self._stop)
+        self._conditions = replace(self._conditions, if_match=etag, if_none_match=None)
+        try:
+            await self._open()
+        except PreconditionFailedError as changed:
+            msg = f"{self._address} changed while it was read, after byte {self._position:,}"
+            raise ObjectChangedError(msg) from changed
+
+    async def _open(self) -> None:
+        context = self._runtime.wire.get_object(self._address, byte_range=self._range, conditions=self._conditions)
+        response = await context.__aenter__()
+        self._context, self._response = context, response
+        try:
+            self._check_and_start(response)
+        except BaseException:
+            await self._close()
+            raise
+
+    def _check_and_start(self, response: ResponseBody) -> None:
+        """The reply must be to the question: this range, of this object, in its full length."""
+        start, stop = _expected(self._range, response.info.size)
+        if response.start != start:
+            msg = f"{self._address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
+            raise TransferError(msg)
+        if stop is not None and response.length is not None and response.length != stop - start:
+            msg = f"{self._address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
+            raise TransferError(msg)
+        if self._stop is not None:
+            return
+        self.info = response.info
+        self._position = start
+        self._stop = stop if stop is not None or response.length is None else start + response.length
+        self._expected_md5 = md5_of_etag(response.info.etag, response.encryption) if self._range is None else None
+        self._digest = Md5() if self._expected_md5 else None
+
+    async def _close(self) -> None:
+        context, self._context, self._response = self._context, None, None
+        if context is not None:
+            await context.__aexit__(None, None, None)
+
+    def _verify(self) -> None:
+        if self._digest and self._digest.hexdigest() != self._expected_md5:
+            msg = f"{self._address}: the bytes have MD5 {self._digest.hexdigest()}, the ETag says {self._expected_md5}"
+            raise ChecksumMismatchError(msg)
+
+
+def _expected(byte_range: ByteRange | None, size: int | None) -> tuple[int, int | None]:
+    """Where the bytes asked for begin and end, in an object of this size."""
+    if byte_range is None:
+        return 0, size
+    start = byte_range.start if byte_range.start >= 0 else max(0, (size or 0) + byte_range.start)
+    if size is None:
+        return start, byte_range.stop
+    return start, size if byte_range.stop is None else min(byte_range.stop, size)

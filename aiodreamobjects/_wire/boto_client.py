@@ -1,0 +1,215 @@
+"""aioboto3's part: finding credentials and settings, and a client whose requests we sign, send and retry ourselves.
+
+botocore turns parameters into HTTP requests and replies into values; that is all that is asked of it here:
+
+- Nothing is sent that was not asked for: no checksum header, no trailer (they are refused or stored by older Ceph and
+  by Backblaze B2), Content-MD5 where S3 demands a digest.
+- Signatures are ours (``signing.py``), made when a request leaves, so botocore's debug log never sees a credential.
+- Requests travel by our HttpClient, which follows no redirect; botocore's retries and region redirects are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from anyio import to_thread
+from botocore import UNSIGNED
+from botocore import exceptions as boto
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.credentials import RefreshableCredentials
+from botocore.utils import get_environ_proxies
+
+from aiodreamobjects import _integrity
+from aiodreamobjects._config import Credentials, Limits, Timeouts
+from aiodreamobjects._errors import CredentialsError
+from aiodreamobjects._http.client import make_ssl_context
+from aiodreamobjects._service import Service
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+BotoSession: TypeAlias = aioboto3.Session | AioSession
+
+REFRESH_SECONDS = 60.0
+"""How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
+
+_log = logging.getLogger("aiodreamobjects")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What aioboto3 found: in ``AWS_*``, in ``~/.aws``, or in the session it was given."""
+
+    session: BotoSession
+    endpoint: str | None
+    region: str | None
+    ca: str | None
+    credentials: CredentialSource | None
+
+
+class CredentialSource:
+    """The credentials of the moment, kept fresh by ``keep_fresh`` where they expire."""
+
+    def __init__(self, source: Any, current: Credentials) -> None:
+        self._source = source
+        self.current = current
+
+    @classmethod
+    def static(cls, credentials: Credentials) -> CredentialSource:
+        return cls(None, credentials)
+
+    @classmethod
+    async def of(cls, source: Any) -> CredentialSource:
+        return cls(source, await _frozen(source))
+
+    async def fresh(self) -> Credentials:
+        """The credentials for a request about to leave, renewed first when they are about to end."""
+        if self._source is not None:
+            self.current = await _frozen(self._source)
+        return self.current
+
+    async def keep_fresh(self) -> None:
+        """Renew in time, so that presigning, which cannot wait, has live credentials too. Runs until cancelled."""
+        while isinstance(self._source, RefreshableCredentials):
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.fresh()
+            except Exception as error:  # noqa: BLE001 - a provider may raise anything; requests will say it
+                _log.warning("the credentials could not be renewed: %s", type(error).__name__)
+
+
+async def _frozen(source: Any) -> Credentials:
+    frozen = await source.get_frozen_credentials()
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+async def find(profile: str | None, boto_session: BotoSession | None, *, with_credentials: bool) -> Found:
+    """Look where every S3 tool looks. In a thread with a loop of its own: configuration files are read.
+
+    Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
+    """
+    return await to_thread.run_sync(lambda: asyncio.run(_find(profile, boto_session, with_credentials)))
+
+
+async def _find(profile: str | None, boto_session: BotoSession | None, with_credentials: bool) -> Found:  # noqa: FBT001 - private
+    try:
+        session = boto_session or aioboto3.Session(profile_name=profile)
+        core: AioSession = getattr(session, "_session", session)  # aioboto3's session wraps aiobotocore's
+        scoped = core.get_scoped_config()
+        endpoint = ConfiguredEndpointProvider(
+            full_config=core.full_config, scoped_config=scoped, client_name="s3"
+        ).provide()
+        credentials = await core.get_credentials() if with_credentials else None
+        return Found(
+            session=session,
+            endpoint=endpoint,
+            region=core.get_config_variable("region"),
+            ca=core.get_config_variable("ca_bundle"),
+            credentials=await CredentialSource.of(credentials) if credentials else None,
+        )
+    except boto.ProfileNotFound as error:
+        msg = f"{error}, neither in ~/.aws/config nor in ~/.aws/credentials"
+        raise CredentialsError(msg) from error
+    except boto.PartialCredentialsError as error:
+        msg = f"half of the credentials is missing: {error}"
+        raise CredentialsError(msg) from error
+    except boto.BotoCoreError as error:
+        msg = f"the credentials could not be had: {error}"
+        raise CredentialsError(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClient:
+    """A client, to be left on the loop that uses it."""
+
+    client: S3Client
+    context: AbstractAsyncContextManager[S3Client]
+    ssl_context: ssl.SSLContext
+    proxy: str | None
+
+
+async def open_client(
+    session: BotoSession,
+    service: Service,
+    limits: Limits,
+    timeouts: Timeouts,
+    *,
+    explicit: Credentials | None,
+    ca: str | os.PathLike[str] | None,
+) -> OpenClient:
+    """Make the client in a thread with a loop of its own: botocore reads and builds its S3 model for 0.1 s and more.
+
+    ``explicit`` credentials go before those that the session finds. Raises as ``make_ssl_context`` does for ``ca``.
+    """
+    return await to_thread.run_sync(lambda: asyncio.run(_open(session, service, limits, timeouts, explicit, ca)))
+
+
+async def _open(
+    session: BotoSession,
+    service: Service,
+    limits: Limits,
+    timeouts: Timeouts,
+    explicit: Credentials | None,
+    ca: str | os.PathLike[str] | None,
+) -> OpenClient:
+    ssl_context = make_ssl_context(ca)
+    config = AioConfig(
+        signature_version="s3v4" if service.signature == "v4" else "s3",
+        s3={"addressing_style": service.addressing, "payload_signing_enabled": False},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=limits.requests,
+        connect_timeout=timeouts.connect,
+        read_timeout=timeouts.read,
+    )
+    create = session.client if isinstance(session, aioboto3.Session) else session.create_client
+    context = create(
+        "s3",
+        region_name=service.region,
+        endpoint_url=service.endpoint,
+        aws_access_key_id=explicit.access_key if explicit else None,
+        aws_secret_access_key=explicit.secret_key if explicit else None,
+        aws_session_token=explicit.session_token if explicit else None,
+        config=config,
+    )
+    client = await context.__aenter__()
+    proxy = get_environ_proxies(service.endpoint).get(service.scheme)
+    return OpenClient(client, context, ssl_context, proxy)
+
+
+def take_over(client: S3Client, send: Callable[..., Awaitable[Any]]) -> None:
+    """Have the client's requests signed and sent by ``send(request)``, and by nothing else."""
+    events = client.meta.events
+    events.register_last("before-call.s3", _before_call)
+    events.register("choose-signer.s3", _leave_unsigned)
+    events.register("before-send.s3", send)
+
+
+async def _before_call(model: Any, params: dict[str, Any], **_: object) -> None:
+    """Content-MD5 where S3 demands a digest, in place of botocore's CRC32; no region redirects, no 100-continue."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
+    params["headers"].pop("Expect", None)
+    checksum = params["context"].get("checksum", {})
+    if model.http_checksum.get("requestChecksumRequired") and isinstance(params["body"], bytes | bytearray):
+        checksum.pop("request_algorithm", None)
+        checksum.pop("request_algorithm_header", None)
+        digest = (await _integrity.md5(params["body"])).digest()
+        params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _leave_unsigned(signature_version: object, **_: object) -> object:
+    """Requests are signed when they leave; the client's own presigned URLs stay botocore's."""
+    is_presigning = isinstance(signature_version, str) and signature_version.endswith(("-query", "-presign-post"))
+    return None if is_presigning else UNSIGNED

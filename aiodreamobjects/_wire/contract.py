@@ -1,0 +1,182 @@
+"""The one seam to a service: a method per S3 request, in our values and our errors.
+
+Every lane keeps this contract, and one suite of tests (``tests/contract``) holds each lane to it on every server. A
+method sends its request as often as the session's ``Retry`` allows, and raises SessionClosedError once the lane is
+closed, ServiceError for what the service answers, ConnectionFailedError where there is no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from aiodreamobjects._config import Credentials
+from aiodreamobjects._errors import ServiceError
+from aiodreamobjects._models import (
+    Acl,
+    Address,
+    BucketInfo,
+    ByteRange,
+    CannedAcl,
+    CommonPrefix,
+    CorsRule,
+    LifecycleRule,
+    ObjectAttributes,
+    ObjectInfo,
+    PolicyDocument,
+    Statistics,
+    UploadInfo,
+    VersioningStatus,
+    Website,
+)
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Cursor = tuple[str, ...]
+"""Where a listing goes on, opaque to callers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T_co]):
+    items: Sequence[T_co]
+    next: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What must hold of the object for a read to happen."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteConditions:
+    """What must hold for a write to happen: nothing there yet, or exactly this ETag."""
+
+    if_absent: bool = False
+    if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionedKey:
+    key: str
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """A document that a bucket carries or not; the constants below are all there are."""
+
+    name: str
+
+
+CORS: Setting[list[CorsRule]] = Setting("cors")
+POLICY: Setting[PolicyDocument | None] = Setting("policy")
+LIFECYCLE: Setting[list[LifecycleRule]] = Setting("lifecycle")
+TAGS: Setting[dict[str, str]] = Setting("tags")
+VERSIONING: Setting[VersioningStatus | None] = Setting("versioning")
+WEBSITE: Setting[Website | None] = Setting("website")
+
+
+class ResponseBody(Protocol):
+    """An object's bytes on their way: the body of one response."""
+
+    info: ObjectInfo
+    start: int
+    """The position in the object of the first byte."""
+    length: int | None
+    """How many bytes were announced."""
+    encryption: str | None
+    """How the service encrypted it; decides what the ETag says."""
+
+    async def read_chunk(self) -> bytes:
+        """The next bytes, some KiB at a time; empty at the end. Raises IncompleteBodyError if it comes early."""
+        ...
+
+
+class Wire(Protocol):
+    async def aclose(self) -> None: ...
+
+    def statistics(self) -> Statistics: ...
+
+    def credentials(self) -> Credentials:
+        """The credentials of this moment: they may be refreshed while a session lives."""
+        ...
+
+    def now(self) -> datetime:
+        """The service's idea of the time, as far as it is known to differ from ours. Aware, UTC."""
+        ...
+
+    async def boto_client(self) -> S3Client: ...
+
+    # The service
+
+    async def list_buckets(self) -> list[BucketInfo]: ...
+
+    # Buckets
+
+    async def create_bucket(self, bucket: str, acl: CannedAcl | None) -> None: ...
+    async def head_bucket(self, bucket: str) -> BucketInfo: ...
+    async def delete_bucket(self, bucket: str) -> None: ...
+    async def get_bucket_acl(self, bucket: str) -> Acl: ...
+    async def put_bucket_acl(self, bucket: str, acl: CannedAcl | Acl) -> None: ...
+
+    async def get_setting(self, bucket: str, setting: Setting[T]) -> T:
+        """The setting's value; its empty value (``[]``, ``{}`` or ``None``) where the bucket carries none."""
+        ...
+
+    async def put_setting(self, bucket: str, setting: Setting[T], value: T) -> None: ...
+    async def delete_setting(self, bucket: str, setting: Setting[T]) -> None: ...
+
+    async def list_objects(
+        self,
+        bucket: str,
+        *,
+        prefix: str,
+        delimiter: str = "",
+        start_after: str | None = None,
+        cursor: Cursor | None = None,
+        max_keys: int = 1000,
+    ) -> Page[ObjectInfo | CommonPrefix]:
+        """A page in the order of the keys' UTF-8 bytes."""
+        ...
+
+    async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]: ...
+
+    async def list_uploads(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[UploadInfo]: ...
+
+    async def delete_objects(
+        self, bucket: str, keys: Sequence[VersionedKey]
+    ) -> Mapping[VersionedKey, ServiceError | None]:
+        """At most 1,000 keys. What became of each: None where it is gone."""
+        ...
+
+    # Objects
+
+    async def put_object(
+        self, address: Address, body: bytes, attributes: ObjectAttributes, conditions: WriteConditions
+    ) -> ObjectInfo: ...
+
+    def get_object(
+        self, address: Address, *, byte_range: ByteRange | None, conditions: Conditions
+    ) -> AbstractAsyncContextManager[ResponseBody]: ...
+
+    async def head_object(self, address: Address) -> ObjectInfo: ...
+    async def delete_object(self, address: Address, version_id: str | None) -> None: ...
+    async def get_object_acl(self, address: Address) -> Acl: ...
+    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl) -> None: ...
+    async def get_object_tags(self, address: Address) -> dict[str, str]: ...
+    async def put_object_tags(self, address: Address, tags: Mapping[str, str]) -> None: ...
+
+    # Multipart uploads
+
+    async def abort_upload(self, address: Address, upload_id: str) -> None: ...

@@ -1,0 +1,88 @@
+"""When a request is tried again, and after how long. One policy for every lane."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+from aiodreamobjects._config import Retry
+from aiodreamobjects._errors import DreamObjectsError
+
+T = TypeVar("T")
+
+# The budget of the AWS SDKs' "standard" retry mode (AWS SDKs and Tools reference guide, "Retry behavior"): a dead
+# service soon gets one attempt a request, a healthy one never notices.
+BUDGET = 500
+RETRY_COST = 5
+SUCCESS_REFUND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt, as the lane sees it."""
+
+    error: DreamObjectsError
+    retry_after: float | None = None
+    """Seconds the service asked for."""
+    is_throttle: bool = False
+    """The service is alive and asks for patience: waiting is due, the budget is not touched."""
+    is_clock_skew: bool = False
+    """The lane has corrected its clock; worth exactly one more attempt."""
+
+
+class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to the loop below, never seen outside
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure.error))
+        self.failure = failure
+
+
+class Retrier:
+    """A session's retries: runs attempts until one succeeds or trying again is of no use."""
+
+    def __init__(self, retry: Retry) -> None:
+        self._retry = retry
+        self._budget = BUDGET
+        self.retries = 0
+
+    async def run(self, attempt: Callable[[int], Awaitable[T]]) -> T:
+        """The result of ``attempt(number)``, numbers from 1. What it raises as AttemptFailed may be tried again."""
+        number, spent, clock_corrected = 1, 0, False
+        while True:
+            try:
+                result = await attempt(number)
+            except AttemptFailed as failed:
+                failure = failed.failure
+            else:
+                self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
+                return result
+
+            spent = 0 if failure.is_throttle else RETRY_COST
+            if failure.is_clock_skew and not clock_corrected:
+                clock_corrected = True
+            elif not failure.error.retryable or number >= self._retry.attempts:
+                raise _with_attempts(failure.error, number)
+            elif self._budget < spent:
+                failure.error.add_note("not tried again: too many requests of this session failed lately")
+                raise _with_attempts(failure.error, number)
+            else:
+                self._budget -= spent
+                await anyio.sleep(backoff(self._retry, number, failure.retry_after))
+            self.retries += 1
+            number += 1
+
+
+def backoff(retry: Retry, attempts_made: int, retry_after: float | None = None) -> float:
+    """Seconds to wait after so many attempts: full jitter, at least Retry-After, at most the cap."""
+    ceiling = min(retry.cap, retry.base * 2.0 ** min(attempts_made - 1, 64))
+    jittered = random.uniform(0, ceiling)  # noqa: S311 - spreads clients out, hides nothing
+    return max(jittered, min(retry_after or 0.0, retry.cap))
+
+
+def _with_attempts(error: DreamObjectsError, number: int) -> DreamObjectsError:
+    if number > 1:
+        error.add_note(f"after {number} attempts")
+    return error

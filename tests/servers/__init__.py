@@ -1,0 +1,1 @@
+"""Services for the contract tests to talk to."""
