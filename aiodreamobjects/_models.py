@@ -38,7 +38,7 @@ class Address:
         check_key(self.key)
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return printable(f"s3://{self.bucket}/{self.key}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +228,11 @@ class ObjectAttributes:
         for name, value in (self.metadata or {}).items():
             check_field_name("metadata name", name)
             check_field_value(f"metadata {name!r}", value)
+
+
+def printable(text: str) -> str:
+    """For messages: what could forge a line or move a terminal's cursor is escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 # Bucket settings, in the names of the S3 API reference, so that its examples can be pasted.

@@ -14,7 +14,7 @@ from aiodreamobjects._checks import check_one_of
 
 Addressing = Literal["path", "virtual"]
 Signature = Literal["v4", "v2"]
-Feature = Literal["object_acl", "tagging", "website", "policy", "presigned_post", "sigv2", "plain_http"]
+Feature = Literal["object_acl", "acl_grants", "tagging", "website", "policy", "presigned_post", "sigv2", "plain_http"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,7 @@ _B2_ACL = (
 )
 _B2_REFUSES: dict[Feature, str] = {
     "object_acl": _B2_ACL,
+    "acl_grants": "a bucket is private or public-read as a whole: bucket.set_acl('public-read')",
     "tagging": "keep such facts in the object's metadata: put(metadata=...)",
     "website": "serve the objects of a public-read bucket by their url()",
     "policy": "use bucket.set_acl()",

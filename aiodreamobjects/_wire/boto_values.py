@@ -11,6 +11,7 @@ from typing import Any, cast
 from urllib.parse import unquote_plus, urlsplit
 
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from aiodreamobjects._errors import (
     AccessDeniedError,
@@ -26,7 +27,7 @@ from aiodreamobjects._errors import (
     ServiceError,
     UnsupportedByServiceError,
 )
-from aiodreamobjects._models import Acl, BucketInfo, Grant, ObjectInfo, Permission, UploadInfo
+from aiodreamobjects._models import Acl, BucketInfo, Grant, ObjectInfo, Permission, UploadInfo, printable
 from aiodreamobjects._service import Feature, Service
 from aiodreamobjects._wire.contract import Setting
 from aiodreamobjects._wire.retry import Failure
@@ -172,52 +173,52 @@ class SettingRequests:
 
 _SETTINGS = {
     "cors": SettingRequests(
-        "GetBucketCors",
-        "PutBucketCors",
-        "DeleteBucketCors",
+        "get_bucket_cors",
+        "put_bucket_cors",
+        "delete_bucket_cors",
         lambda reply: list(reply.get("CORSRules", ())),
         lambda rules: {"CORSConfiguration": {"CORSRules": list(rules)}},
         absent="NoSuchCORSConfiguration",
         empty=list,
     ),
     "policy": SettingRequests(
-        "GetBucketPolicy",
-        "PutBucketPolicy",
-        "DeleteBucketPolicy",
+        "get_bucket_policy",
+        "put_bucket_policy",
+        "delete_bucket_policy",
         lambda reply: json.loads(reply["Policy"]),
         lambda document: {"Policy": json.dumps(document)},
         absent="NoSuchBucketPolicy",
     ),
     "lifecycle": SettingRequests(
-        "GetBucketLifecycleConfiguration",
-        "PutBucketLifecycleConfiguration",
-        "DeleteBucketLifecycle",
+        "get_bucket_lifecycle_configuration",
+        "put_bucket_lifecycle_configuration",
+        "delete_bucket_lifecycle",
         lambda reply: list(reply.get("Rules", ())),
         lambda rules: {"LifecycleConfiguration": {"Rules": list(rules)}},
         absent="NoSuchLifecycleConfiguration",
         empty=list,
     ),
     "tags": SettingRequests(
-        "GetBucketTagging",
-        "PutBucketTagging",
-        "DeleteBucketTagging",
+        "get_bucket_tagging",
+        "put_bucket_tagging",
+        "delete_bucket_tagging",
         tags_value,
         lambda tags: {"Tagging": tag_set(tags)},
         absent="NoSuchTagSet",
         empty=dict,
     ),
     "versioning": SettingRequests(
-        "GetBucketVersioning",
-        "PutBucketVersioning",
-        "PutBucketVersioning",
+        "get_bucket_versioning",
+        "put_bucket_versioning",
+        "put_bucket_versioning",
         lambda reply: reply.get("Status"),
         lambda status: {"VersioningConfiguration": {"Status": status}},
         deleted_by_putting="Suspended",
     ),
     "website": SettingRequests(
-        "GetBucketWebsite",
-        "PutBucketWebsite",
-        "DeleteBucketWebsite",
+        "get_bucket_website",
+        "put_bucket_website",
+        "delete_bucket_website",
         lambda reply: {name: value for name, value in reply.items() if name != "ResponseMetadata"},
         lambda website: {"WebsiteConfiguration": dict(website)},
         absent="NoSuchWebsiteConfiguration",
@@ -231,6 +232,9 @@ def setting_requests(setting: Setting[Any]) -> tuple[SettingRequests, Feature | 
 
 
 # Errors
+
+UNREADABLE = "UnreadableReply"
+"""Our code for a reply that is not XML."""
 
 _BY_CODE: dict[str, type[ServiceError]] = {
     "BucketAlreadyExists": AlreadyExistsError,
@@ -300,9 +304,9 @@ def translate(error: Exception, service: Service, context: Context, now: datetim
         raise ValueError(msg) from None  # noqa: TRY004 - of whatever type a value is wrong
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
         return Failure(CredentialsError(str(error)))
-    if isinstance(error, boto.ResponseParserError):
-        failed = ServiceError(f"{context.what}: {service.name} answered with something that is not S3's XML")
-        return Failure(failed)
+    if isinstance(error, ResponseParserError):
+        msg = f"{context.what}: {service.name} answered with something that is not S3's XML"
+        return Failure(ServiceError(msg, code=UNREADABLE))
     if isinstance(error, boto.HTTPClientError | boto.BotoCoreError):
         return Failure(ConnectionFailedError(f"{context.what}: {error}"))
     if isinstance(error, DreamObjectsError):
@@ -326,7 +330,7 @@ def _translate_reply(error: boto.ClientError, service: Service, context: Context
     if request_id:
         message += f" [request {request_id}]"
     failed = kind(
-        message,
+        printable(message),
         code=code,
         status=status or None,
         request_id=request_id,
@@ -343,7 +347,7 @@ def _translate_reply(error: boto.ClientError, service: Service, context: Context
 def service_error_of_key(code: str, text: str, what: str, service: Service) -> ServiceError:
     """The error of one key in the reply to a request for many."""
     kind = _class_of(code, 0, text, service, Context(what))
-    return kind(f"{what}: {code}: {text}", code=code, status=200, retryable=kind is ServiceBusyError)
+    return kind(printable(f"{what}: {code}: {text}"), code=code, status=200, retryable=kind is ServiceBusyError)
 
 
 def clock_offset(error: Exception, now: datetime) -> timedelta | None:

@@ -35,7 +35,7 @@ from xml.etree import ElementTree as ET
 
 from aiohttp import web
 
-from .store import (
+from servers.store import (
     CANNED_ACLS,
     LARGEST_KEY_BYTES,
     Bucket,
@@ -271,6 +271,8 @@ class B2Server:
         drop = next((one for one in tuple(self._drops) if one.matches(call)), None)
         if drop is None:
             body = b"" if call.method == "HEAD" and reply.status >= HTTPStatus.BAD_REQUEST else reply.body
+            if call.method == "HEAD":
+                headers["Content-Length"] = str(len(body))
             return web.Response(status=reply.status, headers=headers, body=body)
         self._drops.remove(drop)
         broken = web.StreamResponse(status=reply.status, headers=headers)

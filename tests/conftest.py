@@ -1,0 +1,194 @@
+"""The servers that answer for real, each started once a run, and what must hold after every test."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import trustme
+from blockbuster import BlockBuster
+from servers import ceph
+from servers.b2 import B2Server
+from servers.moto_server import moto_server
+from servers.scripted import ScriptedServer
+
+import aiodreamobjects as dream
+
+SERVERS = ("rgw", "rgw-tls", "moto", "moto-tls", "b2")
+NO_CEPH = "CEPH RGW IS NOT INSTALLED: the contract was not tested on it. Run: sudo tests/servers/rgw install"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A service to test on, and the facts of it that tests must know."""
+
+    name: str
+    service: dream.Service
+    access_key: str
+    secret_key: str
+    ca: Path | None = None
+    other_account: tuple[str, str] | None = None
+
+    @property
+    def is_b2(self) -> bool:
+        return self.name == "b2"
+
+    @property
+    def is_rgw(self) -> bool:
+        return self.name.startswith("rgw")
+
+    @property
+    def is_moto(self) -> bool:
+        return self.name.startswith("moto")
+
+    def session(self, **settings: object) -> dream.Session:
+        given = {"service": self.service, "ca": self.ca, "access_key": self.access_key, "secret_key": self.secret_key}
+        return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "DREAMOBJECTS_")):
+                patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def event_loop_is_never_blocked() -> Iterator[None]:
+    guard = BlockBuster(["aiodreamobjects"])
+    for function in guard.functions.values():
+        # These run in a thread with a loop of its own, where botocore may read its files.
+        function.can_block_in("aiodreamobjects/_wire/boto_client.py", {"_find", "_open"})
+    guard.activate()
+    yield
+    guard.deactivate()
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def every_task_has_ended(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    if inspect.iscoroutinefunction(request.function):
+        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    home = tmp_path_factory.mktemp("certificate")
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    chain, key = home / "cert.pem", home / "key.pem"
+    for number, blob in enumerate(issued.cert_chain_pems):
+        blob.write_to_path(str(chain), append=number > 0)
+    issued.private_key_pem.write_to_path(str(key))
+    return chain, key
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ceph.Gateway]:
+    if not ceph.is_installed():
+        if os.environ.get("CI") == "true":
+            pytest.fail(NO_CEPH, pytrace=False)
+        pytest.skip(NO_CEPH)
+    with ceph.gateway(tmp_path_factory.mktemp("ceph")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def rgw(gateway: ceph.Gateway) -> Server:
+    return Server(
+        "rgw",
+        dream.Service.ceph_rgw(gateway.endpoint),
+        gateway.access_key,
+        gateway.secret_key,
+        other_account=(gateway.other_access_key, gateway.other_secret_key),
+    )
+
+
+@pytest.fixture(scope="session")
+def rgw_tls(rgw: Server, gateway: ceph.Gateway) -> Server:
+    return replace(rgw, name="rgw-tls", service=dream.Service.ceph_rgw(gateway.tls_endpoint), ca=gateway.ca)
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
+        yield Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
+
+
+@pytest.fixture(scope="session")
+def moto_tls(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path], ca: Path) -> Iterator[Server]:
+    with moto_server(tmp_path_factory.mktemp("moto"), certificate) as endpoint:
+        yield Server("moto-tls", dream.Service.for_endpoint(endpoint), "testing", "testing", ca)
+
+
+@pytest.fixture(scope="session")
+def b2_server(certificate: tuple[Path, Path]) -> Iterator[B2Server]:
+    with B2Server(*certificate) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def b2(b2_server: B2Server, ca: Path) -> Server:
+    service = replace(dream.US_EAST_5, endpoint=b2_server.endpoint)
+    return Server("b2", service, b2_server.access_key, b2_server.secret_key, ca)
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param.replace("-", "_"))
+    return found
+
+
+@pytest_asyncio.fixture(scope="session")
+async def session(server: Server) -> AsyncIterator[dream.Session]:
+    async with server.session() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def bucket(session: dream.Session) -> AsyncIterator[dream.Bucket]:
+    made = await session.create_bucket(new_name())
+    yield made
+    if await made.exists():
+        await made.delete(force=True)
+
+
+@pytest_asyncio.fixture
+async def scripted() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as running:
+        yield running
+
+
+def new_name() -> str:
+    return f"test-{uuid.uuid4().hex[:16]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not ceph.is_installed():
+        terminalreporter.write_line(f"!!! {NO_CEPH}", red=True, bold=True)

@@ -1,0 +1,137 @@
+"""A server that says what it is told to say: for everything that a healthy one will not do.
+
+It speaks just enough HTTP to find where a request ends. Each request takes the next step of the script; the last step
+answers all further ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import aiodreamobjects as dream
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response. ``body`` is what is sent; ``length`` is what is announced, where that is a lie."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
+    hold: asyncio.Event | None = None
+    """Set by the test: the body is sent, the connection kept, and the rest awaits this event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes as they are, then the end of the connection."""
+
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """No answer, as long as the client stays."""
+
+
+Step = Reply | Raw | Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def error(status: int, code: str, **headers: str) -> Reply:
+    """An S3 error document."""
+    body = f"<Error><Code>{code}</Code><Message>scripted</Message><RequestId>tx1</RequestId></Error>".encode()
+    return Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class ScriptedServer:
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.connections = 0
+        self._steps: list[Step] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def will(self, *steps: Step) -> None:
+        self._steps = list(steps)
+        self.received.clear()
+
+    def session(self, **settings: object) -> dream.Session:
+        """A session to it that waits next to nothing between attempts."""
+        given = {
+            "endpoint": self.endpoint,
+            "access_key": "scripted",
+            "secret_key": "not-a-secret",
+            "retry": dream.Retry(attempts=4, base=0.001, cap=0.002),
+            "timeouts": dream.Timeouts(connect=1, read=0.3, write=0.3),
+        }
+        return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
+
+    @property
+    def requests(self) -> Sequence[str]:
+        return [f"{request.method} {request.target}" for request in self.received]
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        request_line, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        method, target, _ = request_line.split(" ")
+        self.received.append(Received(method, target, headers, body))
+        step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
+        match step:
+            case Silence():
+                await reader.read()
+                return False
+            case Raw(data):
+                writer.write(data)
+                await writer.drain()
+                return False
+            case Reply(status, content, extra, length, hold):
+                announced = len(content) if length is None else length
+                lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {announced}"]
+                lines += [f"{name}: {value}" for name, value in extra.items()]
+                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if method == "HEAD" else content))
+                await writer.drain()
+                if hold is not None:
+                    await hold.wait()
+                return announced == len(content) or method == "HEAD"
