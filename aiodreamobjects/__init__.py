@@ -1,10 +1,12 @@
 """High-concurrency object operations on DreamObjects and every service like it.
 
-import aiodreamobjects as dream
+Open one session, share it among all tasks::
 
-async with dream.Session() as session:
-bucket = await session.create_bucket("my-new-bucket")
-await bucket.object("hello.txt").put("Hello World!")
+    import aiodreamobjects as dream
+
+    async with dream.Session() as session:
+        bucket = await session.create_bucket("my-new-bucket")
+        await bucket.object("hello.txt").put("Hello World!")
 """
 
 from aiodreamobjects._bucket import Bucket

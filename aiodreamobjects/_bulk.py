@@ -37,6 +37,7 @@ async def delete_many(
     on_error: OnError,
 ) -> BulkReport:
     check_one_of("on_error", on_error, get_args(OnError))
+    runtime.require_open()
     report = await _Deletion(runtime, bucket).run(_versioned_keys(keys))
     if report.failed and on_error == "raise":
         msg = f"{report.failed:,} of {report.done + report.failed:,} keys of s3://{bucket} could not be deleted"

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 KEY_BYTES = 1024
+LONGEST_EXPIRY_SECONDS = 100 * 365 * 24 * 3600
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # token, RFC 9110 section 5.6.2
 _FIELD_VALUE = re.compile(r"[ -~]*")
@@ -55,17 +56,18 @@ def check_field_value(name: str, value: str) -> None:
 
 def seconds_from_now(expires_in: float | timedelta | datetime, now: datetime) -> int:
     """How many whole seconds from now: the forms in which an expiry can be given."""
+    given = expires_in
     if isinstance(expires_in, datetime):
         if expires_in.tzinfo is None:
-            msg = f"expires_in {expires_in!r} is naive: give it a time zone, such as datetime.now(UTC)"
+            msg = f"expires_in {given!r} is naive: give it a time zone, such as datetime.now(UTC)"
             raise ValueError(msg)
         expires_in = expires_in.astimezone(UTC) - now
     if isinstance(expires_in, timedelta):
         expires_in = expires_in.total_seconds()
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not math.isfinite(expires_in):
-        msg = f"expires_in {expires_in!r} must be seconds, a timedelta or an aware datetime"
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not -math.inf < expires_in < math.inf:
+        msg = f"expires_in {given!r} must be seconds, a timedelta or an aware datetime"
         raise ValueError(msg)
-    if expires_in < 1:
-        msg = f"expires_in {expires_in!r} must lie at least a second in the future"
+    if not 1 <= expires_in <= LONGEST_EXPIRY_SECONDS:
+        msg = f"expires_in {given!r} must lie at least a second and at most a hundred years in the future"
         raise ValueError(msg)
     return int(expires_in)

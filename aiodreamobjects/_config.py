@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 KIB = 1 << 10
+LARGEST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Timeouts:
     def __post_init__(self) -> None:
         for name in ("connect", "read", "write"):
             _check_positive(f"Timeouts.{name}", getattr(self, name))
-        if self.low_speed != 0:
+        if self.low_speed != 0 or isinstance(self.low_speed, bool):
             _check_positive("Timeouts.low_speed", self.low_speed)
         if self.pool is not None:
             _check_positive("Timeouts.pool", self.pool)
@@ -85,6 +85,6 @@ def _check_whole(name: str, value: object, *, least: int) -> None:
 
 
 def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < LARGEST:
         msg = f"{name} must be a positive number, not {value!r}"
         raise ValueError(msg)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 if TYPE_CHECKING:
     from aiodreamobjects._models import BulkReport
@@ -153,4 +153,5 @@ class BulkError(ExceptionGroup[ServiceError], DreamObjectsError):
         return BulkError(self.message, excs, self.report)
 
     def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[ServiceError, ...], BulkReport]]:
-        return type(self), (self.message, tuple(failure.error for failure in self.report.failures), self.report)
+        members = cast("tuple[ServiceError, ...]", tuple(self.exceptions))
+        return type(self), (self.message, members, self.report)

@@ -51,6 +51,9 @@ class ByteRange:
     @classmethod
     def of(cls, value: tuple[int, int | None]) -> ByteRange:
         start, stop = value
+        if not all(isinstance(end, int) and not isinstance(end, bool) for end in (start, 0 if stop is None else stop)):
+            msg = f"range {value!r} must hold whole numbers of bytes"
+            raise ValueError(msg)
         if stop is not None and start < 0:
             msg = f"range {value!r}: only (-n, None) counts from the end"
             raise ValueError(msg)
@@ -225,6 +228,9 @@ class ObjectAttributes:
                 check_field_value(name, value)
         if self.acl is not None:
             check_canned_acl(self.acl)
+        if len({name.lower() for name in self.metadata or {} if isinstance(name, str)}) != len(self.metadata or {}):
+            msg = f"metadata names {sorted(self.metadata or {})} must differ by more than case"
+            raise ValueError(msg)
         for name, value in (self.metadata or {}).items():
             check_field_name("metadata name", name)
             check_field_value(f"metadata {name!r}", value)

@@ -125,9 +125,9 @@ def _choose(service: Service, signature: Signature | None) -> Signature:
 
 
 def _checked(condition: PostCondition) -> dict[str, str] | list[str | int]:
-    if isinstance(condition, Mapping):
+    if isinstance(condition, Mapping) and not {"bucket", "key"} & condition.keys():
         return dict(condition)
-    if not isinstance(condition, str) and len(condition) == 3:  # noqa: PLR2004 - operator, field, value
+    if not isinstance(condition, str | Mapping) and len(condition) == 3:  # noqa: PLR2004 - operator, field, value
         return list(condition)
-    msg = f"condition {condition!r} must be {{'field': 'value'}} or ['starts-with', '$field', 'prefix']"
+    msg = f"condition {condition!r} must be {{'field': 'value'}} or ['starts-with', '$field', 'prefix']; bucket and key are set already"
     raise ValueError(msg)

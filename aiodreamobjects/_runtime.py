@@ -33,10 +33,15 @@ class Runtime:
 
     @property
     def wire(self) -> Wire:
+        self.require_open()
+        assert self._wire is not None
+        return self._wire
+
+    def require_open(self) -> None:
+        """For verbs that do something before their first request."""
         if self._wire is None:
             msg = "the session is not open: use it inside 'async with Session() as session', or between open() and aclose()"
             raise SessionClosedError(msg)
-        return self._wire
 
     @property
     def service(self) -> Service:

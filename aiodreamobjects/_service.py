@@ -6,9 +6,8 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Literal, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from aiodreamobjects._checks import check_one_of
 
@@ -67,7 +66,7 @@ class Service:
     bucket_names: BucketNames = field(default_factory=BucketNames)
     location_constraint: bool = False
     """Whether a new bucket is told its region (AWS alone wants that)."""
-    unsupported: Mapping[Feature, str] = field(default_factory=dict)
+    unsupported: Mapping[Feature, str] = field(default_factory=dict, hash=False)
     """What it refuses by design, each with what to do instead."""
 
     def __post_init__(self) -> None:
@@ -75,15 +74,13 @@ class Service:
         check_one_of("signature", self.signature, get_args(Signature))
         for feature in self.unsupported:
             check_one_of("unsupported feature", feature, get_args(Feature))
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.region):
-            msg = f"region {self.region!r} may hold only letters, digits, '-' and '_'"
-            raise ValueError(msg)
-        scheme, _ = _split_endpoint(self.endpoint)
+        _check_region(self.region)
+        scheme, host, port = _parse_endpoint(self.endpoint)
         if scheme == "http" and "plain_http" in self.unsupported:
             msg = f"endpoint {self.endpoint!r}: {self.name} speaks https only"
             raise ValueError(msg)
-        object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
-        object.__setattr__(self, "unsupported", MappingProxyType(dict(self.unsupported)))
+        object.__setattr__(self, "unsupported", dict(self.unsupported))
+        object.__setattr__(self, "endpoint", f"{scheme}://{host}" + (f":{port}" if port else ""))
 
     @classmethod
     def for_endpoint(cls, url: str, *, default_region: str = "us-east-1") -> Service:
@@ -91,7 +88,7 @@ class Service:
 
         ``default_region`` is for hosts that do not tell theirs. Sends nothing. Raises ValueError for what is no endpoint and for a cluster that is closed.
         """
-        _, host = _split_endpoint(url)
+        _, host, port = _parse_endpoint(url)
         for closed, why in _CLOSED.items():
             if host == closed or host.endswith(f".{closed}"):
                 msg = f"endpoint {url!r}: {closed} {why}; use {US_EAST_5.endpoint}"
@@ -100,7 +97,7 @@ class Service:
             if match := re.fullmatch(pattern, host):
                 region = match.groupdict().get("region") or profile.region
                 return replace(profile, endpoint=url, region=region)
-        return cls(f"S3 at {urlsplit(url).netloc}", url, default_region)
+        return cls(f"S3 at {host}" + (f":{port}" if port else ""), url, default_region)
 
     @classmethod
     def ceph_rgw(cls, endpoint: str, *, region: str = "default", addressing: Addressing = "path") -> Service:
@@ -110,11 +107,13 @@ class Service:
     @classmethod
     def backblaze_b2(cls, region: str) -> Service:
         """Backblaze B2 in a region such as ``us-west-004``."""
+        _check_region(region)
         return cls.for_endpoint(f"https://s3.{region}.backblazeb2.com")
 
     @classmethod
     def amazon_s3(cls, region: str = "us-east-1") -> Service:
         """Amazon S3 in a region such as ``eu-central-1``."""
+        _check_region(region)
         return cls.for_endpoint(f"https://s3.{region}.amazonaws.com")
 
     @property
@@ -124,17 +123,19 @@ class Service:
     @property
     def host(self) -> str:
         """The endpoint's host, with the port where it is not the scheme's own."""
-        parts = urlsplit(self.endpoint)
-        default = {"http": 80, "https": 443}[parts.scheme]
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-        return host if parts.port in (None, default) else f"{host}:{parts.port}"
+        default = {"http": ":80", "https": ":443"}[self.scheme]
+        return self.endpoint.partition("://")[2].removesuffix(default)
 
     def locate(self, bucket: str, key: str = "") -> tuple[str, str]:
         """The host that is asked for this bucket or object, and the path, percent-encoded."""
-        # A wildcard certificate covers one label, so a dotted name cannot be a host name over TLS.
-        if self.addressing == "virtual" and not ("." in bucket and self.scheme == "https"):
+        if self.addressing == "virtual" and self._can_be_label(bucket):
             return f"{bucket}.{self.host}", f"/{quote_key(key)}"
         return self.host, f"/{bucket}/{quote_key(key)}" if key else f"/{bucket}"
+
+    def _can_be_label(self, bucket: str) -> bool:
+        """An IP address has no subdomains; a wildcard certificate covers one label, so no dotted name over TLS."""
+        _, host, _ = _parse_endpoint(self.endpoint)
+        return not _is_ip_address(host) and not ("." in bucket and self.scheme == "https")
 
 
 def quote_key(key: str) -> str:
@@ -142,37 +143,39 @@ def quote_key(key: str) -> str:
     return quote(key, safe="/-_.~")
 
 
-def _split_endpoint(url: str) -> tuple[str, str]:
-    """Scheme and host of an endpoint, after refusing what could send a request anywhere else."""
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        msg = f"endpoint {url!r}: {error}"
-        raise ValueError(msg) from None
-    except (TypeError, AttributeError):
+_ENDPOINT = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[0-9a-z][0-9a-z._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
+)
+
+
+def _parse_endpoint(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port; what could send a request anywhere else is refused."""
+    if not isinstance(url, str):
         msg = f"endpoint {url!r} must be a str such as 'https://s3.us-east-005.dream.io'"
-        raise TypeError(msg) from None
-    if parts.username is not None or parts.password is not None:
+        raise TypeError(msg)
+    if "@" in url:
         msg = "an endpoint holds no user and password; give access_key= and secret_key="
         raise ValueError(msg)
-    host_is_valid = re.fullmatch(r"[0-9A-Za-z_.-]+|[0-9A-Fa-f:.]+", parts.hostname or "")
-    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
-    if (
-        parts.scheme not in ("http", "https")
-        or not host_is_valid
-        or not port_is_valid
-        or not bare
-        or not url.isprintable()
-    ):
-        msg = f"endpoint {url!r} must be http:// or https://, a host and nothing more, as in 'https://s3.us-east-005.dream.io'"
+    match = _ENDPOINT.fullmatch(url)
+    port = int(match["port"]) if match and match["port"] else None
+    if not match or (match["host"].startswith("[") and not _is_ip_address(match["host"])) or port not in _PORTS:
+        msg = f"endpoint {url!r} must be http:// or https://, a host and nothing more, as in {US_EAST_5.endpoint!r}"
         raise ValueError(msg)
-    return parts.scheme, (parts.hostname or "").lower()
+    return match["scheme"].lower(), match["host"].lower(), port
+
+
+_PORTS = {None, *range(1, 1 << 16)}
+
+
+def _check_region(region: str) -> None:
+    if not isinstance(region, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", region):
+        msg = f"region {region!r} may hold only letters, digits, '-' and '_'"
+        raise ValueError(msg)
 
 
 def _is_ip_address(name: str) -> bool:
     try:
-        ipaddress.IPv4Address(name)
+        ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
     return True

@@ -72,7 +72,7 @@ class Session:
         self._environment_keys = (environment.get(_ACCESS_KEY), environment.get(_SECRET_KEY))
         self._environment_profile = environment.get("DREAMOBJECTS_PROFILE")
         self._endpoint = endpoint or (None if service else environment.get("DREAMOBJECTS_ENDPOINT_URL"))
-        self._region = region or environment.get("DREAMOBJECTS_REGION")
+        self._region = region or (None if service else environment.get("DREAMOBJECTS_REGION"))
         self._given_service = service
         self._ca = ca
         self._boto_session = boto_session
@@ -106,20 +106,27 @@ class Session:
         if self._is_opened:
             msg = "this session was opened before; a session opens once, make another"
             raise SessionClosedError(msg)
+        self._is_opened = True
+        try:
+            await self._open()
+        except BaseException:
+            self._is_opened = False
+            raise
+        return self
+
+    async def _open(self) -> None:
         explicit = self._explicit_credentials()
         profile = self._profile or (None if self._boto_session else self._environment_profile)
         found = await find(profile, self._boto_session, with_credentials=explicit is None)
         source = CredentialSource.static(explicit) if explicit else found.credentials
         if source is None:
-            raise CredentialsError(_where_looked(profile))
+            raise CredentialsError(_where_looked(found.profile))
         service = self._settle_service(found.endpoint, found.region)
         limits, retry = self._runtime.limits, self._runtime.retry
         opened = await open_client(
             found.session, service, limits, self._timeouts, explicit=explicit, ca=self._ca or found.ca
         )
         self._runtime.connect(service, BotoWire(opened, service, source, limits, self._timeouts, retry))
-        self._is_opened = True
-        return self
 
     async def aclose(self) -> None:
         """Close every connection. Requests under way fail with SessionClosedError. Closing twice is once."""
@@ -204,9 +211,9 @@ class Session:
         return None
 
 
-def _where_looked(profile: str | None) -> str:
+def _where_looked(profile: str) -> str:
     return (
         "no credentials found; looked at the arguments access_key= and secret_key=, at the variables "
         f"{_ACCESS_KEY} and {_SECRET_KEY}, and where aioboto3 looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        f"profile {profile or 'default'!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles"
+        f"profile {profile!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles"
     )

@@ -17,6 +17,7 @@ from blockbuster import BlockBuster
 from servers import ceph
 from servers.b2 import B2Server
 from servers.moto_server import moto_server
+from servers.proxy import ForwardProxy
 from servers.scripted import ScriptedServer
 
 import aiodreamobjects as dream
@@ -136,6 +137,19 @@ def rgw_tls(rgw: Server, gateway: ceph.Gateway) -> Server:
 
 
 @pytest.fixture(scope="session")
+def gateway_v2(rgw: Server) -> Server:
+    """The gateway as an old DreamObjects cluster is spoken to."""
+    return replace(rgw, service=replace(rgw.service, signature="v2"))
+
+
+@pytest.fixture(scope="session")
+def gateway_virtual(rgw: Server) -> Server:
+    """The gateway by the domain that its script names: no resolver knows it, so it takes the ``proxy``."""
+    endpoint = rgw.service.endpoint.replace("127.0.0.1", "s3.localhost")
+    return replace(rgw, service=replace(rgw.service, endpoint=endpoint, addressing="virtual"))
+
+
+@pytest.fixture(scope="session")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
         yield Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
@@ -177,6 +191,13 @@ async def bucket(session: dream.Session) -> AsyncIterator[dream.Bucket]:
     yield made
     if await made.exists():
         await made.delete(force=True)
+
+
+@pytest_asyncio.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ForwardProxy]:
+    async with ForwardProxy() as running:
+        monkeypatch.setenv("http_proxy", running.url)
+        yield running
 
 
 @pytest_asyncio.fixture

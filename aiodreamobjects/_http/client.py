@@ -27,6 +27,8 @@ from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError
 CHUNK_BYTES = 256 << 10
 KEEPALIVE_SECONDS = 12.0
 
+Buffer = bytes | bytearray | memoryview
+
 
 class HttpClient:
     """A pool of ``width`` connections. Make it on the event loop that uses it, and close it there."""
@@ -48,6 +50,9 @@ class HttpClient:
             read_bufsize=CHUNK_BYTES,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        # aiohttp would send an idempotent request again by itself when its connection breaks. Whoever counts attempts
+        # must know: a second "create only if absent" is refused because the first one succeeded.
+        self._session._retry_connection = False  # noqa: SLF001 - there is no public way; tests/test_retry.py pins it
 
     @property
     def open_connections(self) -> int:
@@ -58,23 +63,23 @@ class HttpClient:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | bytearray | AsyncIterable[bytes] | None,
+        body: bytes | bytearray | AsyncIterable[bytes],
         *,
         proxy: str | None = None,
     ) -> aiohttp.ClientResponse:
-        """The response, its head received. The caller reads the body to its end, or closes the response."""
+        """The response, its head received. The caller reads the body to its end, or closes the response.
+
+        ``headers`` name the body's Content-Length: aiohttp would send it in chunks, which S3 refuses.
+        """
         writing = asyncio.timeout(None)
-        outgoing = (
-            self._paced(memoryview(body), writing) if isinstance(body, bytes | bytearray) and body else body or None
-        )
-        # aiohttp would chunk an iterator of unknown length: Content-Length is set by whoever built the headers.
+        chunks: AsyncIterable[Buffer] = _cut(body) if isinstance(body, bytes | bytearray) else body
         with connection_errors(url, self._timeouts):
             async with writing:
                 return await self._session.request(
                     method,
                     URL(url, encoded=True),
                     headers={**headers, "Accept-Encoding": "identity"},
-                    data=outgoing,
+                    data=self._paced(chunks, writing) if body else None,
                     proxy=proxy,
                     allow_redirects=False,
                 )
@@ -82,12 +87,11 @@ class HttpClient:
     async def aclose(self) -> None:
         await self._session.close()
 
-    async def _paced(self, body: memoryview, writing: asyncio.Timeout) -> AsyncIterator[memoryview]:
-        """The body in chunks; cut when the peer takes none for ``write`` seconds, or only crawls."""
+    async def _paced(self, chunks: AsyncIterable[Buffer], writing: asyncio.Timeout) -> AsyncIterator[Buffer]:
+        """The body, cut off when the peer takes nothing for ``write`` seconds, or only crawls."""
         loop = asyncio.get_running_loop()
         pace = Pace(self._timeouts.write, self._timeouts.low_speed)
-        for start in range(0, len(body), CHUNK_BYTES):
-            chunk = body[start : start + CHUNK_BYTES]
+        async for chunk in chunks:
             writing.reschedule(loop.time() + self._timeouts.write)
             waited_from = loop.time()
             yield chunk
@@ -100,6 +104,12 @@ class HttpClient:
         sock.setblocking(False)
         self._sockets.add(sock)
         return sock
+
+
+async def _cut(body: bytes | bytearray) -> AsyncIterator[memoryview]:
+    view = memoryview(body)
+    for start in range(0, len(view), CHUNK_BYTES):
+        yield view[start : start + CHUNK_BYTES]
 
 
 class Pace:

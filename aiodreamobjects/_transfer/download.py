@@ -14,6 +14,7 @@ from aiodreamobjects._errors import (
     ChecksumMismatchError,
     ConnectionFailedError,
     IncompleteBodyError,
+    NotFoundError,
     ObjectChangedError,
     PreconditionFailedError,
     TransferError,
@@ -42,6 +43,7 @@ async def download(
     progress: ProgressCallback | None,
     fsync: bool,
 ) -> ObjectInfo:
+    runtime.require_open()
     async with (
         PathSink(path, overwrite=overwrite, fsync=fsync) as sink,
         open_body(runtime, address, None, Conditions()) as body,
@@ -173,7 +175,7 @@ class Body:
         self._conditions = replace(self._conditions, if_match=etag, if_none_match=None)
         try:
             await self._open()
-        except PreconditionFailedError as changed:
+        except (PreconditionFailedError, NotFoundError) as changed:
             msg = f"{self._address} changed while it was read, after byte {self._position:,}"
             raise ObjectChangedError(msg) from changed
 
@@ -197,6 +199,9 @@ class Body:
             msg = f"{self._address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
             raise TransferError(msg)
         if self._stop is not None:
+            if (response.info.etag, response.info.size) != (self.info.etag, self.info.size):
+                msg = f"{self._address} changed while it was read, after byte {self._position:,}"
+                raise ObjectChangedError(msg)
             return
         self.info = response.info
         self._position = start

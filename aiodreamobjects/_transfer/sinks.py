@@ -29,7 +29,7 @@ class PathSink:
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, fsync: bool) -> None:
         self._path = Path(path)
-        self._temporary = self._path.with_name(f".{self._path.name[:200]}.{secrets.token_hex(4)}.part")
+        self._temporary = self._path.with_name(f".{self._path.name[:50]}.{secrets.token_hex(4)}.part")
         self._overwrite = overwrite
         self._fsync = fsync
         self._file: AsyncBufferedIOBase | None = None

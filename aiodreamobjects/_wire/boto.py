@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,6 +19,8 @@ from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import anyio
 from aiobotocore.awsrequest import AioAWSResponse
+from anyio import to_thread
+from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import Pacer, finish
@@ -30,7 +34,7 @@ from aiodreamobjects._errors import (
     ServiceError,
     SessionClosedError,
 )
-from aiodreamobjects._http.client import BodyReader, HttpClient, connection_errors
+from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, connection_errors
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Headers that travel but are not signed: proxies and HTTP libraries may change them.
+_HTML = re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE)
 _UNSIGNED_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "transfer-encoding", "user-agent"}
 )
@@ -448,15 +453,17 @@ class BotoWire:
 
     async def _send(self, request: Any, **_: object) -> AioAWSResponse:
         """What botocore prepared, signed and sent: its ``before-send`` hook."""
-        body = b"" if request.body is None else request.body
-        if isinstance(body, str):
-            body = body.encode()
+        body = _plain_body(request.body)
         headers = await self._signed(request.method, request.url, request.headers, body)
+        outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
         self._sent += 1
-        response = await self._http.send(request.method, request.url, headers, body, proxy=self._proxy)
+        response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
         if not request.stream_output or response.status >= HTTPStatus.MULTIPLE_CHOICES:
             with connection_errors(request.url, self._timeouts):
-                await response.read()
+                content = await response.read()
+            if response.ok and _HTML.match(content):
+                msg = "HTML where S3 has XML"
+                raise ResponseParserError(msg)
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
         return AioAWSResponse(request.url, response.status, names, response)
 
@@ -502,6 +509,18 @@ class BotoBody:
         return chunk
 
 
+def _plain_body(body: Any) -> Any:
+    """Bytes, however botocore wrapped them; a file of a ``boto_client()`` user stays one."""
+    if body is None or isinstance(body, str):
+        return (body or "").encode()
+    return body.getvalue() if isinstance(body, io.BytesIO) else body
+
+
+async def _read_chunks(file: Any) -> AsyncIterator[bytes]:
+    while chunk := await to_thread.run_sync(file.read, CHUNK_BYTES):
+        yield chunk
+
+
 def _where(address: Address) -> dict[str, object]:
     return {"Bucket": address.bucket, "Key": address.key}
 
@@ -538,7 +557,10 @@ def _next(
     last: Sequence[ObjectInfo | UploadInfo] = (),
 ) -> Cursor | None:
     """Where the listing goes on; a key marker is encoded as the keys are, but not by Ceph RGW."""
-    if not reply.get("IsTruncated"):
+    if "IsTruncated" not in reply:
+        msg = "the service answered a request for a listing with something else"
+        raise ServiceError(msg, code=values.UNREADABLE, status=HTTPStatus.OK)
+    if not reply["IsTruncated"]:
         return None
     key, *rest = (str(reply.get(name) or "") for name in names)
     if not key:

@@ -52,6 +52,7 @@ class Found:
     """What aioboto3 found: in ``AWS_*``, in ``~/.aws``, or in the session it was given."""
 
     session: BotoSession
+    profile: str
     endpoint: str | None
     region: str | None
     ca: str | None
@@ -107,13 +108,13 @@ async def _find(profile: str | None, boto_session: BotoSession | None, with_cred
         session = boto_session or aioboto3.Session(profile_name=profile)
         core: AioSession = getattr(session, "_session", session)  # aioboto3's session wraps aiobotocore's
         scoped = core.get_scoped_config()
-        endpoint = ConfiguredEndpointProvider(
-            full_config=core.full_config, scoped_config=scoped, client_name="s3"
-        ).provide()
+        configured = ConfiguredEndpointProvider(full_config=core.full_config, scoped_config=scoped, client_name="s3")
+        is_ignored = core.get_config_variable("ignore_configured_endpoint_urls")
         credentials = await core.get_credentials() if with_credentials else None
         return Found(
             session=session,
-            endpoint=endpoint,
+            profile=core.get_config_variable("profile") or "default",
+            endpoint=None if is_ignored else configured.provide(),
             region=core.get_config_variable("region"),
             ca=core.get_config_variable("ca_bundle"),
             credentials=await CredentialSource.of(credentials) if credentials else None,

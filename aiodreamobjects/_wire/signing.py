@@ -217,10 +217,10 @@ def _signature_v2(request: Request, headers: Mapping[str, str], date: str, crede
     to_sign = "\n".join(
         [
             request.method,
-            headers.get("content-md5", ""),
-            headers.get("content-type", ""),
+            headers.get("content-md5", "").strip(),
+            headers.get("content-type", "").strip(),
             date,
-            *(f"{name}:{' '.join(value.split())}" for name, value in amz),
+            *(f"{name}:{value.strip()}" for name, value in amz),
             resource,
         ],
     )

@@ -7,8 +7,11 @@ answers all further ones.
 from __future__ import annotations
 
 import asyncio
+import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -39,7 +42,25 @@ class Silence:
     """No answer, as long as the client stays."""
 
 
-Step = Reply | Raw | Silence
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An object, whole or in the range that is asked for, whose connection breaks after ``cut`` bytes of it."""
+
+    data: bytes
+    etag: str
+    cut: int | None = None
+
+    def reply(self, headers: Mapping[str, str]) -> Reply:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
+        start, stop = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(self.data))
+        told = {"ETag": f'"{self.etag}"'}
+        if asked:
+            told["Content-Range"] = f"bytes {start}-{stop - 1}/{len(self.data)}"
+        cut = stop if self.cut is None else min(stop, start + self.cut)
+        return Reply(206 if asked else 200, self.data[start:cut], told, length=stop - start)
+
+
+Step = Reply | Raw | Silence | Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +73,32 @@ class Received:
 
 def error(status: int, code: str, **headers: str) -> Reply:
     """An S3 error document."""
-    body = f"<Error><Code>{code}</Code><Message>scripted</Message><RequestId>tx1</RequestId></Error>".encode()
-    return Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    body = f"<Error><Code>{code}</Code><Message>scripted</Message></Error>".encode()
+    told = {"x-amz-request-id": "tx1"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status, body, told)
 
 
 class ScriptedServer:
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+        self._certificate = certificate
         self.received: list[Received] = []
         self.connections = 0
         self._steps: list[Step] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self.arrived = asyncio.Event()
+        """Set when a request has arrived; for the test to clear."""
+        self._drip: tuple[int, float] | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        context = None
+        if self._certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*self._certificate)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.endpoint = f"http{'s' if context else ''}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(
@@ -80,6 +112,14 @@ class ScriptedServer:
     def will(self, *steps: Step) -> None:
         self._steps = list(steps)
         self.received.clear()
+
+    def stop_reading(self) -> None:
+        """Take heads of requests, and no bodies."""
+        self._may_read.clear()
+
+    def drip(self, *, bytes_per_step: int, seconds_between: float) -> None:
+        """Send bodies slowly."""
+        self._drip = bytes_per_step, seconds_between
 
     def session(self, **settings: object) -> dream.Session:
         """A session to it that waits next to nothing between attempts."""
@@ -114,10 +154,14 @@ class ScriptedServer:
         head = await reader.readuntil(b"\r\n\r\n")
         request_line, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+        await self._may_read.wait()
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         method, target, _ = request_line.split(" ")
         self.received.append(Received(method, target, headers, body))
+        self.arrived.set()
         step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
+        if isinstance(step, Content):
+            step = step.reply(headers)
         match step:
             case Silence():
                 await reader.read()
@@ -130,8 +174,16 @@ class ScriptedServer:
                 announced = len(content) if length is None else length
                 lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {announced}"]
                 lines += [f"{name}: {value}" for name, value in extra.items()]
-                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if method == "HEAD" else content))
-                await writer.drain()
+                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+                await self._send(writer, b"" if method == "HEAD" else content)
                 if hold is not None:
                     await hold.wait()
                 return announced == len(content) or method == "HEAD"
+
+    async def _send(self, writer: asyncio.StreamWriter, content: bytes) -> None:
+        step, pause = self._drip or (len(content) or 1, 0.0)
+        for start in range(0, len(content), step):
+            writer.write(content[start : start + step])
+            await writer.drain()
+            await asyncio.sleep(pause)
+        await writer.drain()

@@ -1,0 +1,229 @@
+"""What is tried again, how often and when: against a server that fails as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from servers.scripted import Raw, Reply, ScriptedServer, Silence, error
+
+import aiodreamobjects as dream
+
+OK = Reply(200, headers={"ETag": '"0cc175b9c0f1b6a831c399e269772661"'})  # the MD5 of b"a"
+PASSING = [
+    (500, "InternalError"),
+    (502, "BadGateway"),
+    (503, "SlowDown"),
+    (503, "ServiceUnavailable"),
+    (504, "GatewayTimeout"),
+    (429, "TooManyRequests"),
+    (408, "RequestTimeout"),
+    (400, "RequestTimeout"),
+    (520, "Unknown"),
+]
+FINAL = [
+    (400, "InvalidArgument", dream.InvalidRequestError),
+    (400, "ExpiredToken", dream.AccessDeniedError),
+    (401, "Unauthorized", dream.AccessDeniedError),
+    (403, "AccessDenied", dream.AccessDeniedError),
+    (403, "SignatureDoesNotMatch", dream.AccessDeniedError),
+    (403, "InvalidAccessKeyId", dream.AccessDeniedError),
+    (404, "NoSuchBucket", dream.NotFoundError),
+    (405, "MethodNotAllowed", dream.UnsupportedByServiceError),
+    (409, "OperationAborted", dream.ServiceError),
+    (411, "MissingContentLength", dream.ServiceError),
+    (412, "PreconditionFailed", dream.PreconditionFailedError),
+    (416, "InvalidRange", dream.InvalidRequestError),
+    (501, "NotImplemented", dream.UnsupportedByServiceError),
+]
+
+
+@pytest.mark.parametrize(("status", "code"), PASSING)
+async def test_what_passes_is_tried_again(scripted: ScriptedServer, status: int, code: str) -> None:
+    scripted.will(error(status, code), error(status, code), OK)
+    async with scripted.session() as session:
+        await session.object("s3://bucket/a").put(b"a")
+        assert session.statistics().retries == 2
+    assert scripted.requests == ["PUT /bucket/a"] * 3
+
+
+@pytest.mark.parametrize(("status", "code"), PASSING)
+async def test_what_does_not_pass_is_a_busy_service_at_last(scripted: ScriptedServer, status: int, code: str) -> None:
+    scripted.will(error(status, code))
+    async with scripted.session() as session:
+        with pytest.raises(dream.ServiceBusyError, match=f"{code}.*scripted.*tx1") as caught:
+            await session.object("s3://bucket/a").put(b"a")
+    assert len(scripted.received) == 4
+    assert (caught.value.status, caught.value.code, caught.value.request_id) == (status, code, "tx1")
+    assert caught.value.retryable
+    assert caught.value.__notes__ == ["after 4 attempts"]
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), FINAL)
+async def test_what_is_final_is_asked_once(
+    scripted: ScriptedServer, status: int, code: str, kind: type[dream.ServiceError]
+) -> None:
+    scripted.will(error(status, code))
+    async with scripted.session() as session:
+        with pytest.raises(kind) as caught:
+            await session.object("s3://bucket/a").put(b"a")
+    assert type(caught.value) is kind
+    assert len(scripted.received) == 1
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, dream.InvalidRequestError),
+        (403, dream.AccessDeniedError),
+        (404, dream.NotFoundError),
+        (405, dream.UnsupportedByServiceError),
+        (412, dream.PreconditionFailedError),
+        (501, dream.UnsupportedByServiceError),
+        (500, dream.ServiceBusyError),
+        (503, dream.ServiceBusyError),
+    ],
+)
+async def test_a_head_without_a_body_is_the_same_class(
+    scripted: ScriptedServer, status: int, kind: type[dream.ServiceError]
+) -> None:
+    scripted.will(Reply(status))
+    async with scripted.session() as session:
+        with pytest.raises(kind) as caught:
+            await session.object("s3://bucket/a").head()
+    assert type(caught.value) is kind
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("fault", [Raw(), Raw(b"HTTP/1.1 200 OK\r\nContent-Le"), Silence()])
+async def test_a_lost_reply_is_tried_again(scripted: ScriptedServer, fault: Raw | Silence) -> None:
+    scripted.will(fault, OK)
+    async with scripted.session() as session:
+        await session.object("s3://bucket/a").put(b"a")
+    assert len(scripted.received) == 2
+
+
+async def test_a_dead_connection_is_an_error_that_names_the_endpoint(scripted: ScriptedServer) -> None:
+    scripted.will(Raw())
+    async with scripted.session() as session:
+        with pytest.raises(dream.ConnectionFailedError, match=scripted.endpoint):
+            await session.object("s3://bucket/a").put(b"a")
+
+
+async def test_silence_ends_in_an_error_that_says_for_how_long(scripted: ScriptedServer) -> None:
+    scripted.will(Silence())
+    async with scripted.session(retry=dream.Retry(attempts=1)) as session:
+        with pytest.raises(dream.ConnectionFailedError, match=r"silent for 0\.3 s"):
+            await session.object("s3://bucket/a").head()
+
+
+async def test_a_peer_that_takes_no_body_is_cut(scripted: ScriptedServer) -> None:
+    scripted.will(OK)
+    async with scripted.session(retry=dream.Retry(attempts=1)) as session:
+        scripted.stop_reading()
+        with pytest.raises(dream.ConnectionFailedError, match=r"took no byte of a body for 0\.3 s"):
+            await session.object("s3://bucket/a").put(bytes(64 << 20))
+
+
+async def test_retry_after_is_honoured_up_to_the_cap(scripted: ScriptedServer) -> None:
+    scripted.will(error(503, "SlowDown", Retry_After="3600"), OK)
+    async with scripted.session(retry=dream.Retry(attempts=2, base=0.001, cap=0.2)) as session:
+        started = time.monotonic()
+        await session.object("s3://bucket/a").put(b"a")
+        assert time.monotonic() - started >= 0.2  # a lower bound: no machine is too slow for it
+
+
+async def test_retry_after_may_be_a_date(scripted: ScriptedServer) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    scripted.will(error(503, "SlowDown", Retry_After=date), OK)
+    async with scripted.session(retry=dream.Retry(attempts=2, base=0.001, cap=0.2)) as session:
+        started = time.monotonic()
+        await session.object("s3://bucket/a").put(b"a")
+        assert time.monotonic() - started >= 0.2
+
+
+async def test_a_dead_service_is_not_hammered(scripted: ScriptedServer) -> None:
+    scripted.will(error(500, "InternalError"))
+    async with scripted.session() as session:
+        for _ in range(50):
+            with pytest.raises(dream.ServiceBusyError):
+                await session.object("s3://bucket/a").put(b"a")
+        with pytest.raises(dream.ServiceBusyError) as caught:
+            await session.object("s3://bucket/a").put(b"a")
+    # 500 tokens at 5 a retry: 100 retries, then one attempt for each request.
+    assert len(scripted.received) == 100 + 51
+    assert any("too many requests of this session failed" in note for note in caught.value.__notes__)
+
+
+async def test_throttling_does_not_use_up_the_budget(scripted: ScriptedServer) -> None:
+    scripted.will(error(503, "SlowDown"))
+    async with scripted.session() as session:
+        for _ in range(40):
+            with pytest.raises(dream.ServiceBusyError):
+                await session.object("s3://bucket/a").put(b"a")
+    assert len(scripted.received) == 40 * 4
+
+
+async def test_a_wrong_clock_is_corrected_once(scripted: ScriptedServer) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=3)
+    scripted.will(error(403, "RequestTimeTooSkewed", Date=format_datetime(ahead, usegmt=True)), OK)
+    async with scripted.session() as session:
+        await session.object("s3://bucket/a").put(b"a")
+        url = session.object("s3://bucket/a").presign_get()
+    first, second = (request.headers["x-amz-date"] for request in scripted.received)
+    assert _moment(second) - _moment(first) > timedelta(hours=2, minutes=59)
+    assert f"X-Amz-Date={ahead:%Y%m%dT%H}" in url
+
+
+async def test_a_clock_that_stays_wrong_is_an_error_with_the_skew(scripted: ScriptedServer) -> None:
+    behind = datetime.now(UTC) - timedelta(hours=1)
+    scripted.will(error(403, "RequestTimeTooSkewed", Date=format_datetime(behind, usegmt=True)))
+    async with scripted.session() as session:
+        with pytest.raises(dream.AccessDeniedError, match=r"clock is -36\d\d s from this machine's|-3599 s"):
+            await session.object("s3://bucket/a").put(b"a")
+    assert len(scripted.received) == 2
+
+
+async def test_a_lost_reply_to_a_creation_counts_as_success(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(404), Raw(), error(409, "BucketAlreadyOwnedByYou"))
+    async with scripted.session() as session:
+        await session.create_bucket("bucket")
+    scripted.will(Raw(), error(404, "NoSuchBucket"))
+    async with scripted.session() as session:
+        await session.bucket("bucket").delete()
+
+
+async def test_a_lost_reply_to_a_conditional_put_is_told_as_doubt(scripted: ScriptedServer) -> None:
+    scripted.will(Raw(), error(412, "PreconditionFailed"))
+    async with scripted.session() as session:
+        with pytest.raises(dream.AlreadyExistsError, match="an earlier attempt of this very call"):
+            await session.object("s3://bucket/a").put(b"a", if_absent=True)
+
+
+async def test_requests_in_flight_are_bounded_and_the_wait_can_be(scripted: ScriptedServer) -> None:
+    scripted.will(Silence())
+    limits, timeouts = dream.Limits(requests=1), dream.Timeouts(read=30, pool=0.05)
+    async with scripted.session(limits=limits, timeouts=timeouts) as session, asyncio.TaskGroup() as group:
+        first = group.create_task(session.object("s3://bucket/a").head())
+        await scripted.arrived.wait()
+        with pytest.raises(dream.ConnectionFailedError, match=r"Timeouts\.pool=0\.05 s: Limits\.requests=1"):
+            await session.object("s3://bucket/b").head()
+        first.cancel()
+    assert scripted.requests == ["HEAD /bucket/a"]
+
+
+async def test_requests_per_second_spreads_requests(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200))
+    async with scripted.session(limits=dream.Limits(requests_per_second=50)) as session:
+        started = time.monotonic()
+        await asyncio.gather(*(session.object(f"s3://bucket/{n}").head() for n in range(11)))
+        assert time.monotonic() - started >= 0.2  # ten intervals of 20 ms
+
+
+def _moment(stamp: str) -> datetime:
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
