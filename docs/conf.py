@@ -1,0 +1,83 @@
+"""Sphinx configuration: ``sphinx-build -W --keep-going -n -b html docs docs/_build``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiodreamobjects
+
+if TYPE_CHECKING:
+    from docutils.nodes import Element, TextElement
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+project = "aiodreamobjects"
+author = "The aiodreamobjects authors"
+copyright = "The aiodreamobjects authors"
+release = version = aiodreamobjects.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"aiodreamobjects {release}"
+html_copy_source = False
+html_show_sourcelink = False
+
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+# Names that stand for a long list of literals or a dict: a link in place of the list.
+autodoc_type_aliases = {
+    name: f"aiodreamobjects.{name}" for name in ("CannedAcl", "PolicyDocument", "VersioningStatus")
+}
+
+nitpicky = True
+nitpick_ignore = [
+    # The standard library's: no inventory is fetched, so that a build needs no network.
+    *(
+        ("py:class", name)
+        for name in (
+            "AbstractAsyncContextManager",
+            "collections.abc.AsyncIterable",
+            "collections.abc.AsyncIterator",
+            "collections.abc.Awaitable",
+            "collections.abc.Callable",
+            "collections.abc.Iterable",
+            "collections.abc.Mapping",
+            "collections.abc.Sequence",
+            "contextlib.AbstractAsyncContextManager",
+            "datetime.datetime",
+            "datetime.timedelta",
+            "os.PathLike",
+            "types.TracebackType",
+        )
+    ),
+]
+
+
+def resolve_public_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
+) -> Element | None:
+    """Link ``aiodreamobjects._models.ObjectInfo``, where it is defined, to ``aiodreamobjects.ObjectInfo``."""
+    target = node.get("reftarget", "")
+    name = target.rpartition(".")[2]
+    if node.get("refdomain") != "py" or name not in aiodreamobjects.__all__:
+        return None
+    domain = env.get_domain("py")
+    public = f"aiodreamobjects.{name}"
+    for kind in (node["reftype"], "obj"):
+        if found := domain.resolve_xref(env, node["refdoc"], app.builder, kind, public, node, content):
+            return found
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("missing-reference", resolve_public_name)

@@ -1,0 +1,62 @@
+"""Credentials that end while a session lives."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from servers.scripted import Reply, ScriptedServer
+
+import aiodreamobjects as dream
+
+PROVIDER = """
+import json, pathlib, sys
+calls = pathlib.Path(sys.argv[1])
+number = len(calls.read_text()) + 1 if calls.exists() else 1
+calls.write_text("x" * number)
+print(json.dumps({
+    "Version": 1, "AccessKeyId": f"key-{number}", "SecretAccessKey": "secret", "SessionToken": f"token-{number}",
+    "Expiration": sys.argv[2],
+}))
+"""
+
+
+@pytest.fixture
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A credential process whose credentials end in five minutes, which botocore finds too soon to keep them."""
+    script, calls, config = tmp_path / "provider.py", tmp_path / "calls", tmp_path / "config"
+    script.write_text(PROVIDER)
+    ends = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {script} {calls} {ends}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    return calls
+
+
+async def test_credentials_about_to_end_are_renewed_for_the_next_request(
+    scripted: ScriptedServer, provider: Path
+) -> None:
+    scripted.will(Reply(200))
+    async with dream.Session(endpoint=scripted.endpoint) as session:
+        for _ in range(3):
+            await session.object("s3://bucket/a").head()
+        signed_with = [request.headers["authorization"].partition("Credential=")[2] for request in scripted.received]
+        keys = [credential.partition("/")[0] for credential in signed_with]
+        assert len(set(keys)) == 3
+        assert [request.headers["x-amz-security-token"] for request in scripted.received] == [
+            key.replace("key", "token") for key in keys
+        ]
+        newest = len(provider.read_text())
+        assert f"X-Amz-Credential=key-{newest}%2F" in session.object("s3://bucket/a").presign_get()
+
+
+async def test_a_provider_that_fails_is_a_credentials_error(
+    scripted: ScriptedServer, provider: Path, tmp_path: Path
+) -> None:
+    scripted.will(Reply(200))
+    async with dream.Session(endpoint=scripted.endpoint) as session:
+        (tmp_path / "provider.py").write_text("raise SystemExit('the vault is shut')")
+        with pytest.raises(dream.CredentialsError, match="the vault is shut"):
+            await session.object("s3://bucket/a").head()
+    assert scripted.received == []
