@@ -12,7 +12,6 @@ SERVERS = Path("tests", "servers")
 
 nox.needs_version = ">=2025.5"
 nox.options.sessions = ["lint", "types", "layers", "tests", "docs"]
-nox.options.error_on_invalid_noxfile_options = True
 
 
 def install(session: nox.Session, group: str, *packages: str) -> None:
