@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Literal, get_args
 
 import anyio
 
 from aiodreamobjects._checks import check_key, check_one_of
+from aiodreamobjects._concurrency import in_parallel
 from aiodreamobjects._errors import BucketNotEmptyError, BulkError, NotFoundError, ServiceError
 from aiodreamobjects._listing import list_uploads, list_versions
 from aiodreamobjects._models import Address, BulkFailure, BulkReport, ObjectInfo, UploadInfo
@@ -22,7 +24,7 @@ OnError = Literal["raise", "collect"]
 
 BATCH_KEYS = 1000
 """DeleteObjects takes no more (S3 API reference)."""
-BATCHES_IN_FLIGHT = 8
+REQUESTS_IN_FLIGHT = 8
 FAILURES_KEPT = 1000
 EMPTYING_ROUNDS = 3
 
@@ -71,14 +73,13 @@ async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
 
 async def _abort_all_uploads(runtime: Runtime, bucket: str) -> None:
     async for page in list_uploads(runtime, bucket, "").pages():
-        async with anyio.create_task_group() as group:
-            for upload in page:
-                group.start_soon(_abort, runtime, upload)
+        await in_parallel(REQUESTS_IN_FLIGHT, partial(_abort_some, runtime, iter(page)))
 
 
-async def _abort(runtime: Runtime, upload: UploadInfo) -> None:
-    with suppress(NotFoundError):  # completed or aborted by someone else meanwhile
-        await runtime.wire.abort_upload(Address(upload.bucket, upload.key), upload.upload_id)
+async def _abort_some(runtime: Runtime, uploads: Iterator[UploadInfo]) -> None:
+    for upload in uploads:
+        with suppress(NotFoundError):  # completed or aborted by someone else meanwhile
+            await runtime.wire.abort_upload(Address(upload.bucket, upload.key), upload.upload_id)
 
 
 class _Deletion:
@@ -94,7 +95,7 @@ class _Deletion:
     async def run(self, keys: AsyncGenerator[VersionedKey]) -> BulkReport:
         """Raises what the source raises and what fails whole requests, once the batches in flight have ended."""
         async with aclosing(keys), anyio.create_task_group() as group:
-            for _ in range(min(BATCHES_IN_FLIGHT, self._runtime.limits.requests)):
+            for _ in range(min(REQUESTS_IN_FLIGHT, self._runtime.limits.requests)):
                 group.start_soon(self._work, keys)
         if self._stopped_by is not None:
             self._stopped_by.add_note(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 import anyio
@@ -30,6 +30,24 @@ async def finish(work: Coroutine[object, object, T]) -> T:
             cancelled.__context__ = failure
         raise cancelled
     return task.result()
+
+
+async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None:
+    """Run ``width`` copies of a worker that pulls its work. The first error stops them all and is raised as itself."""
+    errors: list[Exception] = []
+
+    async def run(scope: anyio.CancelScope) -> None:
+        try:
+            await worker()
+        except Exception as error:  # noqa: BLE001 - raised below, when all have ended
+            errors.append(error)
+            scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(width):
+            group.start_soon(run, group.cancel_scope)
+    if errors:
+        raise errors[0]
 
 
 class Pacer:

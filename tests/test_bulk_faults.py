@@ -160,6 +160,15 @@ async def test_an_upload_that_ends_meanwhile_is_no_obstacle(scripted: ScriptedSe
     assert scripted.requests[1] == "DELETE /bucket/a?uploadId=u"
 
 
+async def test_an_upload_that_will_not_go_is_one_error_and_no_group(scripted: ScriptedServer) -> None:
+    uploads = "".join(f"<Upload><Key>{n}</Key><UploadId>u</UploadId></Upload>" for n in range(20))
+    page = f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>"
+    scripted.will(Reply(200, page.encode()), error(403, "AccessDenied"))
+    async with scripted.session() as session:
+        with pytest.raises(dream.AccessDeniedError):
+            await session.bucket("bucket").delete(force=True)
+
+
 async def test_versions_that_will_not_go_stop_the_deletion_of_the_bucket(scripted: ScriptedServer) -> None:
     scripted.will(
         Reply(200, b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"),
