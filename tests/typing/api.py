@@ -1,0 +1,202 @@
+"""Every legal way to use the public API, for type checkers alone: mypy --strict must find nothing here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import assert_type
+
+import aioboto3
+import aiofiles
+from aiobotocore.session import get_session
+
+import aiodreamobjects as dream
+
+
+def settings() -> None:
+    dream.Session()
+    dream.Session("profile")
+    dream.Session(access_key="a", secret_key="b", session_token="c", endpoint="https://s3.example", region="r")
+    dream.Session(service=dream.US_EAST_5, ca=Path("ca.pem"), lane="boto")
+    dream.Session(service=dream.Service.for_endpoint("http://127.0.0.1:7480"), ca="ca.pem")
+    dream.Session(service=dream.Service.ceph_rgw("http://127.0.0.1:7480", region="default", addressing="virtual"))
+    dream.Session(service=dream.Service.backblaze_b2("us-west-004"))
+    dream.Session(service=dream.Service.amazon_s3("eu-central-1"))
+    dream.Session(boto_session=aioboto3.Session())
+    dream.Session(boto_session=get_session())
+    dream.Session(
+        limits=dream.Limits(requests=8, requests_per_second=100),
+        timeouts=dream.Timeouts(connect=1, read=2, write=3, low_speed=0, pool=4.5),
+        retry=dream.Retry(attempts=1, base=0.1, cap=1),
+    )
+    dream.Service(
+        "mine",
+        "https://s3.example",
+        bucket_names=dream.BucketNames(longest=255, characters="a-zA-Z0-9._-", reserved_prefixes=("xn--",)),
+        unsupported={"tagging": "do without"},
+    )
+
+
+async def session(opened: dream.Session) -> None:
+    async with dream.Session() as entered:
+        assert_type(entered, dream.Session)
+    assert_type(await opened.open(), dream.Session)
+    await opened.aclose()
+    assert_type(opened.bucket("name"), dream.Bucket)
+    assert_type(opened.object("s3://bucket/key"), dream.Object)
+    assert_type(await opened.create_bucket("name", "public-read", exist_ok=True), dream.Bucket)
+    async for info in opened.buckets():
+        assert_type(info, dream.BucketInfo)
+        assert_type(info.created, datetime | None)
+    assert_type(await opened.buckets().collect(), list[dream.BucketInfo])
+    assert_type(opened.statistics().requests, int)
+    assert_type(opened.service, dream.Service)
+    client = await opened.boto_client()
+    await client.head_bucket(Bucket="name")
+
+
+async def bucket(b: dream.Bucket) -> None:
+    assert_type(b.name, str)
+    assert_type(b.object("key"), dream.Object)
+    assert_type(await b.create("private", exist_ok=True), dream.BucketInfo)
+    assert_type(await b.exists(), bool)
+    assert_type((await b.info()).object_count, int | None)
+    await b.delete()
+    await b.delete(force=True)
+    assert_type(await b.empty(), dream.BulkReport)
+    acl = await b.acl()
+    assert_type(acl, dream.Acl)
+    assert_type(acl.canned, dream.CannedAcl | None)
+    await b.set_acl("private")
+    await b.set_acl(dream.Acl(acl.owner, (*acl.grants, dream.Grant("READ", uri=dream.ALL_USERS))))
+
+    async for info in b.list("prefix", start_after="key", limit=10):
+        assert_type(info, dream.ObjectInfo)
+        assert_type(info.size, int | None)
+        assert_type(info.last_modified, datetime | None)
+    async for page in b.list().pages():
+        assert_type(page, list[dream.ObjectInfo])
+    assert_type(b.list(), dream.Listing[dream.ObjectInfo])
+    async for item in b.list_dir("prefix/"):
+        match item:
+            case dream.CommonPrefix(prefix=prefix):
+                assert_type(prefix, str)
+            case dream.ObjectInfo(key=key):
+                assert_type(key, str)
+    async for version in b.list_versions():
+        assert_type(version.version_id, str | None)
+        assert_type(version.is_delete_marker, bool | None)
+    async for upload in b.uploads():
+        assert_type(upload, dream.UploadInfo)
+
+
+async def bulk(b: dream.Bucket) -> None:
+    async def keys() -> AsyncIterator[str]:
+        yield "a"
+
+    assert_type(await b.delete_many(["a", "b"]), dream.BulkReport)
+    await b.delete_many({"a", "b"})
+    await b.delete_many(keys())
+    await b.delete_many(b.list("old/"))
+    await b.delete_many([("a", "version"), ("b", None)])
+    await b.delete_many([info async for info in b.list_versions()], on_error="collect")
+    try:
+        await b.delete_many(str(number) for number in range(10))
+    except dream.BulkError as error:
+        assert_type(error.report, dream.BulkReport)
+        for failure in error.report.failures:
+            assert_type(failure.error, dream.ServiceError)
+
+
+async def documents(b: dream.Bucket) -> None:
+    await b.set_cors([{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}])
+    for rule in await b.cors():
+        assert_type(rule["AllowedMethods"], list[str])
+    await b.delete_cors()
+    await b.set_policy({"Version": "2012-10-17", "Statement": []})
+    await b.set_policy('{"Version": "2012-10-17", "Statement": []}')
+    assert_type(await b.policy(), dream.PolicyDocument | None)
+    await b.delete_policy()
+    await b.set_lifecycle([{"Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 30}}])
+    for lifecycle in await b.lifecycle():
+        assert_type(lifecycle, dream.LifecycleRule)
+    await b.delete_lifecycle()
+    await b.set_tags({"a": "b"})
+    assert_type(await b.tags(), dict[str, str])
+    await b.delete_tags()
+    await b.set_versioning("Enabled")
+    assert_type(await b.versioning(), dream.VersioningStatus | None)
+    await b.delete_versioning()
+    await b.set_website({"IndexDocument": {"Suffix": "index.html"}})
+    assert_type(await b.website(), dream.Website | None)
+    await b.delete_website()
+
+
+async def content(o: dream.Object) -> None:
+    def note(progress: dream.Progress) -> None:
+        assert_type(progress.total_bytes, int | None)
+
+    async def note_later(progress: dream.Progress) -> None: ...
+
+    assert_type(o.bucket, str)
+    assert_type(o.key, str)
+    assert_type(await o.put("text"), dream.ObjectInfo)
+    await o.put(b"bytes", content_type="text/csv", metadata={"a": "b"}, cache_control="no-cache", acl="private")
+    await o.put(bytearray(b"x"), content_disposition="inline", content_encoding="gzip", storage_class="STANDARD")
+    await o.put(memoryview(b"x"), if_absent=True, progress=note)
+    await o.put(b"x", if_match="etag", progress=note_later)
+    assert_type(await o.read(), bytes)
+    await o.read((0, 10))
+    await o.read((10, None))
+    await o.read(range=(-10, None))
+    assert_type(await o.read_text(), str)
+    await o.read_text("latin-1")
+    async with o.get(range=(0, 10), if_match="a", if_none_match="b", version_id="c") as body:
+        assert_type(body, dream.Body)
+        assert_type(body.info, dream.ObjectInfo)
+        assert_type(await body.read(), bytes)
+        assert_type(await body.read(10), bytes)
+        async for chunk in body:
+            assert_type(chunk, bytes)
+        async with aiofiles.open("file", "wb") as file:
+            assert_type(await body.write_to(file), int)
+    assert_type(await o.download("path"), dream.ObjectInfo)
+    await o.download(Path("path"), overwrite=False, progress=note, fsync=True)
+
+
+async def whole(o: dream.Object) -> None:
+    assert_type(await o.head(), dream.ObjectInfo)
+    assert_type(await o.exists(), bool)
+    await o.delete()
+    await o.delete(version_id="v")
+    await o.set_acl((await o.acl()).canned or "private")
+    await o.set_tags(await o.tags())
+
+
+def links(o: dream.Object) -> None:
+    assert_type(o.url(), str)
+    o.url(scheme="http")
+    assert_type(o.presign_get(), str)
+    o.presign_get(60)
+    o.presign_get(timedelta(hours=1), response_headers={"content-type": "text/plain"}, version_id="v")
+    o.presign_get(datetime.now(UTC) + timedelta(hours=1), signature="v2")
+    o.presign_put(60, content_type="text/plain", metadata={"a": "b"}, acl="public-read", signature="v4")
+    post = o.presign_post(60, max_bytes=10, conditions=[{"acl": "private"}, ["starts-with", "$Content-Type", "image/"]])
+    assert_type(post.url, str)
+    assert_type(dict(post.fields), dict[str, str])
+
+
+def errors() -> None:
+    with contextlib.suppress(FileNotFoundError, dream.NotFoundError):
+        pass
+    try:
+        pass
+    except dream.ServiceError as error:
+        assert_type(error.code, str)
+        assert_type(error.status, int | None)
+        assert_type(error.request_id, str | None)
+        assert_type(error.retryable, bool)
+    except dream.ConnectionFailedError as failed:
+        assert_type(failed.retryable, bool)
