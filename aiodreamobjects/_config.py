@@ -56,7 +56,8 @@ class Retry:
     """How often a request is tried, and how long is waited in between.
 
     Before attempt n + 1 the wait is random between 0 and ``min(cap, base * 2 ** (n - 1))`` seconds ("full jitter"),
-    but not less than the service's ``Retry-After``, which itself counts up to ``cap``. ``attempts=1`` never retries.
+    but not less than the service's ``Retry-After``, which itself counts up to ``cap``. ``attempts=1`` never
+    retries, except once when the service says that this machine's clock is wrong.
     """
 
     attempts: int = 8

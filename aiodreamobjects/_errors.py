@@ -61,7 +61,7 @@ class ServiceError(DreamObjectsError):
         self.code = code
         """S3's error code, such as ``NoSuchKey``. For a reply without a body (HEAD) it is derived from the status."""
         self.status = status
-        """The HTTP status. ``None`` when the refusal is known beforehand and nothing was sent; 200 is possible."""
+        """The HTTP status, which may be 200. ``None`` when the refusal is known beforehand and nothing was sent."""
         self.request_id = request_id
         """What the service's support will ask for."""
         self.retryable = retryable

@@ -47,7 +47,7 @@ class Listing(Generic[T]):
                 return
             if page.next == cursor:
                 msg = f"the listing does not get on: the service says again to continue at {cursor!r}"
-                raise ServiceError(msg)
+                raise ServiceError(msg, status=200)
             cursor = page.next
             left = None if left is None else left - len(items)
 

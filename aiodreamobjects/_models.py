@@ -199,7 +199,7 @@ class BulkReport:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """A session's counters since it was opened. Bytes are those of bodies."""
+    """A session's counters since it was opened. Bytes are those of objects' contents."""
 
     requests: int
     retries: int

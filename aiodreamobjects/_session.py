@@ -176,8 +176,9 @@ class Session:
     async def boto_client(self) -> S3Client:
         """The session's aioboto3 S3 client, for requests that have no verb here.
 
-        It shares the session's connections and credentials; its requests are not retried, do not count against
-        ``Limits.requests``, and raise botocore's errors. The session closes it.
+        It shares the session's connections and credentials; its requests are not retried and do not count against
+        ``Limits.requests``. It raises botocore's errors for what the service answers, and ConnectionFailedError where
+        there is no answer. The session closes it.
         """
         return await self._runtime.wire.boto_client()
 

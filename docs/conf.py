@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sphinx.util.typing import stringify_annotation
 
 import aiodreamobjects
 
@@ -29,15 +31,11 @@ html_show_sourcelink = False
 
 add_module_names = False
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 110
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-# Names that stand for a long list of literals or a dict: a link in place of the list.
-autodoc_type_aliases = {
-    name: f"aiodreamobjects.{name}" for name in ("CannedAcl", "PolicyDocument", "VersioningStatus")
-}
 
 nitpicky = True
 nitpick_ignore = [
@@ -57,19 +55,34 @@ nitpick_ignore = [
             "datetime.datetime",
             "datetime.timedelta",
             "os.PathLike",
-            "types.TracebackType",
         )
     ),
+    # aioboto3's and aiobotocore's, for the same reason.
+    ("py:class", "aioboto3.Session"),
+    ("py:class", "aiobotocore.session.AioSession"),
+    ("py:class", "S3Client"),  # of types_aiobotocore_s3, known to type checkers only
+    # No classes: what a Listing is of, and whatever has the ``write`` of an aiofiles file.
+    ("py:class", "aiodreamobjects._listing.T"),
+    ("py:class", "aiodreamobjects._transfer.download.AsyncWriter"),
 ]
 
+# What signatures say, and what they shall say.
+READABLE = {
+    # Literals with a public name.
+    **{
+        stringify_annotation(getattr(aiodreamobjects, name), "smart"): f"~aiodreamobjects.{name}"
+        for name in ("CannedAcl", "VersioningStatus")
+    },
+    "~aioboto3.session.Session": "aioboto3.Session",
+    "= <factory>": "= ...",
+}
 
-def resolve_public_name(
-    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement
-) -> Element | None:
+
+def resolve_public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: TextElement) -> Element | None:
     """Link ``aiodreamobjects._models.ObjectInfo``, where it is defined, to ``aiodreamobjects.ObjectInfo``."""
-    target = node.get("reftarget", "")
-    name = target.rpartition(".")[2]
-    if node.get("refdomain") != "py" or name not in aiodreamobjects.__all__:
+    package, _, path = node.get("reftarget", "").partition("._")
+    name = path.rpartition(".")[2]
+    if node.get("refdomain") != "py" or package != "aiodreamobjects" or name not in aiodreamobjects.__all__:
         return None
     domain = env.get_domain("py")
     public = f"aiodreamobjects.{name}"
@@ -79,5 +92,15 @@ def resolve_public_name(
     return None
 
 
+def make_readable(*event: Any) -> tuple[str | None, str | None]:
+    """``acl: CannedAcl`` in place of the eight names that one may be, and the like."""
+    arguments, result = event[-2:]
+    for said, better in READABLE.items():
+        arguments = arguments and arguments.replace(said, better)
+        result = result and result.replace(said, better)
+    return arguments, result
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-signature", make_readable)
     app.connect("missing-reference", resolve_public_name)

@@ -151,8 +151,32 @@ async def test_a_body_that_crawls_is_cut(scripted: ScriptedServer) -> None:
 async def test_a_listing_that_is_no_listing_is_an_error(scripted: ScriptedServer, reply: Reply) -> None:
     scripted.will(reply)
     async with scripted.session() as session:
-        with pytest.raises(dream.ServiceError):
+        with pytest.raises(dream.ServiceError) as caught:
             await session.bucket("bucket").list().collect()
+    assert (caught.value.code, caught.value.status) == ("UnreadableReply", 200)
+    assert len(scripted.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "requests"),
+    [
+        ("InternalError", dream.ServiceBusyError, 4),
+        ("SlowDown", dream.ServiceBusyError, 4),
+        ("AccessDenied", dream.AccessDeniedError, 1),
+        ("InvalidArgument", dream.InvalidRequestError, 1),
+        ("Novelty", dream.ServiceError, 1),
+    ],
+)
+async def test_an_error_inside_a_200_is_that_error(
+    scripted: ScriptedServer, code: str, kind: type[dream.ServiceError], requests: int
+) -> None:
+    scripted.will(Reply(200, f"<Error><Code>{code}</Code><Message>scripted</Message></Error>".encode()))
+    async with scripted.session() as session:
+        with pytest.raises(kind) as caught:
+            await session.bucket("bucket").list().collect()
+    assert type(caught.value) is kind
+    assert (caught.value.code, caught.value.status) == (code, 200)
+    assert len(scripted.received) == requests
 
 
 @pytest.mark.parametrize(
@@ -193,3 +217,37 @@ async def test_a_listing_that_does_not_get_on_is_an_error(scripted: ScriptedServ
         scripted.will(Reply(200, page.replace(b"<NextContinuationToken>t</NextContinuationToken>", b"")))
         with pytest.raises(dream.ServiceError, match="not where"):
             await session.bucket("bucket").list().collect()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Size>1</Size></Contents></ListBucketResult>",
+        b"<ListBucketResult></ListBucketResult>",
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Size>many</Size></Contents></ListBucketResult>",
+        b"",
+    ],
+    ids=["no key", "no end", "no number", "nothing"],
+)
+async def test_a_listing_that_lacks_what_it_must_have_is_an_error(scripted: ScriptedServer, body: bytes) -> None:
+    scripted.will(Reply(200, body))
+    async with scripted.session() as session:
+        with pytest.raises(dream.ServiceError) as caught:
+            await session.bucket("bucket").list().collect()
+    assert caught.value.code == "UnreadableReply"
+
+
+async def test_a_reply_with_impossible_headers_is_an_error(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200, b"x", {"ETag": '"a"', "Last-Modified": "yesterday"}))
+    async with scripted.session() as session:
+        for verb in (session.object("s3://bucket/a").head(), session.object("s3://bucket/a").read()):
+            with pytest.raises(dream.ServiceError) as caught:
+                await verb
+            assert caught.value.code == "UnreadableReply"
+
+
+async def test_an_acl_without_an_owner_is_an_error(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200, b"<AccessControlPolicy></AccessControlPolicy>"))
+    async with scripted.session() as session:
+        with pytest.raises(dream.ServiceError, match="without Owner/ID"):
+            await session.bucket("bucket").acl()

@@ -28,6 +28,7 @@ CHUNK_BYTES = 256 << 10
 KEEPALIVE_SECONDS = 12.0
 
 Buffer = bytes | bytearray | memoryview
+Response = aiohttp.ClientResponse
 
 
 class HttpClient:
@@ -66,7 +67,7 @@ class HttpClient:
         body: bytes | bytearray | AsyncIterable[bytes],
         *,
         proxy: str | None = None,
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         """The response, its head received. The caller reads the body to its end, or closes the response.
 
         ``headers`` name the body's Content-Length: aiohttp would send it in chunks, which S3 refuses.
@@ -133,7 +134,7 @@ class Pace:
 class BodyReader:
     """A response's body as it arrives."""
 
-    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts) -> None:
+    def __init__(self, response: Response, timeouts: Timeouts) -> None:
         self._response, self._timeouts = response, timeouts
         self._pace = Pace(timeouts.read, timeouts.low_speed)
 

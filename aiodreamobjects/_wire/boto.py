@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -34,7 +35,7 @@ from aiodreamobjects._errors import (
     ServiceError,
     SessionClosedError,
 )
-from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, connection_errors
+from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, connection_errors
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -68,8 +69,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Headers that travel but are not signed: proxies and HTTP libraries may change them.
 _HTML = re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE)
+
+# Headers that travel but are not signed: proxies and HTTP libraries may change them.
 _UNSIGNED_HEADERS = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "transfer-encoding", "user-agent"}
 )
@@ -136,7 +138,10 @@ class BotoWire:
 
     async def list_buckets(self) -> list[BucketInfo]:
         reply = await self._call("list_buckets", self._service.endpoint, {})
-        return [BucketInfo(item["Name"], values.utc(item.get("CreationDate"))) for item in reply.get("Buckets", ())]
+        return [
+            BucketInfo(values.required(item, "Name"), values.utc(item.get("CreationDate")))
+            for item in reply.get("Buckets", ())
+        ]
 
     async def create_bucket(self, bucket: str, acl: CannedAcl | None) -> None:
         region = self._service.region
@@ -215,8 +220,13 @@ class BotoWire:
             },
         )
         decode = values.listed_keys(reply)
-        found = [values.listed_object(bucket, item, decode(item["Key"])) for item in reply.get("Contents", ())]
-        prefixes = [CommonPrefix(bucket, decode(item["Prefix"])) for item in reply.get("CommonPrefixes", ())]
+        found = [
+            values.listed_object(bucket, item, decode(values.required(item, "Key")))
+            for item in reply.get("Contents", ())
+        ]
+        prefixes = [
+            CommonPrefix(bucket, decode(values.required(item, "Prefix"))) for item in reply.get("CommonPrefixes", ())
+        ]
         items: list[ObjectInfo | CommonPrefix] = [*found, *prefixes]
         if prefixes:
             items.sort(key=_utf8_order)
@@ -236,7 +246,9 @@ class BotoWire:
         )
         decode = values.listed_keys(reply)
         items = [
-            replace(values.listed_object(bucket, item, decode(item["Key"])), is_delete_marker=is_marker)
+            replace(
+                values.listed_object(bucket, item, decode(values.required(item, "Key"))), is_delete_marker=is_marker
+            )
             for name, is_marker in (("Versions", False), ("DeleteMarkers", True))
             for item in reply.get(name, ())
         ]
@@ -260,7 +272,10 @@ class BotoWire:
             decode = unquote_plus
             parameters["EncodingType"] = "url"
             reply = await self._call("list_multipart_uploads", f"s3://{bucket}/{prefix}", parameters)
-        items = [values.listed_upload(bucket, item, decode(item["Key"])) for item in reply.get("Uploads", ())]
+        items = [
+            values.listed_upload(bucket, item, decode(values.required(item, "Key")))
+            for item in reply.get("Uploads", ())
+        ]
         return Page(items, _next(reply, "NextKeyMarker", "NextUploadIdMarker", decode=decode, last=items[-1:]))
 
     async def delete_objects(
@@ -297,7 +312,7 @@ class BotoWire:
             "ACL": attributes.acl,
             "IfNoneMatch": "*" if conditions.if_absent else None,
             # Unquoted: Ceph RGW 16.2 refuses the quotes here, S3's own examples have none.
-            "IfMatch": conditions.if_match,
+            "IfMatch": values.unquoted(conditions.if_match),
         }
         context = Context(f"put_object {address}", "object_acl" if attributes.acl else None)
         attempts = 0
@@ -419,20 +434,30 @@ class BotoWire:
             if self._closed:
                 raise _closed_meanwhile()
             self._busy += 1
+            attempt = _Attempt()
+            token = _current_attempt.set(attempt)
             try:
-                return cast(Reply, await getattr(self._client, operation)(**given))
+                reply = await getattr(self._client, operation)(**given)
+                # aiobotocore's own body differs from release to release: what we opened is what we read.
+                return {**reply, "Body": attempt.response} if "Body" in reply else cast(Reply, reply)
             except Exception as error:
+                attempt.close()
                 if self._closed:
                     raise _closed_meanwhile() from error
                 now = datetime.now(UTC)
-                failure = values.translate(error, self._service, context, now)
+                status = attempt.response.status if attempt.response else None
+                failure = values.translate(error, status, self._service, context, now)
                 if failure is None:
                     raise
                 self._clock_offset = values.clock_offset(error, now) or self._clock_offset
                 if failure.error is not error:
                     failure.error.__cause__ = error
                 raise AttemptFailed(failure) from error
+            except BaseException:
+                attempt.close()
+                raise
             finally:
+                _current_attempt.reset(token)
                 self._busy -= 1
 
     @asynccontextmanager
@@ -458,6 +483,8 @@ class BotoWire:
         outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
         self._sent += 1
         response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
+        if attempt := _current_attempt.get():
+            attempt.response = response
         if not request.stream_output or response.status >= HTTPStatus.MULTIPLE_CHOICES:
             with connection_errors(request.url, self._timeouts):
                 content = await response.read()
@@ -491,6 +518,20 @@ class BotoWire:
     def _resource(self, host: str, path: str) -> str:
         bucket = host.removesuffix(f".{self._service.host}")
         return path if bucket == host else f"/{bucket}{path}"
+
+
+class _Attempt:
+    """An attempt under way, and the response it opened: botocore may fail on a response that is open already."""
+
+    def __init__(self) -> None:
+        self.response: Response | None = None
+
+    def close(self) -> None:
+        if self.response is not None:
+            self.response.close()
+
+
+_current_attempt: ContextVar[_Attempt | None] = ContextVar("_current_attempt", default=None)
 
 
 class BotoBody:
@@ -530,7 +571,7 @@ def _acl_parameters(acl: CannedAcl | Acl) -> dict[str, object]:
 
 
 def _encryption(reply: Reply) -> str | None:
-    return cast("str | None", reply.get("ServerSideEncryption") or reply.get("SSECustomerAlgorithm"))
+    return "a customer's key" if "SSECustomerAlgorithm" in reply else reply.get("ServerSideEncryption")
 
 
 def _quoted(etag: str | None) -> str | None:
@@ -558,14 +599,12 @@ def _next(
 ) -> Cursor | None:
     """Where the listing goes on; a key marker is encoded as the keys are, but not by Ceph RGW."""
     if "IsTruncated" not in reply:
-        msg = "the service answered a request for a listing with something else"
-        raise ServiceError(msg, code=values.UNREADABLE, status=HTTPStatus.OK)
+        values.refuse_reply("a listing without IsTruncated")
     if not reply["IsTruncated"]:
         return None
     key, *rest = (str(reply.get(name) or "") for name in names)
     if not key:
-        msg = "the service says that the listing goes on, but not where"
-        raise ServiceError(msg)
+        values.refuse_reply("a listing that goes on, but not where")
     is_plain = any(item.key == key for item in last)
     return (key if is_plain else decode(key), *rest)
 

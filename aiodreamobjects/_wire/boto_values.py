@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from http import HTTPStatus
+from typing import Any, NoReturn, cast
 from urllib.parse import unquote_plus, urlsplit
 
 from botocore import exceptions as boto
@@ -73,7 +74,7 @@ def listed_object(bucket: str, item: Reply, key: str) -> ObjectInfo:
 
 
 def listed_upload(bucket: str, item: Reply, key: str) -> UploadInfo:
-    return UploadInfo(bucket, key, item["UploadId"], utc(item.get("Initiated")), item.get("StorageClass"))
+    return UploadInfo(bucket, key, required(item, "UploadId"), utc(item.get("Initiated")), item.get("StorageClass"))
 
 
 def bucket_info(name: str, headers: Mapping[str, str]) -> BucketInfo:
@@ -116,11 +117,11 @@ def start_of_content_range(value: str) -> int:
 
 
 def acl_value(reply: Reply) -> Acl:
-    return Acl(reply["Owner"]["ID"], tuple(_grant(grant) for grant in reply.get("Grants", ())))
+    return Acl(required(reply, "Owner", "ID"), tuple(_grant(grant) for grant in reply.get("Grants", ())))
 
 
 def _grant(grant: Reply) -> Grant:
-    grantee, permission = grant["Grantee"], cast(Permission, grant["Permission"])
+    grantee, permission = required(grant, "Grantee"), cast(Permission, required(grant, "Permission"))
     if "URI" in grantee:
         return Grant(permission, uri=grantee["URI"])
     if "EmailAddress" in grantee:
@@ -143,11 +144,26 @@ def _boto_grant(grant: Grant) -> dict[str, Any]:
 
 
 def tags_value(reply: Reply) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in reply.get("TagSet", ())}
+    return {required(tag, "Key"): tag.get("Value", "") for tag in reply.get("TagSet", ())}
 
 
 def tag_set(tags: Mapping[str, str]) -> dict[str, Any]:
     return {"TagSet": [{"Key": name, "Value": value} for name, value in tags.items()]}
+
+
+def required(reply: Reply, *path: str) -> Any:
+    """What S3's schema promises, and a broken gateway may leave out."""
+    found: Any = reply
+    for name in path:
+        if name not in found:
+            refuse_reply(f"a reply without {'/'.join(path)}")
+        found = found[name]
+    return found
+
+
+def refuse_reply(what: str) -> NoReturn:
+    msg = f"the service sent {what}: not what S3 promises"
+    raise ServiceError(msg, code=UNREADABLE, status=HTTPStatus.OK)
 
 
 def _whole(text: str | None) -> int | None:
@@ -185,7 +201,7 @@ _SETTINGS = {
         "get_bucket_policy",
         "put_bucket_policy",
         "delete_bucket_policy",
-        lambda reply: json.loads(reply["Policy"]),
+        lambda reply: json.loads(required(reply, "Policy")),
         lambda document: {"Policy": json.dumps(document)},
         absent="NoSuchBucketPolicy",
     ),
@@ -234,7 +250,7 @@ def setting_requests(setting: Setting[Any]) -> tuple[SettingRequests, Feature | 
 # Errors
 
 UNREADABLE = "UnreadableReply"
-"""Our code for a reply that is not XML."""
+"""Our code for a reply that is not what S3 promises."""
 
 _BY_CODE: dict[str, type[ServiceError]] = {
     "BucketAlreadyExists": AlreadyExistsError,
@@ -282,8 +298,6 @@ _BODILESS_CODES = {
     501: "NotImplemented",
 }
 _THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests"}
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,33 +309,40 @@ class Context:
     """What the service may refuse to do by design, if that is what this request asks for."""
 
 
-def translate(error: Exception, service: Service, context: Context, now: datetime) -> Failure | None:
-    """An exception from the client as a failure that can be tried again or raised; None if it is not the service's."""
+def translate(
+    error: Exception, status: int | None, service: Service, context: Context, now: datetime
+) -> Failure | None:
+    """An exception from the client as a failure that can be tried again or raised; None if it is not the service's.
+
+    ``status`` is that of the response: botocore calls a 200 with an error document, or with no document, a 500.
+    """
+    if isinstance(error, DreamObjectsError):
+        return Failure(error)
     if isinstance(error, boto.ClientError):
-        return _translate_reply(error, service, context, now)
+        return _translate_reply(error, status, service, context, now)
     if isinstance(error, boto.ParamValidationError):
         msg = f"{context.what}: {error}"
         raise ValueError(msg) from None  # noqa: TRY004 - of whatever type a value is wrong
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
         return Failure(CredentialsError(str(error)))
-    if isinstance(error, ResponseParserError):
+    if isinstance(error, ResponseParserError | ValueError):
         msg = f"{context.what}: {service.name} answered with something that is not S3's XML"
-        return Failure(ServiceError(msg, code=UNREADABLE))
+        return Failure(ServiceError(msg, code=UNREADABLE, status=status))
     if isinstance(error, boto.HTTPClientError | boto.BotoCoreError):
         return Failure(ConnectionFailedError(f"{context.what}: {error}"))
-    if isinstance(error, DreamObjectsError):
-        return Failure(error)
     return None
 
 
-def _translate_reply(error: boto.ClientError, service: Service, context: Context, now: datetime) -> Failure:
+def _translate_reply(
+    error: boto.ClientError, real_status: int | None, service: Service, context: Context, now: datetime
+) -> Failure:
     reply = cast(dict[str, Any], error.response)
     metadata = reply.get("ResponseMetadata", {})
-    status = int(metadata.get("HTTPStatusCode", 0))
+    status = real_status or int(metadata.get("HTTPStatusCode", 0))
     headers: Mapping[str, str] = metadata.get("HTTPHeaders", {})
     code, text = str(reply["Error"].get("Code") or ""), str(reply["Error"].get("Message") or "")
-    if not code or code == str(status):
-        code = _BODILESS_CODES.get(status, f"HTTP{status}")
+    if not code or code.isdigit():
+        code = UNREADABLE if status == HTTPStatus.OK else _BODILESS_CODES.get(status, f"HTTP{status}")
     kind = _class_of(code, status, text, service, context)
     request_id = metadata.get("RequestId") or headers.get("x-amz-request-id")
     message = f"{context.what}: {code}" + (f" ({status})" if status else "") + (f": {text}" if text else "")
@@ -339,7 +360,7 @@ def _translate_reply(error: boto.ClientError, service: Service, context: Context
     return Failure(
         failed,
         retry_after=_retry_after(headers, now),
-        is_throttle=code in _THROTTLE_CODES or status == _TOO_MANY_REQUESTS,
+        is_throttle=code in _THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS,
         is_clock_skew=code == "RequestTimeTooSkewed" and "date" in headers,
     )
 
@@ -367,7 +388,9 @@ def _class_of(code: str, status: int, text: str, service: Service, context: Cont
         return NotFoundError
     if code.startswith("AccessDenied"):
         return AccessDeniedError
-    return ServiceBusyError if status >= _SERVER_ERROR else ServiceError
+    if code.startswith(("Invalid", "Malformed")):
+        return InvalidRequestError
+    return ServiceBusyError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ServiceError
 
 
 def _is_refused_by_design(code: str, text: str, service: Service, context: Context) -> bool:
