@@ -65,7 +65,7 @@ class Bucket:
 
     # The bucket as a whole
 
-    async def create(self, acl: CannedAcl | None = None, *, exist_ok: bool = False) -> BucketInfo:
+    async def create(self, acl: CannedAcl | None = None, exist_ok: bool = False) -> BucketInfo:  # noqa: FBT001, FBT002 - as makedirs
         """Create it; AlreadyExistsError if it is there, which with ``exist_ok`` is only raised for somebody else's.
 
         Services differ on whether a second creation succeeds, so without ``exist_ok`` the bucket is looked for first:
@@ -95,7 +95,7 @@ class Bucket:
         """With ``object_count`` and ``bytes_used`` on Ceph RGW; other services do not tell."""
         return await self._runtime.wire.head_bucket(self._name)
 
-    async def delete(self, *, force: bool = False) -> None:
+    async def delete(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - the field's word
         """Delete the bucket; BucketNotEmptyError if anything is in it.
 
         ``force`` first aborts every open upload and deletes every version and delete marker, 1,000 to a request and
@@ -148,7 +148,9 @@ class Bucket:
     ) -> BulkReport:
         """Delete keys, ObjectInfos or ``(key, version_id)`` pairs, 1,000 to a request and several requests at once.
 
-        ``keys`` may be endless: it is read as fast as requests end, never collected. Deleting what is not there
+        ``keys`` may be endless: it is read as fast as requests end, never collected; a request leaves when it has
+        1,000 keys, or the last. ObjectInfos of another bucket are a ValueError; one with a ``version_id`` means that
+        version, gone for good. Deleting what is not there
         counts as done. Keys that fail are tried again where that can help; BulkError at the end if any are left, or
         with ``on_error="collect"`` only the report. What fails a whole request (no such bucket, no connection) is
         raised itself, with a note of how many were deleted.

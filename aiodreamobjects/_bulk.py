@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import anyio
 
-from aiodreamobjects._checks import check_key, check_one_of
+from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._concurrency import in_parallel
 from aiodreamobjects._errors import BucketNotEmptyError, BulkError, NotFoundError, ServiceError
 from aiodreamobjects._listing import list_uploads, list_versions
@@ -40,7 +40,7 @@ async def delete_many(
 ) -> BulkReport:
     check_one_of("on_error", on_error, get_args(OnError))
     runtime.require_open()
-    report = await _Deletion(runtime, bucket).run(_versioned_keys(keys))
+    report = await _Deletion(runtime, bucket).run(_versioned_keys(bucket, keys))
     if report.failed and on_error == "raise":
         msg = f"{report.failed:,} of {report.done + report.failed:,} keys of s3://{bucket} could not be deleted"
         raise BulkError(msg, [failure.error for failure in report.failures], report)
@@ -144,6 +144,8 @@ class _Deletion:
                 await self._runtime.wire.delete_object(Address(self._bucket, key.key), key.version_id)
                 outcome[key] = None
             except ServiceError as error:
+                if error.code == "NoSuchBucket":
+                    raise
                 outcome[key] = error
         return outcome
 
@@ -164,21 +166,25 @@ class _Deletion:
                 self._failures.append(BulkFailure(key.key, key.version_id, error))
 
 
-async def _versioned_keys(keys: Iterable[KeySource] | AsyncIterable[KeySource]) -> AsyncGenerator[VersionedKey]:
+async def _versioned_keys(
+    bucket: str, keys: Iterable[KeySource] | AsyncIterable[KeySource]
+) -> AsyncGenerator[VersionedKey]:
     if isinstance(keys, str):
         msg = "keys is one str; delete_many takes an iterable of keys: [key]"
         raise TypeError(msg)
     if isinstance(keys, AsyncIterable):
         async for key in keys:
-            yield _versioned(key)
+            yield _versioned(bucket, key)
     else:
         for key in keys:
-            yield _versioned(key)
+            yield _versioned(bucket, key)
 
 
-def _versioned(key: KeySource) -> VersionedKey:
+def _versioned(bucket: str, key: KeySource) -> VersionedKey:
     if isinstance(key, ObjectInfo):
+        if key.bucket != bucket:
+            msg = f"key {key.key!r} is of bucket {key.bucket!r}, and {bucket!r} is to be deleted from"
+            raise ValueError(msg)
         return VersionedKey(key.key, key.version_id)
     name, version_id = key if isinstance(key, tuple) else (key, None)
-    check_key(name)
     return VersionedKey(name, version_id)

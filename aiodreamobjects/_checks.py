@@ -28,6 +28,9 @@ def check_key(key: str) -> None:
 
 
 def encode_utf8(name: str, text: str) -> bytes:
+    if not isinstance(text, str):
+        msg = f"{name} is a str, not {type(text).__name__}"
+        raise TypeError(msg)
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -41,6 +44,15 @@ def check_one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise ValueError(msg)
 
 
+def check_token(name: str, value: str | None) -> None:
+    """An ETag or a version: an empty one would silently be no condition at all."""
+    if value is not None:
+        check_field_value(name, value)
+        if not value.strip():
+            msg = f"{name} is empty; leave it out, or give the value that info tells"
+            raise ValueError(msg)
+
+
 def check_field_name(what: str, name: str) -> None:
     if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
         msg = f"{what} {name!r} must be an HTTP header name: letters, digits, '-'"
@@ -49,8 +61,8 @@ def check_field_name(what: str, name: str) -> None:
 
 def check_field_value(name: str, value: str) -> None:
     """Header values are printable US-ASCII (RFC 9110 section 5.5): nothing can end the line and start another."""
-    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
-        msg = f"{name} {value!r} must be printable US-ASCII to go into a header; percent-encode the rest"
+    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value) or value != value.strip():
+        msg = f"{name} {value!r} must be printable US-ASCII without outer blanks to go into a header; percent-encode the rest"
         raise ValueError(msg)
 
 

@@ -50,18 +50,18 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
         raise errors[0]
 
 
-class Pacer:
-    """Spreads starts evenly: each caller of ``wait`` gets the next slot."""
+class RateLimiter:
+    """Spreads starts evenly. Callers wait in a queue; one that gives up leaves no gap."""
 
     def __init__(self, per_second: float | None) -> None:
         self._interval = 1 / per_second if per_second else 0.0
+        self._turn = anyio.Lock()
         self._next = 0.0
 
     async def wait(self) -> None:
         if not self._interval:
             return
-        now = time.monotonic()
-        slot = max(now, self._next)
-        self._next = slot + self._interval
-        if slot > now:
-            await anyio.sleep(slot - now)
+        async with self._turn:
+            start = max(self._next, time.monotonic())
+            await anyio.sleep(max(0.0, start - time.monotonic()))
+            self._next = start + self._interval

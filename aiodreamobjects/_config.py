@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+
+from aiodreamobjects._errors import CredentialsError
 
 KIB = 1 << 10
 LARGEST = 1e15
@@ -77,6 +80,18 @@ class Credentials:
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """CredentialsError for what no header can carry. The value is not shown."""
+        given = {
+            "access key": self.access_key,
+            "secret key": self.secret_key,
+            "session token": self.session_token or "-",
+        }
+        for name, value in given.items():
+            if not isinstance(value, str) or not re.fullmatch("[ -~]+", value):
+                msg = f"the {name} must be printable US-ASCII; is a line end in it?"
+                raise CredentialsError(msg)
 
 
 def _check_whole(name: str, value: object, *, least: int) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
 
+from aiodreamobjects._concurrency import finish
+
 if TYPE_CHECKING:
     from hashlib import _Hash
 
@@ -59,4 +61,5 @@ def md5_of_etag(etag: str | None, encryption: str | None) -> str | None:
 
 
 async def _off_loop(work: Callable[[], T], size: int) -> T:
-    return work() if size <= INLINE_BYTES else await to_thread.run_sync(work)
+    """To its end, whatever cancels the caller: a digest that half took a chunk would be of no use."""
+    return work() if size <= INLINE_BYTES else await finish(to_thread.run_sync(work))

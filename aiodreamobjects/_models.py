@@ -82,7 +82,7 @@ class ObjectInfo:
     last_modified: datetime | None = None
     """Aware, UTC."""
     content_type: str | None = None
-    metadata: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
     """The user's ``x-amz-meta-*``; names in lower case, as the service keeps them."""
     version_id: str | None = None
     storage_class: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from aiodreamobjects import _presign
+from aiodreamobjects._checks import check_token
 from aiodreamobjects._errors import NotFoundError
 from aiodreamobjects._models import (
     Acl,
@@ -115,7 +116,8 @@ class Object:
         """The content as a stream: ``async with obj.get() as body: async for chunk in body: ...``.
 
         Opening sends one request, and raises NotFoundError, or PreconditionFailedError where ``if_match`` is refused
-        or ``if_none_match`` holds (its ``status`` is then 304). An open body occupies one connection.
+        or ``if_none_match`` holds (its ``status`` is then 304). An open body occupies one of ``Limits.requests`` places
+        for bodies: tasks that each hold one and wait for another can wait for each other, unless ``Timeouts.pool`` is set.
         """
         byte_range = None if range is None else ByteRange.of(range)
         conditions = Conditions(if_match=if_match, if_none_match=if_none_match, version_id=version_id)
@@ -156,6 +158,7 @@ class Object:
         Where versioning is on, and it always is on US-East 5 and Backblaze B2, deleting without a version only hides
         the object behind a delete marker.
         """
+        check_token("version_id", version_id)
         await self._runtime.wire.delete_object(self._address, version_id)
 
     async def acl(self) -> Acl:
@@ -177,7 +180,10 @@ class Object:
     # URLs
 
     def url(self, *, scheme: str = "https") -> str:
-        """The URL without a signature, for a public object."""
+        """The URL without a signature, for a public object. ``scheme="http"`` where the service speaks plain http.
+
+        UnsupportedByServiceError for ``http`` where it does not.
+        """
         return _presign.object_url(self._runtime.service, self._address, scheme)
 
     def presign_get(

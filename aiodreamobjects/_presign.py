@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import get_args
 
-from aiodreamobjects._checks import check_one_of, seconds_from_now
+from aiodreamobjects._checks import check_one_of, check_token, encode_utf8, seconds_from_now
 from aiodreamobjects._errors import UnsupportedByServiceError
 from aiodreamobjects._models import Address, ObjectAttributes, PresignedPost
 from aiodreamobjects._runtime import Runtime
@@ -29,6 +29,9 @@ _RESPONSE_HEADERS = (
 def object_url(service: Service, address: Address, scheme: str) -> str:
     """The object's URL without a signature: whoever opens it needs the object to be public."""
     check_one_of("scheme", scheme, ("https", "http"))
+    if scheme == "http" and (advice := service.unsupported.get("plain_http")):
+        msg = f"{service.name} has no http URLs: {advice}"
+        raise UnsupportedByServiceError(msg)
     host, path = service.locate(address.bucket, address.key)
     return f"{scheme}://{host}{path}"
 
@@ -83,7 +86,7 @@ def presign_post(
         raise ValueError(msg)
     asked = [_checked(condition) for condition in conditions]
     if max_bytes is not None:
-        if isinstance(max_bytes, bool) or max_bytes < 0:
+        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 0:
             msg = f"max_bytes {max_bytes!r} must be a number of bytes"
             raise ValueError(msg)
         asked.append(["content-length-range", 0, max_bytes])
@@ -96,10 +99,12 @@ def presign_post(
 
 def response_query(response_headers: Mapping[str, str] | None, version_id: str | None) -> dict[str, str]:
     """The query that overrides a download's response headers, and picks its version."""
+    check_token("version_id", version_id)
     query = {} if version_id is None else {"versionId": version_id}
     for name, value in (response_headers or {}).items():
         header = name.lower()
         check_one_of("response header", header, _RESPONSE_HEADERS)
+        encode_utf8(f"response header {name!r}", value)
         query[f"response-{header}"] = value
     return query
 

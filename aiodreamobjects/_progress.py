@@ -28,7 +28,8 @@ class Meter:
         if self._callback and time.monotonic() >= self._next_call:
             await self._call(done_objects=0)
 
-    async def finish(self) -> None:
+    async def finish(self, count: int = 0) -> None:
+        self._done_bytes += count
         if self._callback:
             await self._call(done_objects=1)
 

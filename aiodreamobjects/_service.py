@@ -89,10 +89,6 @@ class Service:
         ``default_region`` is for hosts that do not tell theirs. Sends nothing. Raises ValueError for what is no endpoint and for a cluster that is closed.
         """
         _, host, port = _parse_endpoint(url)
-        for closed, why in _CLOSED.items():
-            if host == closed or host.endswith(f".{closed}"):
-                msg = f"endpoint {url!r}: {closed} {why}; use {US_EAST_5.endpoint}"
-                raise ValueError(msg)
         for pattern, profile in _KNOWN_HOSTS:
             if match := re.fullmatch(pattern, host):
                 region = match.groupdict().get("region") or profile.region
@@ -143,6 +139,11 @@ def quote_key(key: str) -> str:
     return quote(key, safe="/-_.~")
 
 
+_CURRENT = "https://s3.us-east-005.dream.io"
+_CLOSED = {
+    "objects-us-west-1.dream.io": "was closed on 2018-10-01",
+    "objects.cdn.dream.io": "is a CDN for public reading, not an S3 endpoint",
+}
 _ENDPOINT = re.compile(
     r"(?P<scheme>https?)://(?P<host>[0-9a-z][0-9a-z._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
 )
@@ -151,7 +152,7 @@ _ENDPOINT = re.compile(
 def _parse_endpoint(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port; what could send a request anywhere else is refused."""
     if not isinstance(url, str):
-        msg = f"endpoint {url!r} must be a str such as 'https://s3.us-east-005.dream.io'"
+        msg = f"endpoint {url!r} must be a str such as {_CURRENT!r}"
         raise TypeError(msg)
     if "@" in url:
         msg = "an endpoint holds no user and password; give access_key= and secret_key="
@@ -159,9 +160,14 @@ def _parse_endpoint(url: str) -> tuple[str, str, int | None]:
     match = _ENDPOINT.fullmatch(url)
     port = int(match["port"]) if match and match["port"] else None
     if not match or (match["host"].startswith("[") and not _is_ip_address(match["host"])) or port not in _PORTS:
-        msg = f"endpoint {url!r} must be http:// or https://, a host and nothing more, as in {US_EAST_5.endpoint!r}"
+        msg = f"endpoint {url!r} must be http:// or https://, a host and nothing more, as in {_CURRENT!r}"
         raise ValueError(msg)
-    return match["scheme"].lower(), match["host"].lower(), port
+    host = match["host"].lower().rstrip(".")
+    for closed, why in _CLOSED.items():
+        if host == closed or host.endswith(f".{closed}"):
+            msg = f"endpoint {url!r}: {closed} {why}; use {_CURRENT}"
+            raise ValueError(msg)
+    return match["scheme"].lower(), host, port
 
 
 _PORTS = {None, *range(1, 1 << 16)}
@@ -203,7 +209,7 @@ _AWS_REFUSES: dict[Feature, str] = {"sigv2": "buckets made since 24 June 2020 ac
 
 US_EAST_5 = Service(
     "DreamObjects",
-    "https://s3.us-east-005.dream.io",
+    _CURRENT,
     "us-east-005",
     bucket_names=_B2_NAMES,
     unsupported=_B2_REFUSES,
@@ -228,7 +234,3 @@ _KNOWN_HOSTS = (
     (r"s3\.(?P<region>[0-9a-z-]+)\.backblazeb2\.com", _BACKBLAZE),
     (r"s3(?:\.dualstack)?(?:\.(?P<region>[0-9a-z-]+))?\.amazonaws\.com(?:\.cn)?", _AMAZON),
 )
-_CLOSED = {
-    "objects-us-west-1.dream.io": "was closed on 2018-10-01",
-    "objects.cdn.dream.io": "is a CDN for public reading, not an S3 endpoint",
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from types import TracebackType
@@ -68,8 +69,11 @@ class Session:
             raise ValueError(msg)
         environment = {name: value for name, value in os.environ.items() if value}
         self._profile = profile
-        self._keys = (access_key, secret_key, session_token)
-        self._environment_keys = (environment.get(_ACCESS_KEY), environment.get(_SECRET_KEY))
+        has_own = profile is not None or boto_session is not None
+        self._explicit = _explicit_credentials(
+            (access_key, secret_key, session_token),
+            (None, None) if has_own else (environment.get(_ACCESS_KEY), environment.get(_SECRET_KEY)),
+        )
         self._environment_profile = environment.get("DREAMOBJECTS_PROFILE")
         self._endpoint = endpoint or (None if service else environment.get("DREAMOBJECTS_ENDPOINT_URL"))
         self._region = region or (None if service else environment.get("DREAMOBJECTS_REGION"))
@@ -78,6 +82,7 @@ class Session:
         self._boto_session = boto_session
         self._timeouts = timeouts or Timeouts()
         self._is_opened = False
+        self._opening_or_closing = asyncio.Lock()
         known = self._settle_service() if self._endpoint or service else None
         self._runtime = Runtime(limits or Limits(), retry or Retry(), known)
 
@@ -103,35 +108,34 @@ class Session:
         Raises CredentialsError where there are no credentials or only half of them, saying where they were looked
         for; FileNotFoundError or ValueError for a bad ``ca``. A session opens once: SessionClosedError afterwards.
         """
-        if self._is_opened:
-            msg = "this session was opened before; a session opens once, make another"
-            raise SessionClosedError(msg)
-        self._is_opened = True
-        try:
+        async with self._opening_or_closing:
+            if self._is_opened:
+                msg = "this session was opened before; a session opens once, make another"
+                raise SessionClosedError(msg)
             await self._open()
-        except BaseException:
-            self._is_opened = False
-            raise
+            self._is_opened = True
         return self
 
     async def _open(self) -> None:
-        explicit = self._explicit_credentials()
+        if isinstance(self._explicit, CredentialsError):
+            raise self._explicit
         profile = self._profile or (None if self._boto_session else self._environment_profile)
-        found = await find(profile, self._boto_session, with_credentials=explicit is None)
-        source = CredentialSource.static(explicit) if explicit else found.credentials
+        found = await find(profile, self._boto_session, with_credentials=self._explicit is None)
+        source = CredentialSource.static(self._explicit) if self._explicit else found.credentials
         if source is None:
             raise CredentialsError(_where_looked(found.profile))
         service = self._settle_service(found.endpoint, found.region)
         limits, retry = self._runtime.limits, self._runtime.retry
         opened = await open_client(
-            found.session, service, limits, self._timeouts, explicit=explicit, ca=self._ca or found.ca
+            found.session, service, limits, self._timeouts, explicit=self._explicit, ca=self._ca or found.ca
         )
         self._runtime.connect(service, BotoWire(opened, service, source, limits, self._timeouts, retry))
 
     async def aclose(self) -> None:
         """Close every connection. Requests under way fail with SessionClosedError. Closing twice is once."""
-        if wire := self._runtime.disconnect():
-            await wire.aclose()
+        async with self._opening_or_closing:
+            if wire := self._runtime.disconnect():
+                await wire.aclose()
 
     # Buckets and objects
 
@@ -142,8 +146,8 @@ class Session:
 
     def object(self, uri: str) -> Object:
         """The object at ``s3://bucket/key``. Sends nothing; ValueError for an impossible bucket name or key."""
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        if not uri.startswith("s3://"):
+        bucket, _, key = str(uri).removeprefix("s3://").partition("/")
+        if not isinstance(uri, str) or not uri.startswith("s3://"):
             msg = f"{uri!r} must have the form s3://bucket/key"
             raise ValueError(msg)
         return self.bucket(bucket).object(key)
@@ -156,7 +160,7 @@ class Session:
 
         return Listing(fetch)
 
-    async def create_bucket(self, name: str, acl: CannedAcl | None = None, *, exist_ok: bool = False) -> Bucket:
+    async def create_bucket(self, name: str, acl: CannedAcl | None = None, exist_ok: bool = False) -> Bucket:  # noqa: FBT001, FBT002 - as makedirs
         """``bucket(name).create(...)``, and the bucket to go on with."""
         bucket = self.bucket(name)
         await bucket.create(acl, exist_ok=exist_ok)
@@ -192,24 +196,24 @@ class Session:
             settled = US_EAST_5
         return replace(settled, region=self._region) if self._region else settled
 
-    def _explicit_credentials(self) -> Credentials | None:
-        access_key, secret_key, session_token = self._keys
-        if access_key or secret_key or session_token:
-            if not (access_key and secret_key):
-                missing = "secret_key=" if access_key else "access_key="
-                msg = f"half of the credentials is missing: {missing} was not given"
-                raise CredentialsError(msg)
+
+def _explicit_credentials(
+    given: tuple[str | None, str | None, str | None], environment: tuple[str | None, str | None]
+) -> Credentials | CredentialsError | None:
+    """Those of the arguments or our variables, or what is wrong with them, to be raised when the session opens."""
+    access_key, secret_key, session_token = given
+    names = ("access_key=", "secret_key=")
+    if not any(given):
+        (access_key, secret_key), names = environment, (_ACCESS_KEY, _SECRET_KEY)
+    if access_key and secret_key:
+        try:
             return Credentials(access_key, secret_key, session_token)
-        if self._profile or self._boto_session:
-            return None
-        access_key, secret_key = self._environment_keys
-        if access_key and secret_key:
-            return Credentials(access_key, secret_key)
-        if access_key or secret_key:
-            missing, given = (_SECRET_KEY, _ACCESS_KEY) if access_key else (_ACCESS_KEY, _SECRET_KEY)
-            msg = f"half of the credentials is missing: {given} is set, {missing} is not"
-            raise CredentialsError(msg)
-        return None
+        except CredentialsError as error:
+            return error
+    if access_key or secret_key or session_token:
+        missing = names[1] if access_key else names[0]
+        return CredentialsError(f"half of the credentials is missing: {missing} is not set")
+    return None
 
 
 def _where_looked(profile: str) -> str:

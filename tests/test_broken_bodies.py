@@ -124,10 +124,12 @@ async def test_an_etag_that_is_no_md5_is_no_reason_to_fail(scripted: ScriptedSer
 
 async def test_a_put_whose_answer_has_another_md5_is_noticed(scripted: ScriptedServer) -> None:
     async with scripted.session() as session:
-        for headers in ({"ETag": f'"{ETAG}"'}, {}):
-            scripted.will(Reply(200, headers=headers))
-            with pytest.raises(dream.ChecksumMismatchError, match="stored other bytes"):
-                await session.object("s3://bucket/a").put(b"a")
+        scripted.will(Reply(200, headers={"ETag": f'"{ETAG}"'}))
+        with pytest.raises(dream.ChecksumMismatchError, match="stored other bytes"):
+            await session.object("s3://bucket/a").put(b"a")
+        scripted.will(Reply(200))
+        with pytest.raises(dream.ServiceError, match="without ETag"):
+            await session.object("s3://bucket/a").put(b"a")
 
 
 async def test_a_body_that_crawls_is_cut(scripted: ScriptedServer) -> None:
@@ -244,6 +246,63 @@ async def test_a_reply_with_impossible_headers_is_an_error(scripted: ScriptedSer
             with pytest.raises(dream.ServiceError) as caught:
                 await verb
             assert caught.value.code == "UnreadableReply"
+
+
+async def test_a_cancelled_read_loses_no_bytes(scripted: ScriptedServer) -> None:
+    hold = asyncio.Event()
+    told = {"ETag": '"opaque-1"'}
+    scripted.will(Reply(200, CONTENT[:700_00], told, length=len(CONTENT), hold=hold), Content(CONTENT, "opaque-1"))
+    async with (
+        scripted.session(timeouts=dream.Timeouts(read=30)) as session,
+        session.object("s3://b-1/a").get() as body,
+    ):
+        assert await body.read(10) == CONTENT[:10]
+        for n in (100_000, -1, 200_000):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(body.read(n), 0.05)
+        hold.set()
+        assert await body.read() == CONTENT[10:]
+
+
+async def test_a_listing_that_leads_in_a_circle_is_an_error(scripted: ScriptedServer) -> None:
+    pages = [
+        Reply(
+            200,
+            f"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+            f"<Contents><Key>a</Key></Contents></ListBucketResult>".encode(),
+        )
+        for token in "ABC"
+    ]
+    scripted.will(*pages * 20)
+    async with scripted.session() as session:
+        with pytest.raises(dream.ServiceError, match="does not get on"):
+            await session.bucket("bucket").list().collect()
+    assert len(scripted.received) < 20
+
+
+async def test_a_listing_without_an_end_is_cut(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200, b"<ListBucketResult>" + b"<Contents></Contents>" * (2 << 20)))
+    async with scripted.session() as session:
+        with pytest.raises(dream.ConnectionFailedError, match="document of over"):
+            await session.bucket("bucket").list().collect()
+
+
+async def test_a_listing_that_crawls_is_cut(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200, b"<ListBucketResult>" + b"<Contents></Contents>" * 1000))
+    scripted.drip(bytes_per_step=10, seconds_between=0.05)
+    timeouts = dream.Timeouts(connect=1, read=0.2, low_speed=10_000)
+    async with scripted.session(timeouts=timeouts, retry=dream.Retry(attempts=1)) as session:
+        with pytest.raises(dream.ConnectionFailedError, match="crawls"):
+            await session.bucket("bucket").list().collect()
+
+
+@pytest.mark.parametrize("document", [b"no json", b"[1]", b""])
+async def test_a_policy_that_is_none_is_an_error(scripted: ScriptedServer, document: bytes) -> None:
+    scripted.will(Reply(200, document))
+    async with scripted.session() as session:
+        with pytest.raises(dream.ServiceError) as caught:
+            await session.bucket("bucket").policy()
+    assert caught.value.code == "UnreadableReply"
 
 
 async def test_an_acl_without_an_owner_is_an_error(scripted: ScriptedServer) -> None:

@@ -11,7 +11,7 @@ import pytest
 import trustme
 from conftest import Server
 from servers.ports import free_port
-from servers.scripted import Content, Reply, ScriptedServer, Silence
+from servers.scripted import Content, Reply, ScriptedServer, Silence, error
 
 import aiodreamobjects as dream
 
@@ -110,6 +110,55 @@ async def test_requests_under_way_fail_when_the_session_closes(scripted: Scripte
     assert [type(outcome) for outcome in await asyncio.gather(*under_way, return_exceptions=True)] == [
         dream.SessionClosedError
     ] * 3
+
+
+async def test_waits_end_when_the_session_closes(scripted: ScriptedServer) -> None:
+    scripted.will(Content(bytes(4 << 20), "opaque-1"))
+    limits = dream.Limits(requests=1, requests_per_second=0.01)
+    session = await scripted.session(limits=limits).open()
+    obj = session.object("s3://bucket/a")
+    async with obj.get() as body:
+        await body.read(1)
+        waiting = [asyncio.create_task(verb) for verb in (obj.read(), obj.head(), obj.head())]
+        await asyncio.sleep(0)
+        await session.aclose()
+        outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+    assert [type(outcome) for outcome in outcomes] == [dream.SessionClosedError] * 3
+
+
+async def test_a_wait_before_a_retry_ends_when_the_session_closes(scripted: ScriptedServer) -> None:
+    scripted.will(error(503, "SlowDown", Retry_After="60"))
+    session = await scripted.session(retry=dream.Retry(base=60, cap=60)).open()
+    waiting = asyncio.create_task(session.object("s3://bucket/a").head())
+    await scripted.arrived.wait()
+    await session.aclose()
+    with pytest.raises(dream.SessionClosedError):
+        await asyncio.wait_for(waiting, 10)
+
+
+async def test_closing_waits_for_opening_and_for_closing(scripted: ScriptedServer) -> None:
+    session = scripted.session()
+    opening = asyncio.create_task(session.open())
+    await asyncio.sleep(0)
+    await asyncio.gather(session.aclose(), session.aclose())
+    await opening
+    with pytest.raises(dream.SessionClosedError):
+        session.statistics()
+
+
+async def test_the_password_of_a_proxy_is_not_shown(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for proxy in ("user:CANARY@127.0.0.1:1", "http://user:CANARY@127.0.0.1:1"):
+        monkeypatch.setenv("http_proxy", proxy)
+        async with scripted.session() as session:
+            with pytest.raises(
+                dream.ConnectionFailedError, match=r"the proxy 127\.0\.0\.1:1 cannot be reached"
+            ) as caught:
+                await session.object("s3://bucket/a").head()
+        assert "CANARY" not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
+    monkeypatch.setenv("http_proxy", "ftp://user:CANARY@127.0.0.1:1")
+    with pytest.raises(ValueError, match="the proxy in http_proxy") as refused:
+        await scripted.session().open()
+    assert "CANARY" not in str(refused.value)
 
 
 async def test_bodies_do_not_starve_requests(scripted: ScriptedServer) -> None:

@@ -51,6 +51,31 @@ async def test_credentials_about_to_end_are_renewed_for_the_next_request(
         assert f"X-Amz-Credential=key-{newest}%2F" in session.object("s3://bucket/a").presign_get()
 
 
+@pytest.mark.parametrize(
+    "program",
+    ["print('no json')", "print('{}')", 'print(\'{"Version": 1, "AccessKeyId": "a"}\')', "raise SystemExit('shut')"],
+)
+async def test_whatever_a_provider_does_wrong_is_a_credentials_error(
+    provider: Path, tmp_path: Path, program: str
+) -> None:
+    (tmp_path / "provider.py").write_text(program)
+    with pytest.raises(dream.CredentialsError):
+        await dream.Session(endpoint="http://127.0.0.1:1").open()
+
+
+async def test_a_provider_that_is_missing_is_a_credentials_error(provider: Path, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("[default]\ncredential_process = /no/such/program\n")
+    with pytest.raises(dream.CredentialsError):
+        await dream.Session(endpoint="http://127.0.0.1:1").open()
+
+
+@pytest.mark.parametrize("keys", [("AK\n", "secret"), ("AK", "secret\r"), ("AK", "sécret"), ("A\x00", "secret")])
+async def test_keys_with_a_line_end_are_refused_and_not_shown(keys: tuple[str, str]) -> None:
+    with pytest.raises(dream.CredentialsError, match="printable US-ASCII") as caught:
+        await dream.Session(access_key=keys[0], secret_key=keys[1]).open()
+    assert "cret" not in str(caught.value).replace("secret key", "")
+
+
 async def test_a_provider_that_fails_is_a_credentials_error(
     scripted: ScriptedServer, provider: Path, tmp_path: Path
 ) -> None:

@@ -130,6 +130,13 @@ async def test_a_peer_that_takes_no_body_is_cut(scripted: ScriptedServer) -> Non
             await session.object("s3://bucket/a").put(bytes(64 << 20))
 
 
+async def test_a_service_may_think_longer_than_it_may_take_to_receive(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200, headers=OK.headers, delay=0.5))
+    timeouts = dream.Timeouts(read=30, write=0.2)
+    async with scripted.session(timeouts=timeouts, retry=dream.Retry(attempts=1)) as session:
+        await session.object("s3://bucket/a").put(b"a")
+
+
 async def test_retry_after_is_honoured_up_to_the_cap(scripted: ScriptedServer) -> None:
     scripted.will(error(503, "SlowDown", Retry_After="3600"), OK)
     async with scripted.session(retry=dream.Retry(attempts=2, base=0.001, cap=0.2)) as session:
@@ -196,6 +203,52 @@ async def test_a_lost_reply_to_a_creation_counts_as_success(scripted: ScriptedSe
     scripted.will(Raw(), error(404, "NoSuchBucket"))
     async with scripted.session() as session:
         await session.bucket("bucket").delete()
+
+
+async def test_a_refused_attempt_is_no_lost_reply(scripted: ScriptedServer) -> None:
+    async with scripted.session() as session:
+        scripted.will(error(503, "SlowDown"), error(404, "NoSuchBucket"))
+        with pytest.raises(dream.NotFoundError):
+            await session.bucket("bucket").delete()
+        scripted.will(Reply(404), error(503, "SlowDown"), error(409, "BucketAlreadyOwnedByYou"))
+        with pytest.raises(dream.AlreadyExistsError):
+            await session.create_bucket("bucket")
+        scripted.will(error(503, "SlowDown"), error(412, "PreconditionFailed"))
+        with pytest.raises(dream.AlreadyExistsError) as caught:
+            await session.object("s3://bucket/a").put(b"a", if_absent=True)
+        assert "earlier attempt" not in str(caught.value)
+
+
+async def test_a_wrong_clock_is_noticed_in_a_head_too(scripted: ScriptedServer) -> None:
+    ahead = format_datetime(datetime.now(UTC) + timedelta(hours=3), usegmt=True)
+    async with scripted.session() as session:
+        scripted.will(Reply(403, headers={"Date": ahead}), Reply(200))
+        assert await session.object("s3://bucket/a").exists()
+    async with scripted.session() as session:
+        scripted.will(Reply(403, headers={"Date": ahead}))
+        with pytest.raises(dream.AccessDeniedError, match=r"clock is \+1(0800|0799) s from this machine's"):
+            await session.object("s3://bucket/a").head()
+        assert len(scripted.received) == 2
+
+
+async def test_a_caller_that_gives_up_leaves_no_gap(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200))
+    async with scripted.session(limits=dream.Limits(requests_per_second=0.5)) as session:
+        obj = session.object("s3://bucket/a")
+        await obj.head()
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(obj.head(), 0.001)
+        await asyncio.wait_for(obj.head(), 10)
+
+
+async def test_a_conflict_of_conditional_puts_is_a_refused_condition(scripted: ScriptedServer) -> None:
+    scripted.will(error(409, "ConditionalRequestConflict"))
+    async with scripted.session() as session:
+        with pytest.raises(dream.AlreadyExistsError):
+            await session.object("s3://bucket/a").put(b"a", if_absent=True)
+        with pytest.raises(dream.PreconditionFailedError):
+            await session.object("s3://bucket/a").put(b"a", if_match="b")
 
 
 async def test_a_lost_reply_to_a_conditional_put_is_told_as_doubt(scripted: ScriptedServer) -> None:

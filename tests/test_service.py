@@ -231,6 +231,14 @@ def test_what_a_service_refuses_cannot_be_changed_behind_its_back() -> None:
     assert service.unsupported == {"website": "use url()"}
 
 
+@pytest.mark.parametrize("url", ["https://objects-us-west-1.dream.io", "https://objects-us-west-1.dream.io."])
+def test_a_closed_cluster_is_refused_wherever_it_is_named(url: str) -> None:
+    with pytest.raises(ValueError, match="closed on 2018-10-01"):
+        replace(US_EAST_5, endpoint=url)
+    with pytest.raises(ValueError, match="closed on 2018-10-01"):
+        Service("mine", url)
+
+
 def test_a_host_in_capitals_is_the_same_host() -> None:
     service = Service.for_endpoint("HTTPS://S3.US-EAST-005.DREAM.IO/")
     assert service == US_EAST_5

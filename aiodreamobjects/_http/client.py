@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from weakref import WeakSet
 
@@ -26,9 +27,12 @@ from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError
 
 CHUNK_BYTES = 256 << 10
 KEEPALIVE_SECONDS = 12.0
+LONGEST_DOCUMENT_BYTES = 32 << 20
+"""A page of a listing has a few MiB where every key is as long as can be."""
 
 Buffer = bytes | bytearray | memoryview
 Response = aiohttp.ClientResponse
+Proxy = URL
 
 
 class HttpClient:
@@ -66,7 +70,7 @@ class HttpClient:
         headers: Mapping[str, str],
         body: bytes | bytearray | AsyncIterable[bytes],
         *,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
     ) -> Response:
         """The response, its head received. The caller reads the body to its end, or closes the response.
 
@@ -91,12 +95,12 @@ class HttpClient:
     async def _paced(self, chunks: AsyncIterable[Buffer], writing: asyncio.Timeout) -> AsyncIterator[Buffer]:
         """The body, cut off when the peer takes nothing for ``write`` seconds, or only crawls."""
         loop = asyncio.get_running_loop()
-        pace = Pace(self._timeouts.write, self._timeouts.low_speed)
+        guard = LowSpeedGuard(self._timeouts.write, self._timeouts.low_speed)
         async for chunk in chunks:
             writing.reschedule(loop.time() + self._timeouts.write)
             waited_from = loop.time()
             yield chunk
-            pace.add(len(chunk), loop.time() - waited_from)
+            guard.add(len(chunk), loop.time() - waited_from)
         writing.reschedule(None)
 
     def _make_socket(self, address: tuple[object, ...]) -> socket.socket:
@@ -113,7 +117,7 @@ async def _cut(body: bytes | bytearray) -> AsyncIterator[memoryview]:
         yield view[start : start + CHUNK_BYTES]
 
 
-class Pace:
+class LowSpeedGuard:
     """Notices a body that crawls: fewer than ``low_speed`` bytes a second over ``window`` seconds of waiting."""
 
     def __init__(self, window: float, low_speed: float) -> None:
@@ -136,7 +140,7 @@ class BodyReader:
 
     def __init__(self, response: Response, timeouts: Timeouts) -> None:
         self._response, self._timeouts = response, timeouts
-        self._pace = Pace(timeouts.read, timeouts.low_speed)
+        self._guard = LowSpeedGuard(timeouts.read, timeouts.low_speed)
 
     async def read_chunk(self) -> bytes:
         """Up to ``CHUNK_BYTES``, as many as are there; empty at the end. IncompleteBodyError if it ends early."""
@@ -144,8 +148,23 @@ class BodyReader:
         with connection_errors(str(self._response.url), self._timeouts):
             chunk = await self._response.content.read(CHUNK_BYTES)
         if chunk:
-            self._pace.add(len(chunk), time.monotonic() - waited_from)
+            self._guard.add(len(chunk), time.monotonic() - waited_from)
         return chunk
+
+
+async def read_document(response: Response, timeouts: Timeouts) -> bytes:
+    """A reply that is no object: whole, and no longer than ``LONGEST_DOCUMENT_BYTES``. The response is then closed."""
+    reader, size = BodyReader(response, timeouts), 0
+    pieces: list[bytes] = []
+    async with response:
+        while size <= LONGEST_DOCUMENT_BYTES:
+            chunk = await reader.read_chunk()
+            if not chunk:
+                return b"".join(pieces)
+            pieces.append(chunk)
+            size += len(chunk)
+    msg = f"{response.url.origin()} sends a document of over {LONGEST_DOCUMENT_BYTES:,} bytes"
+    raise ConnectionFailedError(msg, retryable=False)
 
 
 def make_ssl_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
@@ -167,6 +186,20 @@ def make_ssl_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
         raise ValueError(msg) from error
 
 
+def parse_proxy(value: str | None) -> Proxy | None:
+    """A proxy as ``http_proxy`` names it. It may hold a password, so that it is not shown when it is refused."""
+    if value is None:
+        return None
+    try:
+        url = URL(value if "://" in value else f"http://{value}")
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        msg = "the proxy in http_proxy or https_proxy is no http:// or https:// URL"
+        raise ValueError(msg)
+    return url
+
+
 @contextmanager
 def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:
     """What can go wrong below HTTP, in our words; names the endpoint and never the query, which may hold a signature."""
@@ -174,6 +207,15 @@ def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:
     endpoint = f"{parts.scheme}://{parts.raw_authority}"
     try:
         yield
+    except aiohttp.InvalidURL:
+        msg = f"{endpoint}: an address in its way (http_proxy, https_proxy) is no URL"
+        raise ConnectionFailedError(msg, retryable=False) from None
+    except aiohttp.ClientHttpProxyError as error:
+        msg = f"{endpoint}: the proxy answered {error.status}"
+        raise ConnectionFailedError(msg, retryable=error.status >= HTTPStatus.INTERNAL_SERVER_ERROR) from error
+    except aiohttp.ClientProxyConnectionError as error:
+        msg = f"{endpoint}: the proxy {error.host}:{error.port} cannot be reached: {error.strerror}"
+        raise ConnectionFailedError(msg) from error
     except aiohttp.ClientPayloadError as error:
         msg = f"{endpoint} ended a body early"
         raise IncompleteBodyError(msg) from error

@@ -110,14 +110,18 @@ class Body:
         """Exactly ``n`` bytes, fewer only at the end; all that is left when ``n`` is negative."""
         pieces: list[bytes] = []
         missing = n
-        while n < 0 or missing > 0:
-            chunk = await self._next()
-            if not chunk:
-                break
-            if n >= 0 and missing < len(chunk):
-                chunk, self._rest = chunk[:missing], chunk[missing:]
-            pieces.append(chunk)
-            missing -= len(chunk)
+        try:
+            while n < 0 or missing > 0:
+                chunk = await self._next()
+                if not chunk:
+                    break
+                if n >= 0 and missing < len(chunk):
+                    chunk, self._rest = chunk[:missing], chunk[missing:]
+                pieces.append(chunk)
+                missing -= len(chunk)
+        except BaseException:  # a later read goes on where this one began
+            self._rest = b"".join(pieces) + self._rest
+            raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def write_to(self, file: AsyncWriter) -> int:
@@ -136,12 +140,14 @@ class Body:
             try:
                 chunk = await self._receive()
             except (IncompleteBodyError, ConnectionFailedError) as error:
-                await self._take_up(error)
+                await self._resume(error)
                 continue
-            if chunk and self._digest:
-                await self._digest.update(chunk)
-            elif not chunk:
+            if not chunk:
                 self._verify()
+            elif self._digest:
+                self._rest = chunk
+                await self._digest.update(chunk)
+                self._rest = b""
             return chunk
 
     async def _receive(self) -> bytes:
@@ -159,7 +165,7 @@ class Body:
             raise IncompleteBodyError(msg)
         return chunk
 
-    async def _take_up(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
+    async def _resume(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
         """Ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
         etag, retry = self.info.etag, self._runtime.retry
         self._breaks += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ class PathSink:
         self._overwrite = overwrite
         self._fsync = fsync
         self._file: AsyncBufferedIOBase | None = None
+        self._mode: int | None = None
 
     async def __aenter__(self) -> Self:
         """Raises the OSError of a directory that is missing or read-only, before anything is asked of the service."""
@@ -59,7 +61,7 @@ class PathSink:
 
     async def _open(self) -> None:
         await to_thread.run_sync(self._check_target)
-        self._file = await aiofiles.open(self._temporary, "xb")
+        self._file = await aiofiles.open(self._temporary, "xb", opener=self._create)
 
     async def _commit(self, modified: datetime | None) -> None:
         assert self._file is not None
@@ -78,24 +80,49 @@ class PathSink:
             await to_thread.run_sync(lambda: self._temporary.unlink(missing_ok=True))
 
     def _check_target(self) -> None:
+        try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return
         if self._path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._path))
-        if not self._overwrite and os.path.lexists(self._path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path))
+        if not self._overwrite or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            reason = os.strerror(errno.EEXIST) if not self._overwrite else "not a regular file"
+            raise FileExistsError(errno.EEXIST, reason, str(self._path))
+        if stat.S_ISREG(found.st_mode):
+            self._mode = stat.S_IMODE(found.st_mode) & 0o777
+
+    def _create(self, path: str, flags: int) -> int:
+        """With the mode that the umask gives; for nobody else until it takes the place, and the mode, of a file."""
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666 if self._mode is None else 0o600)
 
     def _publish(self, modified: datetime | None) -> None:
         if modified is not None:
             seconds = modified.timestamp()
             os.utime(self._temporary, (seconds, seconds))
+        if self._mode is not None:
+            self._temporary.chmod(self._mode)
         if self._overwrite:
             self._temporary.replace(self._path)
         else:
-            # A hard link, unlike a rename, refuses a name that was taken meanwhile.
-            os.link(self._temporary, self._path)
-            self._temporary.unlink()
+            self._publish_if_absent()
         if self._fsync:
             directory = os.open(self._path.parent, os.O_RDONLY)
             try:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+    def _publish_if_absent(self) -> None:
+        try:
+            os.link(self._temporary, self._path)  # unlike a rename it refuses a name that was taken meanwhile
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink()
+
+
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}

@@ -19,9 +19,6 @@ async def put(
     conditions: WriteConditions,
     progress: ProgressCallback | None,
 ) -> ObjectInfo:
-    if conditions.if_absent and conditions.if_match is not None:
-        msg = f"if_absent and if_match={conditions.if_match!r} cannot both hold: choose one"
-        raise ValueError(msg)
     if isinstance(source, str):
         body = encode_utf8("text", source)
         attributes = replace(attributes, content_type=attributes.content_type or "text/plain; charset=utf-8")
@@ -32,6 +29,5 @@ async def put(
         raise TypeError(msg)
     info = await runtime.wire.put_object(address, body, attributes, conditions)
     meter = Meter(progress, total_bytes=len(body), key=address.key)
-    await meter.add(len(body))
-    await meter.finish()
+    await meter.finish(len(body))
     return info

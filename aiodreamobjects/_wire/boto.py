@@ -1,6 +1,6 @@
 """The lane through an aioboto3 client: every request S3 has.
 
-A request goes through one door, ``BotoWire._call``: limit, pace, attempt, retry, translation.
+A request goes through one door, ``BotoWire._call``: limit, rate, attempt, retry, translation.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import asyncio
 import base64
 import io
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from anyio import to_thread
 from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
-from aiodreamobjects._concurrency import Pacer, finish
+from aiodreamobjects._concurrency import RateLimiter, finish
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
 from aiodreamobjects._errors import (
     AlreadyExistsError,
@@ -35,7 +35,7 @@ from aiodreamobjects._errors import (
     ServiceError,
     SessionClosedError,
 )
-from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, connection_errors
+from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -69,11 +69,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DAMAGED = "\ufffd"
+# XML 1.0 section 2.2, as bytes and as references.
+_FORBIDDEN_IN_XML = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]));",
+    re.IGNORECASE,
+)
 _HTML = re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE)
 
 # Headers that travel but are not signed: proxies and HTTP libraries may change them.
 _UNSIGNED_HEADERS = frozenset(
-    {"accept-encoding", "connection", "content-length", "expect", "transfer-encoding", "user-agent"}
+    {"accept-encoding", "connection", "content-length", "expect", "user-agent", "x-amzn-trace-id"}
 )
 
 
@@ -96,8 +102,9 @@ class BotoWire:
         self._requests = anyio.Semaphore(limits.requests)
         self._streams = anyio.Semaphore(limits.requests)
         self._http = HttpClient(width=2 * limits.requests, timeouts=timeouts, ssl_context=opened.ssl_context)
-        self._retrier = Retrier(retry)
-        self._pacer = Pacer(limits.requests_per_second)
+        self._retrier = Retrier(retry, self._sleep)
+        self._rate = RateLimiter(limits.requests_per_second)
+        self._waits: set[anyio.CancelScope] = set()
         self._clock_offset = timedelta()
         self._closed = False
         self._sent = self._busy = self._bytes_sent = self._bytes_received = 0
@@ -106,6 +113,8 @@ class BotoWire:
 
     async def aclose(self) -> None:
         self._closed = True
+        for scope in self._waits:
+            scope.cancel()
         await finish(self._release())
 
     async def _release(self) -> None:
@@ -213,8 +222,8 @@ class BotoWire:
                 "Bucket": bucket,
                 "Prefix": prefix or None,
                 "Delimiter": delimiter or None,
-                "StartAfter": start_after,
-                "ContinuationToken": cursor[0] if cursor else None,
+                "StartAfter": cursor[1] if cursor else start_after,
+                "ContinuationToken": (cursor[0] or None) if cursor else None,
                 "MaxKeys": max_keys,
                 "EncodingType": "url",
             },
@@ -230,7 +239,10 @@ class BotoWire:
         items: list[ObjectInfo | CommonPrefix] = [*found, *prefixes]
         if prefixes:
             items.sort(key=_utf8_order)
-        return Page(items, _next(reply, "NextContinuationToken"))
+        token = _next(reply, "NextContinuationToken")
+        if token is None or DAMAGED not in token[0] or not items:
+            return Page(items, token and (*token, ""))
+        return Page(items, ("", _end_of(items[-1])))
 
     async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]:
         reply = await self._call(
@@ -240,7 +252,7 @@ class BotoWire:
                 "Bucket": bucket,
                 "Prefix": prefix or None,
                 "KeyMarker": cursor[0] if cursor else None,
-                "VersionIdMarker": cursor[1] if cursor else None,
+                "VersionIdMarker": (cursor[1] or None) if cursor else None,
                 "EncodingType": "url",
             },
         )
@@ -261,7 +273,7 @@ class BotoWire:
             "Bucket": bucket,
             "Prefix": prefix or None,
             "KeyMarker": cursor[0] if cursor else None,
-            "UploadIdMarker": cursor[1] if cursor else None,
+            "UploadIdMarker": (cursor[1] or None) if cursor else None,
         }
         decode: Callable[[str], str] = str
         try:
@@ -284,14 +296,14 @@ class BotoWire:
         # Not "Quiet": a key that the reply does not name is a key of which nothing is known.
         asked = [{"Key": key.key} | ({"VersionId": key.version_id} if key.version_id else {}) for key in keys]
         reply = await self._call("delete_objects", f"s3://{bucket}", {"Bucket": bucket, "Delete": {"Objects": asked}})
-        outcome: dict[VersionedKey, ServiceError | None] = {}
+        outcome: dict[tuple[str | None, str | None], ServiceError | None] = {}
         for item in reply.get("Deleted", ()):
-            outcome[VersionedKey(item["Key"], item.get("VersionId") or None)] = None
+            outcome[item.get("Key"), item.get("VersionId") or None] = None
         for item in reply.get("Errors", ()):
             what = f"delete s3://{bucket}/{item.get('Key', '')}"
             error = values.service_error_of_key(item.get("Code", ""), item.get("Message", ""), what, self._service)
-            outcome[VersionedKey(item.get("Key", ""), item.get("VersionId") or None)] = error
-        return {key: outcome.get(key, _unanswered(bucket, key)) for key in keys}
+            outcome[item.get("Key"), item.get("VersionId") or None] = error
+        return {key: outcome.get((key.key, key.version_id), _unanswered(bucket, key)) for key in keys}
 
     # Objects
 
@@ -314,22 +326,18 @@ class BotoWire:
             # Unquoted: Ceph RGW 16.2 refuses the quotes here, S3's own examples have none.
             "IfMatch": values.unquoted(conditions.if_match),
         }
-        context = Context(f"put_object {address}", "object_acl" if attributes.acl else None)
-        attempts = 0
-
-        async def attempt(number: int) -> Reply:
-            nonlocal attempts
-            attempts = number
-            return await self._attempt("put_object", parameters, context)
-
+        feature: Feature | None = "object_acl" if attributes.acl else None
         try:
-            reply = await self._retrier.run(attempt)
+            reply = await self._call("put_object", str(address), parameters, feature=feature)
         except PreconditionFailedError as error:
-            raise _refused_write(error, conditions, attempts) from error
+            if conditions.if_absent:
+                told = {"code": error.code, "status": error.status, "request_id": error.request_id}
+                raise AlreadyExistsError(str(error), **told) from error  # type: ignore[arg-type]  # each by its name
+            raise
         self._bytes_sent += len(body)
-        etag = values.unquoted(reply.get("ETag"))
+        etag = values.unquoted(values.required(reply, "ETag"))
         expected = _integrity.md5_of_etag(etag, _encryption(reply))
-        if etag is None or (expected is not None and expected != digest.hexdigest()):
+        if expected is not None and expected != digest.hexdigest():
             msg = f"put_object {address}: the service stored other bytes: ETag {etag}, MD5 {digest.hexdigest()}"
             raise ChecksumMismatchError(msg)
         return ObjectInfo(
@@ -350,7 +358,7 @@ class BotoWire:
     async def get_object(
         self, address: Address, *, byte_range: ByteRange | None, conditions: Conditions
     ) -> AsyncIterator[ResponseBody]:
-        async with self._place(self._streams):
+        async with self._slot(self._streams):
             reply = await self._call(
                 "get_object",
                 str(address),
@@ -411,28 +419,33 @@ class BotoWire:
     ) -> Reply:
         """One S3 request, tried as often as it takes. Parameters that are None are left out.
 
-        ``done_earlier`` is the error code by which a second attempt learns that the first, whose reply was lost, did
-        it.
+        ``done_earlier`` is the error code by which an attempt learns that an earlier one did it, whose reply was lost.
         """
         context = Context(f"{operation} {where}", feature)
+        may_be_done = False
 
-        async def attempt(number: int) -> Reply:
+        async def attempt(_: int) -> Reply:
+            nonlocal may_be_done
             try:
                 return await self._attempt(operation, parameters, context)
             except AttemptFailed as failed:
                 error = failed.failure.error
-                if number > 1 and isinstance(error, ServiceError) and error.code == done_earlier:
+                if may_be_done and isinstance(error, ServiceError) and error.code == done_earlier:
                     return {}
+                if may_be_done and isinstance(error, PreconditionFailedError):
+                    error.args = (
+                        f"{error}; an earlier attempt of this very call, whose reply was lost, may have done it",
+                    )
+                may_be_done |= failed.failure.may_be_done
                 raise
 
         return await self._retrier.run(attempt)
 
     async def _attempt(self, operation: str, parameters: Mapping[str, object], context: Context) -> Reply:
         given = {name: value for name, value in parameters.items() if value is not None}
-        async with self._place(self._requests):
-            await self._pacer.wait()
-            if self._closed:
-                raise _closed_meanwhile()
+        async with self._slot(self._requests):
+            with self._waiting():
+                await self._rate.wait()
             self._busy += 1
             attempt = _Attempt()
             token = _current_attempt.set(attempt)
@@ -449,7 +462,8 @@ class BotoWire:
                 failure = values.translate(error, status, self._service, context, now)
                 if failure is None:
                     raise
-                self._clock_offset = values.clock_offset(error, now) or self._clock_offset
+                if failure.clock_offset is not None:
+                    self._clock_offset = failure.clock_offset
                 if failure.error is not error:
                     failure.error.__cause__ = error
                 raise AttemptFailed(failure) from error
@@ -460,11 +474,27 @@ class BotoWire:
                 _current_attempt.reset(token)
                 self._busy -= 1
 
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """A wait that the session's closing ends, with SessionClosedError."""
+        with anyio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                yield
+            finally:
+                self._waits.discard(scope)
+        if self._closed:
+            raise _closed_meanwhile()
+
+    async def _sleep(self, seconds: float) -> None:
+        with self._waiting():
+            await anyio.sleep(seconds)
+
     @asynccontextmanager
-    async def _place(self, places: anyio.Semaphore) -> AsyncIterator[None]:
+    async def _slot(self, slots: anyio.Semaphore) -> AsyncIterator[None]:
         try:
-            with anyio.fail_after(self._timeouts.pool):
-                await places.acquire()
+            with self._waiting(), anyio.fail_after(self._timeouts.pool):
+                await slots.acquire()
         except TimeoutError as error:
             msg = (
                 f"no place became free within Timeouts.pool={self._timeouts.pool:g} s: "
@@ -474,25 +504,28 @@ class BotoWire:
         try:
             yield
         finally:
-            places.release()
+            slots.release()
 
     async def _send(self, request: Any, **_: object) -> AioAWSResponse:
         """What botocore prepared, signed and sent: its ``before-send`` hook."""
         body = _plain_body(request.body)
+        if "Transfer-Encoding" in request.headers:
+            msg = "trailing checksums are refused by older Ceph and by B2: leave ChecksumAlgorithm out"
+            raise ValueError(msg)
         headers = await self._signed(request.method, request.url, request.headers, body)
         outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
         self._sent += 1
         response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
         if attempt := _current_attempt.get():
             attempt.response = response
-        if not request.stream_output or response.status >= HTTPStatus.MULTIPLE_CHOICES:
-            with connection_errors(request.url, self._timeouts):
-                content = await response.read()
-            if response.ok and _HTML.match(content):
-                msg = "HTML where S3 has XML"
-                raise ResponseParserError(msg)
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
-        return AioAWSResponse(request.url, response.status, names, response)
+        if request.stream_output and response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return AioAWSResponse(request.url, response.status, names, response)
+        document = await read_document(response, self._timeouts)
+        if response.ok and _HTML.match(document):
+            msg = "HTML where S3 has XML"
+            raise ResponseParserError(msg)
+        return AioAWSResponse(request.url, response.status, names, _Document(document))
 
     async def _signed(self, method: str, url: str, headers: Mapping[str, str | bytes], body: object) -> dict[str, str]:
         credentials = await self._credentials.fresh()
@@ -518,6 +551,19 @@ class BotoWire:
     def _resource(self, host: str, path: str) -> str:
         bucket = host.removesuffix(f".{self._service.host}")
         return path if bucket == host else f"/{bucket}{path}"
+
+
+class _Document:
+    """A reply read already, as botocore reads it. What XML 1.0 forbids is made legible.
+
+    Ceph RGW writes markers, prefixes and tokens as they are, also where it was asked to encode the keys.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = _FORBIDDEN_IN_XML.sub(DAMAGED.encode(), content)
+
+    async def read(self) -> bytes:
+        return self._content
 
 
 class _Attempt:
@@ -554,7 +600,10 @@ def _plain_body(body: Any) -> Any:
     """Bytes, however botocore wrapped them; a file of a ``boto_client()`` user stays one."""
     if body is None or isinstance(body, str):
         return (body or "").encode()
-    return body.getvalue() if isinstance(body, io.BytesIO) else body
+    if isinstance(body, io.BytesIO):
+        start = body.tell()
+        return body.getvalue()[start:] if start else body.getvalue()
+    return body
 
 
 async def _read_chunks(file: Any) -> AsyncIterator[bytes]:
@@ -572,6 +621,11 @@ def _acl_parameters(acl: CannedAcl | Acl) -> dict[str, object]:
 
 def _encryption(reply: Reply) -> str | None:
     return "a customer's key" if "SSECustomerAlgorithm" in reply else reply.get("ServerSideEncryption")
+
+
+def _end_of(item: ObjectInfo | CommonPrefix) -> str:
+    """What a listing starts after to go on behind this item."""
+    return item.key if isinstance(item, ObjectInfo) else f"{item.prefix}\U0010ffff"
 
 
 def _quoted(etag: str | None) -> str | None:
@@ -605,23 +659,14 @@ def _next(
     key, *rest = (str(reply.get(name) or "") for name in names)
     if not key:
         values.refuse_reply("a listing that goes on, but not where")
-    is_plain = any(item.key == key for item in last)
-    return (key if is_plain else decode(key), *rest)
+    if last and (DAMAGED in key or last[0].key == key):
+        return (last[0].key, *rest)
+    return (decode(key), *rest)
 
 
 def _unanswered(bucket: str, key: VersionedKey) -> ServiceError:
     msg = f"delete {Address(bucket, key.key)}: the service does not say what became of it"
     return ServiceError(msg, code="Unanswered", status=HTTPStatus.OK, retryable=True)
-
-
-def _refused_write(
-    error: PreconditionFailedError, conditions: WriteConditions, attempts: int
-) -> AlreadyExistsError | PreconditionFailedError:
-    kind = AlreadyExistsError if conditions.if_absent else PreconditionFailedError
-    message = str(error)
-    if attempts > 1:
-        message += "; an earlier attempt of this very call, whose reply was lost, may have written it"
-    return kind(message, code=error.code, status=error.status, request_id=error.request_id)
 
 
 def _closed_meanwhile() -> SessionClosedError:

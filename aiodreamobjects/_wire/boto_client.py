@@ -4,7 +4,7 @@ botocore turns parameters into HTTP requests and replies into values; that is al
 
 - Nothing is sent that was not asked for: no checksum header, no trailer (they are refused or stored by older Ceph and
   by Backblaze B2), Content-MD5 where S3 demands a digest.
-- Signatures are ours (``signing.py``), made when a request leaves, so botocore's debug log never sees a credential.
+- Signatures are ours (``signing.py``), made when a request leaves, so that botocore's debug log of it shows none.
 - Requests travel by our HttpClient, which follows no redirect; botocore's retries and region redirects are off.
 """
 
@@ -17,7 +17,7 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aioboto3
@@ -33,7 +33,7 @@ from botocore.utils import get_environ_proxies
 from aiodreamobjects import _integrity
 from aiodreamobjects._config import Credentials, Limits, Timeouts
 from aiodreamobjects._errors import CredentialsError
-from aiodreamobjects._http.client import make_ssl_context
+from aiodreamobjects._http.client import Proxy, make_ssl_context, parse_proxy
 from aiodreamobjects._service import Service
 
 if TYPE_CHECKING:
@@ -86,13 +86,23 @@ class CredentialSource:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await self.fresh()
-            except Exception as error:  # noqa: BLE001 - a provider may raise anything; requests will say it
-                _log.warning("the credentials could not be renewed: %s", type(error).__name__)
+            except CredentialsError as error:  # a request that needs them will raise it
+                _log.warning("%s", error)
 
 
 async def _frozen(source: Any) -> Credentials:
-    frozen = await source.get_frozen_credentials()
-    return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+    """Raises CredentialsError for whatever a provider may raise: programs, files and services of any kind are behind it."""
+    try:
+        frozen = await source.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+    except Exception as error:
+        raise _not_to_be_had(error) from error
+
+
+def _not_to_be_had(error: Exception) -> CredentialsError:
+    # A provider's own words may hold what it read; botocore's are made for showing.
+    reason = str(error) if isinstance(error, boto.BotoCoreError | boto.ClientError | OSError) else type(error).__name__
+    return CredentialsError(f"the credentials could not be had: {reason}")
 
 
 async def find(profile: str | None, boto_session: BotoSession | None, *, with_credentials: bool) -> Found:
@@ -125,9 +135,10 @@ async def _find(profile: str | None, boto_session: BotoSession | None, with_cred
     except boto.PartialCredentialsError as error:
         msg = f"half of the credentials is missing: {error}"
         raise CredentialsError(msg) from error
-    except boto.BotoCoreError as error:
-        msg = f"the credentials could not be had: {error}"
-        raise CredentialsError(msg) from error
+    except CredentialsError:
+        raise
+    except Exception as error:
+        raise _not_to_be_had(error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +148,7 @@ class OpenClient:
     client: S3Client
     context: AbstractAsyncContextManager[S3Client]
     ssl_context: ssl.SSLContext
-    proxy: str | None
+    proxy: Proxy | None = field(repr=False)
 
 
 async def open_client(
@@ -186,7 +197,7 @@ async def _open(
         config=config,
     )
     client = await context.__aenter__()
-    proxy = get_environ_proxies(service.endpoint).get(service.scheme)
+    proxy = parse_proxy(get_environ_proxies(service.endpoint).get(service.scheme))
     return OpenClient(client, context, ssl_context, proxy)
 
 

@@ -19,13 +19,13 @@ from aiodreamobjects._errors import (
     AlreadyExistsError,
     BucketNotEmptyError,
     ConnectionFailedError,
-    CredentialsError,
     DreamObjectsError,
     InvalidRequestError,
     NotFoundError,
     PreconditionFailedError,
     ServiceBusyError,
     ServiceError,
+    TransferError,
     UnsupportedByServiceError,
 )
 from aiodreamobjects._models import Acl, BucketInfo, Grant, ObjectInfo, Permission, UploadInfo, printable
@@ -98,7 +98,8 @@ def utc(time: datetime | None) -> datetime | None:
 
 
 def unquoted(etag: str | None) -> str | None:
-    return etag.strip('"') if etag else None
+    """Without its quotes, but for a weak one, of which they are a part."""
+    return etag[1:-1] if etag and len(etag) > 1 and etag[0] == etag[-1] == '"' else etag or None
 
 
 def listed_keys(reply: Reply) -> Callable[[str], str]:
@@ -166,6 +167,16 @@ def refuse_reply(what: str) -> NoReturn:
     raise ServiceError(msg, code=UNREADABLE, status=HTTPStatus.OK)
 
 
+def _policy_value(text: str) -> dict[str, object]:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        refuse_reply("a policy that is no JSON object")
+    return document
+
+
 def _whole(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
@@ -201,7 +212,7 @@ _SETTINGS = {
         "get_bucket_policy",
         "put_bucket_policy",
         "delete_bucket_policy",
-        lambda reply: json.loads(required(reply, "Policy")),
+        lambda reply: _policy_value(required(reply, "Policy")),
         lambda document: {"Policy": json.dumps(document)},
         absent="NoSuchBucketPolicy",
     ),
@@ -249,6 +260,9 @@ def setting_requests(setting: Setting[Any]) -> tuple[SettingRequests, Feature | 
 
 # Errors
 
+LARGEST_SKEW = timedelta(minutes=15)
+"""What S3 bears (S3 API reference, "RequestTimeTooSkewed")."""
+
 UNREADABLE = "UnreadableReply"
 """Our code for a reply that is not what S3 promises."""
 
@@ -256,6 +270,7 @@ _BY_CODE: dict[str, type[ServiceError]] = {
     "BucketAlreadyExists": AlreadyExistsError,
     "BucketAlreadyOwnedByYou": AlreadyExistsError,
     "BucketNotEmpty": BucketNotEmptyError,
+    "ConditionalRequestConflict": PreconditionFailedError,
     "PreconditionFailed": PreconditionFailedError,
     # Credentials and signatures, which some services answer with 400 or 401.
     "AuthorizationHeaderMalformed": AccessDeniedError,
@@ -317,19 +332,17 @@ def translate(
     ``status`` is that of the response: botocore calls a 200 with an error document, or with no document, a 500.
     """
     if isinstance(error, DreamObjectsError):
-        return Failure(error)
+        return Failure(error, may_be_done=isinstance(error, ConnectionFailedError | TransferError))
     if isinstance(error, boto.ClientError):
         return _translate_reply(error, status, service, context, now)
     if isinstance(error, boto.ParamValidationError):
         msg = f"{context.what}: {error}"
         raise ValueError(msg) from None  # noqa: TRY004 - of whatever type a value is wrong
-    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
-        return Failure(CredentialsError(str(error)))
-    if isinstance(error, ResponseParserError | ValueError):
+    if isinstance(error, ResponseParserError) or (isinstance(error, ValueError) and status is not None):
         msg = f"{context.what}: {service.name} answered with something that is not S3's XML"
         return Failure(ServiceError(msg, code=UNREADABLE, status=status))
     if isinstance(error, boto.HTTPClientError | boto.BotoCoreError):
-        return Failure(ConnectionFailedError(f"{context.what}: {error}"))
+        return Failure(ConnectionFailedError(f"{context.what}: {error}"), may_be_done=True)
     return None
 
 
@@ -342,14 +355,19 @@ def _translate_reply(
     headers: Mapping[str, str] = metadata.get("HTTPHeaders", {})
     code, text = str(reply["Error"].get("Code") or ""), str(reply["Error"].get("Message") or "")
     if not code or code.isdigit():
+        text = ""
         code = UNREADABLE if status == HTTPStatus.OK else _BODILESS_CODES.get(status, f"HTTP{status}")
+    offset = _clock_offset(code, headers, now)
+    if code == "AccessDenied" and not text and offset and abs(offset) > LARGEST_SKEW:
+        code = "RequestTimeTooSkewed"  # a HEAD has no body to say so
     kind = _class_of(code, status, text, service, context)
     request_id = metadata.get("RequestId") or headers.get("x-amz-request-id")
     message = f"{context.what}: {code}" + (f" ({status})" if status else "") + (f": {text}" if text else "")
-    if advice := _advice(kind, code, status, headers, service, context, now):
+    if advice := _advice(kind, code, status, headers, service, context, offset):
         message += f"; {advice}"
     if request_id:
         message += f" [request {request_id}]"
+    is_throttle = code in _THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS
     failed = kind(
         printable(message),
         code=code,
@@ -360,8 +378,9 @@ def _translate_reply(
     return Failure(
         failed,
         retry_after=_retry_after(headers, now),
-        is_throttle=code in _THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS,
-        is_clock_skew=code == "RequestTimeTooSkewed" and "date" in headers,
+        is_throttle=is_throttle,
+        clock_offset=offset if code == "RequestTimeTooSkewed" else None,
+        may_be_done=kind is ServiceBusyError and not is_throttle and status != HTTPStatus.SERVICE_UNAVAILABLE,
     )
 
 
@@ -369,14 +388,6 @@ def service_error_of_key(code: str, text: str, what: str, service: Service) -> S
     """The error of one key in the reply to a request for many."""
     kind = _class_of(code, 0, text, service, Context(what))
     return kind(printable(f"{what}: {code}: {text}"), code=code, status=200, retryable=kind is ServiceBusyError)
-
-
-def clock_offset(error: Exception, now: datetime) -> timedelta | None:
-    """How far the service's clock is ahead of ours, if that is what it complains of."""
-    if not isinstance(error, boto.ClientError):
-        return None
-    date = _date((error.response.get("ResponseMetadata") or {}).get("HTTPHeaders", {}).get("date"))
-    return date - now if error.response["Error"].get("Code") == "RequestTimeTooSkewed" and date else None
 
 
 def _class_of(code: str, status: int, text: str, service: Service, context: Context) -> type[ServiceError]:
@@ -407,12 +418,12 @@ def _advice(
     headers: Mapping[str, str],
     service: Service,
     context: Context,
-    now: datetime,
+    offset: timedelta | None,
 ) -> str:
     if kind is UnsupportedByServiceError and context.feature and context.feature in service.unsupported:
         return service.unsupported[context.feature]
-    if code == "RequestTimeTooSkewed" and (date := _date(headers.get("date"))):
-        return f"the service's clock is {(date - now).total_seconds():+.0f} s from this machine's"
+    if code == "RequestTimeTooSkewed" and offset:
+        return f"the service's clock is {offset.total_seconds():+.0f} s from this machine's"
     elsewhere = headers.get("x-amz-bucket-region") or urlsplit(headers.get("location", "")).netloc
     return f"it points to {elsewhere!r}, redirects are not followed" if status in _REDIRECTS and elsewhere else ""
 
@@ -434,5 +445,11 @@ def _date(value: str | None) -> datetime | None:
         return None
     try:
         return parsedate_to_datetime(value).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+def _clock_offset(code: str, headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """How far the service's clock is ahead of ours, where it refuses the request."""
+    date = _date(headers.get("date"))
+    return date - now if date and code in ("AccessDenied", "RequestTimeTooSkewed") else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from aiodreamobjects._checks import check_key, check_token
 from aiodreamobjects._config import Credentials
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import (
@@ -57,6 +58,11 @@ class Conditions:
     if_none_match: str | None = None
     version_id: str | None = None
 
+    def __post_init__(self) -> None:
+        check_token("if_match", self.if_match)
+        check_token("if_none_match", self.if_none_match)
+        check_token("version_id", self.version_id)
+
 
 @dataclass(frozen=True, slots=True)
 class WriteConditions:
@@ -65,11 +71,21 @@ class WriteConditions:
     if_absent: bool = False
     if_match: str | None = None
 
+    def __post_init__(self) -> None:
+        check_token("if_match", self.if_match)
+        if self.if_absent and self.if_match is not None:
+            msg = f"if_absent and if_match={self.if_match!r} cannot both hold: choose one"
+            raise ValueError(msg)
+
 
 @dataclass(frozen=True, slots=True)
 class VersionedKey:
     key: str
     version_id: str | None = None
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        check_token("version_id", self.version_id)
 
 
 @dataclass(frozen=True, slots=True)

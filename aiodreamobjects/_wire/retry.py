@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import anyio
@@ -30,8 +31,10 @@ class Failure:
     """Seconds the service asked for."""
     is_throttle: bool = False
     """The service is alive and asks for patience: waiting is due, the budget is not touched."""
-    is_clock_skew: bool = False
-    """The lane has corrected its clock; worth exactly one more attempt."""
+    clock_offset: timedelta | None = None
+    """How far the service's clock is ahead, where it complains of ours: with that, worth one more attempt."""
+    may_be_done: bool = False
+    """The service may have done it all the same: the reply was lost, or says nothing of it."""
 
 
 class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to the loop below, never seen outside
@@ -43,8 +46,9 @@ class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to th
 class Retrier:
     """A session's retries: runs attempts until one succeeds or trying again is of no use."""
 
-    def __init__(self, retry: Retry) -> None:
+    def __init__(self, retry: Retry, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
         self._retry = retry
+        self._sleep = sleep
         self._budget = BUDGET
         self.retries = 0
 
@@ -61,7 +65,7 @@ class Retrier:
                 return result
 
             spent = 0 if failure.is_throttle else RETRY_COST
-            if failure.is_clock_skew and not clock_corrected:
+            if failure.clock_offset is not None and not clock_corrected:
                 clock_corrected = True
             elif not failure.error.retryable or number >= self._retry.attempts:
                 raise _with_attempts(failure.error, number)
@@ -70,7 +74,7 @@ class Retrier:
                 raise _with_attempts(failure.error, number)
             else:
                 self._budget -= spent
-                await anyio.sleep(backoff(self._retry, number, failure.retry_after))
+                await self._sleep(backoff(self._retry, number, failure.retry_after))
             self.retries += 1
             number += 1
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from conftest import new_name
 
 import aiodreamobjects as dream
 
@@ -44,6 +45,16 @@ async def test_keys_may_be_versions(bucket: dream.Bucket) -> None:
     assert await obj.read() == b"1"
     assert (await bucket.delete_many([first])).done == 1
     assert await bucket.list_versions().collect() == []
+
+
+async def test_infos_of_another_bucket_are_refused(session: dream.Session, bucket: dream.Bucket) -> None:
+    other = await session.create_bucket(new_name())
+    for each in (bucket, other):
+        await each.object("precious").put("x")
+    with pytest.raises(ValueError, match=f"is of bucket '{other.name}'"):
+        await bucket.delete_many(other.list())
+    assert await bucket.object("precious").exists()
+    await other.delete(force=True)
 
 
 async def test_missing_and_repeated_keys_count_as_done(bucket: dream.Bucket) -> None:

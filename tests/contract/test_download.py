@@ -71,6 +71,25 @@ async def test_bad_targets_are_the_disks_own_errors(obj: dream.Object, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "file"]
 
 
+async def test_a_replaced_file_keeps_its_mode(obj: dream.Object, tmp_path: Path) -> None:
+    target = tmp_path / "secret"
+    target.touch(mode=0o600)
+    await obj.download(target)
+    assert target.read_bytes() == CONTENT
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_is_no_regular_file_is_not_replaced(obj: dream.Object, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    with pytest.raises(FileExistsError, match="not a regular file"):
+        await obj.download(tmp_path / "fifo")
+    assert (tmp_path / "fifo").is_fifo()
+    await obj.download(tmp_path / "link")
+    assert (tmp_path / "link").read_bytes() == CONTENT
+    assert (tmp_path / "fifo").is_fifo()
+
+
 async def test_a_missing_object_leaves_the_old_file(bucket: dream.Bucket, tmp_path: Path) -> None:
     target = tmp_path / "kept"
     target.write_bytes(b"old")

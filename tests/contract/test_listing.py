@@ -102,6 +102,27 @@ async def test_a_limit_beyond_a_page_is_kept(large: dream.Bucket) -> None:
     assert len(await large.list(limit=1001).collect()) == 1001
 
 
+async def test_a_page_may_end_at_a_key_that_xml_cannot_carry(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_moto:
+        pytest.skip("moto answers 500 to the listing of a key with a bell")
+    keys = [f"{n:04}\x07" for n in range(1002)]
+    remaining = iter(keys)
+
+    async def put_some() -> None:
+        for key in remaining:
+            await bucket.object(key).put(b"")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(16):
+            group.create_task(put_some())
+    assert await keys_of(bucket.list()) == keys
+    assert await keys_of(bucket.list("0000\x07")) == keys[:1]
+    assert await keys_of(bucket.list(start_after="1000\x07")) == keys[1001:]
+    assert [info.key for info in await bucket.list_versions().collect()] == keys
+    await bucket.delete(force=True)
+    assert not await bucket.exists()
+
+
 async def test_versions_go_on_behind_a_page(large: dream.Bucket) -> None:
     versions = await large.list_versions().collect()
     assert [info.key for info in versions] == [f"dir %2B+/ü {number:04}" for number in range(1050)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -184,6 +185,22 @@ async def test_reading_is_conditional_on_the_etag(bucket: dream.Bucket) -> None:
     assert caught.value.status == 304
 
 
+async def test_an_empty_condition_is_refused_here(bucket: dream.Bucket) -> None:
+    obj = bucket.object("a")
+    for bad in ("", " ", "a\r\nx-amz-acl: public-read", "é"):
+        with pytest.raises(ValueError, match="if_match"):
+            await obj.put("1", if_match=bad)
+        with pytest.raises(ValueError, match="if_none_match"):
+            obj.get(if_none_match=bad)
+        with pytest.raises(ValueError, match="version_id"):
+            await obj.delete(version_id=bad)
+        with pytest.raises(ValueError, match="version_id"):
+            await bucket.delete_many([("a", bad)])
+    with pytest.raises(ValueError, match="choose one"):
+        await obj.put("1", if_absent=True, if_match="b")
+    assert not await obj.exists()
+
+
 async def test_a_put_can_be_refused_where_an_object_is(server: Server, bucket: dream.Bucket) -> None:
     obj = bucket.object("once")
     if server.is_b2:
@@ -281,6 +298,14 @@ async def test_an_object_has_tags(server: Server, bucket: dream.Bucket) -> None:
     assert await obj.tags() == {"kind": "a + b", "owner": "x@y"}
     await obj.set_tags({})
     assert await obj.tags() == {}
+
+
+async def test_the_client_sends_a_file_from_where_it_stands(session: dream.Session, bucket: dream.Bucket) -> None:
+    client = await session.boto_client()
+    file = io.BytesIO(b"0123456789")
+    file.seek(4)
+    await client.put_object(Bucket=bucket.name, Key="rest", Body=file)
+    assert await bucket.object("rest").read() == b"456789"
 
 
 async def test_progress_ends_with_everything(bucket: dream.Bucket, tmp_path: Path) -> None:

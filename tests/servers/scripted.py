@@ -26,6 +26,8 @@ class Reply:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
+    delay: float = 0.0
+    """Seconds before it is sent."""
     hold: asyncio.Event | None = None
     """Set by the test: the body is sent, the connection kept, and the rest awaits this event."""
 
@@ -170,7 +172,8 @@ class ScriptedServer:
                 writer.write(data)
                 await writer.drain()
                 return False
-            case Reply(status, content, extra, length, hold):
+            case Reply(status, content, extra, length, delay, hold):
+                await asyncio.sleep(delay)
                 announced = len(content) if length is None else length
                 lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {announced}"]
                 lines += [f"{name}: {value}" for name, value in extra.items()]
