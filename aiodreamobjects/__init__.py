@@ -10,7 +10,8 @@ Open one session, share it among all tasks::
 """
 
 from aiodreamobjects._bucket import Bucket
-from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._bulk import KeySource, OnError
+from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -45,6 +46,7 @@ from aiodreamobjects._models import (
     Grant,
     LifecycleRule,
     ObjectInfo,
+    Permission,
     PolicyDocument,
     PresignedPost,
     Progress,
@@ -54,7 +56,9 @@ from aiodreamobjects._models import (
     Website,
 )
 from aiodreamobjects._object import Object
-from aiodreamobjects._service import US_EAST_5, BucketNames, Service
+from aiodreamobjects._presign import Expiry, PostCondition
+from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, Service, Signature
 from aiodreamobjects._session import Session
 from aiodreamobjects._transfer.download import Body
 
@@ -66,6 +70,7 @@ __all__ = [
     "US_EAST_5",
     "AccessDeniedError",
     "Acl",
+    "Addressing",
     "AlreadyExistsError",
     "Body",
     "Bucket",
@@ -80,12 +85,14 @@ __all__ = [
     "CommonPrefix",
     "ConnectionFailedError",
     "CorsRule",
-    "Credentials",
     "CredentialsError",
     "DreamObjectsError",
+    "Expiry",
+    "Feature",
     "Grant",
     "IncompleteBodyError",
     "InvalidRequestError",
+    "KeySource",
     "LifecycleRule",
     "Limits",
     "Listing",
@@ -93,16 +100,21 @@ __all__ = [
     "Object",
     "ObjectChangedError",
     "ObjectInfo",
+    "OnError",
+    "Permission",
     "PolicyDocument",
+    "PostCondition",
     "PreconditionFailedError",
     "PresignedPost",
     "Progress",
+    "ProgressCallback",
     "Retry",
     "Service",
     "ServiceBusyError",
     "ServiceError",
     "Session",
     "SessionClosedError",
+    "Signature",
     "Statistics",
     "Timeouts",
     "TransferError",

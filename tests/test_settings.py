@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiodreamobjects as dream
+from aiodreamobjects._config import Credentials
 from aiodreamobjects._wire import signing
 
 HOST = "https://minio.example"
@@ -66,7 +67,7 @@ def signs_as(session: dream.Session) -> tuple[str, str]:
     return access_key, region
 
 
-def assert_signs_with(session: dream.Session, expected: dream.Credentials) -> None:
+def assert_signs_with(session: dream.Session, expected: Credentials) -> None:
     """Secret and token are not shown anywhere, but they make the signature."""
     url = presigned(session)
     [stamp] = parse_qs(urlsplit(url).query)["X-Amz-Date"]
@@ -150,7 +151,7 @@ async def test_each_setting_is_taken_from_the_first_place_that_has_it(
             assert session.service.region == (
                 region_of(region) if region else "us-east-1" if endpoint else "us-east-005"
             )
-            assert_signs_with(session, dream.Credentials(*CREDENTIALS[str(first([*CREDENTIALS], keys))]))
+            assert_signs_with(session, Credentials(*CREDENTIALS[str(first([*CREDENTIALS], keys))]))
 
 
 async def test_without_any_setting_but_keys_the_service_is_us_east_5() -> None:
@@ -196,11 +197,11 @@ async def test_an_empty_variable_is_no_setting() -> None:
 async def test_a_session_token_goes_with_its_keys_and_with_no_others() -> None:
     with machine(**AWS_KEYS, AWS_SESSION_TOKEN="aws-token"):
         async with dream.Session(endpoint=HOST) as session:
-            assert_signs_with(session, dream.Credentials("AWS", "aws-secret", "aws-token"))
+            assert_signs_with(session, Credentials("AWS", "aws-secret", "aws-token"))
         async with dream.Session(**KEYS, session_token="mine", endpoint=HOST) as session:  # type: ignore[arg-type]
-            assert_signs_with(session, dream.Credentials("ARGUMENT", "argument-secret", "mine"))
+            assert_signs_with(session, Credentials("ARGUMENT", "argument-secret", "mine"))
         async with dream.Session(**KEYS, endpoint=HOST) as session:  # type: ignore[arg-type]  # all of them are text
-            assert_signs_with(session, dream.Credentials("ARGUMENT", "argument-secret"))
+            assert_signs_with(session, Credentials("ARGUMENT", "argument-secret"))
 
 
 async def test_settings_are_read_when_the_session_is_made() -> None:
@@ -313,14 +314,14 @@ async def test_half_of_the_credentials_is_refused_and_the_other_half_named(
 ) -> None:
     with machine(credentials=credentials, **environment):
         session = dream.Session(endpoint=HOST, **arguments)
-        with pytest.raises(dream.CredentialsError) as refusal:
+        with pytest.raises(CredentialsError) as refusal:
             await session.open()
     assert missing in str(refusal.value)
     assert "hunter2" not in str(refusal.value) + repr(session)
 
 
 async def test_no_credentials_is_an_error_that_names_every_place_it_looked_at() -> None:
-    with pytest.raises(dream.CredentialsError, match="no credentials found") as refusal:
+    with pytest.raises(CredentialsError, match="no credentials found") as refusal:
         await dream.Session().open()
     for place in (
         "access_key=",
@@ -343,7 +344,7 @@ async def test_no_credentials_is_an_error_that_names_every_place_it_looked_at() 
 async def test_a_profile_without_credentials_is_named(profile: str | None, environment: dict[str, str]) -> None:
     with (
         machine(config="[profile work]\nregion = here-1\n", **environment),
-        pytest.raises(dream.CredentialsError, match="profile 'work'"),
+        pytest.raises(CredentialsError, match="profile 'work'"),
     ):
         await dream.Session(profile).open()
 
@@ -355,14 +356,14 @@ async def test_a_profile_without_credentials_is_named(profile: str | None, envir
 async def test_a_profile_that_is_not_there_is_named(profile: str | None, environment: dict[str, str]) -> None:
     with (
         machine(credentials=FILE_KEYS("default", "AK", "SK"), **environment),
-        pytest.raises(dream.CredentialsError, match=r"nowhere.*~/\.aws/config"),
+        pytest.raises(CredentialsError, match=r"nowhere.*~/\.aws/config"),
     ):
         await dream.Session(profile).open()
 
 
 async def test_a_session_can_be_opened_once_its_credentials_are_there() -> None:
     session = dream.Session(endpoint=HOST)
-    with pytest.raises(dream.CredentialsError):
+    with pytest.raises(CredentialsError):
         await session.open()
     assert "not open" in repr(session)
     with machine(**AWS_KEYS):
@@ -376,7 +377,7 @@ async def test_a_program_can_hand_out_the_credentials(bare_machine: Path) -> Non
     program.write_text(f"print({json.dumps(json.dumps(answer))})", encoding="utf-8")
     with machine(config=f"[default]\ncredential_process = {sys.executable} {program}\n"):
         async with dream.Session(endpoint=HOST) as session:
-            assert_signs_with(session, dream.Credentials("PROGRAM", "program-secret", "t"))
+            assert_signs_with(session, Credentials("PROGRAM", "program-secret", "t"))
 
 
 # A session of aioboto3's
@@ -399,7 +400,7 @@ async def test_a_boto_session_brings_its_credentials_and_settings(make: Callable
         async with dream.Session(boto_session=make()) as session:
             assert session.service.endpoint == HOST
             assert session.service.region == "given-1"
-            assert_signs_with(session, dream.Credentials("GIVEN", "given-secret"))
+            assert_signs_with(session, Credentials("GIVEN", "given-secret"))
 
 
 @pytest.mark.parametrize("make", [from_aioboto3, from_aiobotocore])
@@ -417,7 +418,7 @@ async def test_a_boto_session_has_its_own_profile() -> None:
 
 
 async def test_a_boto_session_without_credentials_is_refused() -> None:
-    with pytest.raises(dream.CredentialsError, match="no credentials found"):
+    with pytest.raises(CredentialsError, match="no credentials found"):
         await dream.Session(boto_session=aioboto3.Session(), endpoint=HOST).open()
 
 
