@@ -314,14 +314,14 @@ async def test_half_of_the_credentials_is_refused_and_the_other_half_named(
 ) -> None:
     with machine(credentials=credentials, **environment):
         session = dream.Session(endpoint=HOST, **arguments)
-        with pytest.raises(CredentialsError) as refusal:
+        with pytest.raises(dream.CredentialsError) as refusal:
             await session.open()
     assert missing in str(refusal.value)
     assert "hunter2" not in str(refusal.value) + repr(session)
 
 
 async def test_no_credentials_is_an_error_that_names_every_place_it_looked_at() -> None:
-    with pytest.raises(CredentialsError, match="no credentials found") as refusal:
+    with pytest.raises(dream.CredentialsError, match="no credentials found") as refusal:
         await dream.Session().open()
     for place in (
         "access_key=",
@@ -344,7 +344,7 @@ async def test_no_credentials_is_an_error_that_names_every_place_it_looked_at() 
 async def test_a_profile_without_credentials_is_named(profile: str | None, environment: dict[str, str]) -> None:
     with (
         machine(config="[profile work]\nregion = here-1\n", **environment),
-        pytest.raises(CredentialsError, match="profile 'work'"),
+        pytest.raises(dream.CredentialsError, match="profile 'work'"),
     ):
         await dream.Session(profile).open()
 
@@ -356,14 +356,14 @@ async def test_a_profile_without_credentials_is_named(profile: str | None, envir
 async def test_a_profile_that_is_not_there_is_named(profile: str | None, environment: dict[str, str]) -> None:
     with (
         machine(credentials=FILE_KEYS("default", "AK", "SK"), **environment),
-        pytest.raises(CredentialsError, match=r"nowhere.*~/\.aws/config"),
+        pytest.raises(dream.CredentialsError, match=r"nowhere.*~/\.aws/config"),
     ):
         await dream.Session(profile).open()
 
 
 async def test_a_session_can_be_opened_once_its_credentials_are_there() -> None:
     session = dream.Session(endpoint=HOST)
-    with pytest.raises(CredentialsError):
+    with pytest.raises(dream.CredentialsError):
         await session.open()
     assert "not open" in repr(session)
     with machine(**AWS_KEYS):
@@ -418,7 +418,7 @@ async def test_a_boto_session_has_its_own_profile() -> None:
 
 
 async def test_a_boto_session_without_credentials_is_refused() -> None:
-    with pytest.raises(CredentialsError, match="no credentials found"):
+    with pytest.raises(dream.CredentialsError, match="no credentials found"):
         await dream.Session(boto_session=aioboto3.Session(), endpoint=HOST).open()
 
 
