@@ -19,7 +19,7 @@ async def main(uri: str, hours: str = "24") -> None:
     lifetime = timedelta(hours=float(hours))
     async with dream.Session() as session:
         obj = session.object(uri)
-        name = obj.key.rpartition("/")[2]
+        name = obj.key.rpartition("/")[2].replace("\\", "_").replace('"', "_")
         print("Read:", obj.presign_get(lifetime))
         attachment = {"content-disposition": f'attachment; filename="{name}"'}
         print("Save as a file:", obj.presign_get(lifetime, response_headers=attachment))

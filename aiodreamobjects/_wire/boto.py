@@ -560,7 +560,7 @@ class _Document:
     """
 
     def __init__(self, content: bytes) -> None:
-        self._content = _FORBIDDEN_IN_XML.sub(DAMAGED.encode(), content)
+        self._content = _FORBIDDEN_IN_XML.sub(DAMAGED.encode(), content) if content.startswith(b"<") else content
 
     async def read(self) -> bytes:
         return self._content
