@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from servers.scripted import Content, Raw, Reply, ScriptedServer, error
+from servers.scripted import IMPATIENT, Content, Raw, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
 
@@ -45,7 +45,7 @@ async def test_a_body_that_stalls_is_taken_up(scripted: ScriptedServer) -> None:
     hold = asyncio.Event()
     stalled = Reply(200, CONTENT[:1000], {"ETag": f'"{ETAG}"'}, length=len(CONTENT), hold=hold)
     scripted.will(stalled, Content(CONTENT, ETAG))
-    async with scripted.session() as session:
+    async with scripted.session(timeouts=IMPATIENT) as session:
         assert await session.object("s3://bucket/a").read() == CONTENT
     hold.set()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from servers.scripted import Raw, Reply, ScriptedServer, Silence, error
+from servers.scripted import IMPATIENT, Raw, Reply, ScriptedServer, Silence, error
 
 import aiodreamobjects as dream
 
@@ -103,7 +103,7 @@ async def test_a_head_without_a_body_is_the_same_class(
 @pytest.mark.parametrize("fault", [Raw(), Raw(b"HTTP/1.1 200 OK\r\nContent-Le"), Silence()])
 async def test_a_lost_reply_is_tried_again(scripted: ScriptedServer, fault: Raw | Silence) -> None:
     scripted.will(fault, OK)
-    async with scripted.session() as session:
+    async with scripted.session(timeouts=IMPATIENT) as session:
         await session.object("s3://bucket/a").put(b"a")
     assert len(scripted.received) == 2
 
@@ -117,16 +117,16 @@ async def test_a_dead_connection_is_an_error_that_names_the_endpoint(scripted: S
 
 async def test_silence_ends_in_an_error_that_says_for_how_long(scripted: ScriptedServer) -> None:
     scripted.will(Silence())
-    async with scripted.session(retry=dream.Retry(attempts=1)) as session:
-        with pytest.raises(dream.ConnectionFailedError, match=r"silent for 0\.3 s"):
+    async with scripted.session(retry=dream.Retry(attempts=1), timeouts=IMPATIENT) as session:
+        with pytest.raises(dream.ConnectionFailedError, match=r"silent for 0\.5 s"):
             await session.object("s3://bucket/a").head()
 
 
 async def test_a_peer_that_takes_no_body_is_cut(scripted: ScriptedServer) -> None:
     scripted.will(OK)
-    async with scripted.session(retry=dream.Retry(attempts=1)) as session:
+    async with scripted.session(retry=dream.Retry(attempts=1), timeouts=IMPATIENT) as session:
         scripted.stop_reading()
-        with pytest.raises(dream.ConnectionFailedError, match=r"took no byte of a body for 0\.3 s"):
+        with pytest.raises(dream.ConnectionFailedError, match=r"took no byte of a body for 0\.5 s"):
             await session.object("s3://bucket/a").put(bytes(64 << 20))
 
 
@@ -226,7 +226,7 @@ async def test_a_wrong_clock_is_noticed_in_a_head_too(scripted: ScriptedServer) 
         assert await session.object("s3://bucket/a").exists()
     async with scripted.session() as session:
         scripted.will(Reply(403, headers={"Date": ahead}))
-        with pytest.raises(dream.AccessDeniedError, match=r"clock is \+1(0800|0799) s from this machine's"):
+        with pytest.raises(dream.AccessDeniedError, match=r"clock is \+10[67]\d\d s from this machine's|\+10800 s"):
             await session.object("s3://bucket/a").head()
         assert len(scripted.received) == 2
 

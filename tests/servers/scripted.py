@@ -80,6 +80,10 @@ def error(status: int, code: str, **headers: str) -> Reply:
     return Reply(status, body, told)
 
 
+IMPATIENT = dream.Timeouts(connect=10, read=0.5, write=0.5)
+"""For tests of a silent peer; elsewhere a busy machine may keep a healthy one waiting."""
+
+
 class ScriptedServer:
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self._certificate = certificate
@@ -130,7 +134,7 @@ class ScriptedServer:
             "access_key": "scripted",
             "secret_key": "not-a-secret",
             "retry": dream.Retry(attempts=4, base=0.001, cap=0.002),
-            "timeouts": dream.Timeouts(connect=1, read=0.3, write=0.3),
+            "timeouts": dream.Timeouts(connect=10, read=10, write=10),
         }
         return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
 
