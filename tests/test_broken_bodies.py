@@ -135,7 +135,7 @@ async def test_a_put_whose_answer_has_another_md5_is_noticed(scripted: ScriptedS
 async def test_a_body_that_crawls_is_cut(scripted: ScriptedServer) -> None:
     scripted.will(whole())
     scripted.drip(bytes_per_step=10, seconds_between=0.05)
-    timeouts = dream.Timeouts(connect=1, read=0.2, low_speed=10_000)
+    timeouts = dream.Timeouts(connect=10, read=1, low_speed=10_000)
     async with scripted.session(timeouts=timeouts, retry=dream.Retry(attempts=1)) as session:
         with pytest.raises(dream.ConnectionFailedError, match="crawls"):
             await session.object("s3://bucket/a").read()
@@ -290,7 +290,7 @@ async def test_a_listing_without_an_end_is_cut(scripted: ScriptedServer) -> None
 async def test_a_listing_that_crawls_is_cut(scripted: ScriptedServer) -> None:
     scripted.will(Reply(200, b"<ListBucketResult>" + b"<Contents></Contents>" * 1000))
     scripted.drip(bytes_per_step=10, seconds_between=0.05)
-    timeouts = dream.Timeouts(connect=1, read=0.2, low_speed=10_000)
+    timeouts = dream.Timeouts(connect=10, read=1, low_speed=10_000)
     async with scripted.session(timeouts=timeouts, retry=dream.Retry(attempts=1)) as session:
         with pytest.raises(dream.ConnectionFailedError, match="crawls"):
             await session.bucket("bucket").list().collect()
