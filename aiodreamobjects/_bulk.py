@@ -131,7 +131,7 @@ class _Deletion:
             if not again:
                 return
             batch = again
-            await anyio.sleep(backoff(retry, attempt))
+            await self._runtime.wire.sleep(backoff(retry, attempt))
 
     async def _request(self, batch: list[VersionedKey]) -> dict[VersionedKey, ServiceError | None]:
         alone = {key for key in batch if _NOT_FOR_XML.search(key.key)}

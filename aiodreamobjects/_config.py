@@ -83,15 +83,13 @@ class Credentials:
 
     def __post_init__(self) -> None:
         """CredentialsError for what no header can carry. The value is not shown."""
-        given = {
-            "access key": self.access_key,
-            "secret key": self.secret_key,
-            "session token": self.session_token or "-",
-        }
-        for name, value in given.items():
-            if not isinstance(value, str) or not re.fullmatch("[ -~]+", value):
-                msg = f"the {name} must be printable US-ASCII; is a line end in it?"
+        for name, value in (("access key", self.access_key), ("session token", self.session_token or "-")):
+            if not isinstance(value, str) or not re.fullmatch("[!-~]+", value):
+                msg = f"the {name} must be printable US-ASCII without blanks; is a line end in it?"
                 raise CredentialsError(msg)
+        if not isinstance(self.secret_key, str) or not self.secret_key.isprintable() or not self.secret_key:
+            msg = "the secret key must be printable text; is a line end in it?"
+            raise CredentialsError(msg)
 
 
 def _check_whole(name: str, value: object, *, least: int) -> None:

@@ -131,9 +131,11 @@ class ObjectChangedError(TransferError):
 class ConnectionFailedError(DreamObjectsError, ConnectionError):
     """The service could not be reached, or the connection broke or fell silent."""
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    def __init__(self, message: str, *, retryable: bool = True, request_sent: bool = True) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.request_sent = request_sent
+        """Whether the request may have reached the service, and been carried out."""
 
 
 class BulkError(ExceptionGroup[ServiceError], DreamObjectsError):

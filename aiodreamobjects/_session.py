@@ -118,7 +118,7 @@ class Session:
 
     async def _open(self) -> None:
         if isinstance(self._explicit, CredentialsError):
-            raise self._explicit
+            raise CredentialsError(*self._explicit.args)
         profile = self._profile or (None if self._boto_session else self._environment_profile)
         found = await find(profile, self._boto_session, with_credentials=self._explicit is None)
         source = CredentialSource.static(self._explicit) if self._explicit else found.credentials

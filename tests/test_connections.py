@@ -123,6 +123,28 @@ async def test_waits_end_when_the_session_closes(scripted: ScriptedServer) -> No
     assert [type(outcome) for outcome in outcomes] == [dream.SessionClosedError] * 3
 
 
+async def test_what_is_half_received_ends_when_the_session_closes(scripted: ScriptedServer) -> None:
+    hold = asyncio.Event()
+    half = Reply(200, b"half", {"ETag": '"opaque-1"'}, length=8, hold=hold)
+    session = await scripted.session(limits=dream.Limits(requests=8)).open()
+    scripted.will(half)
+    tasks: list[asyncio.Task[object]] = [
+        asyncio.create_task(session.object("s3://bucket/a").read()),
+        asyncio.create_task(session.bucket("bucket").list().collect()),
+    ]
+    while len(scripted.received) < 2:
+        scripted.arrived.clear()
+        await scripted.arrived.wait()
+    scripted.stop_reading()
+    tasks.append(asyncio.create_task(session.object("s3://bucket/a").put(bytes(64 << 20))))
+    while session.statistics().requests < 3:  # noqa: ASYNC110 - a counter has no event
+        await asyncio.sleep(0)
+    await asyncio.wait_for(session.aclose(), 10)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    assert [type(outcome) for outcome in outcomes] == [dream.SessionClosedError] * 3
+    hold.set()
+
+
 async def test_a_wait_before_a_retry_ends_when_the_session_closes(scripted: ScriptedServer) -> None:
     scripted.will(error(503, "SlowDown", Retry_After="60"))
     session = await scripted.session(retry=dream.Retry(base=60, cap=60)).open()

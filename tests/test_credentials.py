@@ -69,9 +69,9 @@ async def test_a_provider_that_is_missing_is_a_credentials_error(provider: Path,
         await dream.Session(endpoint="http://127.0.0.1:1").open()
 
 
-@pytest.mark.parametrize("keys", [("AK\n", "secret"), ("AK", "secret\r"), ("AK", "sécret"), ("A\x00", "secret")])
+@pytest.mark.parametrize("keys", [("AK\n", "secret"), ("AK", "secret\r"), ("AK", "s\x00cret"), ("A K", "secret")])
 async def test_keys_with_a_line_end_are_refused_and_not_shown(keys: tuple[str, str]) -> None:
-    with pytest.raises(dream.CredentialsError, match="printable US-ASCII") as caught:
+    with pytest.raises(dream.CredentialsError, match="must be printable") as caught:
         await dream.Session(access_key=keys[0], secret_key=keys[1]).open()
     assert "cret" not in str(caught.value).replace("secret key", "")
 

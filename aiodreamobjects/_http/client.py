@@ -138,9 +138,9 @@ class LowSpeedGuard:
 class BodyReader:
     """A response's body as it arrives."""
 
-    def __init__(self, response: Response, timeouts: Timeouts) -> None:
+    def __init__(self, response: Response, timeouts: Timeouts, *, low_speed: float | None = None) -> None:
         self._response, self._timeouts = response, timeouts
-        self._guard = LowSpeedGuard(timeouts.read, timeouts.low_speed)
+        self._guard = LowSpeedGuard(timeouts.read, timeouts.low_speed if low_speed is None else low_speed)
 
     async def read_chunk(self) -> bytes:
         """Up to ``CHUNK_BYTES``, as many as are there; empty at the end. IncompleteBodyError if it ends early."""
@@ -154,7 +154,8 @@ class BodyReader:
 
 async def read_document(response: Response, timeouts: Timeouts) -> bytes:
     """A reply that is no object: whole, and no longer than ``LONGEST_DOCUMENT_BYTES``. The response is then closed."""
-    reader, size = BodyReader(response, timeouts), 0
+    # A service may write a document as it works: of DeleteObjects, a line a key.
+    reader, size = BodyReader(response, timeouts, low_speed=timeouts.low_speed / 20), 0
     pieces: list[bytes] = []
     async with response:
         while size <= LONGEST_DOCUMENT_BYTES:
@@ -201,7 +202,7 @@ def parse_proxy(value: str | None) -> Proxy | None:
 
 
 @contextmanager
-def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:
+def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:  # noqa: PLR0912 - a table, in the shape that Python has for it
     """What can go wrong below HTTP, in our words; names the endpoint and never the query, which may hold a signature."""
     parts = URL(url, encoded=True)
     endpoint = f"{parts.scheme}://{parts.raw_authority}"
@@ -215,19 +216,24 @@ def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:
         raise ConnectionFailedError(msg, retryable=error.status >= HTTPStatus.INTERNAL_SERVER_ERROR) from error
     except aiohttp.ClientProxyConnectionError as error:
         msg = f"{endpoint}: the proxy {error.host}:{error.port} cannot be reached: {error.strerror}"
-        raise ConnectionFailedError(msg) from error
+        raise ConnectionFailedError(msg, request_sent=False) from error
     except aiohttp.ClientPayloadError as error:
         msg = f"{endpoint} ended a body early"
         raise IncompleteBodyError(msg) from error
     except aiohttp.ClientConnectorCertificateError as error:
         msg = f"{endpoint}: its certificate cannot be trusted: {error.certificate_error}"
-        raise ConnectionFailedError(msg, retryable=False) from error
+        raise ConnectionFailedError(msg, retryable=False, request_sent=False) from error
     except aiohttp.ClientConnectorSSLError as error:
         msg = f"{endpoint}: TLS failed, is this a plain http port? {error.os_error}"
-        raise ConnectionFailedError(msg, retryable=isinstance(error.os_error, ConnectionError)) from error
+        raise ConnectionFailedError(
+            msg, retryable=isinstance(error.os_error, ConnectionError), request_sent=False
+        ) from error
     except aiohttp.ClientConnectorDNSError as error:
         msg = f"{endpoint}: the host name is unknown: {error.os_error}"
-        raise ConnectionFailedError(msg, retryable=_dns_may_recover(error.os_error)) from error
+        raise ConnectionFailedError(msg, retryable=_dns_may_recover(error.os_error), request_sent=False) from error
+    except aiohttp.ClientConnectorError as error:
+        msg = f"{endpoint}: connection failed: {os.strerror(error.errno) if error.errno else error.strerror}"
+        raise ConnectionFailedError(msg, request_sent=False) from error
     except aiohttp.ServerTimeoutError as error:
         msg = f"{endpoint} did not connect within {timeouts.connect:g} s, or was silent for {timeouts.read:g} s"
         raise ConnectionFailedError(msg) from error

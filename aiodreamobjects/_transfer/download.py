@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
-
-import anyio
 
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
@@ -66,6 +65,7 @@ async def open_body(
     try:
         yield body
     finally:
+        body._is_closed = True  # noqa: SLF001
         await body._close()  # noqa: SLF001
 
 
@@ -91,9 +91,9 @@ class Body:
         self._stop: int | None = None
         self._digest: Md5 | None = None
         self._expected_md5: str | None = None
-        self._rest = b""
+        self._rest: deque[bytes] = deque()
         self._breaks = 0
-        self._is_complete = False
+        self._is_complete = self._is_closed = False
 
     def __repr__(self) -> str:
         return f"<Body of {self._address}, at byte {self._position}>"
@@ -116,11 +116,12 @@ class Body:
                 if not chunk:
                     break
                 if n >= 0 and missing < len(chunk):
-                    chunk, self._rest = chunk[:missing], chunk[missing:]
+                    self._rest.appendleft(chunk[missing:])
+                    chunk = chunk[:missing]
                 pieces.append(chunk)
                 missing -= len(chunk)
         except BaseException:  # a later read goes on where this one began
-            self._rest = b"".join(pieces) + self._rest
+            self._rest.extendleft(reversed(pieces))
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -134,8 +135,7 @@ class Body:
 
     async def _next(self) -> bytes:
         if self._rest:
-            chunk, self._rest = self._rest, b""
-            return chunk
+            return self._rest.popleft()
         while True:
             try:
                 chunk = await self._receive()
@@ -145,17 +145,20 @@ class Body:
             if not chunk:
                 self._verify()
             elif self._digest:
-                self._rest = chunk
+                self._rest.append(chunk)
                 await self._digest.update(chunk)
-                self._rest = b""
+                self._rest.pop()
             return chunk
 
     async def _receive(self) -> bytes:
         if self._is_complete:
             return b""
-        if self._response is None:
+        if self._is_closed:
             msg = f"the body of {self._address} is closed: read it inside its 'async with'"
             raise ValueError(msg)
+        if self._response is None:
+            await self._open_rest()
+        assert self._response is not None
         chunk = await self._response.read_chunk()
         if chunk:
             self._breaks = 0
@@ -166,7 +169,7 @@ class Body:
         return chunk
 
     async def _resume(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
-        """Ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
+        """Make ready to ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
         etag, retry = self.info.etag, self._runtime.retry
         self._breaks += 1
         is_resumable = etag is not None and self._stop is not None and self._position <= self._stop
@@ -175,10 +178,12 @@ class Body:
         if self._position == self._stop:
             self._is_complete = True
             return
-        await self._close()
-        await anyio.sleep(backoff(retry, self._breaks))
         self._range = ByteRange(self._position, self._stop)
         self._conditions = replace(self._conditions, if_match=etag, if_none_match=None)
+        await self._close()
+        await self._runtime.wire.sleep(backoff(retry, self._breaks))
+
+    async def _open_rest(self) -> None:
         try:
             await self._open()
         except (PreconditionFailedError, NotFoundError) as changed:

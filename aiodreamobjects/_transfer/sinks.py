@@ -80,17 +80,17 @@ class PathSink:
             await to_thread.run_sync(lambda: self._temporary.unlink(missing_ok=True))
 
     def _check_target(self) -> None:
+        if not self._overwrite and os.path.lexists(self._path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path))
         try:
-            found = self._path.lstat()
+            found = self._path.stat()
         except FileNotFoundError:
             return
-        if self._path.is_dir():
+        if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._path))
-        if not self._overwrite or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-            reason = os.strerror(errno.EEXIST) if not self._overwrite else "not a regular file"
-            raise FileExistsError(errno.EEXIST, reason, str(self._path))
-        if stat.S_ISREG(found.st_mode):
-            self._mode = stat.S_IMODE(found.st_mode) & 0o777
+        if not stat.S_ISREG(found.st_mode):  # a device, /dev/stdout, a pipe
+            raise FileExistsError(errno.EEXIST, "not a regular file", str(self._path))
+        self._mode = stat.S_IMODE(found.st_mode) & 0o777
 
     def _create(self, path: str, flags: int) -> int:
         """With the mode that the umask gives; for nobody else until it takes the place, and the mode, of a file."""
@@ -120,7 +120,11 @@ class PathSink:
             if error.errno not in _NO_HARD_LINKS:
                 raise
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            self._temporary.replace(self._path)
+            try:
+                self._temporary.replace(self._path)
+            except BaseException:
+                self._path.unlink(missing_ok=True)
+                raise
         else:
             self._temporary.unlink()
 

@@ -69,10 +69,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CLOSING_SECONDS = 2.0
 DAMAGED = "\ufffd"
 # XML 1.0 section 2.2, as bytes and as references.
 _FORBIDDEN_IN_XML = re.compile(
-    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]));",
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
+    rb"|&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef])|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]|6553[45]));",
     re.IGNORECASE,
 )
 _HTML = re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE)
@@ -102,7 +104,7 @@ class BotoWire:
         self._requests = anyio.Semaphore(limits.requests)
         self._streams = anyio.Semaphore(limits.requests)
         self._http = HttpClient(width=2 * limits.requests, timeouts=timeouts, ssl_context=opened.ssl_context)
-        self._retrier = Retrier(retry, self._sleep)
+        self._retrier = Retrier(retry, self.sleep)
         self._rate = RateLimiter(limits.requests_per_second)
         self._waits: set[anyio.CancelScope] = set()
         self._clock_offset = timedelta()
@@ -120,7 +122,8 @@ class BotoWire:
     async def _release(self) -> None:
         self._refresher.cancel()
         await asyncio.wait({self._refresher})
-        await self._http.aclose()
+        with anyio.move_on_after(CLOSING_SECONDS):  # a peer that takes no bytes is not waited for
+            await self._http.aclose()
         await self._context.__aexit__(None, None, None)
 
     def statistics(self) -> Statistics:
@@ -222,13 +225,13 @@ class BotoWire:
                 "Bucket": bucket,
                 "Prefix": prefix or None,
                 "Delimiter": delimiter or None,
-                "StartAfter": cursor[1] if cursor else start_after,
+                "StartAfter": (cursor[1] or None) if cursor else start_after,
                 "ContinuationToken": (cursor[0] or None) if cursor else None,
                 "MaxKeys": max_keys,
                 "EncodingType": "url",
             },
         )
-        decode = values.listed_keys(reply)
+        decode = _key_decoder(reply, "Contents", "CommonPrefixes")
         found = [
             values.listed_object(bucket, item, decode(values.required(item, "Key")))
             for item in reply.get("Contents", ())
@@ -256,7 +259,7 @@ class BotoWire:
                 "EncodingType": "url",
             },
         )
-        decode = values.listed_keys(reply)
+        decode = _key_decoder(reply, "Versions", "DeleteMarkers")
         items = [
             replace(
                 values.listed_object(bucket, item, decode(values.required(item, "Key"))), is_delete_marker=is_marker
@@ -276,11 +279,8 @@ class BotoWire:
             "UploadIdMarker": (cursor[1] or None) if cursor else None,
         }
         decode: Callable[[str], str] = str
-        try:
-            reply = await self._call("list_multipart_uploads", f"s3://{bucket}/{prefix}", parameters)
-        except ServiceError as error:
-            if error.code != values.UNREADABLE:
-                raise
+        reply = await self._call("list_multipart_uploads", f"s3://{bucket}/{prefix}", parameters)
+        if any(DAMAGED in item.get("Key", "") for item in reply.get("Uploads", ())):
             decode = unquote_plus
             parameters["EncodingType"] = "url"
             reply = await self._call("list_multipart_uploads", f"s3://{bucket}/{prefix}", parameters)
@@ -328,12 +328,14 @@ class BotoWire:
         }
         feature: Feature | None = "object_acl" if attributes.acl else None
         try:
-            reply = await self._call("put_object", str(address), parameters, feature=feature)
+            reply = await self._call("put_object", str(address), parameters, feature=feature, is_write=True)
         except PreconditionFailedError as error:
-            if conditions.if_absent:
-                told = {"code": error.code, "status": error.status, "request_id": error.request_id}
-                raise AlreadyExistsError(str(error), **told) from error  # type: ignore[arg-type]  # each by its name
-            raise
+            if not conditions.if_absent:
+                raise
+            refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
+            for note in getattr(error, "__notes__", ()):
+                refused.add_note(note)
+            raise refused from error
         self._bytes_sent += len(body)
         etag = values.unquoted(values.required(reply, "ETag"))
         expected = _integrity.md5_of_etag(etag, _encryption(reply))
@@ -416,6 +418,7 @@ class BotoWire:
         *,
         feature: Feature | None = None,
         done_earlier: str | None = None,
+        is_write: bool = False,
     ) -> Reply:
         """One S3 request, tried as often as it takes. Parameters that are None are left out.
 
@@ -432,7 +435,7 @@ class BotoWire:
                 error = failed.failure.error
                 if may_be_done and isinstance(error, ServiceError) and error.code == done_earlier:
                     return {}
-                if may_be_done and isinstance(error, PreconditionFailedError):
+                if is_write and may_be_done and isinstance(error, PreconditionFailedError):
                     error.args = (
                         f"{error}; an earlier attempt of this very call, whose reply was lost, may have done it",
                     )
@@ -459,7 +462,7 @@ class BotoWire:
                     raise _closed_meanwhile() from error
                 now = datetime.now(UTC)
                 status = attempt.response.status if attempt.response else None
-                failure = values.translate(error, status, self._service, context, now)
+                failure = values.translate(error, status, self._service, context, now, self._clock_offset)
                 if failure is None:
                     raise
                 if failure.clock_offset is not None:
@@ -486,7 +489,7 @@ class BotoWire:
         if self._closed:
             raise _closed_meanwhile()
 
-    async def _sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         with self._waiting():
             await anyio.sleep(seconds)
 
@@ -515,13 +518,15 @@ class BotoWire:
         headers = await self._signed(request.method, request.url, request.headers, body)
         outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
         self._sent += 1
-        response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
+        with self._waiting():
+            response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
         if attempt := _current_attempt.get():
             attempt.response = response
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
         if request.stream_output and response.status < HTTPStatus.MULTIPLE_CHOICES:
             return AioAWSResponse(request.url, response.status, names, response)
-        document = await read_document(response, self._timeouts)
+        with self._waiting():
+            document = await read_document(response, self._timeouts)
         if response.ok and _HTML.match(document):
             msg = "HTML where S3 has XML"
             raise ResponseParserError(msg)
@@ -591,7 +596,8 @@ class BotoBody:
         self.encryption = _encryption(reply)
 
     async def read_chunk(self) -> bytes:
-        chunk = await self._reader.read_chunk()
+        with self._wire._waiting():  # noqa: SLF001 - one thing in two classes
+            chunk = await self._reader.read_chunk()
         self._wire._bytes_received += len(chunk)  # noqa: SLF001 - one thing in two classes
         return chunk
 
@@ -621,6 +627,16 @@ def _acl_parameters(acl: CannedAcl | Acl) -> dict[str, object]:
 
 def _encryption(reply: Reply) -> str | None:
     return "a customer's key" if "SSECustomerAlgorithm" in reply else reply.get("ServerSideEncryption")
+
+
+def _key_decoder(reply: Reply, *names: str) -> Callable[[str], str]:
+    """How this page's keys are read; UNREADABLE if they were not encoded and XML could not carry them."""
+    decode = values.listed_keys(reply)
+    if decode is str:
+        for item in (item for name in names for item in reply.get(name, ())):
+            if DAMAGED in item.get("Key", "") or DAMAGED in item.get("Prefix", ""):
+                values.refuse_reply("a key that XML cannot carry, and did not encode it")
+    return decode
 
 
 def _end_of(item: ObjectInfo | CommonPrefix) -> str:

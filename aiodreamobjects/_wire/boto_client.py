@@ -95,6 +95,8 @@ async def _frozen(source: Any) -> Credentials:
     try:
         frozen = await source.get_frozen_credentials()
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+    except CredentialsError:
+        raise
     except Exception as error:
         raise _not_to_be_had(error) from error
 

@@ -68,7 +68,7 @@ def listed_object(bucket: str, item: Reply, key: str) -> ObjectInfo:
         etag=unquoted(item.get("ETag")),
         last_modified=utc(item.get("LastModified")),
         storage_class=item.get("StorageClass"),
-        version_id=item.get("VersionId"),
+        version_id=item.get("VersionId") or None,
         is_latest=item.get("IsLatest"),
     )
 
@@ -325,16 +325,23 @@ class Context:
 
 
 def translate(
-    error: Exception, status: int | None, service: Service, context: Context, now: datetime
+    error: Exception,
+    status: int | None,
+    service: Service,
+    context: Context,
+    now: datetime,
+    known_offset: timedelta,
 ) -> Failure | None:
     """An exception from the client as a failure that can be tried again or raised; None if it is not the service's.
 
     ``status`` is that of the response: botocore calls a 200 with an error document, or with no document, a 500.
+    ``known_offset`` is by how much the service's clock is already known to be ahead.
     """
     if isinstance(error, DreamObjectsError):
-        return Failure(error, may_be_done=isinstance(error, ConnectionFailedError | TransferError))
+        is_lost = isinstance(error, TransferError) or (isinstance(error, ConnectionFailedError) and error.request_sent)
+        return Failure(error, may_be_done=is_lost)
     if isinstance(error, boto.ClientError):
-        return _translate_reply(error, status, service, context, now)
+        return _translate_reply(error, status, service, context, now, known_offset)
     if isinstance(error, boto.ParamValidationError):
         msg = f"{context.what}: {error}"
         raise ValueError(msg) from None  # noqa: TRY004 - of whatever type a value is wrong
@@ -347,7 +354,12 @@ def translate(
 
 
 def _translate_reply(
-    error: boto.ClientError, real_status: int | None, service: Service, context: Context, now: datetime
+    error: boto.ClientError,
+    real_status: int | None,
+    service: Service,
+    context: Context,
+    now: datetime,
+    known_offset: timedelta,
 ) -> Failure:
     reply = cast(dict[str, Any], error.response)
     metadata = reply.get("ResponseMetadata", {})
@@ -358,7 +370,7 @@ def _translate_reply(
         text = ""
         code = UNREADABLE if status == HTTPStatus.OK else _BODILESS_CODES.get(status, f"HTTP{status}")
     offset = _clock_offset(code, headers, now)
-    if code == "AccessDenied" and not text and offset and abs(offset) > LARGEST_SKEW:
+    if code == "AccessDenied" and not text and offset and abs(offset - known_offset) > LARGEST_SKEW:
         code = "RequestTimeTooSkewed"  # a HEAD has no body to say so
     kind = _class_of(code, status, text, service, context)
     request_id = metadata.get("RequestId") or headers.get("x-amz-request-id")

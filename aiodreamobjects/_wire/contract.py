@@ -132,6 +132,10 @@ class Wire(Protocol):
         """The service's idea of the time, as far as it is known to differ from ours. Aware, UTC."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait before trying again; SessionClosedError if the session closes meanwhile."""
+        ...
+
     async def boto_client(self) -> S3Client: ...
 
     # The service

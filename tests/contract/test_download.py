@@ -81,13 +81,16 @@ async def test_a_replaced_file_keeps_its_mode(obj: dream.Object, tmp_path: Path)
 
 async def test_what_is_no_regular_file_is_not_replaced(obj: dream.Object, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "link").symlink_to("fifo")
-    with pytest.raises(FileExistsError, match="not a regular file"):
-        await obj.download(tmp_path / "fifo")
-    assert (tmp_path / "fifo").is_fifo()
+    (tmp_path / "link-to-fifo").symlink_to("fifo")
+    for name in ("fifo", "link-to-fifo"):
+        with pytest.raises(FileExistsError, match="not a regular file"):
+            await obj.download(tmp_path / name)
+        assert (tmp_path / name).is_fifo()
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("file")
     await obj.download(tmp_path / "link")
     assert (tmp_path / "link").read_bytes() == CONTENT
-    assert (tmp_path / "fifo").is_fifo()
+    assert (tmp_path / "file").read_bytes() == b"old"
 
 
 async def test_a_missing_object_leaves_the_old_file(bucket: dream.Bucket, tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ IMPATIENT = dream.Timeouts(connect=10, read=0.5, write=0.5)
 
 
 class ScriptedServer:
-    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None, port: int = 0) -> None:
+        self.port = port
         self._certificate = certificate
         self.received: list[Received] = []
         self.connections = 0
@@ -102,8 +103,8 @@ class ScriptedServer:
         if self._certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(*self._certificate)
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=context)
+        self.port = self._server.sockets[0].getsockname()[1]
         self.endpoint = f"http{'s' if context else ''}://127.0.0.1:{self.port}"
         return self
 
