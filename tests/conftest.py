@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -204,6 +204,19 @@ async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ForwardProxy]:
 async def scripted() -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer() as running:
         yield running
+
+
+async def put_all(bucket: dream.Bucket, keys: Sequence[str]) -> None:
+    """An empty object for each key, 16 at a time."""
+    remaining = iter(keys)
+
+    async def put_some() -> None:
+        for key in remaining:
+            await bucket.object(key).put(b"")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(16):
+            group.create_task(put_some())
 
 
 def new_name() -> str:

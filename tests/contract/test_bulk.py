@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from conftest import new_name
+from conftest import new_name, put_all
 
 import aiodreamobjects as dream
 
 
 async def fill(bucket: dream.Bucket, count: int) -> list[str]:
     keys = [f"key-{number:04}" for number in range(count)]
-    remaining = iter(keys)
-
-    async def put_some() -> None:
-        for key in remaining:
-            await bucket.object(key).put(b"")
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(16):
-            group.create_task(put_some())
+    await put_all(bucket, keys)
     return keys
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from conftest import Server, new_name
+from conftest import Server, new_name, put_all
 
 import aiodreamobjects as dream
 
@@ -27,15 +27,7 @@ async def filled(bucket: dream.Bucket) -> dream.Bucket:
 async def large(session: dream.Session) -> AsyncIterator[dream.Bucket]:
     """1,050 keys, all of them awkward to continue behind."""
     bucket = await session.create_bucket(new_name())
-    numbers = iter(range(1050))
-
-    async def put_some() -> None:
-        for number in numbers:
-            await bucket.object(f"dir %2B+/ü {number:04}").put(b"")
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(16):
-            group.create_task(put_some())
+    await put_all(bucket, [f"dir %2B+/ü {number:04}" for number in range(1050)])
     yield bucket
     await bucket.delete(force=True)
 
@@ -106,15 +98,7 @@ async def test_a_page_may_end_at_a_key_that_xml_cannot_carry(server: Server, buc
     if server.is_moto:
         pytest.skip("moto answers 500 to the listing of a key with a bell")
     keys = [f"{n:04}\x07" for n in range(1002)]
-    remaining = iter(keys)
-
-    async def put_some() -> None:
-        for key in remaining:
-            await bucket.object(key).put(b"")
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(16):
-            group.create_task(put_some())
+    await put_all(bucket, keys)
     assert await keys_of(bucket.list()) == keys
     assert await keys_of(bucket.list("0000\x07")) == keys[:1]
     assert await keys_of(bucket.list(start_after="1000\x07")) == keys[1001:]
