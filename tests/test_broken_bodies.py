@@ -41,6 +41,14 @@ async def test_a_broken_body_is_taken_up_where_it_broke(scripted: ScriptedServer
     assert all(request.headers["if-match"] == f'"{ETAG}"' for request in others)
 
 
+async def test_a_service_that_dies_midway_is_asked_as_often_as_any_other(scripted: ScriptedServer) -> None:
+    scripted.will(Content(CONTENT, ETAG, cut=5), Raw())
+    async with scripted.session() as session:
+        with pytest.raises(dream.ConnectionFailedError):
+            await session.object("s3://bucket/a").read()
+    assert len(scripted.received) == 1 + 4
+
+
 async def test_a_body_that_stalls_is_taken_up(scripted: ScriptedServer) -> None:
     hold = asyncio.Event()
     stalled = Reply(200, CONTENT[:1000], {"ETag": f'"{ETAG}"'}, length=len(CONTENT), hold=hold)

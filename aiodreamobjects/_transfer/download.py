@@ -137,6 +137,8 @@ class Body:
         if self._rest:
             return self._rest.popleft()
         while True:
+            if self._response is None and not (self._is_complete or self._is_closed):
+                await self._open_rest()  # out of the try: its attempts are spent when it fails
             try:
                 chunk = await self._receive()
             except (IncompleteBodyError, ConnectionFailedError) as error:
@@ -153,12 +155,9 @@ class Body:
     async def _receive(self) -> bytes:
         if self._is_complete:
             return b""
-        if self._is_closed:
+        if self._response is None:
             msg = f"the body of {self._address} is closed: read it inside its 'async with'"
             raise ValueError(msg)
-        if self._response is None:
-            await self._open_rest()
-        assert self._response is not None
         chunk = await self._response.read_chunk()
         if chunk:
             self._breaks = 0
