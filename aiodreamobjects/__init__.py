@@ -61,6 +61,7 @@ from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, Service, Signature
 from aiodreamobjects._session import Session
 from aiodreamobjects._transfer.download import Body
+from aiodreamobjects._wire.lanes import Lane
 
 __version__ = "0.1.0"
 
@@ -93,6 +94,7 @@ __all__ = [
     "IncompleteBodyError",
     "InvalidRequestError",
     "KeySource",
+    "Lane",
     "LifecycleRule",
     "Limits",
     "Listing",

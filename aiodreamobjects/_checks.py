@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 KEY_BYTES = 1024
 LONGEST_EXPIRY_SECONDS = 100 * 365 * 24 * 3600
@@ -66,14 +66,14 @@ def check_field_value(name: str, value: str) -> None:
         raise ValueError(msg)
 
 
-def seconds_from_now(expires_in: float | timedelta | datetime, now: datetime) -> int:
+def seconds_from_now(expires_in: float | timedelta | datetime, now: float) -> int:
     """How many whole seconds from now: the forms in which an expiry can be given."""
     given = expires_in
     if isinstance(expires_in, datetime):
         if expires_in.tzinfo is None:
             msg = f"expires_in {given!r} is naive: give it a time zone, such as datetime.now(UTC)"
             raise ValueError(msg)
-        expires_in = expires_in.astimezone(UTC) - now
+        expires_in = expires_in.timestamp() - now
     if isinstance(expires_in, timedelta):
         expires_in = expires_in.total_seconds()
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not -math.inf < expires_in < math.inf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
@@ -50,17 +51,66 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
         raise errors[0]
 
 
+class Places:
+    """A number of places, and a queue for them: first come, first served.
+
+    Taking one that is free does not suspend: anyio's semaphore would, which costs a turn of the event loop.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._queue: deque[asyncio.Future[bool]] = deque()
+        self._closed_by: Callable[[], Exception] | None = None
+
+    def take(self) -> bool:
+        """Whether there was a free place; it is then the caller's, to ``give_back``."""
+        if self._free and self._closed_by is None:
+            self._free -= 1
+            return True
+        return False
+
+    async def wait(self) -> None:
+        """Queue for a place."""
+        if self._closed_by is not None:
+            raise self._closed_by()
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            has_place = await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.give_back()  # it was this one's turn already
+            raise
+        if not has_place:
+            assert self._closed_by is not None
+            raise self._closed_by()
+
+    def give_back(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self._free += 1
+
+    def close(self, error: Callable[[], Exception]) -> None:
+        """Whoever waits, or comes later, gets such an error."""
+        self._closed_by = error
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(False)
+
+
 class RateLimiter:
     """Spreads starts evenly. Callers wait in a queue; one that gives up leaves no gap."""
 
-    def __init__(self, per_second: float | None) -> None:
-        self._interval = 1 / per_second if per_second else 0.0
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1 / per_second
         self._turn = anyio.Lock()
         self._next = 0.0
 
     async def wait(self) -> None:
-        if not self._interval:
-            return
         async with self._turn:
             start = max(self._next, time.monotonic())
             await anyio.sleep(max(0.0, start - time.monotonic()))

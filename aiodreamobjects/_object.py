@@ -23,8 +23,8 @@ from aiodreamobjects._presign import Expiry, PostCondition
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._service import Signature
-from aiodreamobjects._transfer import upload
-from aiodreamobjects._transfer.download import Body, download, open_body
+from aiodreamobjects._transfer import download, upload
+from aiodreamobjects._transfer.download import Body
 from aiodreamobjects._wire.contract import Conditions, WriteConditions
 
 
@@ -99,8 +99,7 @@ class Object:
 
         One request; as large in memory as what is asked for. A range that begins beyond the end is InvalidRequestError.
         """
-        async with self.get(range=range) as body:
-            return await body.read()
+        return await download.read(self._runtime, self._address, None if range is None else ByteRange.of(range))
 
     async def read_text(self, encoding: str = "utf-8") -> str:
         return (await self.read()).decode(encoding)
@@ -121,7 +120,7 @@ class Object:
         """
         byte_range = None if range is None else ByteRange.of(range)
         conditions = Conditions(if_match=if_match, if_none_match=if_none_match, version_id=version_id)
-        return open_body(self._runtime, self._address, byte_range, conditions)
+        return download.open_body(self._runtime, self._address, byte_range, conditions)
 
     async def download(
         self,
@@ -137,7 +136,9 @@ class Object:
         file is replaced in one step, or with ``overwrite=False`` left alone: FileExistsError. ``fsync`` makes sure of
         the disk before the name appears. A missing or read-only directory and a full disk raise their OSError.
         """
-        return await download(self._runtime, self._address, path, overwrite=overwrite, progress=progress, fsync=fsync)
+        return await download.download(
+            self._runtime, self._address, path, overwrite=overwrite, progress=progress, fsync=fsync
+        )
 
     # The object as a whole
 

@@ -61,8 +61,8 @@ def presign_url(
         headers=headers,
     )
     if chosen == "v2":
-        return signing.presign_v2(request, wire.credentials(), now, seconds)
-    return signing.presign_v4(request, wire.credentials(), service.region, now, seconds)
+        return signing.presign_v2(request, wire.signer().credentials, now, seconds)
+    return wire.signer().presign(request, now, seconds)
 
 
 def presign_post(
@@ -92,7 +92,7 @@ def presign_post(
         asked.append(["content-length-range", 0, max_bytes])
     host, path = service.locate(address.bucket)
     fields = signing.post_form(
-        address.bucket, address.key, asked, wire.credentials(), service.region, now, seconds, signature=chosen
+        address.bucket, address.key, asked, wire.signer().credentials, service.region, now, seconds, signature=chosen
     )
     return PresignedPost(f"{service.scheme}://{host}{path}", fields)
 

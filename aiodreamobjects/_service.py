@@ -36,19 +36,22 @@ class BucketNames:
             raise ValueError(msg)
 
     def _broken_by(self, name: str) -> str | None:
+        rule = None
         if not isinstance(name, str):
-            return "it must be a str"
-        rules = {
-            f"it must have {self.shortest} to {self.longest} characters": self.shortest <= len(name) <= self.longest,
-            f"it may hold only {self.characters}": re.fullmatch(f"[{self.characters}]+", name),
-            "it must begin and end with a letter or digit": name[:1].isalnum() and name[-1:].isalnum(),
-            "it must not hold two dots in a row": ".." not in name,
-            "it must not look like an IP address": not _is_ip_address(name),
-            f"names that start with {' or '.join(self.reserved_prefixes)} are reserved": not name.startswith(
-                self.reserved_prefixes,
-            ),
-        }
-        return next((rule for rule, holds in rules.items() if not holds), None)
+            rule = "it must be a str"
+        elif not self.shortest <= len(name) <= self.longest:
+            rule = f"it must have {self.shortest} to {self.longest} characters"
+        elif not re.fullmatch(f"[{self.characters}]+", name):
+            rule = f"it may hold only {self.characters}"
+        elif not (name[0].isalnum() and name[-1].isalnum()):
+            rule = "it must begin and end with a letter or digit"
+        elif ".." in name:
+            rule = "it must not hold two dots in a row"
+        elif "." in name and _is_ip_address(name):
+            rule = "it must not look like an IP address"
+        elif name.startswith(self.reserved_prefixes):
+            rule = f"names that start with {' or '.join(self.reserved_prefixes)} are reserved"
+        return rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Service:
     addressing: Addressing = "path"
     signature: Signature = "v4"
     bucket_names: BucketNames = field(default_factory=BucketNames)
+    list_type: Literal[1, 2] = 2
+    """Which kind of list it knows: ``list-type=2``, or only the older one by markers."""
     location_constraint: bool = False
     """Whether a new bucket is told its region (AWS alone wants that)."""
     unsupported: Mapping[Feature, str] = field(default_factory=dict, hash=False)
@@ -72,6 +77,7 @@ class Service:
     def __post_init__(self) -> None:
         check_one_of("addressing", self.addressing, get_args(Addressing))
         check_one_of("signature", self.signature, get_args(Signature))
+        check_one_of("list_type", self.list_type, (1, 2))
         for feature in self.unsupported:
             check_one_of("unsupported feature", feature, get_args(Feature))
         _check_region(self.region)

@@ -6,7 +6,7 @@ import asyncio
 import os
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._checks import check_one_of
@@ -17,12 +17,13 @@ from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
 from aiodreamobjects._object import Object
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._service import US_EAST_5, Service
-from aiodreamobjects._wire.boto import BotoWire
-from aiodreamobjects._wire.boto_client import BotoSession, CredentialSource, find, open_client
-from aiodreamobjects._wire.contract import Cursor, Page
+from aiodreamobjects._wire.contract import Cursor, Page, Wire
+from aiodreamobjects._wire.lanes import Lane, Opening, find
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
+    from aiodreamobjects._wire.boto_client import BotoSession
 
 _ACCESS_KEY = "DREAMOBJECTS_ACCESS_KEY_ID"
 _SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
@@ -41,7 +42,8 @@ class Session:
     count. ``service`` describes the service; left out, it is told from the endpoint.
 
     ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's); verification
-    cannot be turned off. ``lane="boto"`` is the one lane of this release.
+    cannot be turned off. ``lane="boto"`` sends every request by way of aioboto3, which is slower by far and asks no
+    trust in our own protocol; so does an HTTP proxy that is set for the endpoint (``http_proxy``, ``https_proxy``).
 
     Raises ValueError for an endpoint that is none, and for a DreamObjects cluster that was closed.
     """
@@ -61,9 +63,9 @@ class Session:
         retry: Retry | None = None,
         ca: str | os.PathLike[str] | None = None,
         boto_session: BotoSession | None = None,
-        lane: Literal["boto"] = "boto",
+        lane: Lane = "direct",
     ) -> None:
-        check_one_of("lane", lane, ("boto",))
+        check_one_of("lane", lane, get_args(Lane))
         if profile is not None and boto_session is not None:
             msg = "give a profile or a boto_session, not both: a boto_session has its profile"
             raise ValueError(msg)
@@ -80,6 +82,7 @@ class Session:
         self._given_service = service
         self._ca = ca
         self._boto_session = boto_session
+        self._lane: Lane = lane
         self._timeouts = timeouts or Timeouts()
         self._is_opened = False
         self._opening_or_closing = asyncio.Lock()
@@ -112,24 +115,31 @@ class Session:
             if self._is_opened:
                 msg = "this session was opened before; a session opens once, make another"
                 raise SessionClosedError(msg)
-            await self._open()
+            self._runtime.connect(*await self._connect())
             self._is_opened = True
         return self
 
-    async def _open(self) -> None:
-        if isinstance(self._explicit, CredentialsError):
-            raise CredentialsError(*self._explicit.args)
+    async def _connect(self) -> tuple[Service, Wire]:
+        """Settle what is not settled yet, and open the lane."""
+        explicit = self._explicit
+        if isinstance(explicit, CredentialsError):
+            raise CredentialsError(*explicit.args)
         profile = self._profile or (None if self._boto_session else self._environment_profile)
-        found = await find(profile, self._boto_session, with_credentials=self._explicit is None)
-        source = CredentialSource.static(self._explicit) if self._explicit else found.credentials
-        if source is None:
-            raise CredentialsError(_where_looked(found.profile))
-        service = self._settle_service(found.endpoint, found.region)
-        limits, retry = self._runtime.limits, self._runtime.retry
-        opened = await open_client(
-            found.session, service, limits, self._timeouts, explicit=self._explicit, ca=self._ca or found.ca
+        found = await find(profile, self._boto_session, explicit)
+        if explicit is None and (found is None or found.credentials is None):
+            raise CredentialsError(_where_looked(found.profile if found else "default"))
+        service = self._settle_service(found.endpoint, found.region) if found else self._settle_service()
+        opening = Opening(
+            service,
+            self._runtime.limits,
+            self._timeouts,
+            self._runtime.retry,
+            explicit,
+            found,
+            self._ca or (found.ca if found else None),
+            self._boto_session,
         )
-        self._runtime.connect(service, BotoWire(opened, service, source, limits, self._timeouts, retry))
+        return service, await opening.open(self._lane)
 
     async def aclose(self) -> None:
         """Close every connection. Requests under way fail with SessionClosedError. Closing twice is once."""

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import pytest_asyncio
@@ -21,8 +22,11 @@ from servers.proxy import ForwardProxy
 from servers.scripted import ScriptedServer
 
 import aiodreamobjects as dream
+from aiodreamobjects import Lane
 
+LANES = get_args(Lane)
 SERVERS = ("rgw", "rgw-tls", "moto", "moto-tls", "b2")
+SERVERS_BY_LANES = [f"{server}/{lane}" for lane in LANES for server in SERVERS]
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
 
 
@@ -35,6 +39,7 @@ class Server:
     access_key: str
     secret_key: str
     ca: Path | None = None
+    lane: Lane = "direct"
     other_account: tuple[str, str] | None = None
 
     @property
@@ -50,7 +55,13 @@ class Server:
         return self.name.startswith("moto")
 
     def session(self, **settings: object) -> dream.Session:
-        given = {"service": self.service, "ca": self.ca, "access_key": self.access_key, "secret_key": self.secret_key}
+        given = {
+            "service": self.service,
+            "ca": self.ca,
+            "access_key": self.access_key,
+            "secret_key": self.secret_key,
+            "lane": self.lane,
+        }
         return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
 
 
@@ -173,10 +184,11 @@ def b2(b2_server: B2Server, ca: Path) -> Server:
     return Server("b2", service, b2_server.access_key, b2_server.secret_key, ca)
 
 
-@pytest.fixture(scope="session", params=SERVERS)
+@pytest.fixture(scope="session", params=SERVERS_BY_LANES)
 def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param.replace("-", "_"))
-    return found
+    name, lane = request.param.split("/")
+    found: Server = request.getfixturevalue(name.replace("-", "_"))
+    return replace(found, lane=lane)
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -200,9 +212,9 @@ async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ForwardProxy]:
         yield running
 
 
-@pytest_asyncio.fixture
-async def scripted() -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer() as running:
+@pytest_asyncio.fixture(params=LANES)
+async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer(lane=request.param) as running:
         yield running
 
 

@@ -138,7 +138,7 @@ def take_apart(url: str) -> tuple[str, dict[str, str]]:
 def test_a_v4_url_is_the_one_that_botocore_makes(
     request: signing.Request, credentials: Credentials, region: str, now: datetime, expires_in: int
 ) -> None:
-    ours = signing.presign_v4(request, credentials, region, now, expires_in)
+    ours = signing.Signer(credentials, region).presign(request, now.timestamp(), expires_in)
     theirs = boto_request(request)
     with botocore_clock(now):
         botocore.auth.S3SigV4QueryAuth(boto_credentials(credentials), "s3", region, expires_in).add_auth(theirs)
@@ -155,7 +155,7 @@ def test_a_v4_url_is_the_one_that_botocore_makes(
 def test_v4_headers_are_those_that_botocore_sends(
     request: signing.Request, credentials: Credentials, region: str, now: datetime, body: bytes
 ) -> None:
-    ours = signing.sign_v4(request, credentials, region, now, hashlib.sha256(body).hexdigest())
+    ours = signing.Signer(credentials, region).sign(request, now.timestamp(), hashlib.sha256(body).hexdigest())
     theirs = boto_request(request, body=body)
     with botocore_clock(now):
         botocore.auth.S3SigV4Auth(boto_credentials(credentials), "s3", region).add_auth(theirs)
@@ -166,7 +166,7 @@ def test_v4_headers_are_those_that_botocore_sends(
 def test_a_v4_signature_says_so_when_it_leaves_the_payload_out() -> None:
     # Over https, botocore leaves the payload out only where there is a digest.
     request = example("PUT", "/test.txt", headers={"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="})
-    headers = signing.sign_v4(request, EXAMPLE, "us-east-1", EXAMPLE_DAY)
+    headers = EXAMPLE_SIGNER.sign(request, EXAMPLE_DAY.timestamp())
     theirs = boto_request(request)
     theirs.context["payload_signing_enabled"] = False
     with botocore_clock(EXAMPLE_DAY):
@@ -177,15 +177,16 @@ def test_a_v4_signature_says_so_when_it_leaves_the_payload_out() -> None:
 
 def test_a_v4_url_lives_for_seven_days_at_most() -> None:
     request = example("GET", "/test.txt")
-    assert "X-Amz-Expires=604800&" in signing.presign_v4(request, EXAMPLE, "us-east-1", EXAMPLE_DAY, 604_800)
+    assert "X-Amz-Expires=604800&" in EXAMPLE_SIGNER.presign(request, EXAMPLE_DAY.timestamp(), 604_800)
     with pytest.raises(ValueError, match="604801 is over 7 days"):
-        signing.presign_v4(request, EXAMPLE, "us-east-1", EXAMPLE_DAY, 604_801)
+        EXAMPLE_SIGNER.presign(request, EXAMPLE_DAY.timestamp(), 604_801)
 
 
 # Amazon S3 API reference, "Signature Calculations for the Authorization Header: Transferring Payload in a Single
 # Chunk" and "Authenticating Requests: Using Query Parameters": the examples.
 EXAMPLE = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 EXAMPLE_DAY = datetime(2013, 5, 24, tzinfo=UTC)
+EXAMPLE_SIGNER = signing.Signer(EXAMPLE, "us-east-1")
 
 
 def example(
@@ -229,12 +230,12 @@ def example(
     ],
 )
 def test_the_headers_of_the_s3_api_reference_come_out(request_: signing.Request, body: bytes, signature: str) -> None:
-    headers = signing.sign_v4(request_, EXAMPLE, "us-east-1", EXAMPLE_DAY, hashlib.sha256(body).hexdigest())
+    headers = EXAMPLE_SIGNER.sign(request_, EXAMPLE_DAY.timestamp(), hashlib.sha256(body).hexdigest())
     assert headers["authorization"].endswith(f", Signature={signature}")
 
 
 def test_the_url_of_the_s3_api_reference_comes_out() -> None:
-    url = signing.presign_v4(example("GET", "/test.txt"), EXAMPLE, "us-east-1", EXAMPLE_DAY, 86_400)
+    url = EXAMPLE_SIGNER.presign(example("GET", "/test.txt"), EXAMPLE_DAY.timestamp(), 86_400)
     assert url == (
         "https://examplebucket.s3.amazonaws.com/test.txt"
         "?X-Amz-Algorithm=AWS4-HMAC-SHA256"
@@ -251,7 +252,7 @@ def test_the_url_of_the_s3_api_reference_comes_out() -> None:
 def test_a_v2_url_has_the_signature_that_botocore_gives_it(
     request: signing.Request, credentials: Credentials, now: datetime, expires_in: int
 ) -> None:
-    ours = signing.presign_v2(request, credentials, now, expires_in)
+    ours = signing.presign_v2(request, credentials, now.timestamp(), expires_in)
     theirs = botocore_presigned_v2(request, credentials, now, expires_in)
     # botocore writes the headers into the URL as well, where no service looks for them.
     where, query = take_apart(theirs)
@@ -263,7 +264,7 @@ def test_a_v2_url_has_the_signature_that_botocore_gives_it(
 def test_v2_headers_are_those_that_botocore_sends(
     request: signing.Request, credentials: Credentials, now: datetime
 ) -> None:
-    ours = signing.sign_v2(request, credentials, now)
+    ours = signing.sign_v2(request, credentials, now.timestamp())
     theirs = boto_request(request, query_in_url=True)
     with botocore_clock(now):
         botocore.auth.HmacV1Auth(boto_credentials(credentials)).add_auth(theirs)
@@ -275,7 +276,7 @@ def test_v2_headers_are_those_that_botocore_sends(
 def test_a_v2_signature_trims_a_header_value_and_leaves_its_inside_alone(name: str, value: str) -> None:
     """Only line folds become one space ("Constructing the CanonicalizedAmzHeaders Element"), and there are none."""
     request = make_request(Service.ceph_rgw("https://rgw.example"), "PUT", "hello.txt", {}, {name: value})
-    ours = signing.presign_v2(request, EXAMPLE, EXAMPLE_DAY, 3600)
+    ours = signing.presign_v2(request, EXAMPLE, EXAMPLE_DAY.timestamp(), 3600)
     theirs = botocore_presigned_v2(request, EXAMPLE, EXAMPLE_DAY, 3600)
     assert take_apart(ours)[1]["Signature"] == take_apart(theirs)[1]["Signature"]
 
@@ -285,7 +286,9 @@ def test_a_v2_subresource_without_a_value_is_signed_without_an_equals_sign() -> 
     in_url = AWSRequest("GET", "https://rgw.example/my-bucket/hello.txt?acl", auth_path="/my-bucket/hello.txt")
     with botocore_clock(EXAMPLE_DAY):
         botocore.auth.HmacV1Auth(boto_credentials(EXAMPLE)).add_auth(in_url)
-    assert signing.sign_v2(with_acl, EXAMPLE, EXAMPLE_DAY)["authorization"] == in_url.headers["Authorization"]
+    assert (
+        signing.sign_v2(with_acl, EXAMPLE, EXAMPLE_DAY.timestamp())["authorization"] == in_url.headers["Authorization"]
+    )
 
 
 def botocore_presigned_v2(request: signing.Request, credentials: Credentials, now: datetime, expires_in: int) -> str:
@@ -328,9 +331,11 @@ def test_v2_urls_are_those_that_boto_2_made(
     signature: str,
 ) -> None:
     service = Service.ceph_rgw("http://objects.example", addressing=addressing)
-    now = datetime.fromtimestamp(1_700_000_000, UTC)
     url = signing.presign_v2(
-        make_request(service, method, key, query, headers), Credentials("AKEXAMPLE", "secretEXAMPLE"), now, 3600
+        make_request(service, method, key, query, headers),
+        Credentials("AKEXAMPLE", "secretEXAMPLE"),
+        1_700_000_000,
+        3600,
     )
     assert f"Signature={signature}" in url.partition("?")[2].split("&")
     assert take_apart(url)[1] == query | {
@@ -364,7 +369,9 @@ def test_a_browser_form_is_the_one_that_botocore_makes(
     expires_in: int,
     signature: Any,
 ) -> None:
-    ours = signing.post_form("my-bucket", key, conditions, credentials, region, now, expires_in, signature=signature)
+    ours = signing.post_form(
+        "my-bucket", key, conditions, credentials, region, now.timestamp(), expires_in, signature=signature
+    )
     asked_fields = {name: value for asked in conditions if isinstance(asked, dict) for name, value in asked.items()}
     theirs = botocore_form(
         {"key": key} | asked_fields,
@@ -385,12 +392,12 @@ def test_a_browser_form_is_the_one_that_botocore_makes(
 def test_a_browser_form_has_the_signature_that_botocore_gives_its_policy(
     key: str, conditions: Sequence[Condition], credentials: Credentials, region: str, now: datetime
 ) -> None:
-    v4 = signing.post_form("my-bucket", key, conditions, credentials, region, now, 60, signature="v4")
+    v4 = signing.post_form("my-bucket", key, conditions, credentials, region, now.timestamp(), 60, signature="v4")
     stamped = SimpleNamespace(context={"timestamp": v4["x-amz-date"]})
     v4_signer = botocore_signer(credentials, region, "v4")
     assert v4["x-amz-signature"] == v4_signer.signature(v4["policy"], stamped)
 
-    v2 = signing.post_form("my-bucket", key, conditions, credentials, region, now, 60, signature="v2")
+    v2 = signing.post_form("my-bucket", key, conditions, credentials, region, now.timestamp(), 60, signature="v2")
     v2_signer = botocore_signer(credentials, region, "v2")
     assert v2["signature"] == v2_signer.sign_string(v2["policy"])
 
@@ -401,7 +408,9 @@ def test_a_browser_form_demands_what_it_was_told_to() -> None:
         ["starts-with", "$Content-Type", "image/"],
         ["content-length-range", 0, 5],
     ]
-    fields = signing.post_form("photos", "cat.jpg", conditions, EXAMPLE, "r", EXAMPLE_DAY, 90, signature="v2")
+    fields = signing.post_form(
+        "photos", "cat.jpg", conditions, EXAMPLE, "r", EXAMPLE_DAY.timestamp(), 90, signature="v2"
+    )
     assert policy_of(fields) == {
         "expiration": "2013-05-24T00:01:30Z",
         "conditions": [{"bucket": "photos"}, {"key": "cat.jpg"}, *conditions],

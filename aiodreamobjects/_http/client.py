@@ -7,7 +7,6 @@ ConnectionFailedError; so does everything else that goes wrong below HTTP.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
 import ssl
@@ -15,7 +14,6 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
 from weakref import WeakSet
 
 import aiohttp
@@ -166,25 +164,6 @@ async def read_document(response: Response, timeouts: Timeouts) -> bytes:
             size += len(chunk)
     msg = f"{response.url.origin()} sends a document of over {LONGEST_DOCUMENT_BYTES:,} bytes"
     raise ConnectionFailedError(msg, retryable=False)
-
-
-def make_ssl_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
-    """A context that verifies, from a certificate bundle or the system's. Reads files: call it off the event loop.
-
-    Raises FileNotFoundError for a bundle that is not there, ValueError for one that holds no certificate.
-    """
-    if ca is None:
-        return ssl.create_default_context()
-    path = Path(ca)
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "no such certificate bundle (ca=, AWS_CA_BUNDLE)", str(path))
-    try:
-        return ssl.create_default_context(
-            cafile=None if path.is_dir() else path, capath=path if path.is_dir() else None
-        )
-    except ssl.SSLError as error:
-        msg = f"certificate bundle {str(path)!r} holds no PEM certificate: {error}"
-        raise ValueError(msg) from error
 
 
 def parse_proxy(value: str | None) -> Proxy | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,13 +18,15 @@ from aiodreamobjects._errors import (
     PreconditionFailedError,
     TransferError,
 )
-from aiodreamobjects._integrity import Md5, md5_of_etag
+from aiodreamobjects._integrity import Md5, md5, md5_of_etag
 from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.sinks import PathSink
 from aiodreamobjects._wire.contract import Conditions, ResponseBody
 from aiodreamobjects._wire.retry import backoff
+
+_NO_CONDITIONS = Conditions()
 
 
 class AsyncWriter(Protocol):
@@ -45,7 +47,7 @@ async def download(
     runtime.require_open()
     async with (
         PathSink(path, overwrite=overwrite, fsync=fsync) as sink,
-        open_body(runtime, address, None, Conditions()) as body,
+        open_body(runtime, address, None, _NO_CONDITIONS) as body,
     ):
         meter = Meter(progress, total_bytes=body.info.size, key=address.key)
         async for chunk in body:
@@ -56,12 +58,32 @@ async def download(
         return body.info
 
 
+async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
+    """A small object takes one request, and nothing of a Body's apparatus."""
+    response = await runtime.wire.get_object(address, byte_range, _NO_CONDITIONS, streamed=False)
+    content = response.content
+    if content is None:
+        async with _opened(Body(runtime, address, byte_range, _NO_CONDITIONS, streamed=False), response) as body:
+            return await body.read()
+    _check_answer(address, byte_range, response)
+    expected_md5 = md5_of_etag(response.info.etag, response.encryption) if byte_range is None else None
+    if expected_md5:
+        _check_md5(address, (await md5(content)).hexdigest(), expected_md5)
+    return content
+
+
 @asynccontextmanager
 async def open_body(
     runtime: Runtime, address: Address, byte_range: ByteRange | None, conditions: Conditions
 ) -> AsyncIterator[Body]:
-    body = Body(runtime, address, byte_range, conditions)
-    await body._open()  # noqa: SLF001 - Body is public, its opening is not
+    response = await runtime.wire.get_object(address, byte_range, conditions, streamed=True)
+    async with _opened(Body(runtime, address, byte_range, conditions, streamed=True), response) as body:
+        yield body
+
+
+@asynccontextmanager
+async def _opened(body: Body, response: ResponseBody) -> AsyncIterator[Body]:
+    await body._begin(response)  # noqa: SLF001 - Body is public, its opening is not
     try:
         yield body
     finally:
@@ -81,11 +103,16 @@ class Body:
     info: ObjectInfo
 
     def __init__(
-        self, runtime: Runtime, address: Address, byte_range: ByteRange | None, conditions: Conditions
+        self,
+        runtime: Runtime,
+        address: Address,
+        byte_range: ByteRange | None,
+        conditions: Conditions,
+        *,
+        streamed: bool,
     ) -> None:
         self._runtime, self._address = runtime, address
-        self._range, self._conditions = byte_range, conditions
-        self._context: AbstractAsyncContextManager[ResponseBody] | None = None
+        self._range, self._conditions, self._streamed = byte_range, conditions, streamed
         self._response: ResponseBody | None = None
         self._position = 0
         self._stop: int | None = None
@@ -93,7 +120,7 @@ class Body:
         self._expected_md5: str | None = None
         self._rest: deque[bytes] = deque()
         self._breaks = 0
-        self._is_complete = self._is_closed = False
+        self._is_complete = self._is_closed = self._is_taken = False
 
     def __repr__(self) -> str:
         return f"<Body of {self._address}, at byte {self._position}>"
@@ -158,7 +185,11 @@ class Body:
         if self._response is None:
             msg = f"the body of {self._address} is closed: read it inside its 'async with'"
             raise ValueError(msg)
-        chunk = await self._response.read_chunk()
+        if self._response.content is None:
+            chunk = await self._response.read_chunk()
+        else:
+            chunk = b"" if self._is_taken else self._response.content
+            self._is_taken = True
         if chunk:
             self._breaks = 0
             self._position += len(chunk)
@@ -190,9 +221,12 @@ class Body:
             raise ObjectChangedError(msg) from changed
 
     async def _open(self) -> None:
-        context = self._runtime.wire.get_object(self._address, byte_range=self._range, conditions=self._conditions)
-        response = await context.__aenter__()
-        self._context, self._response = context, response
+        wire = self._runtime.wire
+        response = await wire.get_object(self._address, self._range, self._conditions, streamed=self._streamed)
+        await self._begin(response)
+
+    async def _begin(self, response: ResponseBody) -> None:
+        self._response, self._is_taken = response, False
         try:
             self._check_and_start(response)
         except BaseException:
@@ -201,13 +235,7 @@ class Body:
 
     def _check_and_start(self, response: ResponseBody) -> None:
         """The reply must be to the question: this range, of this object, in its full length."""
-        start, stop = _expected(self._range, response.info.size)
-        if response.start != start:
-            msg = f"{self._address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
-            raise TransferError(msg)
-        if stop is not None and response.length is not None and response.length != stop - start:
-            msg = f"{self._address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
-            raise TransferError(msg)
+        start, stop = _check_answer(self._address, self._range, response)
         if self._stop is not None:
             if (response.info.etag, response.info.size) != (self.info.etag, self.info.size):
                 msg = f"{self._address} changed while it was read, after byte {self._position:,}"
@@ -220,14 +248,31 @@ class Body:
         self._digest = Md5() if self._expected_md5 else None
 
     async def _close(self) -> None:
-        context, self._context, self._response = self._context, None, None
-        if context is not None:
-            await context.__aexit__(None, None, None)
+        response, self._response = self._response, None
+        if response is not None:
+            await response.aclose()
 
     def _verify(self) -> None:
-        if self._digest and self._digest.hexdigest() != self._expected_md5:
-            msg = f"{self._address}: the bytes have MD5 {self._digest.hexdigest()}, the ETag says {self._expected_md5}"
-            raise ChecksumMismatchError(msg)
+        if self._digest and self._expected_md5:
+            _check_md5(self._address, self._digest.hexdigest(), self._expected_md5)
+
+
+def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:
+    """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent."""
+    start, stop = _expected(byte_range, response.info.size)
+    if response.start != start:
+        msg = f"{address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
+        raise TransferError(msg)
+    if stop is not None and response.length is not None and response.length != stop - start:
+        msg = f"{address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
+        raise TransferError(msg)
+    return start, stop
+
+
+def _check_md5(address: Address, found: str, expected: str) -> None:
+    if found != expected:
+        msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected}"
+        raise ChecksumMismatchError(msg)
 
 
 def _expected(byte_range: ByteRange | None, size: int | None) -> tuple[int, int | None]:

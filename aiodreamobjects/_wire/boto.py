@@ -5,18 +5,17 @@ A request goes through one door, ``BotoWire._call``: limit, rate, attempt, retry
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import parse_qsl, unquote_plus, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 from aiobotocore.awsrequest import AioAWSResponse
@@ -24,17 +23,8 @@ from anyio import to_thread
 from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
-from aiodreamobjects._concurrency import RateLimiter, finish
-from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
-from aiodreamobjects._errors import (
-    AlreadyExistsError,
-    ChecksumMismatchError,
-    ConnectionFailedError,
-    NotFoundError,
-    PreconditionFailedError,
-    ServiceError,
-    SessionClosedError,
-)
+from aiodreamobjects._concurrency import finish
+from aiodreamobjects._errors import ChecksumMismatchError, NotFoundError, PreconditionFailedError, ServiceError
 from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
     Acl,
@@ -48,21 +38,26 @@ from aiodreamobjects._models import (
     Statistics,
     UploadInfo,
 )
-from aiodreamobjects._service import Feature, Service
+from aiodreamobjects._service import Feature
 from aiodreamobjects._wire import boto_values as values
-from aiodreamobjects._wire import signing
-from aiodreamobjects._wire.boto_client import CredentialSource, OpenClient, take_over
-from aiodreamobjects._wire.boto_values import Context, Reply
+from aiodreamobjects._wire import replies, signing
+from aiodreamobjects._wire.boto_client import OpenClient, take_over
+from aiodreamobjects._wire.boto_values import Reply
 from aiodreamobjects._wire.contract import (
     Conditions,
     Cursor,
     Page,
+    Part,
     ResponseBody,
     Setting,
     VersionedKey,
     WriteConditions,
 )
-from aiodreamobjects._wire.retry import AttemptFailed, Retrier
+from aiodreamobjects._wire.errors import Context, already_exists, error_of_key, unanswered
+from aiodreamobjects._wire.gate import Gate, closed_meanwhile
+from aiodreamobjects._wire.retry import AttemptFailed
+from aiodreamobjects._wire.signing import Signer
+from aiodreamobjects._wire.xml import DAMAGED, legible
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -70,13 +65,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOSING_SECONDS = 2.0
-DAMAGED = "\ufffd"
-# XML 1.0 section 2.2, as bytes and as references.
-_FORBIDDEN_IN_XML = re.compile(
-    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
-    rb"|&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef])|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]|6553[45]));",
-    re.IGNORECASE,
-)
 _HTML = re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE)
 
 # Headers that travel but are not signed: proxies and HTTP libraries may change them.
@@ -86,62 +74,43 @@ _UNSIGNED_HEADERS = frozenset(
 
 
 class BotoWire:
-    """The contract, kept by botocore's serialiser, our signatures and our connections. Made on the loop that uses it."""
+    """The contract, kept by botocore's serialiser, our signatures and aiohttp. Made on the loop that uses it."""
 
-    def __init__(
-        self,
-        opened: OpenClient,
-        service: Service,
-        credentials: CredentialSource,
-        limits: Limits,
-        timeouts: Timeouts,
-        retry: Retry,
-    ) -> None:
+    def __init__(self, opened: OpenClient, gate: Gate) -> None:
         self._client, self._context, self._proxy = opened.client, opened.context, opened.proxy
-        self._service, self._credentials, self._timeouts, self._limits = service, credentials, timeouts, limits
-        # A streamed body holds a connection and a place of its own, so that a pipe from one object to another
-        # cannot wait for itself: hence twice the width.
-        self._requests = anyio.Semaphore(limits.requests)
-        self._streams = anyio.Semaphore(limits.requests)
-        self._http = HttpClient(width=2 * limits.requests, timeouts=timeouts, ssl_context=opened.ssl_context)
-        self._retrier = Retrier(retry, self.sleep)
-        self._rate = RateLimiter(limits.requests_per_second)
-        self._waits: set[anyio.CancelScope] = set()
-        self._clock_offset = timedelta()
-        self._closed = False
-        self._sent = self._busy = self._bytes_sent = self._bytes_received = 0
+        self._gate, self._service, self._timeouts = gate, gate.service, gate.timeouts
+        self._http = HttpClient(width=2 * gate.limits.requests, timeouts=gate.timeouts, ssl_context=opened.ssl_context)
+        self._busy = 0
         take_over(self._client, self._send)
-        self._refresher = asyncio.create_task(credentials.keep_fresh())
 
     async def aclose(self) -> None:
-        self._closed = True
-        for scope in self._waits:
-            scope.cancel()
+        await self._gate.aclose()
         await finish(self._release())
 
     async def _release(self) -> None:
-        self._refresher.cancel()
-        await asyncio.wait({self._refresher})
         with anyio.move_on_after(CLOSING_SECONDS):  # a peer that takes no bytes is not waited for
             await self._http.aclose()
         await self._context.__aexit__(None, None, None)
 
     def statistics(self) -> Statistics:
-        connections = self._http.open_connections
+        connections, gate = self._http.open_connections, self._gate
         return Statistics(
-            requests=self._sent,
-            retries=self._retrier.retries,
-            bytes_sent=self._bytes_sent,
-            bytes_received=self._bytes_received,
+            requests=gate.sent,
+            retries=gate.retrier.retries,
+            bytes_sent=gate.bytes_sent,
+            bytes_received=gate.bytes_received,
             open_connections=connections,
             idle_connections=max(0, connections - self._busy),
         )
 
-    def credentials(self) -> Credentials:
-        return self._credentials.current
+    def signer(self) -> Signer:
+        return self._gate.signer()
 
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self._clock_offset
+    def now(self) -> float:
+        return self._gate.now()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._gate.sleep(seconds)
 
     async def boto_client(self) -> S3Client:
         return self._client
@@ -218,34 +187,35 @@ class BotoWire:
         cursor: Cursor | None = None,
         max_keys: int = 1000,
     ) -> Page[ObjectInfo | CommonPrefix]:
+        is_v2 = self._service.list_type == 2  # noqa: PLR2004 - S3's own "list-type=2"
+        token, begin = (cursor[0], cursor[1]) if cursor else ("", start_after or "")
+        starts = (
+            {"StartAfter": begin or None, "ContinuationToken": token or None} if is_v2 else {"Marker": begin or None}
+        )
         reply = await self._call(
-            "list_objects_v2",
+            "list_objects_v2" if is_v2 else "list_objects",
             f"s3://{bucket}/{prefix}",
             {
                 "Bucket": bucket,
                 "Prefix": prefix or None,
                 "Delimiter": delimiter or None,
-                "StartAfter": (cursor[1] or None) if cursor else start_after,
-                "ContinuationToken": (cursor[0] or None) if cursor else None,
                 "MaxKeys": max_keys,
                 "EncodingType": "url",
+                **starts,
             },
         )
-        decode = _key_decoder(reply, "Contents", "CommonPrefixes")
-        found = [
-            values.listed_object(bucket, item, decode(values.required(item, "Key")))
-            for item in reply.get("Contents", ())
-        ]
-        prefixes = [
-            CommonPrefix(bucket, decode(values.required(item, "Prefix"))) for item in reply.get("CommonPrefixes", ())
-        ]
-        items: list[ObjectInfo | CommonPrefix] = [*found, *prefixes]
+        contents, prefixes = reply.get("Contents", ()), reply.get("CommonPrefixes", ())
+        names = [*(item.get("Key", "") for item in contents), *(item.get("Prefix", "") for item in prefixes)]
+        decode = replies.key_decoder(reply.get("EncodingType"), names)
+        items: list[ObjectInfo | CommonPrefix] = [values.listed_object(bucket, item, decode) for item in contents]
         if prefixes:
-            items.sort(key=_utf8_order)
-        token = _next(reply, "NextContinuationToken")
-        if token is None or DAMAGED not in token[0] or not items:
-            return Page(items, token and (*token, ""))
-        return Page(items, ("", _end_of(items[-1])))
+            items += [CommonPrefix(bucket, decode(values.required(item, "Prefix"))) for item in prefixes]
+            items.sort(key=replies.utf8_order)
+        is_truncated = reply.get("IsTruncated")
+        if not is_v2:
+            return Page(items, replies.marker_cursor(is_truncated, reply.get("NextMarker"), decode, items))
+        found = replies.next_cursor(is_truncated, [reply.get("NextContinuationToken")])
+        return Page(items, replies.objects_cursor(found, items))
 
     async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]:
         reply = await self._call(
@@ -259,16 +229,18 @@ class BotoWire:
                 "EncodingType": "url",
             },
         )
-        decode = _key_decoder(reply, "Versions", "DeleteMarkers")
-        items = [
-            replace(
-                values.listed_object(bucket, item, decode(values.required(item, "Key"))), is_delete_marker=is_marker
-            )
+        found = [
+            (item, is_marker)
             for name, is_marker in (("Versions", False), ("DeleteMarkers", True))
             for item in reply.get(name, ())
         ]
-        items.sort(key=_newest_first)
-        return Page(items, _next(reply, "NextKeyMarker", "NextVersionIdMarker", decode=decode, last=items[-1:]))
+        decode = replies.key_decoder(reply.get("EncodingType"), [item.get("Key", "") for item, _ in found])
+        items = [
+            replace(values.listed_object(bucket, item, decode), is_delete_marker=is_marker) for item, is_marker in found
+        ]
+        items.sort(key=replies.newest_first)
+        markers = [reply.get("NextKeyMarker"), reply.get("NextVersionIdMarker")]
+        return Page(items, replies.next_cursor(reply.get("IsTruncated"), markers, decode, items[-1:]))
 
     async def list_uploads(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[UploadInfo]:
         # Ceph RGW encodes the keys when asked to and does not say so: it is asked only where XML fails on a key.
@@ -281,14 +253,12 @@ class BotoWire:
         decode: Callable[[str], str] = str
         reply = await self._call("list_multipart_uploads", f"s3://{bucket}/{prefix}", parameters)
         if any(DAMAGED in item.get("Key", "") for item in reply.get("Uploads", ())):
-            decode = unquote_plus
+            decode = replies.decoded
             parameters["EncodingType"] = "url"
             reply = await self._call("list_multipart_uploads", f"s3://{bucket}/{prefix}", parameters)
-        items = [
-            values.listed_upload(bucket, item, decode(values.required(item, "Key")))
-            for item in reply.get("Uploads", ())
-        ]
-        return Page(items, _next(reply, "NextKeyMarker", "NextUploadIdMarker", decode=decode, last=items[-1:]))
+        items = [values.listed_upload(bucket, item, decode) for item in reply.get("Uploads", ())]
+        markers = [reply.get("NextKeyMarker"), reply.get("NextUploadIdMarker")]
+        return Page(items, replies.next_cursor(reply.get("IsTruncated"), markers, decode, items[-1:]))
 
     async def delete_objects(
         self, bucket: str, keys: Sequence[VersionedKey]
@@ -301,9 +271,9 @@ class BotoWire:
             outcome[item.get("Key"), item.get("VersionId") or None] = None
         for item in reply.get("Errors", ()):
             what = f"delete s3://{bucket}/{item.get('Key', '')}"
-            error = values.service_error_of_key(item.get("Code", ""), item.get("Message", ""), what, self._service)
+            error = error_of_key(item.get("Code", ""), item.get("Message", ""), self._context_of(what, None))
             outcome[item.get("Key"), item.get("VersionId") or None] = error
-        return {key: outcome.get((key.key, key.version_id), _unanswered(bucket, key)) for key in keys}
+        return {key: outcome.get((key.key, key.version_id), unanswered(bucket, key)) for key in keys}
 
     # Objects
 
@@ -313,71 +283,44 @@ class BotoWire:
         digest = await _integrity.md5(body)
         parameters = {
             **_where(address),
+            **values.attribute_parameters(attributes),
+            **values.condition_parameters(conditions),
             "Body": body,
             "ContentMD5": base64.b64encode(digest.digest()).decode(),
-            "ContentType": attributes.content_type,
-            "Metadata": dict(attributes.metadata) if attributes.metadata else None,
-            "CacheControl": attributes.cache_control,
-            "ContentDisposition": attributes.content_disposition,
-            "ContentEncoding": attributes.content_encoding,
-            "StorageClass": attributes.storage_class,
-            "ACL": attributes.acl,
-            "IfNoneMatch": "*" if conditions.if_absent else None,
-            # Unquoted: Ceph RGW 16.2 refuses the quotes here, S3's own examples have none.
-            "IfMatch": values.unquoted(conditions.if_match),
         }
         feature: Feature | None = "object_acl" if attributes.acl else None
-        try:
-            reply = await self._call("put_object", str(address), parameters, feature=feature, is_write=True)
-        except PreconditionFailedError as error:
-            if not conditions.if_absent:
-                raise
-            refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
-            for note in getattr(error, "__notes__", ()):
-                refused.add_note(note)
-            raise refused from error
-        self._bytes_sent += len(body)
-        etag = values.unquoted(values.required(reply, "ETag"))
-        expected = _integrity.md5_of_etag(etag, _encryption(reply))
-        if expected is not None and expected != digest.hexdigest():
-            msg = f"put_object {address}: the service stored other bytes: ETag {etag}, MD5 {digest.hexdigest()}"
-            raise ChecksumMismatchError(msg)
-        return ObjectInfo(
-            bucket=address.bucket,
-            key=address.key,
-            size=len(body),
-            etag=etag,
-            content_type=attributes.content_type,
-            metadata={name.lower(): value for name, value in (attributes.metadata or {}).items()},
-            version_id=values.version_id(reply),
-            storage_class=attributes.storage_class,
-            cache_control=attributes.cache_control,
-            content_disposition=attributes.content_disposition,
-            content_encoding=attributes.content_encoding,
-        )
+        is_conditional = bool(conditions.if_absent or conditions.if_match)
+        with _existing(conditions):
+            reply = await self._call("put_object", str(address), parameters, feature=feature, is_write=is_conditional)
+        self._gate.bytes_sent += len(body)
+        etag = _checked_etag(f"put_object {address}", reply, digest.hexdigest())
+        return replies.stored_object(address, len(body), etag, attributes, values.raw_headers(reply))
 
-    @asynccontextmanager
     async def get_object(
-        self, address: Address, *, byte_range: ByteRange | None, conditions: Conditions
-    ) -> AsyncIterator[ResponseBody]:
-        async with self._slot(self._streams):
+        self, address: Address, byte_range: ByteRange | None, conditions: Conditions, *, streamed: bool
+    ) -> ResponseBody:
+        del streamed  # every body has a place among the streams here
+        await self._gate.enter(self._gate.streams)
+        try:
             reply = await self._call(
                 "get_object",
                 str(address),
                 {
                     **_where(address),
                     "Range": str(byte_range) if byte_range else None,
-                    "IfMatch": _quoted(conditions.if_match),
-                    "IfNoneMatch": _quoted(conditions.if_none_match),
+                    "IfMatch": replies.quoted(conditions.if_match) if conditions.if_match else None,
+                    "IfNoneMatch": replies.quoted(conditions.if_none_match) if conditions.if_none_match else None,
                     "VersionId": conditions.version_id,
                 },
             )
-            self._busy += 1
             try:
-                async with reply["Body"] as response:
-                    yield BotoBody(self, address, reply, BodyReader(response, self._timeouts))
-            finally:
-                self._busy -= 1
+                return BotoBody(self, address, reply)
+            except BaseException:
+                reply["Body"].close()
+                raise
+        except BaseException:
+            self._gate.streams.give_back()
+            raise
 
     async def head_object(self, address: Address) -> ObjectInfo:
         reply = await self._call("head_object", str(address), _where(address))
@@ -405,6 +348,104 @@ class BotoWire:
         parameters = {**_where(address), "Tagging": values.tag_set(tags)}
         await self._call("put_object_tagging", str(address), parameters, feature="tagging")
 
+    async def copy_object(
+        self,
+        source: Address,
+        to: Address,
+        attributes: ObjectAttributes | None,
+        conditions: WriteConditions,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> ObjectInfo:
+        parameters = {
+            **_where(to),
+            **_source_parameters(source, source_version, source_if_match),
+            **(values.attribute_parameters(attributes) if attributes else {}),
+            "MetadataDirective": "REPLACE" if attributes else None,
+        }
+        # botocore 1.40 does not know the conditions of a copy's target.
+        with _existing(conditions), _with_headers(replies.headers_of_conditions(conditions)):
+            reply = await self._call(
+                "copy_object",
+                str(to),
+                parameters,
+                feature="object_acl" if attributes and attributes.acl else None,
+                is_write=bool(conditions.if_absent or conditions.if_match),
+            )
+        result = reply.get("CopyObjectResult", {})
+        modified = result.get("LastModified")
+        info = replies.assembled_object(to, result.get("ETag"), None, values.raw_headers(reply))
+        return replace(info, last_modified=values.utc(modified))
+
+    # Multipart uploads
+
+    async def create_upload(self, address: Address, attributes: ObjectAttributes) -> str:
+        reply = await self._call(
+            "create_multipart_upload",
+            str(address),
+            {**_where(address), **values.attribute_parameters(attributes)},
+            feature="object_acl" if attributes.acl else None,
+        )
+        return cast(str, values.required(reply, "UploadId"))
+
+    async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
+        digest = await _integrity.md5(body)
+        parameters = {
+            **_where(address),
+            "UploadId": upload_id,
+            "PartNumber": number,
+            "Body": body,
+            "ContentMD5": base64.b64encode(digest.digest()).decode(),
+        }
+        reply = await self._call("upload_part", str(address), parameters)
+        self._gate.bytes_sent += len(body)
+        return Part(number, _checked_etag(f"upload_part {address}", reply, digest.hexdigest()), len(body))
+
+    async def copy_part(
+        self,
+        source: Address,
+        to: Address,
+        upload_id: str,
+        number: int,
+        byte_range: ByteRange | None,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> Part:
+        parameters = {
+            **_where(to),
+            **_source_parameters(source, source_version, source_if_match),
+            "UploadId": upload_id,
+            "PartNumber": number,
+            "CopySourceRange": str(byte_range) if byte_range else None,
+        }
+        reply = await self._call("upload_part_copy", str(to), parameters)
+        return Part(number, replies.unquoted(values.required(reply, "CopyPartResult", "ETag")) or "")
+
+    async def complete_upload(
+        self, address: Address, upload_id: str, parts: Sequence[Part], conditions: WriteConditions
+    ) -> ObjectInfo:
+        parameters = {
+            **_where(address),
+            **values.condition_parameters(conditions),
+            "UploadId": upload_id,
+            "MultipartUpload": {"Parts": [{"ETag": f'"{part.etag}"', "PartNumber": part.number} for part in parts]},
+        }
+        with _existing(conditions):
+            reply = await self._call("complete_multipart_upload", str(address), parameters, is_write=True)
+        return replies.assembled_object(address, reply.get("ETag"), None, values.raw_headers(reply))
+
+    async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
+        parameters = {**_where(address), "UploadId": upload_id, "PartNumberMarker": int(cursor[0]) if cursor else None}
+        reply = await self._call("list_parts", str(address), parameters)
+        parts = [
+            Part(values.required(part, "PartNumber"), replies.unquoted(part.get("ETag")) or "", part.get("Size"))
+            for part in reply.get("Parts", ())
+        ]
+        marker = str(reply.get("NextPartNumberMarker") or "")
+        return Page(parts, replies.next_cursor(reply.get("IsTruncated"), [marker]))
+
     async def abort_upload(self, address: Address, upload_id: str) -> None:
         await self._call("abort_multipart_upload", str(address), {**_where(address), "UploadId": upload_id})
 
@@ -424,90 +465,58 @@ class BotoWire:
 
         ``done_earlier`` is the error code by which an attempt learns that an earlier one did it, whose reply was lost.
         """
-        context = Context(f"{operation} {where}", feature)
-        may_be_done = False
+        is_lost = False
 
-        async def attempt(_: int) -> Reply:
-            nonlocal may_be_done
+        async def attempt() -> Reply:
+            nonlocal is_lost
             try:
-                return await self._attempt(operation, parameters, context)
+                return await self._attempt(operation, where, parameters, feature)
             except AttemptFailed as failed:
                 error = failed.failure.error
-                if may_be_done and isinstance(error, ServiceError) and error.code == done_earlier:
+                if is_lost and isinstance(error, ServiceError) and error.code == done_earlier:
                     return {}
-                if is_write and may_be_done and isinstance(error, PreconditionFailedError):
-                    error.args = (
-                        f"{error}; an earlier attempt of this very call, whose reply was lost, may have done it",
-                    )
-                may_be_done |= failed.failure.may_be_done
+                is_lost |= failed.failure.may_be_done
                 raise
 
-        return await self._retrier.run(attempt)
+        return await self._gate.retrier.run(attempt, is_write=is_write)
 
-    async def _attempt(self, operation: str, parameters: Mapping[str, object], context: Context) -> Reply:
+    async def _attempt(
+        self, operation: str, where: str, parameters: Mapping[str, object], feature: Feature | None
+    ) -> Reply:
         given = {name: value for name, value in parameters.items() if value is not None}
-        async with self._slot(self._requests):
-            with self._waiting():
-                await self._rate.wait()
+        gate = self._gate
+        await gate.enter(gate.requests)
+        attempt = _Attempt()
+        try:
+            await gate.keep_pace()
             self._busy += 1
-            attempt = _Attempt()
             token = _current_attempt.set(attempt)
             try:
                 reply = await getattr(self._client, operation)(**given)
                 # aiobotocore's own body differs from release to release: what we opened is what we read.
                 return {**reply, "Body": attempt.response} if "Body" in reply else cast(Reply, reply)
-            except Exception as error:
-                attempt.close()
-                if self._closed:
-                    raise _closed_meanwhile() from error
-                now = datetime.now(UTC)
-                status = attempt.response.status if attempt.response else None
-                failure = values.translate(error, status, self._service, context, now, self._clock_offset)
-                if failure is None:
-                    raise
-                if failure.clock_offset is not None:
-                    self._clock_offset = failure.clock_offset
-                if failure.error is not error:
-                    failure.error.__cause__ = error
-                raise AttemptFailed(failure) from error
-            except BaseException:
-                attempt.close()
-                raise
             finally:
                 _current_attempt.reset(token)
                 self._busy -= 1
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """A wait that the session's closing ends, with SessionClosedError."""
-        with anyio.CancelScope() as scope:
-            self._waits.add(scope)
-            try:
-                yield
-            finally:
-                self._waits.discard(scope)
-        if self._closed:
-            raise _closed_meanwhile()
-
-    async def sleep(self, seconds: float) -> None:
-        with self._waiting():
-            await anyio.sleep(seconds)
-
-    @asynccontextmanager
-    async def _slot(self, slots: anyio.Semaphore) -> AsyncIterator[None]:
-        try:
-            with self._waiting(), anyio.fail_after(self._timeouts.pool):
-                await slots.acquire()
-        except TimeoutError as error:
-            msg = (
-                f"no place became free within Timeouts.pool={self._timeouts.pool:g} s: "
-                f"Limits.requests={self._limits.requests} are in use"
-            )
-            raise ConnectionFailedError(msg) from error
-        try:
-            yield
+        except Exception as error:
+            attempt.close()
+            if gate.closed:
+                raise closed_meanwhile() from error
+            status = attempt.response.status if attempt.response else None
+            failure = values.translate(error, status, self._context_of(f"{operation} {where}", feature))
+            if failure is None:
+                raise
+            if failure.error is not error:
+                failure.error.__cause__ = error
+            raise AttemptFailed(failure) from error
+        except BaseException:
+            attempt.close()
+            raise
         finally:
-            slots.release()
+            gate.requests.give_back()
+
+    def _context_of(self, what: str, feature: Feature | None) -> Context:
+        return Context(what, self._service, feature, time.time(), self._gate.clock_offset)
 
     async def _send(self, request: Any, **_: object) -> AioAWSResponse:
         """What botocore prepared, signed and sent: its ``before-send`` hook."""
@@ -515,17 +524,17 @@ class BotoWire:
         if "Transfer-Encoding" in request.headers:
             msg = "trailing checksums are refused by older Ceph and by B2: leave ChecksumAlgorithm out"
             raise ValueError(msg)
-        headers = await self._signed(request.method, request.url, request.headers, body)
+        given = {**request.headers, **_extra_headers.get()}
+        headers = await self._signed(request.method, request.url, given, body)
         outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
-        self._sent += 1
-        with self._waiting():
+        with self._gate.waiting():
             response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
         if attempt := _current_attempt.get():
             attempt.response = response
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
         if request.stream_output and response.status < HTTPStatus.MULTIPLE_CHOICES:
             return AioAWSResponse(request.url, response.status, names, response)
-        with self._waiting():
+        with self._gate.waiting():
             document = await read_document(response, self._timeouts)
         if response.ok and _HTML.match(document):
             msg = "HTML where S3 has XML"
@@ -533,7 +542,7 @@ class BotoWire:
         return AioAWSResponse(request.url, response.status, names, _Document(document))
 
     async def _signed(self, method: str, url: str, headers: Mapping[str, str | bytes], body: object) -> dict[str, str]:
-        credentials = await self._credentials.fresh()
+        signer = await self._gate.fresh_signer()
         parts = urlsplit(url)
         texts = {name.lower(): _text(value) for name, value in headers.items()}
         request = signing.Request(
@@ -546,12 +555,12 @@ class BotoWire:
             headers={name: value for name, value in texts.items() if name not in _UNSIGNED_HEADERS},
         )
         if self._service.signature == "v2":
-            return texts | signing.sign_v2(request, credentials, self.now())
+            return texts | signing.sign_v2(request, signer.credentials, self.now())
         # TLS protects the body; in the clear it is part of what is signed.
         payload = signing.UNSIGNED_PAYLOAD
         if parts.scheme == "http" and isinstance(body, bytes | bytearray):
             payload = await _integrity.sha256_hex(body)
-        return texts | signing.sign_v4(request, credentials, self._service.region, self.now(), payload)
+        return texts | signer.sign(request, self.now(), payload)
 
     def _resource(self, host: str, path: str) -> str:
         bucket = host.removesuffix(f".{self._service.host}")
@@ -565,7 +574,7 @@ class _Document:
     """
 
     def __init__(self, content: bytes) -> None:
-        self._content = _FORBIDDEN_IN_XML.sub(DAMAGED.encode(), content) if content.startswith(b"<") else content
+        self._content = legible(content) if content.startswith(b"<") else content
 
     async def read(self) -> bytes:
         return self._content
@@ -588,18 +597,31 @@ _current_attempt: ContextVar[_Attempt | None] = ContextVar("_current_attempt", d
 class BotoBody:
     """A ResponseBody over a GetObject reply."""
 
-    def __init__(self, wire: BotoWire, address: Address, reply: Reply, reader: BodyReader) -> None:
-        self._wire, self._reader = wire, reader
+    content: bytes | None = None
+
+    def __init__(self, wire: BotoWire, address: Address, reply: Reply) -> None:
+        self._wire, self._response = wire, reply["Body"]
+        self._reader = BodyReader(self._response, wire._timeouts)  # noqa: SLF001 - one thing in two classes
         self.info = values.object_info(address.bucket, address.key, reply)
-        self.start = values.start_of_content_range(reply["ContentRange"]) if "ContentRange" in reply else 0
+        self.start = replies.start_of_content_range(reply["ContentRange"]) if "ContentRange" in reply else 0
         self.length: int | None = reply.get("ContentLength")
         self.encryption = _encryption(reply)
+        wire._busy += 1  # noqa: SLF001 - one thing in two classes
+        self._is_closed = False
 
     async def read_chunk(self) -> bytes:
-        with self._wire._waiting():  # noqa: SLF001 - one thing in two classes
+        gate = self._wire._gate  # noqa: SLF001 - one thing in two classes
+        with gate.waiting():
             chunk = await self._reader.read_chunk()
-        self._wire._bytes_received += len(chunk)  # noqa: SLF001 - one thing in two classes
+        gate.bytes_received += len(chunk)
         return chunk
+
+    async def aclose(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._wire._busy -= 1  # noqa: SLF001 - one thing in two classes
+            self._response.release()
+            self._wire._gate.streams.give_back()  # noqa: SLF001 - one thing in two classes
 
 
 def _plain_body(body: Any) -> Any:
@@ -629,61 +651,46 @@ def _encryption(reply: Reply) -> str | None:
     return "a customer's key" if "SSECustomerAlgorithm" in reply else reply.get("ServerSideEncryption")
 
 
-def _key_decoder(reply: Reply, *names: str) -> Callable[[str], str]:
-    """How this page's keys are read; UNREADABLE if they were not encoded and XML could not carry them."""
-    decode = values.listed_keys(reply)
-    if decode is str:
-        for item in (item for name in names for item in reply.get(name, ())):
-            if DAMAGED in item.get("Key", "") or DAMAGED in item.get("Prefix", ""):
-                values.refuse_reply("a key that XML cannot carry, and did not encode it")
-    return decode
-
-
-def _end_of(item: ObjectInfo | CommonPrefix) -> str:
-    """What a listing starts after to go on behind this item."""
-    return item.key if isinstance(item, ObjectInfo) else f"{item.prefix}\U0010ffff"
-
-
-def _quoted(etag: str | None) -> str | None:
-    return etag if etag is None or etag == "*" or etag.endswith('"') else f'"{etag}"'
-
-
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _utf8_order(item: ObjectInfo | CommonPrefix) -> bytes:
-    return (item.key if isinstance(item, ObjectInfo) else item.prefix).encode("utf-8", "surrogatepass")
+def _checked_etag(what: str, reply: Reply, md5: str) -> str:
+    """The ETag that the service gave the body, which must not be that of other bytes."""
+    etag = replies.unquoted(values.required(reply, "ETag")) or ""
+    expected = _integrity.md5_of_etag(etag, _encryption(reply))
+    if expected is not None and expected != md5:
+        msg = f"{what}: the service stored other bytes: ETag {etag}, MD5 {md5}"
+        raise ChecksumMismatchError(msg)
+    return etag
 
 
-def _newest_first(item: ObjectInfo) -> tuple[bytes, bool, float]:
-    age = -item.last_modified.timestamp() if item.last_modified else 0.0
-    return _utf8_order(item), not item.is_latest, age
+def _source_parameters(source: Address, version: str | None, if_match: str | None) -> dict[str, object]:
+    return {
+        "CopySource": replies.copy_source(source, version),
+        "CopySourceIfMatch": replies.quoted(if_match) if if_match is not None else None,
+    }
 
 
-def _next(
-    reply: Reply,
-    *names: str,
-    decode: Callable[[str], str] = str,
-    last: Sequence[ObjectInfo | UploadInfo] = (),
-) -> Cursor | None:
-    """Where the listing goes on; a key marker is encoded as the keys are, but not by Ceph RGW."""
-    if "IsTruncated" not in reply:
-        values.refuse_reply("a listing without IsTruncated")
-    if not reply["IsTruncated"]:
-        return None
-    key, *rest = (str(reply.get(name) or "") for name in names)
-    if not key:
-        values.refuse_reply("a listing that goes on, but not where")
-    if last and (DAMAGED in key or last[0].key == key):
-        return (last[0].key, *rest)
-    return (decode(key), *rest)
+@contextmanager
+def _existing(conditions: WriteConditions) -> Iterator[None]:
+    """A refused condition that there is nothing yet is an object that exists."""
+    try:
+        yield
+    except PreconditionFailedError as error:
+        if not conditions.if_absent:
+            raise
+        raise already_exists(error) from error
 
 
-def _unanswered(bucket: str, key: VersionedKey) -> ServiceError:
-    msg = f"delete {Address(bucket, key.key)}: the service does not say what became of it"
-    return ServiceError(msg, code="Unanswered", status=HTTPStatus.OK, retryable=True)
+_extra_headers: ContextVar[Mapping[str, str]] = ContextVar("_extra_headers", default={})  # noqa: B039 - never changed
 
 
-def _closed_meanwhile() -> SessionClosedError:
-    return SessionClosedError("the session was closed while this request was under way")
+@contextmanager
+def _with_headers(headers: Mapping[str, str]) -> Iterator[None]:
+    """For what botocore has no parameter for."""
+    token = _extra_headers.set(headers)
+    try:
+        yield
+    finally:
+        _extra_headers.reset(token)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable
@@ -22,29 +21,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 from anyio import to_thread
 from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.credentials import Credentials as BotoCredentials
 from botocore.credentials import RefreshableCredentials
 from botocore.utils import get_environ_proxies
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._config import Credentials, Limits, Timeouts
 from aiodreamobjects._errors import CredentialsError
-from aiodreamobjects._http.client import Proxy, make_ssl_context, parse_proxy
+from aiodreamobjects._http.client import Proxy, parse_proxy
+from aiodreamobjects._http.tls import make_ssl_context
 from aiodreamobjects._service import Service
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 BotoSession: TypeAlias = aioboto3.Session | AioSession
-
-REFRESH_SECONDS = 60.0
-"""How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
-
-_log = logging.getLogger("aiodreamobjects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +53,22 @@ class Found:
     endpoint: str | None
     region: str | None
     ca: str | None
-    credentials: CredentialSource | None
+    credentials: FoundCredentials | None
 
 
-class CredentialSource:
-    """The credentials of the moment, kept fresh by ``keep_fresh`` where they expire."""
+class FoundCredentials:
+    """A CredentialSource over what aioboto3 found: botocore renews what expires."""
 
     def __init__(self, source: Any, current: Credentials) -> None:
         self._source = source
         self.current = current
-
-    @classmethod
-    def static(cls, credentials: Credentials) -> CredentialSource:
-        return cls(None, credentials)
-
-    @classmethod
-    async def of(cls, source: Any) -> CredentialSource:
-        return cls(source, await _frozen(source))
+        # botocore's plain ones stay as they are; what else a session may bring is asked each time.
+        self.expires = type(source) not in (AioCredentials, BotoCredentials)
 
     async def fresh(self) -> Credentials:
-        """The credentials for a request about to leave, renewed first when they are about to end."""
-        if self._source is not None:
+        if not isinstance(self._source, RefreshableCredentials) or self._source.refresh_needed():
             self.current = await _frozen(self._source)
         return self.current
-
-    async def keep_fresh(self) -> None:
-        """Renew in time, so that presigning, which cannot wait, has live credentials too. Runs until cancelled."""
-        while isinstance(self._source, RefreshableCredentials):
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.fresh()
-            except CredentialsError as error:  # a request that needs them will raise it
-                _log.warning("%s", error)
 
 
 async def _frozen(source: Any) -> Credentials:
@@ -129,7 +110,7 @@ async def _find(profile: str | None, boto_session: BotoSession | None, with_cred
             endpoint=None if is_ignored else configured.provide(),
             region=core.get_config_variable("region"),
             ca=core.get_config_variable("ca_bundle"),
-            credentials=await CredentialSource.of(credentials) if credentials else None,
+            credentials=FoundCredentials(credentials, await _frozen(credentials)) if credentials else None,
         )
     except boto.ProfileNotFound as error:
         msg = f"{error}, neither in ~/.aws/config nor in ~/.aws/credentials"
@@ -154,7 +135,7 @@ class OpenClient:
 
 
 async def open_client(
-    session: BotoSession,
+    session: BotoSession | None,
     service: Service,
     limits: Limits,
     timeouts: Timeouts,
@@ -170,7 +151,7 @@ async def open_client(
 
 
 async def _open(
-    session: BotoSession,
+    session: BotoSession | None,
     service: Service,
     limits: Limits,
     timeouts: Timeouts,
@@ -178,6 +159,7 @@ async def _open(
     ca: str | os.PathLike[str] | None,
 ) -> OpenClient:
     ssl_context = make_ssl_context(ca)
+    session = session or aioboto3.Session()
     config = AioConfig(
         signature_version="s3v4" if service.signature == "v4" else "s3",
         s3={"addressing_style": service.addressing, "payload_signing_enabled": False},

@@ -8,13 +8,10 @@ closed, ServiceError for what the service answers, ConnectionFailedError where t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from aiodreamobjects._checks import check_key, check_token
-from aiodreamobjects._config import Credentials
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import (
     Acl,
@@ -33,6 +30,7 @@ from aiodreamobjects._models import (
     VersioningStatus,
     Website,
 )
+from aiodreamobjects._wire.signing import Signer
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -103,8 +101,17 @@ VERSIONING: Setting[VersioningStatus | None] = Setting("versioning")
 WEBSITE: Setting[Website | None] = Setting("website")
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a multipart upload that the service holds. ``size`` is known from a listing, or because it was put."""
+
+    number: int
+    etag: str
+    size: int | None = None
+
+
 class ResponseBody(Protocol):
-    """An object's bytes on their way: the body of one response."""
+    """An object's bytes on their way: the body of one response. Whoever got it closes it."""
 
     info: ObjectInfo
     start: int
@@ -113,9 +120,15 @@ class ResponseBody(Protocol):
     """How many bytes were announced."""
     encryption: str | None
     """How the service encrypted it; decides what the ETag says."""
+    content: bytes | None
+    """All of it, where it was small enough to come with its head: there is then nothing to read or to close."""
 
     async def read_chunk(self) -> bytes:
         """The next bytes, some KiB at a time; empty at the end. Raises IncompleteBodyError if it comes early."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the place back, and the connection where all was read. Idempotent; never waits for the peer."""
         ...
 
 
@@ -124,12 +137,12 @@ class Wire(Protocol):
 
     def statistics(self) -> Statistics: ...
 
-    def credentials(self) -> Credentials:
-        """The credentials of this moment: they may be refreshed while a session lives."""
+    def signer(self) -> Signer:
+        """With the credentials of this moment: they may be refreshed while a session lives."""
         ...
 
-    def now(self) -> datetime:
-        """The service's idea of the time, as far as it is known to differ from ours. Aware, UTC."""
+    def now(self) -> float:
+        """The service's idea of the time, as far as it is known to differ from ours: seconds since the epoch."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -184,11 +197,15 @@ class Wire(Protocol):
 
     async def put_object(
         self, address: Address, body: bytes, attributes: ObjectAttributes, conditions: WriteConditions
-    ) -> ObjectInfo: ...
+    ) -> ObjectInfo:
+        """Raises AlreadyExistsError where ``if_absent`` is refused, ChecksumMismatchError for an ETag of other bytes."""
+        ...
 
-    def get_object(
-        self, address: Address, *, byte_range: ByteRange | None, conditions: Conditions
-    ) -> AbstractAsyncContextManager[ResponseBody]: ...
+    async def get_object(
+        self, address: Address, byte_range: ByteRange | None, conditions: Conditions, *, streamed: bool
+    ) -> ResponseBody:
+        """``streamed``: other requests may be made while the body is open. It then takes a place among the streams."""
+        ...
 
     async def head_object(self, address: Address) -> ObjectInfo: ...
     async def delete_object(self, address: Address, version_id: str | None) -> None: ...
@@ -197,6 +214,49 @@ class Wire(Protocol):
     async def get_object_tags(self, address: Address) -> dict[str, str]: ...
     async def put_object_tags(self, address: Address, tags: Mapping[str, str]) -> None: ...
 
+    async def copy_object(
+        self,
+        source: Address,
+        to: Address,
+        attributes: ObjectAttributes | None,
+        conditions: WriteConditions,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> ObjectInfo:
+        """Server-side, up to 5 GiB. ``attributes``: in place of the source's; None carries those over.
+
+        Ceph RGW 16.2 ignores ``source_if_match``: whoever pins a copy looks at the result.
+        """
+        ...
+
     # Multipart uploads
 
+    async def create_upload(self, address: Address, attributes: ObjectAttributes) -> str:
+        """The upload's id. A lost reply may leave an upload behind that nobody knows."""
+        ...
+
+    async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
+        """Part ``number``, from 1 to 10,000. Raises ChecksumMismatchError for an ETag of other bytes."""
+        ...
+
+    async def copy_part(
+        self,
+        source: Address,
+        to: Address,
+        upload_id: str,
+        number: int,
+        byte_range: ByteRange | None,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> Part: ...
+
+    async def complete_upload(
+        self, address: Address, upload_id: str, parts: Sequence[Part], conditions: WriteConditions
+    ) -> ObjectInfo:
+        """Of the object, what the reply tells: its ETag and version. Raises ServiceError for a 200 that tells neither."""
+        ...
+
+    async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]: ...
     async def abort_upload(self, address: Address, upload_id: str) -> None: ...

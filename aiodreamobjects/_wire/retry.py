@@ -5,13 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeVar
 
-import anyio
-
 from aiodreamobjects._config import Retry
-from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError
 
 T = TypeVar("T")
 
@@ -31,8 +28,8 @@ class Failure:
     """Seconds the service asked for."""
     is_throttle: bool = False
     """The service is alive and asks for patience: waiting is due, the budget is not touched."""
-    clock_offset: timedelta | None = None
-    """How far the service's clock is ahead, where it complains of ours: with that, worth one more attempt."""
+    clock_offset: float | None = None
+    """By how many seconds the service's clock is ahead, where it complains of ours: worth one more attempt."""
     may_be_done: bool = False
     """The service may have done it all the same: the reply was lost, or says nothing of it."""
 
@@ -46,25 +43,34 @@ class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to th
 class Retrier:
     """A session's retries: runs attempts until one succeeds or trying again is of no use."""
 
-    def __init__(self, retry: Retry, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
-        self._retry = retry
-        self._sleep = sleep
+    def __init__(
+        self, retry: Retry, sleep: Callable[[float], Awaitable[None]], correct_clock: Callable[[float], None]
+    ) -> None:
+        self._retry, self._sleep, self._correct_clock = retry, sleep, correct_clock
         self._budget = BUDGET
         self.retries = 0
 
-    async def run(self, attempt: Callable[[int], Awaitable[T]]) -> T:
-        """The result of ``attempt(number)``, numbers from 1. What it raises as AttemptFailed may be tried again."""
-        number, spent, clock_corrected = 1, 0, False
+    async def run(self, attempt: Callable[[], Awaitable[T]], *, is_write: bool = False) -> T:
+        """The first result of ``attempt``. What it raises as AttemptFailed may be tried again.
+
+        ``is_write``: a refusal may then be this very call's own doing, by an attempt whose reply was lost; it says so.
+        """
+        number, spent, clock_corrected, may_be_done = 1, 0, False, False
         while True:
             try:
-                result = await attempt(number)
+                result = await attempt()
             except AttemptFailed as failed:
                 failure = failed.failure
             else:
                 self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
                 return result
 
+            if may_be_done and is_write and isinstance(failure.error, PreconditionFailedError | NotFoundError):
+                failure.error.args = (f"{failure.error}; {_DOUBT}",)
+            may_be_done |= failure.may_be_done
             spent = 0 if failure.is_throttle else RETRY_COST
+            if failure.clock_offset is not None:
+                self._correct_clock(failure.clock_offset)
             if failure.clock_offset is not None and not clock_corrected:
                 clock_corrected = True
             elif not failure.error.retryable or number >= self._retry.attempts:
@@ -77,6 +83,9 @@ class Retrier:
                 await self._sleep(backoff(self._retry, number, failure.retry_after))
             self.retries += 1
             number += 1
+
+
+_DOUBT = "an earlier attempt of this very call, whose reply was lost, may have done it"
 
 
 def backoff(retry: Retry, attempts_made: int, retry_after: float | None = None) -> float:

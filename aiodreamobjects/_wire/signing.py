@@ -10,10 +10,11 @@ import base64
 import hashlib
 import hmac
 import json
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import formatdate
 from urllib.parse import quote
 
 from aiodreamobjects._config import Credentials
@@ -53,7 +54,7 @@ _V2_SUBRESOURCES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What is signed of a request. ``path`` and ``host`` as they go out; ``query`` and ``headers`` unencoded."""
 
@@ -67,71 +68,117 @@ class Request:
     headers: Mapping[str, str]
 
 
-def sign_v4(
-    request: Request,
-    credentials: Credentials,
-    region: str,
-    now: datetime,
-    payload_hash: str = UNSIGNED_PAYLOAD,
-) -> dict[str, str]:
-    """The request's headers, signed; all that are given are signed."""
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    headers |= {"host": request.host, "x-amz-date": _timestamp(now), "x-amz-content-sha256": payload_hash}
-    if credentials.session_token:
-        headers["x-amz-security-token"] = credentials.session_token
-    scope = _scope(region, now)
-    signature = _signature_v4(request, headers, _canonical_query(request.query), payload_hash, credentials, scope, now)
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
-        f"SignedHeaders={';'.join(sorted(headers))}, Signature={signature}"
-    )
-    return headers
+class Signer:
+    """SigV4 for one set of credentials. What stays the same for a day or a second is computed once.
 
-
-def presign_v4(request: Request, credentials: Credentials, region: str, now: datetime, expires_in: int) -> str:
-    """A URL that carries its signature. Whoever uses it must send the same headers, if any were given.
-
-    Raises ValueError beyond seven days, S3's limit for SigV4.
+    Times are seconds since the epoch.
     """
-    if expires_in > V4_LONGEST_PRESIGN:
-        msg = f"expires_in {expires_in} is over 7 days (604800 seconds), the longest that SigV4 allows"
-        raise ValueError(msg)
-    headers = {name.lower(): value for name, value in request.headers.items()} | {"host": request.host}
-    scope = _scope(region, now)
-    query = dict(request.query) | {
-        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": f"{credentials.access_key}/{scope}",
-        "X-Amz-Date": _timestamp(now),
-        "X-Amz-Expires": str(expires_in),
-        "X-Amz-SignedHeaders": ";".join(sorted(headers)),
-    }
-    if credentials.session_token:
-        query["X-Amz-Security-Token"] = credentials.session_token
-    canonical = _canonical_query(query)
-    signature = _signature_v4(request, headers, canonical, UNSIGNED_PAYLOAD, credentials, scope, now)
-    return f"{request.scheme}://{request.host}{request.path}?{canonical}&X-Amz-Signature={signature}"
+
+    __slots__ = (
+        "_credential",
+        "_day",
+        "_key",
+        "_presigned",
+        "_scope",
+        "_second",
+        "_timestamp",
+        "credentials",
+        "region",
+    )
+
+    def __init__(self, credentials: Credentials, region: str) -> None:
+        self.credentials, self.region = credentials, region
+        self._second: int | None = None
+        self._day = self._timestamp = self._scope = self._credential = self._presigned = ""
+        self._key = b""
+
+    def sign(self, request: Request, now: float, payload_hash: str = UNSIGNED_PAYLOAD) -> dict[str, str]:
+        """The request's headers, signed; all that are given are signed."""
+        self._set_clock(now)
+        headers = {"host": request.host, "x-amz-content-sha256": payload_hash, "x-amz-date": self._timestamp}
+        if self.credentials.session_token:
+            headers["x-amz-security-token"] = self.credentials.session_token
+        if request.headers:
+            headers = {name.lower(): value for name, value in request.headers.items()} | headers
+            names = ";".join(sorted(headers))
+            lines = "".join([f"{name}:{_folded(headers[name])}\n" for name in sorted(headers)])
+        else:
+            names = ";".join(headers)  # they are in order
+            lines = "".join([f"{name}:{value}\n" for name, value in headers.items()])
+        query = canonical_query(request.query) if request.query else ""
+        signature = self._signature(request, query, lines, names, payload_hash)
+        headers["authorization"] = f"{self._credential}, SignedHeaders={names}, Signature={signature}"
+        return headers
+
+    def presign(self, request: Request, now: float, expires_in: int) -> str:
+        """A URL that carries its signature. Whoever uses it must send the same headers, if any were given.
+
+        Raises ValueError beyond seven days, S3's limit for SigV4.
+        """
+        if expires_in > V4_LONGEST_PRESIGN:
+            msg = f"expires_in {expires_in} is over 7 days (604800 seconds), the longest that SigV4 allows"
+            raise ValueError(msg)
+        self._set_clock(now)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers["host"] = request.host
+        names = sorted(headers)
+        query = self._presigned_query(request.query, expires_in, names)
+        lines = "".join([f"{name}:{_folded(headers[name])}\n" for name in names])
+        signature = self._signature(request, query, lines, ";".join(names), UNSIGNED_PAYLOAD)
+        return f"{request.scheme}://{request.host}{request.path}?{query}&X-Amz-Signature={signature}"
+
+    def _presigned_query(self, extra: Mapping[str, str], expires_in: int, signed_headers: list[str]) -> str:
+        """In canonical order, which is the order of these names."""
+        token = self.credentials.session_token
+        security = f"&X-Amz-Security-Token={_quote(token)}" if token else ""
+        signed = "%3B".join(map(_quote, signed_headers)) if len(signed_headers) > 1 else "host"
+        query = f"{self._presigned}{expires_in}{security}&X-Amz-SignedHeaders={signed}"
+        if not extra:
+            return query
+        pairs = [tuple(pair.split("=", 1)) for pair in query.split("&")]
+        return "&".join(f"{name}={value}" for name, value in sorted([*pairs, *_quoted_pairs(extra)]))
+
+    def _signature(self, request: Request, query: str, lines: str, names: str, payload_hash: str) -> str:
+        canonical = f"{request.method}\n{request.path}\n{query}\n{lines}\n{names}\n{payload_hash}"
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        return _hmac_sha256_hex(self._key, f"AWS4-HMAC-SHA256\n{self._timestamp}\n{self._scope}\n{digest}")
+
+    def _set_clock(self, now: float) -> None:
+        second = math.floor(now)
+        if second == self._second:
+            return
+        self._second, self._timestamp = second, timestamp(now)
+        if self._timestamp[:8] != self._day:
+            self._day = self._timestamp[:8]
+            self._scope = _scope(self.region, now)
+            self._key = _signing_key(self.credentials, self._scope)
+        self._credential = f"AWS4-HMAC-SHA256 Credential={self.credentials.access_key}/{self._scope}"
+        self._presigned = (
+            f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={_quote(f'{self.credentials.access_key}/{self._scope}')}"
+            f"&X-Amz-Date={self._timestamp}&X-Amz-Expires="
+        )
 
 
-def sign_v2(request: Request, credentials: Credentials, now: datetime) -> dict[str, str]:
+def sign_v2(request: Request, credentials: Credentials, now: float) -> dict[str, str]:
     """The request's headers with a SigV2 ``authorization``."""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    headers["date"] = format_datetime(now.astimezone(UTC), usegmt=True)
+    headers["date"] = formatdate(now, usegmt=True)
     if credentials.session_token:
         headers["x-amz-security-token"] = credentials.session_token
     signature = _signature_v2(request, headers, headers["date"], credentials)
     return headers | {"authorization": f"AWS {credentials.access_key}:{signature}"}
 
 
-def presign_v2(request: Request, credentials: Credentials, now: datetime, expires_in: int) -> str:
+def presign_v2(request: Request, credentials: Credentials, now: float, expires_in: int) -> str:
     """A SigV2 URL, for the older clusters; it may live as long as you like."""
-    expires = str(int(now.timestamp()) + expires_in)
+    expires = str(math.floor(now) + expires_in)
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = dict(request.query)
     if credentials.session_token:
         headers["x-amz-security-token"] = query["x-amz-security-token"] = credentials.session_token
     signature = _signature_v2(request, headers, expires, credentials)
     query |= {"Signature": signature, "Expires": expires, "AWSAccessKeyId": credentials.access_key}
-    return f"{request.scheme}://{request.host}{request.path}?{_canonical_query(query)}"
+    return f"{request.scheme}://{request.host}{request.path}?{canonical_query(query)}"
 
 
 def post_form(
@@ -140,7 +187,7 @@ def post_form(
     conditions: Iterable[Mapping[str, str] | Sequence[str | int]],
     credentials: Credentials,
     region: str,
-    now: datetime,
+    now: float,
     expires_in: int,
     *,
     signature: Signature,
@@ -152,12 +199,11 @@ def post_form(
     if signature == "v4":
         signed["x-amz-algorithm"] = "AWS4-HMAC-SHA256"
         signed["x-amz-credential"] = f"{credentials.access_key}/{scope}"
-        signed["x-amz-date"] = _timestamp(now)
+        signed["x-amz-date"] = timestamp(now)
     if credentials.session_token:
         signed["x-amz-security-token"] = credentials.session_token
-    expiration = now.astimezone(UTC) + timedelta(seconds=expires_in)
     policy = {
-        "expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + expires_in)),
         "conditions": [{"bucket": bucket}, {"key": key}, *asked, *({name: value} for name, value in signed.items())],
     }
     document = base64.b64encode(json.dumps(policy).encode()).decode()
@@ -169,32 +215,6 @@ def post_form(
     if signature == "v4":
         return fields | {"x-amz-signature": _hmac_sha256_hex(_signing_key(credentials, scope), document)}
     return fields | {"AWSAccessKeyId": credentials.access_key, "signature": _hmac_sha1(credentials, document)}
-
-
-def _signature_v4(
-    request: Request,
-    headers: Mapping[str, str],
-    canonical_query: str,
-    payload_hash: str,
-    credentials: Credentials,
-    scope: str,
-    now: datetime,
-) -> str:
-    names = sorted(headers)
-    canonical = "\n".join(
-        [
-            request.method,
-            request.path,
-            canonical_query,
-            *(f"{name}:{' '.join(headers[name].split())}" for name in names),
-            "",
-            ";".join(names),
-            payload_hash,
-        ],
-    )
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    to_sign = f"AWS4-HMAC-SHA256\n{_timestamp(now)}\n{scope}\n{digest}"
-    return _hmac_sha256_hex(_signing_key(credentials, scope), to_sign)
 
 
 def _signing_key(credentials: Credentials, scope: str) -> bytes:
@@ -231,17 +251,27 @@ def _hmac_sha1(credentials: Credentials, text: str) -> str:
     return base64.b64encode(hmac.digest(credentials.secret_key.encode(), text.encode(), "sha1")).decode()
 
 
-def _canonical_query(query: Mapping[str, str]) -> str:
-    return "&".join(f"{name}={value}" for name, value in sorted((_quote(n), _quote(v)) for n, v in query.items()))
+def canonical_query(query: Mapping[str, str]) -> str:
+    """Percent-encoded and sorted: as it is signed, and as it goes out."""
+    return "&".join([f"{name}={value}" for name, value in sorted(_quoted_pairs(query))])
+
+
+def _quoted_pairs(query: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(_quote(name), _quote(value)) for name, value in query.items()]
+
+
+def _folded(value: str) -> str:
+    """Without outer blanks and with single ones inside, as SigV4 signs a header's value."""
+    return " ".join(value.split()) if " " in value or not value.isprintable() else value
 
 
 def _quote(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
-def _timestamp(now: datetime) -> str:
-    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+def timestamp(now: float) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
-def _scope(region: str, now: datetime) -> str:
-    return f"{_timestamp(now)[:8]}/{region}/s3/aws4_request"
+def _scope(region: str, now: float) -> str:
+    return f"{timestamp(now)[:8]}/{region}/s3/aws4_request"

@@ -1,0 +1,520 @@
+"""One HTTP/1.1 connection: an asyncio protocol over httptools' parser. Knows nothing of S3.
+
+A connection carries one request at a time. Whatever is doubtful about a response, or about what comes after it, closes
+the connection: no byte of it can then be taken for the answer to another request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from aiodreamobjects._config import Timeouts
+from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, IncompleteBodyError
+
+RECEIVE_BYTES = 64 << 10
+"""Read from the socket at once."""
+PIECE_BYTES = 256 << 10
+"""Written to the transport at once."""
+QUEUE_BYTES = 192 << 10
+"""A streamed body that nobody takes: with this much of it waiting, no more is read."""
+LONGEST_HEAD_BYTES = 64 << 10
+LONGEST_DOCUMENT_BYTES = 32 << 20
+"""A response that is kept whole. A page of a listing has a few MiB where every key is as long as can be."""
+MOST_INTERIM_RESPONSES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A request's body as it comes: ``length`` bytes, no more and no less, in chunks of any size."""
+
+    length: int
+    chunks: AsyncIterable[bytes | bytearray | memoryview]
+
+
+Body = bytes | bytearray | memoryview | Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """How a response is to be received.
+
+    A successful one is streamed where its body is longer than ``stream_from``, or of unknown length; without it, and
+    where it is no success, it is kept whole. ``low_speed``: bytes a second below which its body is cut.
+    """
+
+    low_speed: float
+    is_head: bool = False
+    stream_from: int | None = None
+
+
+class Owner(Protocol):
+    """Who made the connection, and hears when it can be used again and when it is gone."""
+
+    def give_back(self, connection: Connection) -> None: ...
+    def forget(self, connection: Connection) -> None: ...
+
+
+class Response:
+    """A status, headers by their names in lower case, and the body: ``content``, or to be read in chunks."""
+
+    __slots__ = ("_connection", "content", "filled", "headers", "status")
+
+    def __init__(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self.status, self.headers = status, headers
+        self.content: bytes | None = None
+        """The body, where it was kept whole. ``None`` for one that is streamed, or went into the caller's memory."""
+        self.filled: int | None = None
+        """How many bytes went into the caller's memory."""
+        self._connection: Connection | None = None
+
+    async def read_chunk(self) -> bytes:
+        """What has arrived since, at least a byte; empty at the end. Raises IncompleteBodyError if it comes early."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        chunk = await connection.read_chunk(self)
+        if not chunk:
+            self.close()
+        return chunk
+
+    def close(self) -> None:
+        """The connection is used again if all of the body has arrived, else closed. Idempotent."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.leave()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Made by ``loop.create_connection``. ``error`` says why it is of no more use; ``None`` while it is."""
+
+    def __init__(
+        self, host: str, origin: str, owner: Owner, timeouts: Timeouts, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.host, self.origin = host, origin
+        self.error: DreamObjectsError | None = None
+        self.idle_seconds = self.age_seconds = 0.0
+        self.went_stale = False
+        """Whether the peer closed it before the first byte of a response."""
+        self._owner, self._timeouts, self._loop = owner, timeouts, loop
+        self._transport: asyncio.Transport
+        self._poll: select.poll | None = None
+        self._view = memoryview(bytearray(RECEIVE_BYTES))
+        # The parser's callbacks: two of them are methods of containers, which spares a Python call each.
+        self._raw_headers: dict[bytes, bytes] = {}
+        self._chunks: list[bytes] = []
+        self.on_header: Callable[[bytes, bytes], None] = self._raw_headers.__setitem__
+        self.on_body: Callable[[bytes], None] = self._chunks.append
+        self._parser: HttpResponseParser | None = None
+        # The exchange under way.
+        self._expect: Expect | None = None
+        self._response: Response | None = None
+        self._waiter: asyncio.Future[Response | None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._into: memoryview | None = None
+        self._filling: memoryview | None = None
+        self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
+        self._is_write_paused = self._is_read_paused = self._keeps_alive = self._is_until_eof = False
+        self._head_bytes = self._received = self._taken = self._written = self._interim = 0
+        self._counted = self._end = 0
+        # What the sweep has seen of it.
+        self._silent_seconds = self._window_seconds = 0.0
+        self._progress = self._window_start = 0
+        self._phase = ""
+
+    # Requests
+
+    async def request(self, head: bytes, body: Body, expect: Expect, into: memoryview | None = None) -> Response:
+        """Send a request and receive the response's head, and its body unless that is streamed.
+
+        With ``into``, the body of a successful response that fits is received straight into this memory.
+        Raises ConnectionFailedError or IncompleteBodyError; the connection is then closed, as it is when cancelled.
+        """
+        self._expect, self._into = expect, into
+        self._response = None
+        self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
+        self._head_bytes = self._received = self._taken = self._interim = self._counted = 0
+        self._phase = ""
+        if self._parser is None:
+            self._parser = HttpResponseParser(self)
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            self._raise_if_lost()
+            if not isinstance(body, Upload) and len(body) <= RECEIVE_BYTES:
+                self._transport.write(head + body)
+                self._is_sent = True
+            else:
+                self._transport.write(head)
+                await self._send(body)
+            self._is_awaited = True
+            response: Response | None = await waiter
+            if response is None:
+                self._raise_if_lost()
+        except BaseException:
+            self.abort(ConnectionFailedError(f"{self.origin}: the request was given up"))
+            raise
+        finally:
+            self._waiter = self._into = None
+        assert response is not None
+        if response._connection is None:  # noqa: SLF001 - one thing in two classes
+            self.leave()
+        return response
+
+    def _raise_if_lost(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def _send(self, body: Body) -> None:
+        """A large body, piece by piece as the peer takes it; no further once there is a response."""
+        if isinstance(body, Upload):
+            left = body.length
+            async for chunk in body.chunks:
+                left -= len(chunk)
+                if left < 0:
+                    break
+                if not await self._write(chunk):
+                    return
+            if left:
+                msg = (
+                    f"the body has {'more' if left < 0 else 'fewer'} bytes than the {body.length:,} that were announced"
+                )
+                raise ValueError(msg)
+        else:
+            view = memoryview(body)
+            for start in range(0, len(view), PIECE_BYTES):
+                if not await self._write(view[start : start + PIECE_BYTES]):
+                    return
+        self._is_sent = True
+
+    async def _write(self, piece: bytes | bytearray | memoryview) -> bool:
+        """False once a response is there, or the connection is not."""
+        if self._response is not None or self.error is not None:
+            return False
+        self._transport.write(piece)
+        self._written += len(piece)
+        if self._is_write_paused:
+            self._drained = self._loop.create_future()
+            try:
+                await self._drained
+            finally:
+                self._drained = None
+        return True
+
+    async def read_chunk(self, response: Response) -> bytes:
+        """For the response that is being streamed. Cancelled, it loses nothing."""
+        while not self._chunks:
+            if self._response is not response or self._is_complete:
+                return b""
+            self._raise_if_lost()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._counted = 0
+        self._taken += len(chunk)
+        self._read_on()
+        return chunk
+
+    def _read_on(self) -> None:
+        if self._is_read_paused and self.error is None:
+            self._is_read_paused = False
+            self._transport.resume_reading()
+
+    def leave(self) -> None:
+        """The exchange is over: used again if nothing is doubtful."""
+        is_clean = self._is_complete and self._is_sent and self._keeps_alive and self.error is None
+        self._response = self._expect = None
+        self._chunks.clear()
+        if is_clean:
+            self._read_on()
+            self.idle_seconds = 0.0
+            self._owner.give_back(self)
+        else:
+            self.abort(ConnectionFailedError(f"{self.origin}: the response was left"))
+
+    def abort(self, error: DreamObjectsError) -> None:
+        """Close at once; who waits gets the error."""
+        if self.error is None:
+            self.error = error
+            self._filling = None
+            self._transport.abort()
+            self._wake()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether an idle connection is still good: neither closed by the peer nor with anything to say."""
+        if self.error is not None or self._transport.is_closing():
+            return False
+        return self._poll is None or not self._poll.poll(0)
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(sock.fileno(), select.POLLIN)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        response = self._response
+        if response is not None and self._is_until_eof and exc is None and not self._is_complete:
+            self._is_complete, self._keeps_alive, self._end = True, False, len(self._chunks)
+            self._finish(response)
+        if self.error is None:
+            self.error = self._lost(exc)
+            self.went_stale = not self._has_answered
+        self._parser = None
+        self._wake()
+        self._owner.forget(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        return self._view if self._filling is None else self._filling[self._received :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._filling is not None:
+            self._fill(nbytes)
+            return
+        if self._expect is None or self._parser is None or self._is_complete:
+            self.abort(ConnectionFailedError(f"{self.origin} sent bytes that nobody asked for"))
+            return
+        self._has_answered = True
+        try:
+            self._parser.feed_data(self._view[:nbytes])
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._refuse(error)
+            return
+        response = self._response
+        if response is None:
+            self._head_bytes += nbytes
+            if self._head_bytes > LONGEST_HEAD_BYTES:
+                self._give_up(f"sends a head of over {LONGEST_HEAD_BYTES:,} bytes")
+            elif self._interim > MOST_INTERIM_RESPONSES:
+                self._give_up(f"sends over {MOST_INTERIM_RESPONSES} interim responses")
+        elif self._is_complete:
+            self._finish(response)
+        elif self._into is not None:
+            self._start_filling(response, self._into)
+        else:
+            self._go_on(response)
+
+    def pause_writing(self) -> None:
+        self._is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_write_paused = False
+        self._end_drain()
+
+    def _end_drain(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        if self._is_complete:  # what follows was not asked for
+            self._keeps_alive = False
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        headers = {name.lower(): value for name, value in self._raw_headers.items()}
+        self._raw_headers.clear()
+        status = self._parser.get_status_code()
+        if status < 200:  # noqa: PLR2004 - interim responses (RFC 9110 section 15.2)
+            self._interim += 1
+            return
+        if self._response is None:
+            self._response = Response(status, headers)
+            self._judge(status, headers)
+
+    def on_message_complete(self) -> None:
+        if self._response is not None and not self._is_complete:
+            self._is_complete = True
+            self._end = len(self._chunks)
+
+    def _judge(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """How the body comes, from the head."""
+        assert self._parser is not None
+        assert self._expect is not None
+        is_framed = b"content-length" in headers or b"transfer-encoding" in headers
+        self._is_until_eof = not is_framed
+        if self._expect.is_head:
+            # The parser does not know that no body follows: it has served its turn.
+            is_persistent = self._parser.get_http_version() == "1.1"
+            self._keeps_alive = is_persistent and b"close" not in headers.get(b"connection", b"").lower()
+            self._is_complete = True
+            self._end = 0
+        else:
+            self._keeps_alive = self._parser.should_keep_alive()
+        if self._into is not None:
+            fits = _is_success(status) and not self._expect.is_head and 0 <= _length_of(headers) <= len(self._into)
+            self._into = self._into if fits else None
+        self._end_drain()  # no more of the request's body is sent
+
+    # The body
+
+    def _go_on(self, response: Response) -> None:
+        """More of a body has arrived, and there is more to come."""
+        arrived = self._count_chunks()
+        length = _length_of(response.headers)
+        if self._is_streamed(response, length):
+            if response._connection is None:  # noqa: SLF001 - one thing in two classes
+                response._connection = self  # noqa: SLF001
+                self._wake(response)
+            elif arrived:
+                self._wake()
+            if self._received - self._taken >= QUEUE_BYTES and not self._is_read_paused:
+                self._is_read_paused = True
+                self._transport.pause_reading()
+        elif max(self._received, length) > LONGEST_DOCUMENT_BYTES:
+            self._give_up(f"sends a document of over {LONGEST_DOCUMENT_BYTES:,} bytes")
+
+    def _is_streamed(self, response: Response, length: int) -> bool:
+        assert self._expect is not None
+        start = self._expect.stream_from
+        return start is not None and _is_success(response.status) and (length < 0 or length > start)
+
+    def _count_chunks(self) -> int:
+        """Bytes of the body that came with the last read, which become one chunk: the peer may send a byte a chunk."""
+        new = self._chunks[self._counted :]
+        if len(new) > 1:
+            new = [b"".join(new)]
+            self._chunks[self._counted :] = new
+        self._counted = len(self._chunks)
+        arrived = len(new[0]) if new else 0
+        self._received += arrived
+        return arrived
+
+    def _finish(self, response: Response) -> None:
+        """The whole of a response is there."""
+        if len(self._chunks) > self._end:  # and more than that
+            self._keeps_alive = False
+            del self._chunks[self._end :]
+        if self._parser is not None and self._expect is not None and self._expect.is_head:
+            self._parser = None
+        if response._connection is not None:  # noqa: SLF001 - one thing in two classes
+            self._wake()
+            return
+        if self._into is not None:
+            response.filled = self._copy_into(self._into)
+        elif len(self._chunks) == 1:
+            response.content = self._chunks.pop()
+        else:
+            response.content = b"".join(self._chunks)
+            self._chunks.clear()
+        self._wake(response)
+
+    def _start_filling(self, response: Response, into: memoryview) -> None:
+        """From here on, the socket is read into the caller's memory: the parser has done its part."""
+        self._filling = into[: _length_of(response.headers)]
+        self._received = self._copy_into(into)
+
+    def _copy_into(self, into: memoryview) -> int:
+        position = 0
+        for chunk in self._chunks:
+            into[position : position + len(chunk)] = chunk
+            position += len(chunk)
+        self._chunks.clear()
+        return position
+
+    def _fill(self, nbytes: int) -> None:
+        self._received += nbytes
+        response, filling = self._response, self._filling
+        if response is not None and filling is not None and self._received == len(filling):
+            self._filling = self._parser = None
+            self._is_complete = True
+            response.filled = self._received
+            self._wake(response)
+
+    # What goes wrong
+
+    def sweep(self, seconds: float) -> None:
+        """So much time has passed: give up a peer that is silent or crawls. Only waiting for it counts."""
+        self.age_seconds += seconds
+        if self._expect is None:
+            self.idle_seconds += seconds
+            return
+        is_full = self._drained is not None
+        is_sending = is_full or (self._response is None and self._transport.get_write_buffer_size() > 0)
+        if self._waiter is None or not (is_full or self._is_awaited):
+            return  # its owner does something else: takes its time over the body, or makes the next piece
+        phase = "send" if is_sending else "receive" if self._response is not None else "answer"
+        if phase != self._phase:
+            self._phase, self._silent_seconds, self._window_seconds = phase, 0.0, 0.0
+            self._window_start = self._progress = self._position(phase)
+            return
+        self._silent_seconds += seconds
+        self._window_seconds += seconds
+        position = self._position(phase)
+        if position != self._progress:
+            self._progress, self._silent_seconds = position, 0.0
+        self._judge_pace(phase, position)
+
+    def _judge_pace(self, phase: str, position: int) -> None:
+        assert self._expect is not None
+        window = self._timeouts.write if phase == "send" else self._timeouts.read
+        if self._silent_seconds >= window:
+            reason = f"took no byte of a body for {window:g} s" if phase == "send" else f"was silent for {window:g} s"
+            self._give_up(reason, retryable=True)
+        elif phase != "answer" and self._window_seconds >= window:
+            moved = position - self._window_start
+            if moved < self._expect.low_speed * self._window_seconds:
+                self._give_up(
+                    f"crawls: {moved:,} bytes of a body in {self._window_seconds:.1f} s, less than Timeouts.low_speed",
+                    retryable=True,
+                )
+            self._window_start, self._window_seconds = position, 0.0
+
+    def _position(self, phase: str) -> int:
+        """A figure that grows as the peer does its part."""
+        if phase == "send":
+            return self._written - self._transport.get_write_buffer_size()
+        return self._received if phase == "receive" else 0
+
+    def _refuse(self, error: Exception) -> None:
+        """What arrived is not HTTP. A response that was complete before it is none the worse."""
+        self._parser = None
+        response = self._response
+        if response is not None and self._is_complete:
+            self._keeps_alive = False
+            self._finish(response)
+        elif response is not None:
+            self.abort(IncompleteBodyError(f"{self.origin} broke a body off: {error}"))
+        else:
+            self._give_up(f"does not answer in HTTP: {error}")
+
+    def _give_up(self, reason: str, *, retryable: bool = False) -> None:
+        self.abort(ConnectionFailedError(f"{self.origin} {reason}", retryable=retryable))
+
+    def _lost(self, exc: Exception | None) -> DreamObjectsError:
+        if self._response is not None:
+            error: DreamObjectsError = IncompleteBodyError(f"{self.origin} ended a body early")
+        else:
+            number = exc.errno if isinstance(exc, OSError) else None
+            reason = os.strerror(number) if number else str(exc) if exc else "the peer closed it"
+            error = ConnectionFailedError(f"{self.origin}: connection failed: {reason}")
+        error.__cause__ = exc
+        return error
+
+    def _wake(self, response: Response | None = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(response)
+        self._end_drain()
+
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
+
+
+def _length_of(headers: dict[bytes, bytes]) -> int:
+    """Content-Length, which the parser has checked; -1 where it does not say."""
+    return int(headers.get(b"content-length", -1))

@@ -1,0 +1,659 @@
+"""The fast lane: the hot requests over our own connections. The cold ones go to the aioboto3 lane."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from anyio import to_thread
+
+from aiodreamobjects import _integrity
+from aiodreamobjects._concurrency import Places, finish
+from aiodreamobjects._errors import (
+    ChecksumMismatchError,
+    ConnectionFailedError,
+    IncompleteBodyError,
+    PreconditionFailedError,
+    ServiceError,
+)
+from aiodreamobjects._http.connection import Expect, Response
+from aiodreamobjects._http.pool import Pool
+from aiodreamobjects._models import (
+    Acl,
+    Address,
+    BucketInfo,
+    ByteRange,
+    CannedAcl,
+    CommonPrefix,
+    ObjectAttributes,
+    ObjectInfo,
+    Statistics,
+    UploadInfo,
+    make_object_info,
+)
+from aiodreamobjects._service import Feature, quote_key
+from aiodreamobjects._wire import replies, signing, xml
+from aiodreamobjects._wire.contract import (
+    Conditions,
+    Cursor,
+    Page,
+    Part,
+    ResponseBody,
+    Setting,
+    VersionedKey,
+    Wire,
+    WriteConditions,
+)
+from aiodreamobjects._wire.errors import (
+    Context,
+    Refusal,
+    already_exists,
+    error_of_key,
+    failure_of,
+    failure_of_refusal,
+    refuse_reply,
+    unanswered,
+    unreadable,
+)
+from aiodreamobjects._wire.gate import Gate, closed_meanwhile
+from aiodreamobjects._wire.replies import listed_date, unquoted, whole
+from aiodreamobjects._wire.retry import AttemptFailed, Failure
+from aiodreamobjects._wire.signing import Signer
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+T = TypeVar("T")
+
+WHOLE_BYTES = 64 << 10
+"""Bodies up to this length are received whole, in one go with the head; longer ones are streamed."""
+INLINE_BYTES = 256 << 10
+"""Documents up to this length are parsed on the event loop, for a few milliseconds; longer ones in a thread."""
+DOCUMENT_SLOWNESS = 20
+"""A service may write a document as it works, of DeleteObjects a line a key: it may be that much slower than a body."""
+
+_NOTHING: Mapping[str, str] = {}
+_ALWAYS_SENT = "accept-encoding: identity\r\nuser-agent: aiodreamobjects\r\n"
+_SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@dataclass(slots=True)
+class _Call:
+    """One S3 request, as often as it takes."""
+
+    operation: str
+    method: str
+    bucket: str
+    key: str
+    expect: Expect
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    payload_hash: str = ""
+    feature: Feature | None = None
+    is_write: bool = False
+    keeps_place: bool = False
+    """Whether the request's place is kept for a body that is streamed."""
+    may_be_empty: bool = False
+    """Whether a reply without a document is one that says nothing."""
+    prefix: str = ""
+    """Of a listing, for the words of an error."""
+
+    def __str__(self) -> str:
+        return f"{self.operation} s3://{self.bucket}/{self.key or self.prefix}"
+
+
+class DirectWire:
+    """The contract, kept by our own protocol. Made on the loop that uses it.
+
+    ``open_boto`` makes the lane for everything else, the first time that it is needed.
+    """
+
+    def __init__(
+        self, gate: Gate, ssl_context: ssl.SSLContext | None, open_boto: Callable[[], Awaitable[Wire]]
+    ) -> None:
+        self._gate, self._open_boto = gate, open_boto
+        self._boto: Wire | None = None
+        self._opening = asyncio.Lock()
+        service, low_speed = gate.service, gate.timeouts.low_speed
+        self._scheme, self._host = service.scheme, service.host
+        self._is_path_style, self._is_v4 = service.addressing == "path", service.signature == "v4"
+        # TLS protects the body; in the clear it is part of what is signed.
+        self._signs_payload = self._is_v4 and self._scheme == "http"
+        self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
+        self._pool = Pool(timeouts=gate.timeouts, ssl_context=ssl_context)
+        self._object = Expect(low_speed, stream_from=WHOLE_BYTES)
+        self._document = Expect(low_speed / DOCUMENT_SLOWNESS)
+        self._head = Expect(low_speed, is_head=True)
+
+    async def aclose(self) -> None:
+        await self._gate.aclose()
+        await self._pool.aclose(closed_meanwhile)
+        async with self._opening:
+            if self._boto is not None:
+                await self._boto.aclose()
+
+    def statistics(self) -> Statistics:
+        gate, cold = self._gate, self._boto.statistics() if self._boto else None
+        return Statistics(
+            requests=gate.sent,
+            retries=gate.retrier.retries,
+            bytes_sent=gate.bytes_sent,
+            bytes_received=gate.bytes_received,
+            open_connections=self._pool.open_connections + (cold.open_connections if cold else 0),
+            idle_connections=self._pool.idle_connections + (cold.idle_connections if cold else 0),
+        )
+
+    def signer(self) -> Signer:
+        return self._gate.signer()
+
+    def now(self) -> float:
+        return self._gate.now()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._gate.sleep(seconds)
+
+    # Cold requests
+
+    async def boto_client(self) -> S3Client:
+        return await (await self._cold()).boto_client()
+
+    async def _cold(self) -> Wire:
+        if self._boto is None:
+            async with self._opening:
+                if self._gate.closed:
+                    raise closed_meanwhile()
+                if self._boto is None:
+                    self._boto = await self._open_boto()
+        return self._boto
+
+    async def list_buckets(self) -> list[BucketInfo]:
+        return await (await self._cold()).list_buckets()
+
+    async def create_bucket(self, bucket: str, acl: CannedAcl | None) -> None:
+        await (await self._cold()).create_bucket(bucket, acl)
+
+    async def head_bucket(self, bucket: str) -> BucketInfo:
+        return await (await self._cold()).head_bucket(bucket)
+
+    async def delete_bucket(self, bucket: str) -> None:
+        await (await self._cold()).delete_bucket(bucket)
+
+    async def get_bucket_acl(self, bucket: str) -> Acl:
+        return await (await self._cold()).get_bucket_acl(bucket)
+
+    async def put_bucket_acl(self, bucket: str, acl: CannedAcl | Acl) -> None:
+        await (await self._cold()).put_bucket_acl(bucket, acl)
+
+    async def get_setting(self, bucket: str, setting: Setting[T]) -> T:
+        return await (await self._cold()).get_setting(bucket, setting)
+
+    async def put_setting(self, bucket: str, setting: Setting[T], value: T) -> None:
+        await (await self._cold()).put_setting(bucket, setting, value)
+
+    async def delete_setting(self, bucket: str, setting: Setting[T]) -> None:
+        await (await self._cold()).delete_setting(bucket, setting)
+
+    async def get_object_tags(self, address: Address) -> dict[str, str]:
+        return await (await self._cold()).get_object_tags(address)
+
+    async def put_object_tags(self, address: Address, tags: Mapping[str, str]) -> None:
+        await (await self._cold()).put_object_tags(address, tags)
+
+    # Objects
+
+    async def get_object(
+        self, address: Address, byte_range: ByteRange | None, conditions: Conditions, *, streamed: bool
+    ) -> ResponseBody:
+        headers = {}
+        if byte_range is not None:
+            headers["range"] = str(byte_range)
+        if conditions.if_match is not None:
+            headers["if-match"] = replies.quoted(conditions.if_match)
+        if conditions.if_none_match is not None:
+            headers["if-none-match"] = replies.quoted(conditions.if_none_match)
+        query = {"versionId": conditions.version_id} if conditions.version_id else _NOTHING
+        call = _Call("get_object", "GET", address.bucket, address.key, self._object, query, headers)
+        gate = self._gate
+        if not streamed:
+            call.keeps_place = True
+            response = await self._call(call)
+            return _body(gate, address, response, None if response.content is not None else gate.requests)
+        await gate.enter(gate.streams)
+        try:
+            response = await self._call(call)
+        except BaseException:
+            gate.streams.give_back()
+            raise
+        return _body(gate, address, response, gate.streams)
+
+    async def head_object(self, address: Address) -> ObjectInfo:
+        response = await self._call(_Call("head_object", "HEAD", address.bucket, address.key, self._head))
+        return replies.object_info(address, response.headers)
+
+    async def delete_object(self, address: Address, version_id: str | None) -> None:
+        query = {"versionId": version_id} if version_id else _NOTHING
+        await self._call(_Call("delete_object", "DELETE", address.bucket, address.key, self._document, query))
+
+    async def put_object(
+        self, address: Address, body: bytes, attributes: ObjectAttributes, conditions: WriteConditions
+    ) -> ObjectInfo:
+        headers = replies.headers_of(attributes) | replies.headers_of_conditions(conditions)
+        call = _Call("put_object", "PUT", address.bucket, address.key, self._document, _NOTHING, headers)
+        call.feature = "object_acl" if attributes.acl else None
+        call.is_write = bool(conditions.if_absent or conditions.if_match)
+        digest = await self._fill(call, body)
+        try:
+            response = await self._call(call)
+        except PreconditionFailedError as error:
+            if not conditions.if_absent:
+                raise
+            raise already_exists(error) from error
+        self._gate.bytes_sent += len(body)
+        etag = _checked_etag(call, response, digest)
+        return replies.stored_object(address, len(body), etag, attributes, response.headers)
+
+    async def get_object_acl(self, address: Address) -> Acl:
+        call = _Call("get_object_acl", "GET", address.bucket, address.key, self._document, {"acl": ""})
+        acl = xml.acl_of(await self._tree(call, "AccessControlPolicy"))
+        return acl or refuse_reply("a reply without Owner/ID, or with grants that are none")
+
+    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl) -> None:
+        call = _Call("put_object_acl", "PUT", address.bucket, address.key, self._document, {"acl": ""})
+        call.feature = "object_acl"
+        if isinstance(acl, Acl):
+            await self._fill(call, xml.acl_document(acl))
+        else:
+            call.headers = {"x-amz-acl": acl}
+        await self._call(call)
+
+    async def copy_object(
+        self,
+        source: Address,
+        to: Address,
+        attributes: ObjectAttributes | None,
+        conditions: WriteConditions,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> ObjectInfo:
+        headers = replies.headers_of_source(source, source_version, source_if_match)
+        headers |= replies.headers_of_conditions(conditions)
+        if attributes is not None:
+            headers |= replies.headers_of(attributes) | {"x-amz-metadata-directive": "REPLACE"}
+        call = _Call("copy_object", "PUT", to.bucket, to.key, self._document, _NOTHING, headers)
+        call.is_write = bool(conditions.if_absent or conditions.if_match)
+        call.feature = "object_acl" if attributes and attributes.acl else None
+        try:
+            response, _, root = await self._reply(call, "CopyObjectResult")
+        except PreconditionFailedError as error:
+            if not conditions.if_absent or source_if_match is not None:
+                raise
+            raise already_exists(error) from error
+        return replies.assembled_object(to, root.get("ETag"), root.get("LastModified"), response.headers)
+
+    # Multipart uploads
+
+    async def create_upload(self, address: Address, attributes: ObjectAttributes) -> str:
+        call = _Call("create_multipart_upload", "POST", address.bucket, address.key, self._document, {"uploads": ""})
+        call.headers = replies.headers_of(attributes)
+        call.feature = "object_acl" if attributes.acl else None
+        root = await self._tree(call, "InitiateMultipartUploadResult")
+        return root.get("UploadId") or refuse_reply("a reply without UploadId")
+
+    async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        call = _Call("upload_part", "PUT", address.bucket, address.key, self._document, query)
+        digest = await self._fill(call, body)
+        response = await self._call(call)
+        self._gate.bytes_sent += len(body)
+        return Part(number, _checked_etag(call, response, digest), len(body))
+
+    async def copy_part(
+        self,
+        source: Address,
+        to: Address,
+        upload_id: str,
+        number: int,
+        byte_range: ByteRange | None,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> Part:
+        headers = replies.headers_of_source(source, source_version, source_if_match)
+        if byte_range is not None:
+            headers["x-amz-copy-source-range"] = str(byte_range)
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        call = _Call("upload_part_copy", "PUT", to.bucket, to.key, self._document, query, headers)
+        root = await self._tree(call, "CopyPartResult")
+        return Part(number, replies.unquoted(root.get("ETag")) or refuse_reply("a reply without ETag"))
+
+    async def complete_upload(
+        self, address: Address, upload_id: str, parts: Sequence[Part], conditions: WriteConditions
+    ) -> ObjectInfo:
+        call = _Call("complete_multipart_upload", "POST", address.bucket, address.key, self._document)
+        call.query = {"uploadId": upload_id}
+        call.headers = replies.headers_of_conditions(conditions)
+        call.is_write = True
+        await self._fill(call, xml.complete_document(parts))
+        try:
+            response, _, root = await self._reply(call, "CompleteMultipartUploadResult")
+        except PreconditionFailedError as error:
+            if not conditions.if_absent:
+                raise
+            raise already_exists(error) from error
+        return replies.assembled_object(address, root.get("ETag"), None, response.headers)
+
+    async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
+        query = {"uploadId": upload_id} | ({"part-number-marker": cursor[0]} if cursor else {})
+        root = await self._tree(
+            _Call("list_parts", "GET", address.bucket, address.key, self._document, query), "ListPartsResult"
+        )
+        parts = [
+            replies.listed_part(part.get("PartNumber"), part.get("ETag"), part.get("Size"))
+            for part in root.find_all("Part")
+        ]
+        return Page(parts, replies.next_cursor(_is_truncated(root), [root.get("NextPartNumberMarker")]))
+
+    async def abort_upload(self, address: Address, upload_id: str) -> None:
+        query = {"uploadId": upload_id}
+        await self._call(_Call("abort_multipart_upload", "DELETE", address.bucket, address.key, self._document, query))
+
+    # Listings
+
+    async def list_objects(
+        self,
+        bucket: str,
+        *,
+        prefix: str,
+        delimiter: str = "",
+        start_after: str | None = None,
+        cursor: Cursor | None = None,
+        max_keys: int = 1000,
+    ) -> Page[ObjectInfo | CommonPrefix]:
+        is_v2 = self._gate.service.list_type == 2  # noqa: PLR2004 - S3's own "list-type=2"
+        query = {"encoding-type": "url", "max-keys": str(max_keys), "prefix": prefix, "delimiter": delimiter}
+        token, begin = (cursor[0], cursor[1]) if cursor else ("", start_after or "")
+        query |= {"list-type": "2", "start-after": begin, "continuation-token": token} if is_v2 else {"marker": begin}
+        call = _Call("list_objects_v2" if is_v2 else "list_objects", "GET", bucket, "", self._document, _given(query))
+        call.prefix = prefix
+        _, entries, root = await self._reply(call, "ListBucketResult")
+        if not entries:
+            entries = [_entry(element) for element in root.find_all("Contents")]
+        prefixes = [element.get("Prefix") or "" for element in root.find_all("CommonPrefixes")]
+        names = [entry[0] for entry in entries] if root.get("EncodingType") != "url" else []
+        decode = replies.key_decoder(root.get("EncodingType"), [*names, *prefixes])
+        items: list[ObjectInfo | CommonPrefix] = [
+            make_object_info(
+                bucket,
+                decode(key),
+                whole(size),
+                unquoted(etag),
+                listed_date(modified),
+                storage_class=storage_class,
+            )
+            for key, modified, etag, size, storage_class in entries
+        ]
+        if prefixes:
+            items += [CommonPrefix(bucket, decode(name)) for name in prefixes]
+            items.sort(key=replies.utf8_order)
+        if is_v2:
+            markers = [root.get("NextContinuationToken")]
+            return Page(items, replies.objects_cursor(replies.next_cursor(_is_truncated(root), markers), items))
+        return Page(items, replies.marker_cursor(_is_truncated(root), root.get("NextMarker"), decode, items))
+
+    async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]:
+        key_marker, version_marker = cursor or ("", "")
+        query = {"versions": "", "encoding-type": "url"} | _given(
+            {"prefix": prefix, "key-marker": key_marker, "version-id-marker": version_marker}
+        )
+        call = _Call("list_object_versions", "GET", bucket, "", self._document, query)
+        call.prefix = prefix
+        root = await self._tree(call, "ListVersionsResult")
+        found = list(root.find_all("Version", "DeleteMarker"))
+        decode = replies.key_decoder(root.get("EncodingType"), [element.get("Key") or "" for element in found])
+        items = sorted((_version(bucket, element, decode) for element in found), key=replies.newest_first)
+        markers = [root.get("NextKeyMarker"), root.get("NextVersionIdMarker")]
+        return Page(items, replies.next_cursor(_is_truncated(root), markers, decode, items[-1:]))
+
+    async def list_uploads(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[UploadInfo]:
+        # Ceph RGW encodes the keys when asked to and does not say so: it is asked only where XML fails on a key.
+        key_marker, upload_marker = cursor or ("", "")
+        query = {"uploads": ""} | _given(
+            {"prefix": prefix, "key-marker": key_marker, "upload-id-marker": upload_marker}
+        )
+        decode: Callable[[str], str] = str
+        call = _Call("list_multipart_uploads", "GET", bucket, "", self._document, query)
+        call.prefix = prefix
+        root = await self._tree(call, "ListMultipartUploadsResult")
+        if any(xml.DAMAGED in (element.get("Key") or "") for element in root.find_all("Upload")):
+            decode = replies.decoded
+            call.query = query | {"encoding-type": "url"}
+            root = await self._tree(call, "ListMultipartUploadsResult")
+        items = [_upload(bucket, element, decode) for element in root.find_all("Upload")]
+        markers = [root.get("NextKeyMarker"), root.get("NextUploadIdMarker")]
+        return Page(items, replies.next_cursor(_is_truncated(root), markers, decode, items[-1:]))
+
+    async def delete_objects(
+        self, bucket: str, keys: Sequence[VersionedKey]
+    ) -> Mapping[VersionedKey, ServiceError | None]:
+        call = _Call("delete_objects", "POST", bucket, "", self._document, {"delete": ""})
+        call.may_be_empty = True
+        await self._fill(call, xml.delete_document(keys))
+        root = await self._tree(call, "DeleteResult")
+        outcome: dict[tuple[str | None, str | None], ServiceError | None] = {}
+        for element in root.find_all("Deleted"):
+            outcome[element.get("Key"), element.get("VersionId") or None] = None
+        for element in root.find_all("Error"):
+            key = element.get("Key")
+            context = self._context(f"delete s3://{bucket}/{key or ''}", None)
+            error = error_of_key(element.get("Code") or "", element.get("Message") or "", context)
+            outcome[key, element.get("VersionId") or None] = error
+        return {key: outcome.get((key.key, key.version_id), unanswered(bucket, key)) for key in keys}
+
+    # The one door
+
+    async def _call(self, call: _Call) -> Response:
+        return await self._gate.retrier.run(partial(self._attempt, call), is_write=call.is_write)
+
+    async def _tree(self, call: _Call, root_name: str) -> xml.Element:
+        return (await self._reply(call, root_name))[2]
+
+    async def _reply(self, call: _Call, root_name: str) -> tuple[Response, list[xml.Entry], xml.Element]:
+        """The reply and its document. A 200 may hold an error, which is tried again as any other."""
+
+        async def attempt() -> tuple[Response, list[xml.Entry], xml.Element]:
+            response = await self._attempt(call)
+            return response, *await self._read(call, response, root_name)
+
+        return await self._gate.retrier.run(attempt, is_write=call.is_write)
+
+    async def _read(self, call: _Call, response: Response, root_name: str) -> tuple[list[xml.Entry], xml.Element]:
+        document = response.content or b""
+        if not document and call.may_be_empty:
+            return [], xml.Element(root_name)
+        try:
+            if len(document) <= INLINE_BYTES:
+                entries, root = xml.read(document)
+            else:
+                entries, root = await finish(to_thread.run_sync(xml.read, document))
+        except xml.MalformedError as error:
+            raise unreadable(self._context(str(call), call.feature), response.status) from error
+        if root.name == "Error":
+            raise AttemptFailed(self._refusal(call, response, root))
+        if root.name != root_name:
+            raise unreadable(self._context(str(call), call.feature), response.status)
+        return entries, root
+
+    async def _attempt(self, call: _Call) -> Response:
+        """One request, in its place: the reply, if it is a success, and AttemptFailed if it is not."""
+        gate = self._gate
+        if not gate.requests.take():
+            await gate.enter(gate.requests)
+        keeps_place = False
+        try:
+            await gate.keep_pace()
+            signer = await gate.fresh_signer()
+            host, head = self._compose(call, signer)
+            response = await self._pool.send(
+                host, head, call.body, call.expect, is_idempotent=not call.is_write and call.method != "POST"
+            )
+            if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
+                raise AttemptFailed(self._refusal(call, response))
+            keeps_place = call.keeps_place and response.content is None
+        except (ConnectionFailedError, IncompleteBodyError) as error:
+            raise AttemptFailed(failure_of(error)) from error
+        finally:
+            if not keeps_place:
+                gate.requests.give_back()
+        return response
+
+    def _compose(self, call: _Call, signer: Signer) -> tuple[str, bytes]:
+        """The host that is asked, and the request's head, signed."""
+        gate, host = self._gate, self._host
+        resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
+        path = resource
+        if not self._is_path_style:
+            host, path = gate.service.locate(call.bucket, call.key)
+        request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)
+        if self._is_v4:
+            headers = signer.sign(request, gate.now(), call.payload_hash or self._hash_of_nothing)
+        else:
+            headers = signing.sign_v2(request, signer.credentials, gate.now())
+            headers["host"] = host
+        target = f"{path}?{signing.canonical_query(call.query)}" if call.query else path
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = f"content-length: {len(call.body)}\r\n" if call.method in _WITH_BODY else ""
+        return host, f"{call.method} {target} HTTP/1.1\r\n{lines}{length}{_ALWAYS_SENT}\r\n".encode("ascii")
+
+    async def _fill(self, call: _Call, body: bytes) -> str:
+        """Give the request its body, with the digests that are due. The body's MD5."""
+        digest = await _integrity.md5(body)
+        call.body = body
+        call.headers = {**call.headers, "content-md5": base64.b64encode(digest.digest()).decode()}
+        if self._signs_payload:
+            call.payload_hash = await _integrity.sha256_hex(body)
+        return digest.hexdigest()
+
+    def _refusal(self, call: _Call, response: Response, root: xml.Element | None = None) -> Failure:
+        if root is None and response.content:
+            try:
+                root = xml.parse(response.content)
+            except xml.MalformedError:
+                root = None
+        told = root if root is not None and root.name == "Error" else xml.Element("Error")
+        refusal = Refusal(
+            response.status,
+            told.get("Code") or "",
+            told.get("Message") or "",
+            replies.texts(response.headers),
+            told.get("RequestId"),
+        )
+        return failure_of_refusal(refusal, self._context(str(call), call.feature))
+
+    def _context(self, what: str, feature: Feature | None) -> Context:
+        return Context(what, self._gate.service, feature, time.time(), self._gate.clock_offset)
+
+
+_WITH_BODY = ("PUT", "POST")
+
+
+def _given(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value}
+
+
+def _is_truncated(root: xml.Element) -> bool | None:
+    return _BOOLEANS.get(root.get("IsTruncated") or "")
+
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _checked_etag(call: _Call, response: Response, md5: str) -> str:
+    """The ETag that the service gave the body, which must not be that of other bytes."""
+    etag = replies.unquoted(replies.text(response.headers.get(b"etag"))) or refuse_reply("a reply without ETag")
+    expected = _integrity.md5_of_etag(etag, replies.encryption(response.headers))
+    if expected is not None and expected != md5:
+        msg = f"{call}: the service stored other bytes: ETag {etag}, MD5 {md5}"
+        raise ChecksumMismatchError(msg)
+    return etag
+
+
+def _entry(element: xml.Element) -> xml.Entry:
+    """An object on a page, of whatever shape."""
+    key = element.get("Key")
+    if key is None:
+        refuse_reply("a listed object without Key")
+    told = element.get
+    return key, told("LastModified"), told("ETag"), told("Size"), told("StorageClass")
+
+
+def _version(bucket: str, element: xml.Element, decode: Callable[[str], str]) -> ObjectInfo:
+    key, modified, etag, size, storage_class = _entry(element)
+    return replace(
+        make_object_info(bucket, decode(key), whole(size), unquoted(etag), listed_date(modified)),
+        storage_class=storage_class,
+        version_id=element.get("VersionId") or None,
+        is_latest=_BOOLEANS.get(element.get("IsLatest") or ""),
+        is_delete_marker=element.name == "DeleteMarker",
+    )
+
+
+def _upload(bucket: str, element: xml.Element, decode: Callable[[str], str]) -> UploadInfo:
+    key, upload_id = element.get("Key"), element.get("UploadId")
+    if key is None or upload_id is None:
+        refuse_reply("a listed upload without Key or UploadId")
+    return UploadInfo(
+        bucket, decode(key), upload_id, listed_date(element.get("Initiated")), element.get("StorageClass")
+    )
+
+
+class DirectBody:
+    """A ResponseBody over our own connection."""
+
+    __slots__ = ("_gate", "_place", "_response", "content", "encryption", "info", "length", "start")
+
+    def __init__(self, gate: Gate, address: Address, response: Response) -> None:
+        headers = response.headers
+        self._gate, self._response = gate, response
+        self._place: Places | None = None
+        self.info = replies.object_info(address, headers)
+        content_range = headers.get(b"content-range")
+        self.start = replies.start_of_content_range(content_range.decode("latin-1")) if content_range else 0
+        self.length = replies.length(headers)
+        self.encryption = replies.encryption(headers)
+        self.content = response.content
+        if self.content is not None:
+            gate.bytes_received += len(self.content)
+
+    async def read_chunk(self) -> bytes:
+        chunk = await self._response.read_chunk()
+        self._gate.bytes_received += len(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        self._response.close()
+        place, self._place = self._place, None
+        if place is not None:
+            place.give_back()
+
+
+def _body(gate: Gate, address: Address, response: Response, place: Places | None) -> DirectBody:
+    """With its place, which is given back when it is closed, or at once where there is nothing to read."""
+    try:
+        body = DirectBody(gate, address, response)
+        if body.content is None:
+            body._place, place = place, None  # noqa: SLF001 - its maker
+        return body
+    except BaseException:
+        response.close()
+        raise
+    finally:
+        if place is not None:
+            place.give_back()

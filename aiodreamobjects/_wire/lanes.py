@@ -1,0 +1,126 @@
+"""Which lane serves a session, and what is found before it opens.
+
+aioboto3 and botocore are imported only where they are needed, and not on the event loop: that takes longer than the
+first hundred requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from anyio import to_thread
+
+from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._http.tls import make_ssl_context
+from aiodreamobjects._service import Service
+from aiodreamobjects._wire.contract import Wire
+from aiodreamobjects._wire.direct import DirectWire
+from aiodreamobjects._wire.gate import CredentialSource, Gate, StaticCredentials
+
+if TYPE_CHECKING:
+    from aiodreamobjects._wire.boto import BotoWire
+    from aiodreamobjects._wire.boto_client import BotoSession, Found
+
+Lane = Literal["direct", "boto"]
+
+_log = logging.getLogger("aiodreamobjects")
+
+_NO_SETTINGS = {
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_EC2_METADATA_DISABLED",
+}
+
+
+async def find(profile: str | None, boto_session: BotoSession | None, explicit: Credentials | None) -> Found | None:
+    """What aioboto3 finds. ``None`` where it need not be asked: credentials are given, and there is nothing to find."""
+    if explicit and profile is None and boto_session is None and await to_thread.run_sync(_has_no_settings):
+        return None
+    await to_thread.run_sync(_import_boto)
+    from aiodreamobjects._wire import boto_client  # noqa: PLC0415 - imported by now
+
+    return await boto_client.find(profile, boto_session, with_credentials=explicit is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """All that a lane is opened with."""
+
+    service: Service
+    limits: Limits
+    timeouts: Timeouts
+    retry: Retry
+    explicit: Credentials | None
+    found: Found | None
+    ca: str | os.PathLike[str] | None
+    boto_session: BotoSession | None
+
+    async def open(self, lane: Lane) -> Wire:
+        """The lane that was asked for; the aioboto3 lane where an HTTP proxy is set for the endpoint.
+
+        Raises FileNotFoundError or ValueError for a bad ``ca``.
+        """
+        if lane == "boto":
+            return await self._open_boto(None)
+        if await to_thread.run_sync(_is_proxied, self.service):
+            _log.info("an HTTP proxy is set for %s: the aioboto3 lane serves it", self.service.endpoint)
+            return await self._open_boto(None)
+        is_tls = self.service.scheme == "https"
+        context = await to_thread.run_sync(make_ssl_context, self.ca) if is_tls or self.ca is not None else None
+        gate = self._gate()
+        return DirectWire(gate, context if is_tls else None, lambda: self._open_boto(gate))
+
+    async def _open_boto(self, gate: Gate | None) -> BotoWire:
+        await to_thread.run_sync(_import_boto)
+        from aiodreamobjects._wire import boto, boto_client  # noqa: PLC0415 - imported by now
+
+        opened = await boto_client.open_client(
+            self.found.session if self.found else self.boto_session,
+            self.service,
+            self.limits,
+            self.timeouts,
+            explicit=self.explicit,
+            ca=self.ca,
+        )
+        return boto.BotoWire(opened, gate or self._gate())
+
+    def _gate(self) -> Gate:
+        source: CredentialSource | None = StaticCredentials(self.explicit) if self.explicit else None
+        if source is None and self.found is not None:
+            source = self.found.credentials
+        assert source is not None
+        return Gate(self.service, source, self.limits, self.timeouts, self.retry)
+
+
+def _import_boto() -> None:
+    import aiodreamobjects._wire.boto  # noqa: F401, PLC0415 - in a thread, for its time
+
+
+def _has_no_settings() -> bool:
+    """Whether neither the environment nor a file has anything that aioboto3 would find, credentials apart."""
+    environment: Mapping[str, str] = os.environ
+    if any(name.startswith("AWS_") and name not in _NO_SETTINGS and value for name, value in environment.items()):
+        return False
+    files = (
+        environment.get("AWS_CONFIG_FILE") or "~/.aws/config",
+        environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
+    )
+    return not any(Path(file).expanduser().exists() for file in files)
+
+
+def _is_proxied(service: Service) -> bool:
+    """As botocore decides it, and every tool that leans on the same variables."""
+    variable = f"{service.scheme}_proxy"
+    if not any(name.lower() == variable and value for name, value in os.environ.items()):
+        return False
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - half an HTTP library, seldom needed
+
+    return bool(getproxies().get(service.scheme)) and not proxy_bypass(service.host)

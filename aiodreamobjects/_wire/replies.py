@@ -1,0 +1,271 @@
+"""What the headers of a reply say, in our values; and what every lane makes of a listing's page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from urllib.parse import unquote_plus
+
+from aiodreamobjects._models import Address, CommonPrefix, ObjectAttributes, ObjectInfo, UploadInfo, make_object_info
+from aiodreamobjects._service import quote_key
+from aiodreamobjects._wire.contract import Cursor, Part, WriteConditions
+from aiodreamobjects._wire.errors import refuse_reply
+from aiodreamobjects._wire.xml import DAMAGED
+
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"), start=1
+    )
+}
+
+Headers = Mapping[bytes, bytes]
+
+
+def object_info(address: Address, headers: Headers) -> ObjectInfo:
+    """From a GET or HEAD reply."""
+    told = headers.get
+    content_range = told(b"content-range")
+    return make_object_info(
+        address.bucket,
+        address.key,
+        total_of_content_range(content_range.decode("latin-1")) if content_range else length(headers),
+        unquoted(text(told(b"etag"))),
+        http_date(told(b"last-modified")),
+        text(told(b"content-type")),
+        {name[11:].decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name[:11] == _META},
+        version_id(text(told(b"x-amz-version-id"))),
+        text(told(b"x-amz-storage-class")),
+        text(told(b"cache-control")),
+        text(told(b"content-disposition")),
+        text(told(b"content-encoding")),
+    )
+
+
+_META = b"x-amz-meta-"
+
+
+def text(value: bytes | None) -> str | None:
+    return value if value is None else value.decode("latin-1")
+
+
+def length(headers: Headers) -> int | None:
+    """Of the body; the HTTP parser has seen that it is a number."""
+    value = headers.get(b"content-length")
+    return value if value is None else int(value)
+
+
+def texts(headers: Headers) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+
+
+def encryption(headers: Headers) -> str | None:
+    """How the service encrypted an object, as far as it says."""
+    if b"x-amz-server-side-encryption-customer-algorithm" in headers:
+        return "a customer's key"
+    return text(headers.get(b"x-amz-server-side-encryption"))
+
+
+def http_date(value: bytes | None) -> datetime | None:
+    """As RFC 9110 section 5.6.7 has it, "Sun, 06 Nov 1994 08:49:37 GMT", in the one form that is not obsolete."""
+    if value is None:
+        return None
+    try:
+        if len(value) != len("Sun, 06 Nov 1994 08:49:37 GMT") or value[25:] != b" GMT":
+            raise ValueError  # noqa: TRY301 - as the other ways to be none
+        return datetime(
+            int(value[12:16]),
+            _MONTHS[value[8:11]],
+            int(value[5:7]),
+            int(value[17:19]),
+            int(value[20:22]),
+            int(value[23:25]),
+            tzinfo=UTC,
+        )
+    except (KeyError, ValueError):
+        refuse_reply(f"a date that is none, {value[:40]!r}")
+
+
+def listed_date(value: str | None) -> datetime | None:
+    """As XML has it: ISO 8601."""
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        refuse_reply(f"a date that is none, {value[:40]!r}")
+    if found.tzinfo is UTC:
+        return found
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def whole(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit():
+        refuse_reply(f"a number that is none, {value[:40]!r}")
+    return int(value)
+
+
+def version_id(found: str | None) -> str | None:
+    """``null`` names the version of an object that was put without versioning: no version worth telling."""
+    return None if found == "null" else found
+
+
+def unquoted(etag: str | None) -> str | None:
+    """Without its quotes, but for a weak one, of which they are a part."""
+    return etag[1:-1] if etag and len(etag) > 1 and etag[0] == etag[-1] == '"' else etag or None
+
+
+def quoted(etag: str) -> str:
+    return etag if etag == "*" or etag.endswith('"') else f'"{etag}"'
+
+
+def total_of_content_range(value: str) -> int | None:
+    total = value.rpartition("/")[2]
+    return int(total) if total.isdigit() else None
+
+
+def start_of_content_range(value: str) -> int:
+    first = value.removeprefix("bytes").strip().partition("-")[0]
+    return int(first) if first.isdigit() else -1
+
+
+# Objects that a request has made
+
+
+def stored_object(address: Address, size: int, etag: str, attributes: ObjectAttributes, headers: Headers) -> ObjectInfo:
+    """What is known of an object that was put."""
+    return ObjectInfo(
+        bucket=address.bucket,
+        key=address.key,
+        size=size,
+        etag=etag,
+        content_type=attributes.content_type,
+        metadata={name.lower(): value for name, value in (attributes.metadata or {}).items()},
+        version_id=version_id(text(headers.get(b"x-amz-version-id"))),
+        storage_class=attributes.storage_class,
+        cache_control=attributes.cache_control,
+        content_disposition=attributes.content_disposition,
+        content_encoding=attributes.content_encoding,
+    )
+
+
+def assembled_object(address: Address, etag: str | None, modified: str | None, headers: Headers) -> ObjectInfo:
+    """What is known of an object that was copied, or completed from parts: only an ETag says that it was."""
+    return ObjectInfo(
+        bucket=address.bucket,
+        key=address.key,
+        etag=unquoted(etag) or refuse_reply("a reply without ETag"),
+        last_modified=listed_date(modified),
+        version_id=version_id(text(headers.get(b"x-amz-version-id"))),
+    )
+
+
+def listed_part(number: str | None, etag: str | None, size: str | None) -> Part:
+    return Part(whole(number) or refuse_reply("a part without PartNumber"), unquoted(etag) or "", whole(size))
+
+
+# Headers of requests
+
+
+def headers_of(attributes: ObjectAttributes) -> dict[str, str]:
+    headers = {f"x-amz-meta-{name.lower()}": value for name, value in (attributes.metadata or {}).items()}
+    given = {
+        "content-type": attributes.content_type,
+        "cache-control": attributes.cache_control,
+        "content-disposition": attributes.content_disposition,
+        "content-encoding": attributes.content_encoding,
+        "x-amz-storage-class": attributes.storage_class,
+        "x-amz-acl": attributes.acl,
+    }
+    return headers | {name: value for name, value in given.items() if value is not None}
+
+
+def headers_of_conditions(conditions: WriteConditions) -> dict[str, str]:
+    if conditions.if_absent:
+        return {"if-none-match": "*"}
+    # Unquoted: Ceph RGW 16.2 refuses the quotes here, S3's own examples have none.
+    return {"if-match": unquoted(conditions.if_match) or ""} if conditions.if_match is not None else {}
+
+
+def headers_of_source(source: Address, version: str | None, if_match: str | None) -> dict[str, str]:
+    """Of a server-side copy."""
+    headers = {"x-amz-copy-source": copy_source(source, version)}
+    return headers | {"x-amz-copy-source-if-match": quoted(if_match)} if if_match is not None else headers
+
+
+def copy_source(source: Address, version: str | None) -> str:
+    return f"/{source.bucket}/{quote_key(source.key)}" + (f"?versionId={version}" if version else "")
+
+
+# Pages
+
+
+def key_decoder(encoding_type: str | None, names: Iterable[str]) -> Callable[[str], str]:
+    """How a page's keys and prefixes are read: decoded only where the service says that it encoded them.
+
+    Refused if they were not encoded and XML could not carry one.
+    """
+    if encoding_type == "url":
+        return decoded
+    if any(DAMAGED in name for name in names):
+        refuse_reply("a key that XML cannot carry, and did not encode it")
+    return str
+
+
+def decoded(name: str) -> str:
+    return unquote_plus(name) if "%" in name or "+" in name else name
+
+
+def next_cursor(
+    is_truncated: bool | None,  # noqa: FBT001 - S3's own word
+    markers: Sequence[str | None],
+    decode: Callable[[str], str] = str,
+    last: Sequence[ObjectInfo | UploadInfo] = (),
+) -> Cursor | None:
+    """Where the listing goes on; a key marker is encoded as the keys are, but not by Ceph RGW."""
+    if is_truncated is None:
+        refuse_reply("a listing without IsTruncated")
+    if not is_truncated:
+        return None
+    key, *rest = (marker or "" for marker in markers)
+    if not key:
+        refuse_reply("a listing that goes on, but not where")
+    if last and (DAMAGED in key or last[0].key == key):
+        return (last[0].key, *rest)
+    return (decode(key), *rest)
+
+
+def objects_cursor(token: Cursor | None, items: Sequence[ObjectInfo | CommonPrefix]) -> Cursor | None:
+    """Of a page of objects: its token, or the last item where XML could not carry that."""
+    if token is None or DAMAGED not in token[0] or not items:
+        return token and (*token, "")
+    return ("", _end_of(items[-1]))
+
+
+def marker_cursor(
+    is_truncated: bool | None,  # noqa: FBT001 - S3's own word
+    marker: str | None,
+    decode: Callable[[str], str],
+    items: Sequence[ObjectInfo | CommonPrefix],
+) -> Cursor | None:
+    """Of a page of the first version of lists, which names the next marker only where there is a delimiter."""
+    if is_truncated and items and (not marker or DAMAGED in marker):
+        return ("", _end_of(items[-1]))
+    found = next_cursor(is_truncated, [marker], decode)
+    return found and ("", *found)
+
+
+def _end_of(item: ObjectInfo | CommonPrefix) -> str:
+    """What a listing starts after to go on behind this item."""
+    return item.key if isinstance(item, ObjectInfo) else f"{item.prefix}\U0010ffff"
+
+
+def utf8_order(item: ObjectInfo | CommonPrefix) -> bytes:
+    return (item.key if isinstance(item, ObjectInfo) else item.prefix).encode("utf-8", "surrogatepass")
+
+
+def newest_first(item: ObjectInfo) -> tuple[bytes, bool, float]:
+    age = -item.last_modified.timestamp() if item.last_modified else 0.0
+    return utf8_order(item), not item.is_latest, age

@@ -1,0 +1,258 @@
+"""S3's XML, read and written. Nothing here knows HTTP.
+
+Documents come from whoever answers at the endpoint: a document type, and with it every entity, is refused; depth,
+size and the number of elements are bounded.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast, get_args
+from xml.parsers import expat
+
+from aiodreamobjects._models import Acl, Grant, Permission
+from aiodreamobjects._wire.contract import Part, VersionedKey
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+DEEPEST = 32
+MOST_ELEMENTS = 100_000
+"""A page of 1,000 versions has some 15,000."""
+LONGEST_TEXT = 64 << 10
+DAMAGED = "\ufffd"
+"""What stands for a character that XML cannot carry."""
+
+_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>'
+# XML 1.0 section 2.2, as bytes and as references.
+_FORBIDDEN = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
+    rb"|&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef])|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]|6553[45]));",
+    re.IGNORECASE,
+)
+
+
+class MalformedError(ValueError):
+    """The document is no XML, or more of it than S3 ever sends."""
+
+
+class Element:
+    """An element: its name without a namespace, its text, its children."""
+
+    __slots__ = ("children", "name", "text")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.text = ""
+        self.children: list[Element] = []
+
+    def find(self, name: str) -> Element | None:
+        for child in self.children:
+            if child.name == name:
+                return child
+        return None
+
+    def find_all(self, *names: str) -> Iterator[Element]:
+        return (child for child in self.children if child.name in names)
+
+    def get(self, name: str) -> str | None:
+        """The text of the first child of this name."""
+        child = self.find(name)
+        return None if child is None else child.text
+
+
+def legible(document: bytes) -> bytes:
+    """What XML 1.0 forbids is made ``DAMAGED``: Ceph RGW writes markers, prefixes and tokens as they are."""
+    return _FORBIDDEN.sub(DAMAGED.encode(), document)
+
+
+def parse(document: bytes) -> Element:
+    """The root element. Raises MalformedError."""
+    builder = _Builder()
+    parser = expat.ParserCreate(encoding="utf-8")
+    parser.buffer_text = True
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.text
+    parser.StartDoctypeDeclHandler = builder.refuse_doctype
+    parser.EntityDeclHandler = builder.refuse_doctype
+    try:
+        parser.Parse(legible(document), True)
+    except expat.ExpatError as error:
+        raise MalformedError(str(error)) from error
+    return builder.root
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.root = Element("")
+        self._path: list[Element] = []
+        self._count = 0
+
+    def start(self, name: str, _: Mapping[str, str]) -> None:
+        self._count += 1
+        if self._count > MOST_ELEMENTS or len(self._path) == DEEPEST:
+            msg = f"over {MOST_ELEMENTS:,} elements, or {DEEPEST} deep"
+            raise MalformedError(msg)
+        element = Element(name.rpartition(":")[2])
+        if self._path:
+            self._path[-1].children.append(element)
+        else:
+            self.root = element
+        self._path.append(element)
+
+    def end(self, _: str) -> None:
+        self._path.pop()
+
+    def text(self, text: str) -> None:
+        element = self._path[-1]
+        element.text += text
+        if len(element.text) > LONGEST_TEXT:
+            msg = f"a text of over {LONGEST_TEXT:,} characters"
+            raise MalformedError(msg)
+
+    def refuse_doctype(self, *_: object) -> None:
+        msg = "a document type, which S3 never sends"
+        raise MalformedError(msg)
+
+
+# Pages of objects: a thousand entries of one shape, for which a tree would cost more than the request
+
+
+Entry = tuple[str, str | None, str | None, str | None, str | None]
+"""Key, LastModified, ETag, Size and StorageClass of an object, as they are written on a page."""
+
+# The order and the neighbours that Amazon S3, Ceph RGW, Backblaze B2 and moto have; texts hold no markup.
+_OWNER = r"(?:<Owner>\s*(?:<ID>[^<]*</ID>\s*)?(?:<DisplayName>[^<]*</DisplayName>\s*)?</Owner>\s*)?"
+_ENTRY = re.compile(
+    r"<Contents>\s*<Key>([^<]*)</Key>\s*<LastModified>([^<]*)</LastModified>\s*<ETag>([^<]*)</ETag>\s*"
+    r"(?:<ChecksumAlgorithm>[^<]*</ChecksumAlgorithm>\s*)*(?:<ChecksumType>[^<]*</ChecksumType>\s*)?"
+    rf"<Size>([^<]*)</Size>\s*{_OWNER}(?:<StorageClass>([^<]*)</StorageClass>\s*)?{_OWNER}"
+    r"(?:<Type>[^<]*</Type>\s*)?</Contents>\s*",
+)
+_STRIDE = _ENTRY.groups + 1
+
+
+def read(document: bytes) -> tuple[list[Entry], Element]:
+    """A document's root, and beside it the entries of a page of objects. Raises MalformedError.
+
+    Where entries have an unusual shape, all stay in the tree.
+    """
+    if b"<!" in document or document.count(b"<?") > 1:  # a comment, a CDATA section: for a parser to judge
+        return [], parse(document)
+    try:
+        pieces: list[str] = _ENTRY.split(document.decode())
+    except UnicodeDecodeError as error:
+        raise MalformedError(str(error)) from error
+    if len(pieces) > MOST_ELEMENTS:
+        msg = f"a page of {len(pieces) // _STRIDE:,} keys"
+        raise MalformedError(msg)
+    rest = parse("".join(pieces[::_STRIDE]).encode())
+    if rest.find("Contents") is not None:
+        return [], parse(document)
+    columns = [pieces[number::_STRIDE] for number in range(1, _STRIDE)]
+    return list(zip(*map(_resolved_column, columns), strict=True)), rest  # type: ignore[arg-type]  # five columns are an Entry
+
+
+def _resolved_column(column: list[str | None]) -> list[str | None]:
+    return [text and unescape(text) for text in column]
+
+
+def unescape(text: str) -> str:
+    """A text as it stands in the document, with its references resolved. Raises MalformedError for others than XML's."""
+    return _REFERENCE.sub(_resolved, text) if "&" in text else text
+
+
+_REFERENCE = re.compile(r"&(#x[0-9a-fA-F]{1,6}|#[0-9]{1,7}|[a-z]+)?;?")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+
+
+def _resolved(match: re.Match[str]) -> str:
+    name = match[1] or ""
+    if not match[0].endswith(";") or (not name.startswith("#") and name not in _NAMED):
+        msg = f"a reference that XML does not know: {match[0]!r}"
+        raise MalformedError(msg)
+    if not name.startswith("#"):
+        return _NAMED[name]
+    number = int(f"0{name[1:]}", 16) if name[1] == "x" else int(name[1:])
+    if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:  # noqa: PLR2004 - Unicode's end, and its surrogates
+        msg = f"a reference to no character: {match[0]!r}"
+        raise MalformedError(msg)
+    return chr(number)
+
+
+# Documents to be sent
+
+
+def delete_document(keys: Iterable[VersionedKey]) -> bytes:
+    """Of DeleteObjects. Not "Quiet": a key that the reply does not name is a key of which nothing is known."""
+    objects = "".join(
+        f"<Object><Key>{_text(key.key)}</Key>"
+        + (f"<VersionId>{_text(key.version_id)}</VersionId>" if key.version_id else "")
+        + "</Object>"
+        for key in keys
+    )
+    return _document("Delete", objects)
+
+
+def complete_document(parts: Sequence[Part]) -> bytes:
+    """Of CompleteMultipartUpload."""
+    return _document(
+        "CompleteMultipartUpload",
+        "".join(
+            f"<Part><ETag>&quot;{_text(part.etag)}&quot;</ETag><PartNumber>{part.number}</PartNumber></Part>"
+            for part in parts
+        ),
+    )
+
+
+def acl_document(acl: Acl) -> bytes:
+    """Of PutObjectAcl."""
+    grants = "".join(
+        f"<Grant>{_grantee(grant)}<Permission>{grant.permission}</Permission></Grant>" for grant in acl.grants
+    )
+    owner = f"<Owner><ID>{_text(acl.owner)}</ID></Owner>"
+    return _document("AccessControlPolicy", f"{owner}<AccessControlList>{grants}</AccessControlList>")
+
+
+def _grantee(grant: Grant) -> str:
+    if grant.uri is not None:
+        kind, content = "Group", f"<URI>{_text(grant.uri)}</URI>"
+    elif grant.email is not None:
+        kind, content = "AmazonCustomerByEmail", f"<EmailAddress>{_text(grant.email)}</EmailAddress>"
+    else:
+        kind, content = "CanonicalUser", f"<ID>{_text(grant.id or '')}</ID>"
+    schema = "http://www.w3.org/2001/XMLSchema-instance"
+    return f'<Grantee xmlns:xsi="{schema}" xsi:type="{kind}">{content}</Grantee>'
+
+
+def acl_of(root: Element) -> Acl | None:
+    """Of an AccessControlPolicy; None where what S3 promises is not there."""
+    owner = root.find("Owner")
+    listed = root.find("AccessControlList")
+    owner_id = owner.get("ID") if owner else None
+    if owner_id is None:
+        return None
+    grants = [_grant_of(element) for element in (listed.find_all("Grant") if listed else ())]
+    return None if None in grants else Acl(owner_id, tuple(grant for grant in grants if grant))
+
+
+def _grant_of(element: Element) -> Grant | None:
+    grantee, permission = element.find("Grantee"), element.get("Permission")
+    if grantee is None or permission not in get_args(Permission):
+        return None
+    kind = cast(Permission, permission)
+    if (uri := grantee.get("URI")) is not None:
+        return Grant(kind, uri=uri)
+    if (email := grantee.get("EmailAddress")) is not None:
+        return Grant(kind, email=email)
+    return Grant(kind, id=grantee.get("ID") or "")
+
+
+def _document(name: str, content: str) -> bytes:
+    return _DECLARATION + f'<{name} xmlns="{NAMESPACE}">{content}</{name}>'.encode()
+
+
+def _text(text: str) -> str:
+    """As the text of an element; a parser would turn a carriage return into a line feed."""
+    return html.escape(text, quote=False).replace("\r", "&#xD;").replace("\n", "&#xA;")
