@@ -73,6 +73,9 @@ class Service:
     """Whether a new bucket is told its region (AWS alone wants that)."""
     unsupported: Mapping[Feature, str] = field(default_factory=dict, hash=False)
     """What it refuses by design, each with what to do instead."""
+    scheme: str = field(init=False, repr=False, compare=False)
+    host: str = field(init=False, repr=False, compare=False)
+    """The endpoint's host, with the port where it is not the scheme's own."""
 
     def __post_init__(self) -> None:
         check_one_of("addressing", self.addressing, get_args(Addressing))
@@ -87,6 +90,9 @@ class Service:
             raise ValueError(msg)
         object.__setattr__(self, "unsupported", dict(self.unsupported))
         object.__setattr__(self, "endpoint", f"{scheme}://{host}" + (f":{port}" if port else ""))
+        object.__setattr__(self, "scheme", scheme)
+        is_usual = port in (None, {"http": 80, "https": 443}[scheme])
+        object.__setattr__(self, "host", host if is_usual else f"{host}:{port}")
 
     @classmethod
     def for_endpoint(cls, url: str, *, default_region: str = "us-east-1") -> Service:
@@ -117,16 +123,6 @@ class Service:
         """Amazon S3 in a region such as ``eu-central-1``."""
         _check_region(region)
         return cls.for_endpoint(f"https://s3.{region}.amazonaws.com")
-
-    @property
-    def scheme(self) -> str:
-        return self.endpoint.partition(":")[0]
-
-    @property
-    def host(self) -> str:
-        """The endpoint's host, with the port where it is not the scheme's own."""
-        default = {"http": ":80", "https": ":443"}[self.scheme]
-        return self.endpoint.partition("://")[2].removesuffix(default)
 
     def locate(self, bucket: str, key: str = "") -> tuple[str, str]:
         """The host that is asked for this bucket or object, and the path, percent-encoded."""

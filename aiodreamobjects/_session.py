@@ -125,10 +125,11 @@ class Session:
         if isinstance(explicit, CredentialsError):
             raise CredentialsError(*explicit.args)
         profile = self._profile or (None if self._boto_session else self._environment_profile)
-        found = await find(profile, self._boto_session, explicit)
-        if explicit is None and (found is None or found.credentials is None):
-            raise CredentialsError(_where_looked(found.profile if found else "default"))
-        service = self._settle_service(found.endpoint, found.region) if found else self._settle_service()
+        needs_endpoint = self._endpoint is None and self._given_service is None
+        found = await find(profile, self._boto_session, explicit, needs_endpoint=needs_endpoint)
+        if explicit is None and found.credentials is None:
+            raise CredentialsError(_where_looked(found.profile))
+        service = self._settle_service(found.endpoint, found.region)
         opening = Opening(
             service,
             self._runtime.limits,
@@ -136,8 +137,7 @@ class Session:
             self._runtime.retry,
             explicit,
             found,
-            self._ca or (found.ca if found else None),
-            self._boto_session,
+            self._ca or found.ca,
         )
         return service, await opening.open(self._lane)
 

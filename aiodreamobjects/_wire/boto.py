@@ -213,7 +213,7 @@ class BotoWire:
             items.sort(key=replies.utf8_order)
         is_truncated = reply.get("IsTruncated")
         if not is_v2:
-            return Page(items, replies.marker_cursor(is_truncated, reply.get("NextMarker"), decode, items))
+            return Page(items, replies.marker_cursor(is_truncated, items))
         found = replies.next_cursor(is_truncated, [reply.get("NextContinuationToken")])
         return Page(items, replies.objects_cursor(found, items))
 
@@ -667,7 +667,7 @@ def _checked_etag(what: str, reply: Reply, md5: str) -> str:
 
 def _source_parameters(source: Address, version: str | None, if_match: str | None) -> dict[str, object]:
     return {
-        "CopySource": replies.copy_source(source, version),
+        "CopySource": {"Bucket": source.bucket, "Key": source.key} | ({"VersionId": version} if version else {}),
         "CopySourceIfMatch": replies.quoted(if_match) if if_match is not None else None,
     }
 

@@ -37,23 +37,12 @@ from aiodreamobjects._errors import CredentialsError
 from aiodreamobjects._http.client import Proxy, parse_proxy
 from aiodreamobjects._http.tls import make_ssl_context
 from aiodreamobjects._service import Service
+from aiodreamobjects._wire.credentials import Found
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 BotoSession: TypeAlias = aioboto3.Session | AioSession
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What aioboto3 found: in ``AWS_*``, in ``~/.aws``, or in the session it was given."""
-
-    session: BotoSession
-    profile: str
-    endpoint: str | None
-    region: str | None
-    ca: str | None
-    credentials: FoundCredentials | None
 
 
 class FoundCredentials:

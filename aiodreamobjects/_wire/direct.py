@@ -353,7 +353,7 @@ class DirectWire:
     async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
         query = {"uploadId": upload_id} | ({"part-number-marker": cursor[0]} if cursor else {})
         root = await self._tree(
-            _Call("list_parts", "GET", address.bucket, address.key, self._document, query), "ListPartsResult"
+            _Call("list_parts", "GET", address.bucket, address.key, self._document, query), "ListParts"
         )
         parts = [
             replies.listed_part(part.get("PartNumber"), part.get("ETag"), part.get("Size"))
@@ -406,7 +406,7 @@ class DirectWire:
         if is_v2:
             markers = [root.get("NextContinuationToken")]
             return Page(items, replies.objects_cursor(replies.next_cursor(_is_truncated(root), markers), items))
-        return Page(items, replies.marker_cursor(_is_truncated(root), root.get("NextMarker"), decode, items))
+        return Page(items, replies.marker_cursor(_is_truncated(root), items))
 
     async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]:
         key_marker, version_marker = cursor or ("", "")
@@ -487,7 +487,7 @@ class DirectWire:
             raise unreadable(self._context(str(call), call.feature), response.status) from error
         if root.name == "Error":
             raise AttemptFailed(self._refusal(call, response, root))
-        if root.name != root_name:
+        if not root.name.startswith(root_name):
             raise unreadable(self._context(str(call), call.feature), response.status)
         return entries, root
 
@@ -648,12 +648,13 @@ def _body(gate: Gate, address: Address, response: Response, place: Places | None
     """With its place, which is given back when it is closed, or at once where there is nothing to read."""
     try:
         body = DirectBody(gate, address, response)
-        if body.content is None:
-            body._place, place = place, None  # noqa: SLF001 - its maker
-        return body
     except BaseException:
         response.close()
-        raise
-    finally:
         if place is not None:
             place.give_back()
+        raise
+    if body.content is None:
+        body._place = place  # noqa: SLF001 - its maker
+    elif place is not None:
+        place.give_back()
+    return body

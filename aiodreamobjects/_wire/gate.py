@@ -7,14 +7,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import anyio
 
 from aiodreamobjects._concurrency import Places, RateLimiter, finish
-from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, CredentialsError, SessionClosedError
 from aiodreamobjects._service import Service
+from aiodreamobjects._wire.credentials import CredentialSource
 from aiodreamobjects._wire.retry import Retrier
 from aiodreamobjects._wire.signing import Signer
 
@@ -22,27 +22,6 @@ REFRESH_SECONDS = 60.0
 """How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
 
 _log = logging.getLogger("aiodreamobjects")
-
-
-class CredentialSource(Protocol):
-    """The credentials of the moment."""
-
-    current: Credentials
-    expires: bool
-
-    async def fresh(self) -> Credentials:
-        """Renewed first where they are about to end. Raises CredentialsError."""
-        ...
-
-
-class StaticCredentials:
-    expires = False
-
-    def __init__(self, credentials: Credentials) -> None:
-        self.current = credentials
-
-    async def fresh(self) -> Credentials:
-        return self.current
 
 
 class Gate:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from anyio import to_thread
@@ -19,31 +17,30 @@ from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
 from aiodreamobjects._http.tls import make_ssl_context
 from aiodreamobjects._service import Service
 from aiodreamobjects._wire.contract import Wire
+from aiodreamobjects._wire.credentials import Found, StaticCredentials, find_in_environment
 from aiodreamobjects._wire.direct import DirectWire
-from aiodreamobjects._wire.gate import CredentialSource, Gate, StaticCredentials
+from aiodreamobjects._wire.gate import Gate
 
 if TYPE_CHECKING:
     from aiodreamobjects._wire.boto import BotoWire
-    from aiodreamobjects._wire.boto_client import BotoSession, Found
+    from aiodreamobjects._wire.boto_client import BotoSession
 
 Lane = Literal["direct", "boto"]
 
 _log = logging.getLogger("aiodreamobjects")
 
-_NO_SETTINGS = {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_EC2_METADATA_DISABLED",
-}
 
+async def find(
+    profile: str | None, boto_session: BotoSession | None, explicit: Credentials | None, *, needs_endpoint: bool
+) -> Found:
+    """What aioboto3 finds, which is asked only where the environment's variables are not all there is to find.
 
-async def find(profile: str | None, boto_session: BotoSession | None, explicit: Credentials | None) -> Found | None:
-    """What aioboto3 finds. ``None`` where it need not be asked: credentials are given, and there is nothing to find."""
-    if explicit and profile is None and boto_session is None and await to_thread.run_sync(_has_no_settings):
-        return None
+    Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
+    """
+    if explicit and profile is None and boto_session is None:
+        found = await to_thread.run_sync(lambda: find_in_environment(needs_endpoint=needs_endpoint))
+        if found is not None:
+            return found
     await to_thread.run_sync(_import_boto)
     from aiodreamobjects._wire import boto_client  # noqa: PLC0415 - imported by now
 
@@ -59,9 +56,8 @@ class Opening:
     timeouts: Timeouts
     retry: Retry
     explicit: Credentials | None
-    found: Found | None
+    found: Found
     ca: str | os.PathLike[str] | None
-    boto_session: BotoSession | None
 
     async def open(self, lane: Lane) -> Wire:
         """The lane that was asked for; the aioboto3 lane where an HTTP proxy is set for the endpoint.
@@ -83,7 +79,7 @@ class Opening:
         from aiodreamobjects._wire import boto, boto_client  # noqa: PLC0415 - imported by now
 
         opened = await boto_client.open_client(
-            self.found.session if self.found else self.boto_session,
+            self.found.session,
             self.service,
             self.limits,
             self.timeouts,
@@ -93,27 +89,13 @@ class Opening:
         return boto.BotoWire(opened, gate or self._gate())
 
     def _gate(self) -> Gate:
-        source: CredentialSource | None = StaticCredentials(self.explicit) if self.explicit else None
-        if source is None and self.found is not None:
-            source = self.found.credentials
+        source = StaticCredentials(self.explicit) if self.explicit else self.found.credentials
         assert source is not None
         return Gate(self.service, source, self.limits, self.timeouts, self.retry)
 
 
 def _import_boto() -> None:
     import aiodreamobjects._wire.boto  # noqa: F401, PLC0415 - in a thread, for its time
-
-
-def _has_no_settings() -> bool:
-    """Whether neither the environment nor a file has anything that aioboto3 would find, credentials apart."""
-    environment: Mapping[str, str] = os.environ
-    if any(name.startswith("AWS_") and name not in _NO_SETTINGS and value for name, value in environment.items()):
-        return False
-    files = (
-        environment.get("AWS_CONFIG_FILE") or "~/.aws/config",
-        environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
-    )
-    return not any(Path(file).expanduser().exists() for file in files)
 
 
 def _is_proxied(service: Service) -> bool:

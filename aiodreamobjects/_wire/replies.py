@@ -152,11 +152,16 @@ def stored_object(address: Address, size: int, etag: str, attributes: ObjectAttr
 
 
 def assembled_object(address: Address, etag: str | None, modified: str | None, headers: Headers) -> ObjectInfo:
-    """What is known of an object that was copied, or completed from parts: only an ETag says that it was."""
+    """What is known of an object that was copied, or completed from parts. Only an ETag says that it was.
+
+    Ceph RGW 16.2 leaves the element empty when it completes an upload.
+    """
+    if etag is None:
+        refuse_reply("a reply without ETag")
     return ObjectInfo(
         bucket=address.bucket,
         key=address.key,
-        etag=unquoted(etag) or refuse_reply("a reply without ETag"),
+        etag=unquoted(etag),
         last_modified=listed_date(modified),
         version_id=version_id(text(headers.get(b"x-amz-version-id"))),
     )
@@ -191,12 +196,9 @@ def headers_of_conditions(conditions: WriteConditions) -> dict[str, str]:
 
 def headers_of_source(source: Address, version: str | None, if_match: str | None) -> dict[str, str]:
     """Of a server-side copy."""
-    headers = {"x-amz-copy-source": copy_source(source, version)}
+    where = f"/{source.bucket}/{quote_key(source.key)}" + (f"?versionId={version}" if version else "")
+    headers = {"x-amz-copy-source": where}
     return headers | {"x-amz-copy-source-if-match": quoted(if_match)} if if_match is not None else headers
-
-
-def copy_source(source: Address, version: str | None) -> str:
-    return f"/{source.bucket}/{quote_key(source.key)}" + (f"?versionId={version}" if version else "")
 
 
 # Pages
@@ -246,14 +248,10 @@ def objects_cursor(token: Cursor | None, items: Sequence[ObjectInfo | CommonPref
 
 def marker_cursor(
     is_truncated: bool | None,  # noqa: FBT001 - S3's own word
-    marker: str | None,
-    decode: Callable[[str], str],
     items: Sequence[ObjectInfo | CommonPrefix],
 ) -> Cursor | None:
-    """Of a page of the first version of lists, which names the next marker only where there is a delimiter."""
-    if is_truncated and items and (not marker or DAMAGED in marker):
-        return ("", _end_of(items[-1]))
-    found = next_cursor(is_truncated, [marker], decode)
+    """Of a page of the older kind of list. Its last item serves: services disagree on NextMarker and its encoding."""
+    found = next_cursor(is_truncated, [_end_of(items[-1]) if items else None])
     return found and ("", *found)
 
 

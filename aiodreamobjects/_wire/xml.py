@@ -150,16 +150,16 @@ def read(document: bytes) -> tuple[list[Entry], Element]:
     rest = parse("".join(pieces[::_STRIDE]).encode())
     if rest.find("Contents") is not None:
         return [], parse(document)
-    columns = [pieces[number::_STRIDE] for number in range(1, _STRIDE)]
-    return list(zip(*map(_resolved_column, columns), strict=True)), rest  # type: ignore[arg-type]  # five columns are an Entry
-
-
-def _resolved_column(column: list[str | None]) -> list[str | None]:
-    return [text and unescape(text) for text in column]
+    keys, dates, etags, sizes, classes = (pieces[number::_STRIDE] for number in range(1, _STRIDE))
+    # Dates, numbers and names of classes have no references; what has is none of these.
+    return list(zip(map(unescape, keys), dates, map(unescape, etags), sizes, classes, strict=True)), rest
 
 
 def unescape(text: str) -> str:
     """A text as it stands in the document, with its references resolved. Raises MalformedError for others than XML's."""
+    if "&" not in text:
+        return text
+    text = text.replace("&quot;", '"')  # around every ETag, and seldom another
     return _REFERENCE.sub(_resolved, text) if "&" in text else text
 
 
