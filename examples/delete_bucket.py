@@ -7,8 +7,9 @@ There is no way back, hence the --yes. Without it, what would be deleted is coun
 
 from __future__ import annotations
 
-import asyncio
 import sys
+
+from event_loop import run
 
 import aiodreamobjects as dream
 
@@ -35,6 +36,6 @@ if __name__ == "__main__":
     if len(arguments) != 1:
         sys.exit(__doc__)
     try:
-        asyncio.run(main(arguments[0], is_sure="--yes" in sys.argv))
+        run(main(arguments[0], is_sure="--yes" in sys.argv))
     except dream.DreamObjectsError as error:
         sys.exit(f"{arguments[0]}: {error}")

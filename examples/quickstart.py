@@ -9,12 +9,12 @@ with a name of its own, and deletes it at the end.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import tempfile
 from pathlib import Path
 
 from embedded_server import embedded_server_unless_configured
+from event_loop import run
 
 import aiodreamobjects as dream
 
@@ -75,4 +75,4 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with embedded_server_unless_configured():
-        asyncio.run(main())
+        run(main())

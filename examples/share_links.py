@@ -8,9 +8,10 @@ endpoint come from the environment, as for every S3 tool.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from datetime import timedelta
+
+from event_loop import run
 
 import aiodreamobjects as dream
 
@@ -37,4 +38,4 @@ async def main(uri: str, hours: str = "24") -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    asyncio.run(main(*sys.argv[1:]))
+    run(main(*sys.argv[1:]))

@@ -23,10 +23,11 @@ from servers.scripted import ScriptedServer
 
 import aiodreamobjects as dream
 from aiodreamobjects import Lane
+from aiodreamobjects.testing import MemoryService
 
 LANES = get_args(Lane)
 SERVERS = ("rgw", "rgw-tls", "moto", "moto-tls", "b2")
-SERVERS_BY_LANES = [f"{server}/{lane}" for lane in LANES for server in SERVERS]
+SERVERS_BY_LANES = ["memory/direct", *(f"{server}/{lane}" for lane in LANES for server in SERVERS)]
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
 
 
@@ -41,6 +42,12 @@ class Server:
     ca: Path | None = None
     lane: Lane = "direct"
     other_account: tuple[str, str] | None = None
+    memory: MemoryService | None = None
+    """In place of all the rest: the service inside this process."""
+
+    @property
+    def is_memory(self) -> bool:
+        return self.memory is not None
 
     @property
     def is_b2(self) -> bool:
@@ -55,6 +62,8 @@ class Server:
         return self.name.startswith("moto")
 
     def session(self, **settings: object) -> dream.Session:
+        if self.memory is not None:
+            return self.memory.session(**settings)  # type: ignore[arg-type]  # each by its name
         given = {
             "service": self.service,
             "ca": self.ca,
@@ -182,6 +191,12 @@ def b2_server(certificate: tuple[Path, Path]) -> Iterator[B2Server]:
 def b2(b2_server: B2Server, ca: Path) -> Server:
     service = replace(dream.US_EAST_5, endpoint=b2_server.endpoint)
     return Server("b2", service, b2_server.access_key, b2_server.secret_key, ca)
+
+
+@pytest.fixture(scope="session")
+def memory() -> Server:
+    service = MemoryService()
+    return Server("memory", service.service, "unused", "unused", memory=service)
 
 
 @pytest.fixture(scope="session", params=SERVERS_BY_LANES)

@@ -37,7 +37,13 @@ def run(script: str, *arguments: str, server: Server | None = None) -> subproces
 
 
 def test_every_example_is_run_here() -> None:
-    assert SCRIPTS == ["delete_bucket.py", "embedded_server.py", "quickstart.py", "share_links.py"]
+    assert SCRIPTS == [
+        "delete_bucket.py",
+        "embedded_server.py",
+        "event_loop.py",
+        "quickstart.py",
+        "share_links.py",
+    ]
 
 
 @pytest.mark.parametrize("where", ["embedded", "rgw", "rgw_tls", "b2"])

@@ -28,6 +28,8 @@ LONGEST_HEAD_BYTES = 64 << 10
 LONGEST_DOCUMENT_BYTES = 32 << 20
 """A response that is kept whole. A page of a listing has a few MiB where every key is as long as can be."""
 MOST_INTERIM_RESPONSES = 16
+MOST_FRAMING = 16
+"""Bytes of framing for one of a body; chunks of one byte each have five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Connection(asyncio.BufferedProtocol):
         self._filling: memoryview | None = None
         self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
         self._is_write_paused = self._is_read_paused = self._keeps_alive = self._is_until_eof = False
-        self._head_bytes = self._received = self._taken = self._written = self._interim = 0
+        self._head_bytes = self._received = self._taken = self._framing = self._written = self._interim = 0
         self._counted = self._end = 0
         # What the sweep has seen of it.
         self._silent_seconds = self._window_seconds = 0.0
@@ -139,7 +141,8 @@ class Connection(asyncio.BufferedProtocol):
         self._expect, self._into = expect, into
         self._response = None
         self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
-        self._head_bytes = self._received = self._taken = self._interim = self._counted = 0
+        self._head_bytes = self._received = self._taken = self._framing = self._interim = self._counted = 0
+        self._raw_headers.clear()
         self._phase = ""
         if self._parser is None:
             self._parser = HttpResponseParser(self)
@@ -305,7 +308,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self._into is not None:
             self._start_filling(response, self._into)
         else:
-            self._go_on(response)
+            self._go_on(response, nbytes)
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
@@ -362,9 +365,13 @@ class Connection(asyncio.BufferedProtocol):
 
     # The body
 
-    def _go_on(self, response: Response) -> None:
+    def _go_on(self, response: Response, nbytes: int) -> None:
         """More of a body has arrived, and there is more to come."""
         arrived = self._count_chunks()
+        self._framing += nbytes - arrived
+        if self._framing > 2 * LONGEST_HEAD_BYTES + MOST_FRAMING * self._received:
+            self._give_up("sends a body that is all framing")
+            return
         length = _length_of(response.headers)
         if self._is_streamed(response, length):
             if response._connection is None:  # noqa: SLF001 - one thing in two classes

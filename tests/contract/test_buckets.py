@@ -6,6 +6,7 @@ import pytest
 from conftest import Server, new_name
 
 import aiodreamobjects as dream
+from aiodreamobjects._models import Address, ObjectAttributes
 
 
 async def test_a_created_bucket_is_listed_with_the_time_of_its_creation(
@@ -135,8 +136,7 @@ async def test_force_delete_takes_versions_markers_and_open_uploads(
         await bucket.object("versioned").put(content)
     await bucket.object("hidden").put("x")
     await bucket.object("hidden").delete()
-    client = await session.boto_client()
-    await client.create_multipart_upload(Bucket=bucket.name, Key="open/upload ü")
+    await session._runtime.wire.create_upload(Address(bucket.name, "open/upload ü"), ObjectAttributes())
     assert [upload.key async for upload in bucket.uploads()] == ["open/upload ü"]
     await bucket.delete(force=True)
     assert not await bucket.exists()

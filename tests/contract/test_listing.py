@@ -10,6 +10,7 @@ import pytest_asyncio
 from conftest import Server, new_name, put_all
 
 import aiodreamobjects as dream
+from aiodreamobjects._models import Address, ObjectAttributes
 
 # In UTF-8 byte order: neither that of a directory walk ("a-b" < "a/b") nor of UTF-16 ("ﬀ" < "🎉").
 KEYS = ["a", "a b", "a+b", "a-b", "a.b", "a/b", "a/b/c", "a/d", "a0", "b%20", "é", "漢", "ﬀ", "🎉"]
@@ -121,12 +122,12 @@ async def test_a_listing_can_be_left_and_begun_again(large: dream.Bucket) -> Non
 
 
 async def test_open_uploads_go_on_behind_a_page(server: Server, session: dream.Session, bucket: dream.Bucket) -> None:
-    client = await session.boto_client()
+    wire = session._runtime.wire
     numbers = iter(range(1005))
 
     async def begin_some() -> None:
         for number in numbers:
-            await client.create_multipart_upload(Bucket=bucket.name, Key=f"a %20+{number:04}")
+            await wire.create_upload(Address(bucket.name, f"a %20+{number:04}"), ObjectAttributes())
 
     async with asyncio.TaskGroup() as group:
         for _ in range(16):

@@ -94,6 +94,7 @@ class ScriptedServer:
         self.connections = 0
         self._steps: list[Step] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._may_read = asyncio.Event()
         self._may_read.set()
         self.arrived = asyncio.Event()
@@ -126,6 +127,11 @@ class ScriptedServer:
         """Take heads of requests, and no bodies."""
         self._may_read.clear()
 
+    def hang_up(self) -> None:
+        """Reset every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     def drip(self, *, bytes_per_step: int, seconds_between: float) -> None:
         """Send bodies slowly."""
         self._drip = bytes_per_step, seconds_between
@@ -151,6 +157,7 @@ class ScriptedServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.add(writer)
         try:
             while await self._answer(reader, writer):
                 pass
@@ -158,6 +165,7 @@ class ScriptedServer:
             pass
         finally:
             self._tasks.discard(task)
+            self._writers.discard(writer)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

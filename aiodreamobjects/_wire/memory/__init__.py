@@ -1,0 +1,1 @@
+"""A service inside this process, and the lane to it: for tests."""
