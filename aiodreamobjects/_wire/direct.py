@@ -393,8 +393,8 @@ class DirectWire:
             make_object_info(
                 bucket,
                 decode(key),
-                whole(size),
-                unquoted(etag),
+                int(size) if size else None,
+                etag or None,
                 listed_date(modified),
                 storage_class=storage_class,
             )
@@ -590,14 +590,15 @@ def _entry(element: xml.Element) -> xml.Entry:
     key = element.get("Key")
     if key is None:
         refuse_reply("a listed object without Key")
-    told = element.get
-    return key, told("LastModified"), told("ETag"), told("Size"), told("StorageClass")
+    told, size = element.get, element.get("Size")
+    whole(size)
+    return key, told("LastModified"), unquoted(told("ETag")), size, told("StorageClass")
 
 
 def _version(bucket: str, element: xml.Element, decode: Callable[[str], str]) -> ObjectInfo:
     key, modified, etag, size, storage_class = _entry(element)
     return replace(
-        make_object_info(bucket, decode(key), whole(size), unquoted(etag), listed_date(modified)),
+        make_object_info(bucket, decode(key), whole(size), etag, listed_date(modified)),
         storage_class=storage_class,
         version_id=element.get("VersionId") or None,
         is_latest=_BOOLEANS.get(element.get("IsLatest") or ""),

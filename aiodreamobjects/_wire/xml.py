@@ -120,14 +120,15 @@ class _Builder:
 
 
 Entry = tuple[str, str | None, str | None, str | None, str | None]
-"""Key, LastModified, ETag, Size and StorageClass of an object, as they are written on a page."""
+"""Key, LastModified, ETag, Size and StorageClass of an object on a page: the ETag without its quotes, Size in digits."""
 
 # The order and the neighbours that Amazon S3, Ceph RGW, Backblaze B2 and moto have; texts hold no markup.
 _OWNER = r"(?:<Owner>\s*(?:<ID>[^<]*</ID>\s*)?(?:<DisplayName>[^<]*</DisplayName>\s*)?</Owner>\s*)?"
 _ENTRY = re.compile(
-    r"<Contents>\s*<Key>([^<]*)</Key>\s*<LastModified>([^<]*)</LastModified>\s*<ETag>([^<]*)</ETag>\s*"
+    r"<Contents>\s*<Key>([^<]*)</Key>\s*<LastModified>([^<]*)</LastModified>\s*"
+    r"<ETag>(?:&quot;|\")?([^<&\"]*)(?:&quot;|\")?</ETag>\s*"
     r"(?:<ChecksumAlgorithm>[^<]*</ChecksumAlgorithm>\s*)*(?:<ChecksumType>[^<]*</ChecksumType>\s*)?"
-    rf"<Size>([^<]*)</Size>\s*{_OWNER}(?:<StorageClass>([^<]*)</StorageClass>\s*)?{_OWNER}"
+    rf"<Size>([0-9]+)</Size>\s*{_OWNER}(?:<StorageClass>([^<]*)</StorageClass>\s*)?{_OWNER}"
     r"(?:<Type>[^<]*</Type>\s*)?</Contents>\s*",
 )
 _STRIDE = _ENTRY.groups + 1
@@ -151,15 +152,12 @@ def read(document: bytes) -> tuple[list[Entry], Element]:
     if rest.find("Contents") is not None:
         return [], parse(document)
     keys, dates, etags, sizes, classes = (pieces[number::_STRIDE] for number in range(1, _STRIDE))
-    # Dates, numbers and names of classes have no references; what has is none of these.
-    return list(zip(map(unescape, keys), dates, map(unescape, etags), sizes, classes, strict=True)), rest
+    # A date or a class with a reference in it would be none; the keys alone may have some.
+    return list(zip(map(unescape, keys), dates, etags, sizes, classes, strict=True)), rest
 
 
 def unescape(text: str) -> str:
     """A text as it stands in the document, with its references resolved. Raises MalformedError for others than XML's."""
-    if "&" not in text:
-        return text
-    text = text.replace("&quot;", '"')  # around every ETag, and seldom another
     return _REFERENCE.sub(_resolved, text) if "&" in text else text
 
 
