@@ -48,7 +48,7 @@ def check_token(name: str, value: str | None) -> None:
     """An ETag or a version: an empty one would silently be no condition at all."""
     if value is not None:
         check_field_value(name, value)
-        if not value.strip():
+        if not value.strip().strip('"'):
             msg = f"{name} is empty; leave it out, or give the value that info tells"
             raise ValueError(msg)
 

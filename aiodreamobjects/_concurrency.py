@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
@@ -80,6 +81,8 @@ class Places:
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.result():
                 self.give_back()  # it was this one's turn already
+            with suppress(ValueError):
+                self._queue.remove(turn)
             raise
         if not has_place:
             assert self._closed_by is not None

@@ -72,7 +72,12 @@ def list_objects(
         page = await runtime.wire.list_objects(
             bucket, prefix=prefix, start_after=start_after, cursor=cursor, max_keys=count
         )
-        return Page([item for item in page.items if isinstance(item, ObjectInfo)], page.next)
+        items = [item for item in page.items if isinstance(item, ObjectInfo)]
+        for info in (*items[:1], *items[-1:]):  # what is listed may be deleted next
+            if not info.key.startswith(prefix):
+                msg = f"asked for keys that start with {prefix!r}, the service lists {info.key!r} in s3://{bucket}"
+                raise ServiceError(msg, code="UnreadableReply", status=200)
+        return Page(items, page.next)
 
     return Listing(fetch, limit)
 

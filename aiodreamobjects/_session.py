@@ -106,7 +106,7 @@ class Session:
         await self.aclose()
 
     async def open(self) -> Self:
-        """Find credentials and settings and make the client; nothing is sent to the service.
+        """Find credentials and settings; nothing is sent to the service.
 
         Raises CredentialsError where there are no credentials or only half of them, saying where they were looked
         for; FileNotFoundError or ValueError for a bad ``ca``. A session opens once: SessionClosedError afterwards.
@@ -190,8 +190,8 @@ class Session:
     async def boto_client(self) -> S3Client:
         """The session's aioboto3 S3 client, for requests that have no verb here.
 
-        It shares the session's connections and credentials; its requests are not retried and do not count against
-        ``Limits.requests``. It raises botocore's errors for what the service answers, and ConnectionFailedError where
+        It is made when it is first asked for, and has the session's settings and credentials; its requests are not
+        retried and do not count against ``Limits.requests``. It raises botocore's errors for what the service answers, and ConnectionFailedError where
         there is no answer. The session closes it.
         """
         return await self._runtime.wire.boto_client()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiobotocore.credentials import AioDeferredRefreshableCredentials, AioRefreshableCredentials
+from aiobotocore.session import AioSession
 from servers.scripted import Reply, ScriptedServer
 
 import aiodreamobjects as dream
@@ -85,3 +89,70 @@ async def test_a_provider_that_fails_is_a_credentials_error(
         with pytest.raises(dream.CredentialsError, match="the vault is shut"):
             await session.object("s3://bucket/a").head()
     assert scripted.received == []
+
+
+def shared_source(
+    refresh: Callable[[], Coroutine[None, None, dict[str, str]]], first: dict[str, str] | None = None
+) -> AioSession:
+    """An aiobotocore session whose credentials come from ``refresh``: when first asked for, or after ``first``."""
+    core = AioSession()
+    if first is None:
+        core._credentials = AioDeferredRefreshableCredentials(refresh_using=refresh, method="test")
+    else:
+        core._credentials = AioRefreshableCredentials.create_from_metadata(first, refresh_using=refresh, method="test")
+    return core
+
+
+def numbered(number: int, **lifetime: int) -> dict[str, str]:
+    ends = datetime.now(UTC) + timedelta(**lifetime)
+    return {"access_key": f"key-{number}", "secret_key": "s", "token": f"t-{number}", "expiry_time": ends.isoformat()}
+
+
+async def test_credentials_that_somebody_else_renewed_are_taken_up(scripted: ScriptedServer) -> None:
+    async def refresh() -> dict[str, str]:
+        return numbered(2, hours=1)
+
+    scripted.will(Reply(200))
+    core = shared_source(refresh, first=numbered(1, hours=1))
+    async with dream.Session(endpoint=scripted.endpoint, boto_session=core, lane=scripted.lane) as session:
+        await session.object("s3://bucket/a").head()
+        await core._credentials._refresh()  # not due yet
+        core._credentials._expiry_time = datetime.now(UTC)
+        await core._credentials.get_frozen_credentials()  # by the other user of the session
+        await session.object("s3://bucket/a").head()
+        assert [request.headers["x-amz-security-token"] for request in scripted.received] == ["t-1", "t-2"]
+        assert "X-Amz-Security-Token=t-2" in session.object("s3://bucket/a").presign_get()
+
+
+async def test_sessions_that_share_a_source_open_at_once(scripted: ScriptedServer) -> None:
+    async def refresh() -> dict[str, str]:
+        for _ in range(100):  # others come meanwhile
+            await asyncio.sleep(0)
+        return numbered(1, hours=1)
+
+    core = shared_source(refresh)
+    sessions = [dream.Session(endpoint=scripted.endpoint, boto_session=core, lane=scripted.lane) for _ in range(4)]
+    await asyncio.wait_for(asyncio.gather(*(session.open() for session in sessions)), 30)
+    for session in sessions:
+        await session.aclose()
+
+
+async def test_closing_ends_a_wait_for_credentials(scripted: ScriptedServer) -> None:
+    is_asked, never = asyncio.Event(), asyncio.Event()
+
+    async def refresh() -> dict[str, str]:
+        is_asked.set()
+        await never.wait()
+        return numbered(2, hours=1)
+
+    scripted.will(Reply(200))
+    core = shared_source(refresh, first=numbered(1, hours=1))
+    session = dream.Session(endpoint=scripted.endpoint, boto_session=core, lane=scripted.lane)
+    await session.open()
+    core._credentials._expiry_time = datetime.now(UTC)
+    asking = asyncio.create_task(session.object("s3://bucket/a").head())
+    await is_asked.wait()
+    await session.aclose()
+    with pytest.raises(dream.SessionClosedError):
+        await asyncio.wait_for(asking, 10)
+    assert scripted.connections == 0

@@ -25,7 +25,7 @@ from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError
 
 CHUNK_BYTES = 256 << 10
 KEEPALIVE_SECONDS = 12.0
-LONGEST_DOCUMENT_BYTES = 32 << 20
+LONGEST_DOCUMENT_BYTES = 8 << 20
 """A page of a listing has a few MiB where every key is as long as can be."""
 
 Buffer = bytes | bytearray | memoryview
@@ -150,10 +150,9 @@ class BodyReader:
         return chunk
 
 
-async def read_document(response: Response, timeouts: Timeouts) -> bytes:
+async def read_document(response: Response, timeouts: Timeouts, *, low_speed: float) -> bytes:
     """A reply that is no object: whole, and no longer than ``LONGEST_DOCUMENT_BYTES``. The response is then closed."""
-    # A service may write a document as it works: of DeleteObjects, a line a key.
-    reader, size = BodyReader(response, timeouts, low_speed=timeouts.low_speed / 20), 0
+    reader, size = BodyReader(response, timeouts, low_speed=low_speed), 0
     pieces: list[bytes] = []
     async with response:
         while size <= LONGEST_DOCUMENT_BYTES:

@@ -25,11 +25,20 @@ PIECE_BYTES = 256 << 10
 QUEUE_BYTES = 192 << 10
 """A streamed body that nobody takes: with this much of it waiting, no more is read."""
 LONGEST_HEAD_BYTES = 64 << 10
-LONGEST_DOCUMENT_BYTES = 32 << 20
+LONGEST_DOCUMENT_BYTES = 8 << 20
 """A response that is kept whole. A page of a listing has a few MiB where every key is as long as can be."""
 MOST_INTERIM_RESPONSES = 16
 MOST_FRAMING = 16
 """Bytes of framing for one of a body; chunks of one byte each have five."""
+
+
+class Head(bytes):
+    """A request's head, which no traceback with its locals shows: there is a signature in it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<a head of {len(self)} bytes>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # Requests
 
-    async def request(self, head: bytes, body: Body, expect: Expect, into: memoryview | None = None) -> Response:
+    async def request(self, head: Head, body: Body, expect: Expect, into: memoryview | None = None) -> Response:
         """Send a request and receive the response's head, and its body unless that is streamed.
 
         With ``into``, the body of a successful response that fits is received straight into this memory.
@@ -358,6 +367,8 @@ class Connection(asyncio.BufferedProtocol):
             self._end = 0
         else:
             self._keeps_alive = self._parser.should_keep_alive()
+        if status >= 500:  # noqa: PLR2004 - a server in trouble (RFC 9110 section 15.6): ask another one next time
+            self._keeps_alive = False
         if self._into is not None:
             fits = _is_success(status) and not self._expect.is_head and 0 <= _length_of(headers) <= len(self._into)
             self._into = self._into if fits else None

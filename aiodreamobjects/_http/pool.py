@@ -17,7 +17,7 @@ from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, SessionClosedError
-from aiodreamobjects._http.connection import Body, Connection, Expect, Response, Upload
+from aiodreamobjects._http.connection import Body, Connection, Expect, Head, Response, Upload
 
 IDLE_SECONDS = 12.0
 """Servers close idle connections after a while, some after 15 seconds; whoever closes first has no race to lose."""
@@ -57,7 +57,7 @@ class Pool:
     async def send(
         self,
         host: str,
-        head: bytes,
+        head: Head,
         body: Body,
         expect: Expect,
         *,

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from aiodreamobjects._checks import check_token
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
     ConnectionFailedError,
@@ -202,7 +203,7 @@ class Body:
         """Make ready to ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
         etag, retry = self.info.etag, self._runtime.retry
         self._breaks += 1
-        is_resumable = etag is not None and self._stop is not None and self._position <= self._stop
+        is_resumable = _can_be_pinned(etag) and self._stop is not None and self._position <= self._stop
         if not error.retryable or not is_resumable or self._breaks >= retry.attempts:
             raise error
         if self._position == self._stop:
@@ -267,6 +268,15 @@ def _check_answer(address: Address, byte_range: ByteRange | None, response: Resp
         msg = f"{address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
         raise TransferError(msg)
     return start, stop
+
+
+def _can_be_pinned(etag: str | None) -> bool:
+    """Whether this ETag can go into a condition: a service may have made it of anything."""
+    try:
+        check_token("etag", etag)
+    except ValueError:
+        return False
+    return etag is not None
 
 
 def _check_md5(address: Address, found: str, expected: str) -> None:

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import anyio
 from aiobotocore.awsrequest import AioAWSResponse
@@ -24,7 +24,7 @@ from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import finish
-from aiodreamobjects._errors import ChecksumMismatchError, NotFoundError, PreconditionFailedError, ServiceError
+from aiodreamobjects._errors import ChecksumMismatchError, NotFoundError, ServiceError
 from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
     Acl,
@@ -53,8 +53,8 @@ from aiodreamobjects._wire.contract import (
     VersionedKey,
     WriteConditions,
 )
-from aiodreamobjects._wire.errors import Context, already_exists, error_of_key, unanswered
-from aiodreamobjects._wire.gate import Gate, closed_meanwhile
+from aiodreamobjects._wire.errors import Context, error_of_key, refuse_reply, refused_as_existing, told
+from aiodreamobjects._wire.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._wire.retry import AttemptFailed
 from aiodreamobjects._wire.signing import Signer
 from aiodreamobjects._wire.xml import DAMAGED, legible
@@ -65,7 +65,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOSING_SECONDS = 2.0
-_HTML = re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE)
+_HTML = re.compile(rb"<(!doctype )?html", re.IGNORECASE)
+_ERROR = re.compile(rb"(<\?xml[^>]*>\s*)?<Error[\s>]")
+SLOW_OPERATIONS = ("complete_multipart_upload", "copy_object", "upload_part_copy")
+"""S3 sends a blank now and then while it works on these: only silence counts (S3 API reference)."""
 
 # Headers that travel but are not signed: proxies and HTTP libraries may change them.
 _UNSIGNED_HEADERS = frozenset(
@@ -213,7 +216,7 @@ class BotoWire:
             items.sort(key=replies.utf8_order)
         is_truncated = reply.get("IsTruncated")
         if not is_v2:
-            return Page(items, replies.marker_cursor(is_truncated, items))
+            return Page(items, replies.marker_cursor(is_truncated, items, reply.get("NextMarker")))
         found = replies.next_cursor(is_truncated, [reply.get("NextContinuationToken")])
         return Page(items, replies.objects_cursor(found, items))
 
@@ -273,7 +276,7 @@ class BotoWire:
             what = f"delete s3://{bucket}/{item.get('Key', '')}"
             error = error_of_key(item.get("Code", ""), item.get("Message", ""), self._context_of(what, None))
             outcome[item.get("Key"), item.get("VersionId") or None] = error
-        return {key: outcome.get((key.key, key.version_id), unanswered(bucket, key)) for key in keys}
+        return {key: told(outcome, bucket, key) for key in keys}
 
     # Objects
 
@@ -290,7 +293,7 @@ class BotoWire:
         }
         feature: Feature | None = "object_acl" if attributes.acl else None
         is_conditional = bool(conditions.if_absent or conditions.if_match)
-        with _existing(conditions):
+        with refused_as_existing(conditions):
             reply = await self._call("put_object", str(address), parameters, feature=feature, is_write=is_conditional)
         self._gate.bytes_sent += len(body)
         etag = _checked_etag(f"put_object {address}", reply, digest.hexdigest())
@@ -365,7 +368,10 @@ class BotoWire:
             "MetadataDirective": "REPLACE" if attributes else None,
         }
         # botocore 1.40 does not know the conditions of a copy's target.
-        with _existing(conditions), _with_headers(replies.headers_of_conditions(conditions)):
+        with (
+            refused_as_existing(conditions, source_if_match=source_if_match),
+            _with_headers(replies.headers_of_conditions(conditions)),
+        ):
             reply = await self._call(
                 "copy_object",
                 str(to),
@@ -387,7 +393,7 @@ class BotoWire:
             {**_where(address), **values.attribute_parameters(attributes)},
             feature="object_acl" if attributes.acl else None,
         )
-        return cast(str, values.required(reply, "UploadId"))
+        return cast(str, values.required(reply, "UploadId") or refuse_reply("a reply without UploadId"))
 
     async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
         digest = await _integrity.md5(body)
@@ -432,7 +438,7 @@ class BotoWire:
             "UploadId": upload_id,
             "MultipartUpload": {"Parts": [{"ETag": f'"{part.etag}"', "PartNumber": part.number} for part in parts]},
         }
-        with _existing(conditions):
+        with refused_as_existing(conditions):
             reply = await self._call("complete_multipart_upload", str(address), parameters, is_write=True)
         return replies.assembled_object(address, reply.get("ETag"), None, values.raw_headers(reply))
 
@@ -486,7 +492,7 @@ class BotoWire:
         given = {name: value for name, value in parameters.items() if value is not None}
         gate = self._gate
         await gate.enter(gate.requests)
-        attempt = _Attempt()
+        attempt = _Attempt(is_slow=operation in SLOW_OPERATIONS)
         try:
             await gate.keep_pace()
             self._busy += 1
@@ -529,17 +535,21 @@ class BotoWire:
         outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
         with self._gate.waiting():
             response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
-        if attempt := _current_attempt.get():
+        attempt = _current_attempt.get()
+        if attempt:
             attempt.response = response
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
         if request.stream_output and response.status < HTTPStatus.MULTIPLE_CHOICES:
             return AioAWSResponse(request.url, response.status, names, response)
         with self._gate.waiting():
-            document = await read_document(response, self._timeouts)
+            low_speed = 0.0 if attempt and attempt.is_slow else self._timeouts.low_speed / DOCUMENT_SLOWNESS
+            document = (await read_document(response, self._timeouts, low_speed=low_speed)).lstrip()
         if response.ok and _HTML.match(document):
             msg = "HTML where S3 has XML"
             raise ResponseParserError(msg)
-        return AioAWSResponse(request.url, response.status, names, _Document(document))
+        # botocore looks for an error in a 200 of some requests only.
+        status = HTTPStatus.INTERNAL_SERVER_ERROR if response.ok and _ERROR.match(document) else response.status
+        return AioAWSResponse(request.url, status, names, _Document(document))
 
     async def _signed(self, method: str, url: str, headers: Mapping[str, str | bytes], body: object) -> dict[str, str]:
         signer = await self._gate.fresh_signer()
@@ -583,7 +593,8 @@ class _Document:
 class _Attempt:
     """An attempt under way, and the response it opened: botocore may fail on a response that is open already."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_slow: bool) -> None:
+        self.is_slow = is_slow
         self.response: Response | None = None
 
     def close(self) -> None:
@@ -602,8 +613,10 @@ class BotoBody:
     def __init__(self, wire: BotoWire, address: Address, reply: Reply) -> None:
         self._wire, self._response = wire, reply["Body"]
         self._reader = BodyReader(self._response, wire._timeouts)  # noqa: SLF001 - one thing in two classes
+        headers = values.raw_headers(reply)
+        replies.check_answer(self._response.status, headers)
         self.info = values.object_info(address.bucket, address.key, reply)
-        self.start = replies.start_of_content_range(reply["ContentRange"]) if "ContentRange" in reply else 0
+        self.start = replies.start_of(headers)
         self.length: int | None = reply.get("ContentLength")
         self.encryption = _encryption(reply)
         wire._busy += 1  # noqa: SLF001 - one thing in two classes
@@ -657,7 +670,7 @@ def _text(value: str | bytes) -> str:
 
 def _checked_etag(what: str, reply: Reply, md5: str) -> str:
     """The ETag that the service gave the body, which must not be that of other bytes."""
-    etag = replies.unquoted(values.required(reply, "ETag")) or ""
+    etag = replies.unquoted(values.required(reply, "ETag")) or refuse_reply("a reply without ETag")
     expected = _integrity.md5_of_etag(etag, _encryption(reply))
     if expected is not None and expected != md5:
         msg = f"{what}: the service stored other bytes: ETag {etag}, MD5 {md5}"
@@ -667,20 +680,13 @@ def _checked_etag(what: str, reply: Reply, md5: str) -> str:
 
 def _source_parameters(source: Address, version: str | None, if_match: str | None) -> dict[str, object]:
     return {
-        "CopySource": {"Bucket": source.bucket, "Key": source.key} | ({"VersionId": version} if version else {}),
+        "CopySource": {
+            "Bucket": source.bucket,
+            "Key": source.key,
+            **({"VersionId": quote(version, safe="")} if version else {}),
+        },
         "CopySourceIfMatch": replies.quoted(if_match) if if_match is not None else None,
     }
-
-
-@contextmanager
-def _existing(conditions: WriteConditions) -> Iterator[None]:
-    """A refused condition that there is nothing yet is an object that exists."""
-    try:
-        yield
-    except PreconditionFailedError as error:
-        if not conditions.if_absent:
-            raise
-        raise already_exists(error) from error
 
 
 _extra_headers: ContextVar[Mapping[str, str]] = ContextVar("_extra_headers", default={})  # noqa: B039 - never changed

@@ -16,7 +16,7 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aioboto3
@@ -27,9 +27,6 @@ from anyio import to_thread
 from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.credentials import Credentials as BotoCredentials
-from botocore.credentials import RefreshableCredentials
-from botocore.utils import get_environ_proxies
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._config import Credentials, Limits, Timeouts
@@ -51,13 +48,13 @@ class FoundCredentials:
     def __init__(self, source: Any, current: Credentials) -> None:
         self._source = source
         self.current = current
-        # botocore's plain ones stay as they are; what else a session may bring is asked each time.
-        self.expires = type(source) not in (AioCredentials, BotoCredentials)
+        # botocore's plain ones stay as they are; whatever else a session may bring is asked each time.
+        self.expires = type(source) is not AioCredentials
 
-    async def fresh(self) -> Credentials:
-        if not isinstance(self._source, RefreshableCredentials) or self._source.refresh_needed():
-            self.current = await _frozen(self._source)
-        return self.current
+    async def refresh(self) -> None:
+        found = await _frozen(self._source)
+        if found != self.current:
+            self.current = found
 
 
 async def _frozen(source: Any) -> Credentials:
@@ -80,35 +77,34 @@ def _not_to_be_had(error: Exception) -> CredentialsError:
 async def find(profile: str | None, boto_session: BotoSession | None, *, with_credentials: bool) -> Found:
     """Look where every S3 tool looks. In a thread with a loop of its own: configuration files are read.
 
+    The credentials themselves are had on the caller's loop, since botocore's lock on them belongs to one loop.
     Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
     """
-    return await to_thread.run_sync(lambda: asyncio.run(_find(profile, boto_session, with_credentials)))
+    found, source = await to_thread.run_sync(lambda: asyncio.run(_find(profile, boto_session, with_credentials)))
+    return replace(found, credentials=FoundCredentials(source, await _frozen(source))) if source else found
 
 
-async def _find(profile: str | None, boto_session: BotoSession | None, with_credentials: bool) -> Found:  # noqa: FBT001 - private
+async def _find(profile: str | None, boto_session: BotoSession | None, with_credentials: bool) -> tuple[Found, Any]:  # noqa: FBT001 - private
     try:
         session = boto_session or aioboto3.Session(profile_name=profile)
         core: AioSession = getattr(session, "_session", session)  # aioboto3's session wraps aiobotocore's
         scoped = core.get_scoped_config()
         configured = ConfiguredEndpointProvider(full_config=core.full_config, scoped_config=scoped, client_name="s3")
         is_ignored = core.get_config_variable("ignore_configured_endpoint_urls")
-        credentials = await core.get_credentials() if with_credentials else None
-        return Found(
+        found = Found(
             session=session,
             profile=core.get_config_variable("profile") or "default",
             endpoint=None if is_ignored else configured.provide(),
             region=core.get_config_variable("region"),
             ca=core.get_config_variable("ca_bundle"),
-            credentials=FoundCredentials(credentials, await _frozen(credentials)) if credentials else None,
         )
+        return found, await core.get_credentials() if with_credentials else None
     except boto.ProfileNotFound as error:
         msg = f"{error}, neither in ~/.aws/config nor in ~/.aws/credentials"
         raise CredentialsError(msg) from error
     except boto.PartialCredentialsError as error:
         msg = f"half of the credentials is missing: {error}"
         raise CredentialsError(msg) from error
-    except CredentialsError:
-        raise
     except Exception as error:
         raise _not_to_be_had(error) from error
 
@@ -120,7 +116,7 @@ class OpenClient:
     client: S3Client
     context: AbstractAsyncContextManager[S3Client]
     ssl_context: ssl.SSLContext
-    proxy: Proxy | None = field(repr=False)
+    proxy: Proxy | None = field(default=None, repr=False)
 
 
 async def open_client(
@@ -131,12 +127,15 @@ async def open_client(
     *,
     explicit: Credentials | None,
     ca: str | os.PathLike[str] | None,
+    proxy: str | None,
 ) -> OpenClient:
     """Make the client in a thread with a loop of its own: botocore reads and builds its S3 model for 0.1 s and more.
 
     ``explicit`` credentials go before those that the session finds. Raises as ``make_ssl_context`` does for ``ca``.
     """
-    return await to_thread.run_sync(lambda: asyncio.run(_open(session, service, limits, timeouts, explicit, ca)))
+    parsed = parse_proxy(proxy)
+    opened = await to_thread.run_sync(lambda: asyncio.run(_open(session, service, limits, timeouts, explicit, ca)))
+    return replace(opened, proxy=parsed)
 
 
 async def _open(
@@ -148,7 +147,6 @@ async def _open(
     ca: str | os.PathLike[str] | None,
 ) -> OpenClient:
     ssl_context = make_ssl_context(ca)
-    session = session or aioboto3.Session()
     config = AioConfig(
         signature_version="s3v4" if service.signature == "v4" else "s3",
         s3={"addressing_style": service.addressing, "payload_signing_enabled": False},
@@ -159,6 +157,20 @@ async def _open(
         connect_timeout=timeouts.connect,
         read_timeout=timeouts.read,
     )
+    try:
+        session = session or aioboto3.Session()
+        return await _make_client(session, service, explicit, config, ssl_context)
+    except boto.BotoCoreError as error:
+        raise _not_to_be_had(error) from error
+
+
+async def _make_client(
+    session: BotoSession,
+    service: Service,
+    explicit: Credentials | None,
+    config: AioConfig,
+    ssl_context: ssl.SSLContext,
+) -> OpenClient:
     create = session.client if isinstance(session, aioboto3.Session) else session.create_client
     context = create(
         "s3",
@@ -170,8 +182,7 @@ async def _open(
         config=config,
     )
     client = await context.__aenter__()
-    proxy = parse_proxy(get_environ_proxies(service.endpoint).get(service.scheme))
-    return OpenClient(client, context, ssl_context, proxy)
+    return OpenClient(client, context, ssl_context)
 
 
 def take_over(client: S3Client, send: Callable[..., Awaitable[Any]]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
@@ -25,7 +25,7 @@ from aiodreamobjects._models import (
 from aiodreamobjects._service import Feature
 from aiodreamobjects._wire.contract import Setting, WriteConditions
 from aiodreamobjects._wire.errors import Context, Refusal, failure_of, failure_of_refusal, refuse_reply, unreadable
-from aiodreamobjects._wire.replies import total_of_content_range, unquoted, version_id
+from aiodreamobjects._wire.replies import parse_content_range, unquoted, version_id
 from aiodreamobjects._wire.retry import Failure
 
 Reply = Mapping[str, Any]
@@ -37,7 +37,7 @@ def object_info(bucket: str, key: str, reply: Reply) -> ObjectInfo:
     """From a GET or HEAD reply."""
     size = reply.get("ContentLength")
     if "ContentRange" in reply:
-        size = total_of_content_range(reply["ContentRange"])
+        size = parse_content_range(reply["ContentRange"])[2]
     return ObjectInfo(
         bucket=bucket,
         key=key,
@@ -57,6 +57,8 @@ def object_info(bucket: str, key: str, reply: Reply) -> ObjectInfo:
 def listed_object(bucket: str, item: Reply, decode: Callable[[str], str]) -> ObjectInfo:
     """From an entry of a listing of objects or versions."""
     key, etag = decode(required(item, "Key")), unquoted(item.get("ETag"))
+    if item.get("Size", 0) < 0:
+        refuse_reply("a size below zero")
     found = make_object_info(bucket, key, item.get("Size"), etag, utc(item.get("LastModified")))
     return replace(
         found,
@@ -82,7 +84,10 @@ def bucket_info(name: str, headers: Mapping[str, str]) -> BucketInfo:
 
 
 def utc(time: datetime | None) -> datetime | None:
-    return time.astimezone(UTC) if time else None
+    try:
+        return time.astimezone(UTC) if time else None
+    except OverflowError:
+        refuse_reply(f"a date out of range, {time}")
 
 
 def raw_headers(reply: Reply) -> dict[bytes, bytes]:
@@ -113,6 +118,8 @@ def acl_value(reply: Reply) -> Acl:
 
 def _grant(grant: Reply) -> Grant:
     grantee, permission = required(grant, "Grantee"), cast(Permission, required(grant, "Permission"))
+    if permission not in get_args(Permission):
+        refuse_reply("a grant of a permission that is none")
     if "URI" in grantee:
         return Grant(permission, uri=grantee["URI"])
     if "EmailAddress" in grantee:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from aiodreamobjects._config import Credentials
@@ -19,8 +18,8 @@ class CredentialSource(Protocol):
     current: Credentials
     expires: bool
 
-    async def fresh(self) -> Credentials:
-        """Renewed first where they are about to end. Raises CredentialsError."""
+    async def refresh(self) -> None:
+        """Renew them if they are about to end. Raises CredentialsError."""
         ...
 
 
@@ -30,8 +29,8 @@ class StaticCredentials:
     def __init__(self, credentials: Credentials) -> None:
         self.current = credentials
 
-    async def fresh(self) -> Credentials:
-        return self.current
+    async def refresh(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,7 @@ def find_in_environment(*, needs_endpoint: bool) -> Found | None:
         os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
     )
-    if any(map(os.environ.get, asks_for_more)) or any(Path(file).expanduser().exists() for file in files):
+    # os.path, as botocore: a home that cannot be searched, or is none, has no such file.
+    if any(map(os.environ.get, asks_for_more)) or any(os.path.isfile(os.path.expanduser(file)) for file in files):  # noqa: PTH111, PTH113 - pathlib raises
         return None
     return Found(region=os.environ.get("AWS_DEFAULT_REGION") or None, ca=os.environ.get("AWS_CA_BUNDLE") or None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,10 +20,9 @@ from aiodreamobjects._errors import (
     ChecksumMismatchError,
     ConnectionFailedError,
     IncompleteBodyError,
-    PreconditionFailedError,
     ServiceError,
 )
-from aiodreamobjects._http.connection import Expect, Response
+from aiodreamobjects._http.connection import Expect, Head, Response
 from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._models import (
     Acl,
@@ -53,15 +53,15 @@ from aiodreamobjects._wire.contract import (
 from aiodreamobjects._wire.errors import (
     Context,
     Refusal,
-    already_exists,
     error_of_key,
     failure_of,
     failure_of_refusal,
     refuse_reply,
-    unanswered,
+    refused_as_existing,
+    told,
     unreadable,
 )
-from aiodreamobjects._wire.gate import Gate, closed_meanwhile
+from aiodreamobjects._wire.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._wire.replies import listed_date, unquoted, whole
 from aiodreamobjects._wire.retry import AttemptFailed, Failure
 from aiodreamobjects._wire.signing import Signer
@@ -75,15 +75,15 @@ WHOLE_BYTES = 64 << 10
 """Bodies up to this length are received whole, in one go with the head; longer ones are streamed."""
 INLINE_BYTES = 256 << 10
 """Documents up to this length are parsed on the event loop, for a few milliseconds; longer ones in a thread."""
-DOCUMENT_SLOWNESS = 20
-"""A service may write a document as it works, of DeleteObjects a line a key: it may be that much slower than a body."""
+LONGEST_ERROR_BYTES = 64 << 10
+"""What is longer is not looked at: the status says enough."""
 
 _NOTHING: Mapping[str, str] = {}
 _ALWAYS_SENT = "accept-encoding: identity\r\nuser-agent: aiodreamobjects\r\n"
 _SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Call:
     """One S3 request, as often as it takes."""
 
@@ -130,9 +130,14 @@ class DirectWire:
         self._pool = Pool(timeouts=gate.timeouts, ssl_context=ssl_context)
         self._object = Expect(low_speed, stream_from=WHOLE_BYTES)
         self._document = Expect(low_speed / DOCUMENT_SLOWNESS)
+        # S3 sends a blank now and then while it copies or completes: only silence counts (S3 API reference).
+        self._slow_document = Expect(low_speed=0)
         self._head = Expect(low_speed, is_head=True)
 
     async def aclose(self) -> None:
+        await finish(self._release())
+
+    async def _release(self) -> None:
         await self._gate.aclose()
         await self._pool.aclose(closed_meanwhile)
         async with self._opening:
@@ -249,12 +254,8 @@ class DirectWire:
         call.feature = "object_acl" if attributes.acl else None
         call.is_write = bool(conditions.if_absent or conditions.if_match)
         digest = await self._fill(call, body)
-        try:
+        with refused_as_existing(conditions):
             response = await self._call(call)
-        except PreconditionFailedError as error:
-            if not conditions.if_absent:
-                raise
-            raise already_exists(error) from error
         self._gate.bytes_sent += len(body)
         etag = _checked_etag(call, response, digest)
         return replies.stored_object(address, len(body), etag, attributes, response.headers)
@@ -287,15 +288,11 @@ class DirectWire:
         headers |= replies.headers_of_conditions(conditions)
         if attributes is not None:
             headers |= replies.headers_of(attributes) | {"x-amz-metadata-directive": "REPLACE"}
-        call = _Call("copy_object", "PUT", to.bucket, to.key, self._document, _NOTHING, headers)
+        call = _Call("copy_object", "PUT", to.bucket, to.key, self._slow_document, _NOTHING, headers)
         call.is_write = bool(conditions.if_absent or conditions.if_match)
         call.feature = "object_acl" if attributes and attributes.acl else None
-        try:
+        with refused_as_existing(conditions, source_if_match=source_if_match):
             response, _, root = await self._reply(call, "CopyObjectResult")
-        except PreconditionFailedError as error:
-            if not conditions.if_absent or source_if_match is not None:
-                raise
-            raise already_exists(error) from error
         return replies.assembled_object(to, root.get("ETag"), root.get("LastModified"), response.headers)
 
     # Multipart uploads
@@ -330,24 +327,20 @@ class DirectWire:
         if byte_range is not None:
             headers["x-amz-copy-source-range"] = str(byte_range)
         query = {"partNumber": str(number), "uploadId": upload_id}
-        call = _Call("upload_part_copy", "PUT", to.bucket, to.key, self._document, query, headers)
+        call = _Call("upload_part_copy", "PUT", to.bucket, to.key, self._slow_document, query, headers)
         root = await self._tree(call, "CopyPartResult")
         return Part(number, replies.unquoted(root.get("ETag")) or refuse_reply("a reply without ETag"))
 
     async def complete_upload(
         self, address: Address, upload_id: str, parts: Sequence[Part], conditions: WriteConditions
     ) -> ObjectInfo:
-        call = _Call("complete_multipart_upload", "POST", address.bucket, address.key, self._document)
+        call = _Call("complete_multipart_upload", "POST", address.bucket, address.key, self._slow_document)
         call.query = {"uploadId": upload_id}
         call.headers = replies.headers_of_conditions(conditions)
         call.is_write = True
         await self._fill(call, xml.complete_document(parts))
-        try:
+        with refused_as_existing(conditions):
             response, _, root = await self._reply(call, "CompleteMultipartUploadResult")
-        except PreconditionFailedError as error:
-            if not conditions.if_absent:
-                raise
-            raise already_exists(error) from error
         return replies.assembled_object(address, root.get("ETag"), None, response.headers)
 
     async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
@@ -406,7 +399,7 @@ class DirectWire:
         if is_v2:
             markers = [root.get("NextContinuationToken")]
             return Page(items, replies.objects_cursor(replies.next_cursor(_is_truncated(root), markers), items))
-        return Page(items, replies.marker_cursor(_is_truncated(root), items))
+        return Page(items, replies.marker_cursor(_is_truncated(root), items, root.get("NextMarker")))
 
     async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]:
         key_marker, version_marker = cursor or ("", "")
@@ -418,7 +411,7 @@ class DirectWire:
         root = await self._tree(call, "ListVersionsResult")
         found = list(root.find_all("Version", "DeleteMarker"))
         decode = replies.key_decoder(root.get("EncodingType"), [element.get("Key") or "" for element in found])
-        items = sorted((_version(bucket, element, decode) for element in found), key=replies.newest_first)
+        items = [_version(bucket, element, decode) for element in found]
         markers = [root.get("NextKeyMarker"), root.get("NextVersionIdMarker")]
         return Page(items, replies.next_cursor(_is_truncated(root), markers, decode, items[-1:]))
 
@@ -455,12 +448,19 @@ class DirectWire:
             context = self._context(f"delete s3://{bucket}/{key or ''}", None)
             error = error_of_key(element.get("Code") or "", element.get("Message") or "", context)
             outcome[key, element.get("VersionId") or None] = error
-        return {key: outcome.get((key.key, key.version_id), unanswered(bucket, key)) for key in keys}
+        return {key: told(outcome, bucket, key) for key in keys}
 
     # The one door
 
     async def _call(self, call: _Call) -> Response:
-        return await self._gate.retrier.run(partial(self._attempt, call), is_write=call.is_write)
+        return await self._gate.retrier.run(partial(self._attempt_silent, call), is_write=call.is_write)
+
+    async def _attempt_silent(self, call: _Call) -> Response:
+        """Of a success that is no object nothing is expected to be said; what is said all the same may be an error."""
+        response = await self._attempt(call)
+        if response.content and call.expect is not self._object:
+            await self._read(call, response, "")
+        return response
 
     async def _tree(self, call: _Call, root_name: str) -> xml.Element:
         return (await self._reply(call, root_name))[2]
@@ -475,7 +475,7 @@ class DirectWire:
         return await self._gate.retrier.run(attempt, is_write=call.is_write)
 
     async def _read(self, call: _Call, response: Response, root_name: str) -> tuple[list[xml.Entry], xml.Element]:
-        document = response.content or b""
+        document = (response.content or b"").lstrip()
         if not document and call.may_be_empty:
             return [], xml.Element(root_name)
         try:
@@ -487,7 +487,7 @@ class DirectWire:
             raise unreadable(self._context(str(call), call.feature), response.status) from error
         if root.name == "Error":
             raise AttemptFailed(self._refusal(call, response, root))
-        if not root.name.startswith(root_name):
+        if not root.name.startswith(root_name) or root.name.lower() == "html":
             raise unreadable(self._context(str(call), call.feature), response.status)
         return entries, root
 
@@ -500,6 +500,8 @@ class DirectWire:
         try:
             await gate.keep_pace()
             signer = await gate.fresh_signer()
+            if gate.closed:
+                raise closed_meanwhile()
             host, head = self._compose(call, signer)
             response = await self._pool.send(
                 host, head, call.body, call.expect, is_idempotent=not call.is_write and call.method != "POST"
@@ -514,13 +516,15 @@ class DirectWire:
                 gate.requests.give_back()
         return response
 
-    def _compose(self, call: _Call, signer: Signer) -> tuple[str, bytes]:
+    def _compose(self, call: _Call, signer: Signer) -> tuple[str, Head]:
         """The host that is asked, and the request's head, signed."""
         gate, host = self._gate, self._host
         resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
         path = resource
         if not self._is_path_style:
             host, path = gate.service.locate(call.bucket, call.key)
+            if host != self._host and not call.key:
+                resource += "/"
         request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)
         if self._is_v4:
             headers = signer.sign(request, gate.now(), call.payload_hash or self._hash_of_nothing)
@@ -530,7 +534,10 @@ class DirectWire:
         target = f"{path}?{signing.canonical_query(call.query)}" if call.query else path
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         length = f"content-length: {len(call.body)}\r\n" if call.method in _WITH_BODY else ""
-        return host, f"{call.method} {target} HTTP/1.1\r\n{lines}{length}{_ALWAYS_SENT}\r\n".encode("ascii")
+        if call.headers and any(map(_LINE_END, call.headers.values())):
+            msg = f"{call}: a header would hold a line end, and what follows it would be another header"
+            raise ValueError(msg)
+        return host, Head(f"{call.method} {target} HTTP/1.1\r\n{lines}{length}{_ALWAYS_SENT}\r\n".encode("ascii"))
 
     async def _fill(self, call: _Call, body: bytes) -> str:
         """Give the request its body, with the digests that are due. The body's MD5."""
@@ -542,7 +549,7 @@ class DirectWire:
         return digest.hexdigest()
 
     def _refusal(self, call: _Call, response: Response, root: xml.Element | None = None) -> Failure:
-        if root is None and response.content:
+        if root is None and response.content and len(response.content) <= LONGEST_ERROR_BYTES:
             try:
                 root = xml.parse(response.content)
             except xml.MalformedError:
@@ -562,6 +569,7 @@ class DirectWire:
 
 
 _WITH_BODY = ("PUT", "POST")
+_LINE_END = re.compile("[\r\n\0]").search
 
 
 def _given(query: Mapping[str, str]) -> dict[str, str]:
@@ -622,11 +630,11 @@ class DirectBody:
 
     def __init__(self, gate: Gate, address: Address, response: Response) -> None:
         headers = response.headers
+        replies.check_answer(response.status, headers)
         self._gate, self._response = gate, response
         self._place: Places | None = None
         self.info = replies.object_info(address, headers)
-        content_range = headers.get(b"content-range")
-        self.start = replies.start_of_content_range(content_range.decode("latin-1")) if content_range else 0
+        self.start = replies.start_of(headers)
         self.length = replies.length(headers)
         self.encryption = replies.encryption(headers)
         self.content = response.content

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -25,7 +26,7 @@ from aiodreamobjects._errors import (
 )
 from aiodreamobjects._models import Address, printable
 from aiodreamobjects._service import Feature, Service
-from aiodreamobjects._wire.contract import VersionedKey
+from aiodreamobjects._wire.contract import VersionedKey, WriteConditions
 from aiodreamobjects._wire.retry import Failure
 
 LARGEST_SKEW_SECONDS = 15 * 60
@@ -81,6 +82,8 @@ _BODILESS_CODES = {
     501: "NotImplemented",
 }
 _THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests"}
+_CONFLICT_CODES = {"ConditionalRequestConflict"}
+"""Another write was under way: the next attempt learns what became of it (S3 user guide, "Conditional writes")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
         code=code,
         status=status or None,
         request_id=request_id,
-        retryable=kind is ServiceBusyError,
+        retryable=kind is ServiceBusyError or code in _CONFLICT_CODES,
     )
     return Failure(
         failed,
@@ -155,16 +158,29 @@ def error_of_key(code: str, text: str, context: Context) -> ServiceError:
     return kind(printable(f"{context.what}: {code}: {text}"), code=code, status=200, retryable=kind is ServiceBusyError)
 
 
-def already_exists(error: PreconditionFailedError) -> AlreadyExistsError:
-    """The same refusal, where the condition was that there is nothing yet."""
-    refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
-    for note in getattr(error, "__notes__", ()):
-        refused.add_note(note)
-    return refused
+@contextmanager
+def refused_as_existing(conditions: WriteConditions, *, source_if_match: str | None = None) -> Iterator[None]:
+    """A refusal is that of an object that exists, where the one condition was that there is nothing yet."""
+    try:
+        yield
+    except PreconditionFailedError as error:
+        if not conditions.if_absent or source_if_match is not None:
+            raise
+        refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
+        for note in getattr(error, "__notes__", ()):
+            refused.add_note(note)
+        raise refused from error
 
 
-def unanswered(bucket: str, key: VersionedKey) -> ServiceError:
-    """For a key of which the reply to a request for many says nothing."""
+Outcomes = Mapping[tuple[str | None, str | None], ServiceError | None]
+"""What a reply to a request for many says, by key and version."""
+
+
+def told(outcomes: Outcomes, bucket: str, key: VersionedKey) -> ServiceError | None:
+    """What became of this key; an error where the reply says nothing of it."""
+    asked = key.key, key.version_id
+    if asked in outcomes:
+        return outcomes[asked]
     msg = f"delete {Address(bucket, key.key)}: the service does not say what became of it"
     return ServiceError(msg, code="Unanswered", status=HTTPStatus.OK, retryable=True)
 
@@ -212,8 +228,16 @@ def _advice(
         return context.service.unsupported[context.feature]
     if code == "RequestTimeTooSkewed" and offset:
         return f"the service's clock is {offset:+.0f} s from this machine's"
-    elsewhere = headers.get("x-amz-bucket-region") or urlsplit(headers.get("location", "")).netloc
+    elsewhere = headers.get("x-amz-bucket-region") or _host_of(headers.get("location", ""))
     return f"it points to {elsewhere!r}, redirects are not followed" if status in _REDIRECTS and elsewhere else ""
+
+
+def _host_of(location: str) -> str:
+    """Without a user and a password, which a location may name."""
+    try:
+        return urlsplit(location).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
 
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -222,7 +246,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """In seconds or as a date (RFC 9110 section 10.2.3)."""
     value = headers.get("retry-after", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     date = _date(value)
     return max(0.0, date - now) if date else None

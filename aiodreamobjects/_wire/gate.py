@@ -21,6 +21,9 @@ from aiodreamobjects._wire.signing import Signer
 REFRESH_SECONDS = 60.0
 """How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
 
+DOCUMENT_SLOWNESS = 20
+"""A service may write a document as it works, of DeleteObjects a line a key: it may be that much slower than a body."""
+
 _log = logging.getLogger("aiodreamobjects")
 
 
@@ -68,7 +71,7 @@ class Gate:
                     f"no place became free within Timeouts.pool={self.timeouts.pool:g} s: "
                     f"Limits.requests={self.limits.requests} are in use"
                 )
-                raise ConnectionFailedError(msg) from error
+                raise ConnectionFailedError(msg, request_sent=False) from error
 
     async def keep_pace(self) -> None:
         """Wait for this request's turn, where ``requests_per_second`` spreads them, and count it."""
@@ -103,7 +106,8 @@ class Gate:
     async def fresh_signer(self) -> Signer:
         """For a request about to leave: its credentials are renewed first if they are about to end."""
         if self._credentials.expires:
-            await self._credentials.fresh()
+            with self.waiting():
+                await self._credentials.refresh()
         return self.signer()
 
     def signer(self) -> Signer:
@@ -116,7 +120,7 @@ class Gate:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
-                await self._credentials.fresh()
+                await self._credentials.refresh()
             except CredentialsError as error:  # a request that needs them will raise it
                 _log.warning("%s", error)
 

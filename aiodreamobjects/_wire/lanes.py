@@ -64,17 +64,17 @@ class Opening:
 
         Raises FileNotFoundError or ValueError for a bad ``ca``.
         """
-        if lane == "boto":
-            return await self._open_boto(None)
-        if await to_thread.run_sync(_is_proxied, self.service):
+        proxy = await to_thread.run_sync(_proxy_of, self.service)
+        if proxy is not None and lane == "direct":
             _log.info("an HTTP proxy is set for %s: the aioboto3 lane serves it", self.service.endpoint)
-            return await self._open_boto(None)
+        if proxy is not None or lane == "boto":
+            return await self._open_boto(proxy, None)
         is_tls = self.service.scheme == "https"
         context = await to_thread.run_sync(make_ssl_context, self.ca) if is_tls or self.ca is not None else None
         gate = self._gate()
-        return DirectWire(gate, context if is_tls else None, lambda: self._open_boto(gate))
+        return DirectWire(gate, context if is_tls else None, lambda: self._open_boto(None, gate))
 
-    async def _open_boto(self, gate: Gate | None) -> BotoWire:
+    async def _open_boto(self, proxy: str | None, gate: Gate | None) -> BotoWire:
         await to_thread.run_sync(_import_boto)
         from aiodreamobjects._wire import boto, boto_client  # noqa: PLC0415 - imported by now
 
@@ -85,6 +85,7 @@ class Opening:
             self.timeouts,
             explicit=self.explicit,
             ca=self.ca,
+            proxy=proxy,
         )
         return boto.BotoWire(opened, gate or self._gate())
 
@@ -98,11 +99,11 @@ def _import_boto() -> None:
     import aiodreamobjects._wire.boto  # noqa: F401, PLC0415 - in a thread, for its time
 
 
-def _is_proxied(service: Service) -> bool:
-    """As botocore decides it, and every tool that leans on the same variables."""
+def _proxy_of(service: Service) -> str | None:
+    """From ``http_proxy``, ``https_proxy`` and ``no_proxy``, as botocore reads them."""
     variable = f"{service.scheme}_proxy"
     if not any(name.lower() == variable and value for name, value in os.environ.items()):
-        return False
+        return None
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - half an HTTP library, seldom needed
 
-    return bool(getproxies().get(service.scheme)) and not proxy_bypass(service.host)
+    return None if proxy_bypass(service.host) else getproxies().get(service.scheme)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from urllib.parse import unquote_plus
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from urllib.parse import quote, unquote_plus
 
 from aiodreamobjects._models import Address, CommonPrefix, ObjectAttributes, ObjectInfo, UploadInfo, make_object_info
 from aiodreamobjects._service import quote_key
@@ -21,6 +24,8 @@ _MONTHS = {
 
 Headers = Mapping[bytes, bytes]
 
+MOST_DIGITS = 19
+
 
 def object_info(address: Address, headers: Headers) -> ObjectInfo:
     """From a GET or HEAD reply."""
@@ -29,7 +34,7 @@ def object_info(address: Address, headers: Headers) -> ObjectInfo:
     return make_object_info(
         address.bucket,
         address.key,
-        total_of_content_range(content_range.decode("latin-1")) if content_range else length(headers),
+        parse_content_range(content_range.decode("latin-1"))[2] if content_range else length(headers),
         unquoted(text(told(b"etag"))),
         http_date(told(b"last-modified")),
         text(told(b"content-type")),
@@ -67,12 +72,12 @@ def encryption(headers: Headers) -> str | None:
 
 
 def http_date(value: bytes | None) -> datetime | None:
-    """As RFC 9110 section 5.6.7 has it, "Sun, 06 Nov 1994 08:49:37 GMT", in the one form that is not obsolete."""
+    """As RFC 9110 section 5.6.7 has it: fast in the form that is not obsolete."""
     if value is None:
         return None
+    if len(value) != len("Sun, 06 Nov 1994 08:49:37 GMT") or value[25:] != b" GMT":
+        return _other_date(value.decode("latin-1"))
     try:
-        if len(value) != len("Sun, 06 Nov 1994 08:49:37 GMT") or value[25:] != b" GMT":
-            raise ValueError  # noqa: TRY301 - as the other ways to be none
         return datetime(
             int(value[12:16]),
             _MONTHS[value[8:11]],
@@ -86,23 +91,31 @@ def http_date(value: bytes | None) -> datetime | None:
         refuse_reply(f"a date that is none, {value[:40]!r}")
 
 
+def _other_date(value: str) -> datetime:
+    try:
+        found = parsedate_to_datetime(value.strip())
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        refuse_reply(f"a date that is none, {value[:40]!r}")
+
+
 def listed_date(value: str | None) -> datetime | None:
     """As XML has it: ISO 8601."""
     if value is None:
         return None
     try:
         found = datetime.fromisoformat(value)
-    except ValueError:
-        refuse_reply(f"a date that is none, {value[:40]!r}")
-    if found.tzinfo is UTC:
-        return found
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        if found.tzinfo is UTC:
+            return found
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return _other_date(value)
 
 
 def whole(value: str | None) -> int | None:
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit():
+    if not value.isascii() or not value.isdigit() or len(value) > MOST_DIGITS:
         refuse_reply(f"a number that is none, {value[:40]!r}")
     return int(value)
 
@@ -121,14 +134,35 @@ def quoted(etag: str) -> str:
     return etag if etag == "*" or etag.endswith('"') else f'"{etag}"'
 
 
-def total_of_content_range(value: str) -> int | None:
-    total = value.rpartition("/")[2]
-    return int(total) if total.isdigit() else None
+_CONTENT_RANGE = re.compile(r"bytes[ =]([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
 
-def start_of_content_range(value: str) -> int:
-    first = value.removeprefix("bytes").strip().partition("-")[0]
-    return int(first) if first.isdigit() else -1
+def parse_content_range(value: str) -> tuple[int, int, int | None]:
+    """First and last position, and the whole length where it is known (RFC 9110 section 14.4)."""
+    match = _CONTENT_RANGE.fullmatch(value.strip())
+    if match is None:
+        refuse_reply(f"a Content-Range that is none, {value[:60]!r}")
+    first, last, total = match.groups()
+    return int(first), int(last), None if total == "*" else int(total)
+
+
+def start_of(headers: Headers) -> int:
+    """The position in the object of a reply's first byte."""
+    content_range = headers.get(b"content-range")
+    return parse_content_range(content_range.decode("latin-1"))[0] if content_range else 0
+
+
+def check_answer(status: int, headers: Headers) -> None:
+    """Refuse what is no answer to a GET of an object: a page of somebody else's, a part that does not say which."""
+    content_range = headers.get(b"content-range")
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        refuse_reply(f"status {status} in answer to a GET")
+    if b"etag" not in headers:
+        refuse_reply("an object without ETag")
+    if b"content-length" not in headers and b"transfer-encoding" not in headers:
+        refuse_reply("an object without its length")
+    if (status == HTTPStatus.PARTIAL_CONTENT) != (content_range is not None):
+        refuse_reply(f"status {status} {'with' if content_range else 'without'} a Content-Range")
 
 
 # Objects that a request has made
@@ -196,7 +230,7 @@ def headers_of_conditions(conditions: WriteConditions) -> dict[str, str]:
 
 def headers_of_source(source: Address, version: str | None, if_match: str | None) -> dict[str, str]:
     """Of a server-side copy."""
-    where = f"/{source.bucket}/{quote_key(source.key)}" + (f"?versionId={version}" if version else "")
+    where = f"/{source.bucket}/{quote_key(source.key)}" + (f"?versionId={quote(version, safe='')}" if version else "")
     headers = {"x-amz-copy-source": where}
     return headers | {"x-amz-copy-source-if-match": quoted(if_match)} if if_match is not None else headers
 
@@ -249,9 +283,10 @@ def objects_cursor(token: Cursor | None, items: Sequence[ObjectInfo | CommonPref
 def marker_cursor(
     is_truncated: bool | None,  # noqa: FBT001 - S3's own word
     items: Sequence[ObjectInfo | CommonPrefix],
+    marker: str | None,
 ) -> Cursor | None:
     """Of a page of the older kind of list. Its last item serves: services disagree on NextMarker and its encoding."""
-    found = next_cursor(is_truncated, [_end_of(items[-1]) if items else None])
+    found = next_cursor(is_truncated, [_end_of(items[-1]) if items else marker])
     return found and ("", *found)
 
 

@@ -35,6 +35,8 @@ _V2_SUBRESOURCES = frozenset(
         "notification",
         "partNumber",
         "policy",
+        "policyStatus",
+        "publicAccessBlock",
         "requestPayment",
         "tagging",
         "torrent",

@@ -1,7 +1,7 @@
 """S3's XML, read and written. Nothing here knows HTTP.
 
-Documents come from whoever answers at the endpoint: a document type, and with it every entity, is refused; depth,
-size and the number of elements are bounded.
+Documents come from whoever answers at the endpoint: a document type, and with it every entity, is refused; depth, the
+number of elements and the length of tags and texts are bounded. The size of a document is bounded where it is received.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ DEEPEST = 32
 MOST_ELEMENTS = 100_000
 """A page of 1,000 versions has some 15,000."""
 LONGEST_TEXT = 64 << 10
+MOST_DAMAGE = 10_000
+"""What is more is left to the parser, which refuses it."""
 DAMAGED = "\ufffd"
 """What stands for a character that XML cannot carry."""
 
@@ -30,6 +32,9 @@ _FORBIDDEN = re.compile(
     rb"|&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef])|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]|6553[45]));",
     re.IGNORECASE,
 )
+
+
+_LONG_TAG = re.compile(rb"<[^<>]{4096}")
 
 
 class MalformedError(ValueError):
@@ -63,11 +68,14 @@ class Element:
 
 def legible(document: bytes) -> bytes:
     """What XML 1.0 forbids is made ``DAMAGED``: Ceph RGW writes markers, prefixes and tokens as they are."""
-    return _FORBIDDEN.sub(DAMAGED.encode(), document)
+    return _FORBIDDEN.sub(DAMAGED.encode(), document, count=MOST_DAMAGE)
 
 
 def parse(document: bytes) -> Element:
     """The root element. Raises MalformedError."""
+    if _LONG_TAG.search(document):
+        msg = "a tag of over 4,096 bytes"
+        raise MalformedError(msg)
     builder = _Builder()
     parser = expat.ParserCreate(encoding="utf-8")
     parser.buffer_text = True
@@ -128,7 +136,7 @@ _ENTRY = re.compile(
     r"<Contents>\s*<Key>([^<]*)</Key>\s*<LastModified>([^<]*)</LastModified>\s*"
     r"<ETag>(?:&quot;|\")?([^<&\"]*)(?:&quot;|\")?</ETag>\s*"
     r"(?:<ChecksumAlgorithm>[^<]*</ChecksumAlgorithm>\s*)*(?:<ChecksumType>[^<]*</ChecksumType>\s*)?"
-    rf"<Size>([0-9]+)</Size>\s*{_OWNER}(?:<StorageClass>([^<]*)</StorageClass>\s*)?{_OWNER}"
+    rf"<Size>([0-9]{{1,19}})</Size>\s*{_OWNER}(?:<StorageClass>([^<]*)</StorageClass>\s*)?{_OWNER}"
     r"(?:<Type>[^<]*</Type>\s*)?</Contents>\s*",
 )
 _STRIDE = _ENTRY.groups + 1
@@ -139,7 +147,7 @@ def read(document: bytes) -> tuple[list[Entry], Element]:
 
     Where entries have an unusual shape, all stay in the tree.
     """
-    if b"<!" in document or document.count(b"<?") > 1:  # a comment, a CDATA section: for a parser to judge
+    if b"<!" in document or b"<?" in document[1:]:  # comments, CDATA sections and the like: for a parser to judge
         return [], parse(document)
     try:
         pieces: list[str] = _ENTRY.split(document.decode())
@@ -148,9 +156,12 @@ def read(document: bytes) -> tuple[list[Entry], Element]:
     if len(pieces) > MOST_ELEMENTS:
         msg = f"a page of {len(pieces) // _STRIDE:,} keys"
         raise MalformedError(msg)
-    rest = parse("".join(pieces[::_STRIDE]).encode())
-    if rest.find("Contents") is not None:
+    if len(pieces) == 1 or any(pieces[_STRIDE:-1:_STRIDE]):
         return [], parse(document)
+    rest = parse(f"{pieces[0]}<Contents/>{pieces[-1]}".encode())
+    if [len(entry.children) for entry in rest.find_all("Contents")] != [0]:
+        return [], parse(document)
+    rest.children = [child for child in rest.children if child.name != "Contents"]
     keys, dates, etags, sizes, classes = (pieces[number::_STRIDE] for number in range(1, _STRIDE))
     # A date or a class with a reference in it would be none; the keys alone may have some.
     return list(zip(map(unescape, keys), dates, etags, sizes, classes, strict=True)), rest

@@ -18,7 +18,6 @@ from aiodreamobjects._concurrency import Places
 from aiodreamobjects._errors import (
     ConnectionFailedError,
     IncompleteBodyError,
-    PreconditionFailedError,
     ServiceError,
     UnsupportedByServiceError,
 )
@@ -44,7 +43,14 @@ from aiodreamobjects._wire.contract import (
     VersionedKey,
     WriteConditions,
 )
-from aiodreamobjects._wire.errors import Context, Refusal, already_exists, error_of_key, failure_of, failure_of_refusal
+from aiodreamobjects._wire.errors import (
+    Context,
+    Refusal,
+    error_of_key,
+    failure_of,
+    failure_of_refusal,
+    refused_as_existing,
+)
 from aiodreamobjects._wire.gate import Gate, closed_meanwhile
 from aiodreamobjects._wire.memory.documents import check_document, check_rules
 from aiodreamobjects._wire.memory.faults import BreakConnection, Faults, LoseReply, Refuse, Request
@@ -88,6 +94,10 @@ CHUNK_BYTES = 256 << 10
 
 _EMPTY_SETTINGS: Mapping[str, object] = {"cors": [], "lifecycle": [], "tags": {}}
 _SETTING_FEATURES: dict[str, Feature] = {"tags": "tagging", "website": "website", "policy": "policy"}
+
+
+def _acl_feature(attributes: ObjectAttributes | None) -> Feature | None:
+    return "object_acl" if attributes is not None and attributes.acl is not None else None
 
 
 class MemoryWire:
@@ -259,7 +269,8 @@ class MemoryWire:
             bucket.check_write(address.key, conditions)
             return stored_object(address, bucket.put(address.key, bytes(body), kept, acl), attributes)
 
-        info = await self._write(Request("put_object", address.bucket, address.key), act, conditions)
+        request = Request("put_object", address.bucket, address.key)
+        info = await self._write(request, act, conditions, feature=_acl_feature(attributes))
         self._gate.bytes_sent += len(body)
         return info
 
@@ -348,7 +359,9 @@ class MemoryWire:
             kept = replace(copied.attributes, storage_class=None) if attributes is None else as_stored(attributes)
             return copied_object(to, bucket.put(to.key, copied.body, kept, acl, tags=copied.tags))
 
-        return await self._write(Request("copy_object", to.bucket, to.key), act, conditions, source_if_match)
+        request = Request("copy_object", to.bucket, to.key)
+        feature = _acl_feature(attributes)
+        return await self._write(request, act, conditions, feature=feature, source_if_match=source_if_match)
 
     # Multipart uploads
 
@@ -358,7 +371,8 @@ class MemoryWire:
             acl = self._new_acl(bucket, attributes)
             return bucket.create_upload(address.key, as_stored(attributes), acl).upload_id
 
-        return await self._ask(Request("create_upload", address.bucket, address.key), act, feature="object_acl")
+        request = Request("create_upload", address.bucket, address.key)
+        return await self._ask(request, act, feature=_acl_feature(attributes))
 
     async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
         def act() -> Part:
@@ -450,16 +464,14 @@ class MemoryWire:
         request: Request,
         act: Callable[[], ObjectInfo],
         conditions: WriteConditions,
+        *,
+        feature: Feature | None = None,
         source_if_match: str | None = None,
     ) -> ObjectInfo:
         """``source_if_match``: what may have been refused as well as ``if_absent``."""
         is_write = request.verb == "complete_upload" or conditions.if_absent or conditions.if_match is not None
-        try:
-            return await self._ask(request, act, feature="object_acl", is_write=is_write)
-        except PreconditionFailedError as error:
-            if not conditions.if_absent or source_if_match is not None:
-                raise
-            raise already_exists(error) from error
+        with refused_as_existing(conditions, source_if_match=source_if_match):
+            return await self._ask(request, act, feature=feature, is_write=is_write)
 
     async def _ask_until_done(self, request: Request, act: Callable[[], None], done_earlier: str) -> None:
         """``done_earlier``: the code by which an attempt learns that an earlier one did it, whose reply was lost."""
