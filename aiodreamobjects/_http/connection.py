@@ -20,6 +20,8 @@ from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, In
 
 RECEIVE_BYTES = 64 << 10
 """Read from the socket at once."""
+TLS_RECEIVE_BYTES = 256 << 10
+"""What asyncio decrypts at once: what does not fit is read in a later turn, and lost if the peer has closed by then."""
 PIECE_BYTES = 256 << 10
 """Written to the transport at once."""
 QUEUE_BYTES = 192 << 10
@@ -28,8 +30,8 @@ LONGEST_HEAD_BYTES = 64 << 10
 LONGEST_DOCUMENT_BYTES = 8 << 20
 """A response that is kept whole. A page of a listing has a few MiB where every key is as long as can be."""
 MOST_INTERIM_RESPONSES = 16
-MOST_FRAMING = 16
-"""Bytes of framing for one of a body; chunks of one byte each have five."""
+MOST_FRAMING_BYTES = 128 << 10
+"""Of a body in chunks, without a byte of the body itself: extensions and trailers, which nobody needs."""
 
 
 class Head(bytes):
@@ -116,7 +118,8 @@ class Connection(asyncio.BufferedProtocol):
         self._owner, self._timeouts, self._loop = owner, timeouts, loop
         self._transport: asyncio.Transport
         self._poll: select.poll | None = None
-        self._view = memoryview(bytearray(RECEIVE_BYTES))
+        self._view = memoryview(b"")
+        self._is_tls = False
         # The parser's callbacks: two of them are methods of containers, which spares a Python call each.
         self._raw_headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
@@ -244,6 +247,7 @@ class Connection(asyncio.BufferedProtocol):
     def leave(self) -> None:
         """The exchange is over: used again if nothing is doubtful."""
         is_clean = self._is_complete and self._is_sent and self._keeps_alive and self.error is None
+        is_clean = is_clean and not self._transport.get_write_buffer_size()
         self._response = self._expect = None
         self._chunks.clear()
         if is_clean:
@@ -272,14 +276,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
+        self._view = memoryview(bytearray(TLS_RECEIVE_BYTES if self._is_tls else RECEIVE_BYTES))
         sock = transport.get_extra_info("socket")
-        if sock is not None and hasattr(select, "poll"):
+        if sock is not None and sock.fileno() >= 0 and hasattr(select, "poll"):
             self._poll = select.poll()
             self._poll.register(sock.fileno(), select.POLLIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         response = self._response
-        if response is not None and self._is_until_eof and exc is None and not self._is_complete:
+        is_ended_by_peer = self.error is None and exc is None and not self._is_tls
+        if response is not None and self._is_until_eof and is_ended_by_peer and not self._is_complete:
             self._is_complete, self._keeps_alive, self._end = True, False, len(self._chunks)
             self._finish(response)
         if self.error is None:
@@ -345,6 +352,7 @@ class Connection(asyncio.BufferedProtocol):
             self._interim += 1
             return
         if self._response is None:
+            self._chunks.clear()  # an interim response has no body; what came as one is none of ours
             self._response = Response(status, headers)
             self._judge(status, headers)
 
@@ -361,7 +369,8 @@ class Connection(asyncio.BufferedProtocol):
         self._is_until_eof = not is_framed
         if self._expect.is_head:
             # The parser does not know that no body follows: it has served its turn.
-            is_persistent = self._parser.get_http_version() == "1.1"
+            # Of a body that came all the same, the parser would not tell the beginning of a chunk.
+            is_persistent = self._parser.get_http_version() == "1.1" and b"transfer-encoding" not in headers
             self._keeps_alive = is_persistent and b"close" not in headers.get(b"connection", b"").lower()
             self._is_complete = True
             self._end = 0
@@ -379,8 +388,8 @@ class Connection(asyncio.BufferedProtocol):
     def _go_on(self, response: Response, nbytes: int) -> None:
         """More of a body has arrived, and there is more to come."""
         arrived = self._count_chunks()
-        self._framing += nbytes - arrived
-        if self._framing > 2 * LONGEST_HEAD_BYTES + MOST_FRAMING * self._received:
+        self._framing = 0 if arrived else self._framing + nbytes
+        if self._framing > MOST_FRAMING_BYTES:
             self._give_up("sends a body that is all framing")
             return
         length = _length_of(response.headers)

@@ -9,9 +9,9 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 from urllib.parse import urlsplit
 
-import anyio
 from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 
 from aiodreamobjects._concurrency import finish
@@ -69,6 +69,8 @@ class Pool:
         A connection that was kept may turn out to be dead before it answers: with ``is_idempotent`` the request is then
         sent again on a new one. Raises ConnectionFailedError, IncompleteBodyError, SessionClosedError.
         """
+        if self._closed_by is not None:
+            raise self._closed_by()
         connection = self._take(host)
         if connection is not None:
             try:
@@ -87,7 +89,7 @@ class Pool:
         for connection in list(self._open):
             connection.abort(error())
         if self._open:
-            self._all_closed = self._loop.create_future()
+            self._all_closed = self._all_closed or self._loop.create_future()
             await finish(_within(CLOSING_SECONDS, self._all_closed))
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -141,16 +143,19 @@ class Pool:
         parts = urlsplit(f"//{host}")
         name, port = parts.hostname or "", parts.port or (80 if self._ssl_context is None else 443)
         sock = await start_connection(await self._resolve(name, port), happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
-        try:
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(host, origin, self, self._timeouts, self._loop),
-                sock=sock,
-                ssl=self._ssl_context,
-                server_hostname=name if self._ssl_context else None,
-            )
-        except BaseException:
-            sock.close()
-            raise
+        transport, connection = await self._loop.create_connection(
+            lambda: Connection(host, origin, self, self._timeouts, self._loop), sock=sock
+        )
+        if self._ssl_context is not None:
+            if connection.error is not None or transport.is_closing():
+                msg = f"{origin}: connection failed: the peer closed it before the TLS handshake"
+                raise ConnectionFailedError(msg, request_sent=False)
+            try:
+                secured = await self._loop.start_tls(transport, connection, self._ssl_context, server_hostname=name)
+            except BaseException:
+                transport.abort()  # without a farewell, for which asyncio would wait
+                raise
+            connection.connection_made(cast(asyncio.Transport, secured))
         return connection
 
     async def _resolve(self, name: str, port: int) -> Sequence[AddrInfoType]:
@@ -200,5 +205,4 @@ class Pool:
 
 
 async def _within(seconds: float, future: asyncio.Future[None]) -> None:
-    with anyio.move_on_after(seconds):
-        await future
+    await asyncio.wait({future}, timeout=seconds)
