@@ -21,7 +21,7 @@ def check_key(key: str) -> None:
     if not key:
         msg = "the key is empty; a key has at least one character"
         raise ValueError(msg)
-    size = len(encode_utf8("key", key))
+    size = len(key) if key.isascii() else len(encode_utf8("key", key))
     if size > KEY_BYTES:
         msg = f"key {key[:40]!r}... has {size:,} bytes in UTF-8; a key has at most {KEY_BYTES:,}"
         raise ValueError(msg)

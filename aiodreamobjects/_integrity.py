@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MD5_DIGITS = 32
 INLINE_BYTES = 64 << 10
 """Up to here, hashing costs less than the hop to a thread."""
 
@@ -55,7 +56,7 @@ def md5_of_etag(etag: str | None, encryption: str | None) -> str | None:
     It is not for multipart objects (``...-N``), nor under KMS or customer keys (S3 API reference, "Object").
     ``encryption`` is the reply's ``x-amz-server-side-encryption``, or the algorithm of a customer key.
     """
-    if etag is None or encryption not in (None, "AES256"):
+    if etag is None or len(etag) != MD5_DIGITS or encryption not in (None, "AES256"):
         return None
     return etag if re.fullmatch(r"[0-9a-f]{32}", etag) else None
 

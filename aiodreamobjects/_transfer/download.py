@@ -67,7 +67,7 @@ async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None)
         async with _opened(Body(runtime, address, byte_range, _NO_CONDITIONS, streamed=False), response) as body:
             return await body.read()
     _check_answer(address, byte_range, response)
-    expected_md5 = md5_of_etag(response.info.etag, response.encryption) if byte_range is None else None
+    expected_md5 = md5_of_etag(response.etag, response.encryption) if byte_range is None else None
     if expected_md5:
         _check_md5(address, (await md5(content)).hexdigest(), expected_md5)
     return content
@@ -238,7 +238,7 @@ class Body:
         """The reply must be to the question: this range, of this object, in its full length."""
         start, stop = _check_answer(self._address, self._range, response)
         if self._stop is not None:
-            if (response.info.etag, response.info.size) != (self.info.etag, self.info.size):
+            if (response.etag, response.size) != (self.info.etag, self.info.size):
                 msg = f"{self._address} changed while it was read, after byte {self._position:,}"
                 raise ObjectChangedError(msg)
             return
@@ -260,7 +260,7 @@ class Body:
 
 def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:
     """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent."""
-    start, stop = _expected(byte_range, response.info.size)
+    start, stop = _expected(byte_range, response.size)
     if response.start != start:
         msg = f"{address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
         raise TransferError(msg)

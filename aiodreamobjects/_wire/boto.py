@@ -495,6 +495,7 @@ class BotoWire:
         attempt = _Attempt(is_slow=operation in SLOW_OPERATIONS)
         try:
             await gate.keep_pace()
+            gate.sent += 1
             self._busy += 1
             token = _current_attempt.set(attempt)
             try:
@@ -616,7 +617,8 @@ class BotoBody:
         headers = values.raw_headers(reply)
         replies.check_answer(self._response.status, headers)
         self.info = values.object_info(address.bucket, address.key, reply)
-        self.start = replies.start_of(headers)
+        self.etag, self.size = self.info.etag, self.info.size
+        self.start, _ = replies.place_of(headers)
         self.length: int | None = reply.get("ContentLength")
         self.encryption = _encryption(reply)
         wire._busy += 1  # noqa: SLF001 - one thing in two classes

@@ -113,7 +113,12 @@ class Part:
 class ResponseBody(Protocol):
     """An object's bytes on their way: the body of one response. Whoever got it closes it."""
 
-    info: ObjectInfo
+    @property
+    def info(self) -> ObjectInfo: ...
+
+    etag: str | None
+    size: int | None
+    """Of the whole object."""
     start: int
     """The position in the object of the first byte."""
     length: int | None

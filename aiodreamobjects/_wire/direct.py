@@ -7,7 +7,7 @@ import base64
 import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -377,11 +377,13 @@ class DirectWire:
         call = _Call("list_objects_v2" if is_v2 else "list_objects", "GET", bucket, "", self._document, _given(query))
         call.prefix = prefix
         _, entries, root = await self._reply(call, "ListBucketResult")
-        if not entries:
-            entries = [_entry(element) for element in root.find_all("Contents")]
+        entries = entries or [_entry(element) for element in root.find_all("Contents")]
         prefixes = [element.get("Prefix") or "" for element in root.find_all("CommonPrefixes")]
-        names = [entry[0] for entry in entries] if root.get("EncodingType") != "url" else []
-        decode = replies.key_decoder(root.get("EncodingType"), [*names, *prefixes])
+        names = list(prefixes)
+        if root.get("EncodingType") != "url":
+            entries = list(entries)
+            names += [entry[0] for entry in entries]
+        decode = replies.key_decoder(root.get("EncodingType"), names)
         items: list[ObjectInfo | CommonPrefix] = [
             make_object_info(
                 bucket,
@@ -453,28 +455,29 @@ class DirectWire:
     # The one door
 
     async def _call(self, call: _Call) -> Response:
-        return await self._gate.retrier.run(partial(self._attempt_silent, call), is_write=call.is_write)
+        attempt = self._attempt if call.expect is self._object else self._attempt_silent
+        return await self._gate.retrier.run(partial(attempt, call), is_write=call.is_write)
 
     async def _attempt_silent(self, call: _Call) -> Response:
         """Of a success that is no object nothing is expected to be said; what is said all the same may be an error."""
         response = await self._attempt(call)
-        if response.content and call.expect is not self._object:
+        if response.content:
             await self._read(call, response, "")
         return response
 
     async def _tree(self, call: _Call, root_name: str) -> xml.Element:
         return (await self._reply(call, root_name))[2]
 
-    async def _reply(self, call: _Call, root_name: str) -> tuple[Response, list[xml.Entry], xml.Element]:
+    async def _reply(self, call: _Call, root_name: str) -> tuple[Response, Iterable[xml.Entry], xml.Element]:
         """The reply and its document. A 200 may hold an error, which is tried again as any other."""
 
-        async def attempt() -> tuple[Response, list[xml.Entry], xml.Element]:
+        async def attempt() -> tuple[Response, Iterable[xml.Entry], xml.Element]:
             response = await self._attempt(call)
             return response, *await self._read(call, response, root_name)
 
         return await self._gate.retrier.run(attempt, is_write=call.is_write)
 
-    async def _read(self, call: _Call, response: Response, root_name: str) -> tuple[list[xml.Entry], xml.Element]:
+    async def _read(self, call: _Call, response: Response, root_name: str) -> tuple[Iterable[xml.Entry], xml.Element]:
         document = (response.content or b"").lstrip()
         if not document and call.may_be_empty:
             return [], xml.Element(root_name)
@@ -498,8 +501,10 @@ class DirectWire:
             await gate.enter(gate.requests)
         keeps_place = False
         try:
-            await gate.keep_pace()
-            signer = await gate.fresh_signer()
+            if gate.has_pace:
+                await gate.keep_pace()
+            gate.sent += 1
+            signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
             if gate.closed:
                 raise closed_meanwhile()
             host, head = self._compose(call, signer)
@@ -626,20 +631,28 @@ def _upload(bucket: str, element: xml.Element, decode: Callable[[str], str]) -> 
 class DirectBody:
     """A ResponseBody over our own connection."""
 
-    __slots__ = ("_gate", "_place", "_response", "content", "encryption", "info", "length", "start")
+    __slots__ = (
+        *("_address", "_gate", "_place", "_response"),
+        *("content", "encryption", "etag", "length", "size", "start"),
+    )
 
     def __init__(self, gate: Gate, address: Address, response: Response) -> None:
         headers = response.headers
         replies.check_answer(response.status, headers)
-        self._gate, self._response = gate, response
+        self._gate, self._address, self._response = gate, address, response
         self._place: Places | None = None
-        self.info = replies.object_info(address, headers)
-        self.start = replies.start_of(headers)
+        replies.http_date(headers.get(b"last-modified"))  # refused now, and not in the middle of the body
+        self.etag = replies.etag_of(headers)
+        self.start, self.size = replies.place_of(headers)
         self.length = replies.length(headers)
         self.encryption = replies.encryption(headers)
         self.content = response.content
         if self.content is not None:
             gate.bytes_received += len(self.content)
+
+    @property
+    def info(self) -> ObjectInfo:
+        return replies.object_info(self._address, self._response.headers)
 
     async def read_chunk(self) -> bytes:
         chunk = await self._response.read_chunk()

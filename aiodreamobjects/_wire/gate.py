@@ -42,6 +42,8 @@ class Gate:
         self.clock_offset = 0.0
         self.closed = False
         self.sent = self.bytes_sent = self.bytes_received = 0
+        self.has_pace = limits.requests_per_second is not None
+        self.has_expiring_credentials = credentials.expires
         self._pace = RateLimiter(limits.requests_per_second) if limits.requests_per_second else None
         self._waits: set[anyio.CancelScope] = set()
         self._credentials = credentials
@@ -74,11 +76,10 @@ class Gate:
                 raise ConnectionFailedError(msg, request_sent=False) from error
 
     async def keep_pace(self) -> None:
-        """Wait for this request's turn, where ``requests_per_second`` spreads them, and count it."""
+        """Wait for this request's turn, where ``requests_per_second`` spreads them."""
         if self._pace is not None:
             with self.waiting():
                 await self._pace.wait()
-        self.sent += 1
 
     async def sleep(self, seconds: float) -> None:
         with self.waiting():

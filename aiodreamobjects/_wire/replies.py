@@ -25,17 +25,17 @@ _MONTHS = {
 Headers = Mapping[bytes, bytes]
 
 MOST_DIGITS = 19
+_OK, _PARTIAL_CONTENT = int(HTTPStatus.OK), int(HTTPStatus.PARTIAL_CONTENT)
 
 
 def object_info(address: Address, headers: Headers) -> ObjectInfo:
     """From a GET or HEAD reply."""
     told = headers.get
-    content_range = told(b"content-range")
     return make_object_info(
         address.bucket,
         address.key,
-        parse_content_range(content_range.decode("latin-1"))[2] if content_range else length(headers),
-        unquoted(text(told(b"etag"))),
+        place_of(headers)[1],
+        etag_of(headers),
         http_date(told(b"last-modified")),
         text(told(b"content-type")),
         {name[11:].decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name[:11] == _META},
@@ -146,22 +146,29 @@ def parse_content_range(value: str) -> tuple[int, int, int | None]:
     return int(first), int(last), None if total == "*" else int(total)
 
 
-def start_of(headers: Headers) -> int:
-    """The position in the object of a reply's first byte."""
+def place_of(headers: Headers) -> tuple[int, int | None]:
+    """The position in the object of a reply's first byte, and the object's size."""
     content_range = headers.get(b"content-range")
-    return parse_content_range(content_range.decode("latin-1"))[0] if content_range else 0
+    if content_range is None:
+        return 0, length(headers)
+    start, _, size = parse_content_range(content_range.decode("latin-1"))
+    return start, size
+
+
+def etag_of(headers: Headers) -> str | None:
+    return unquoted(text(headers.get(b"etag")))
 
 
 def check_answer(status: int, headers: Headers) -> None:
     """Refuse what is no answer to a GET of an object: a page of somebody else's, a part that does not say which."""
     content_range = headers.get(b"content-range")
-    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+    if status not in (_OK, _PARTIAL_CONTENT):
         refuse_reply(f"status {status} in answer to a GET")
     if b"etag" not in headers:
         refuse_reply("an object without ETag")
     if b"content-length" not in headers and b"transfer-encoding" not in headers:
         refuse_reply("an object without its length")
-    if (status == HTTPStatus.PARTIAL_CONTENT) != (content_range is not None):
+    if (status == _PARTIAL_CONTENT) != (content_range is not None):
         refuse_reply(f"status {status} {'with' if content_range else 'without'} a Content-Range")
 
 

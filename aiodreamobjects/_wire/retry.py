@@ -62,7 +62,8 @@ class Retrier:
             except AttemptFailed as failed:
                 failure = failed.failure
             else:
-                self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
+                if self._budget < BUDGET:
+                    self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
                 return result
 
             if may_be_done and is_write and isinstance(failure.error, PreconditionFailedError | NotFoundError):

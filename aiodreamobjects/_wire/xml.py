@@ -130,64 +130,49 @@ class _Builder:
 Entry = tuple[str, str | None, str | None, str | None, str | None]
 """Key, LastModified, ETag, Size and StorageClass of an object on a page: the ETag without its quotes, Size in digits."""
 
-# The order and the neighbours that Amazon S3, Ceph RGW, Backblaze B2 and moto have; texts hold no markup.
-_OWNER = r"(?:<Owner>\s*(?:<ID>[^<]*</ID>\s*)?(?:<DisplayName>[^<]*</DisplayName>\s*)?</Owner>\s*)?"
+# The order and the neighbours that Amazon S3, Ceph RGW, Backblaze B2 and moto have. Texts hold no markup, and but for the
+# keys no references: so whatever this takes, a parser would take for the same.
+_TEXT = "[^<>&\\x00-\\x1f]{0,4096}"
+_OWNER = rf"(?:<Owner>\s*(?:<ID>{_TEXT}</ID>\s*)?(?:<DisplayName>{_TEXT}</DisplayName>\s*)?</Owner>\s*)?"
 _ENTRY = re.compile(
-    r"<Contents>\s*<Key>([^<]*)</Key>\s*<LastModified>([^<]*)</LastModified>\s*"
-    r"<ETag>(?:&quot;|\")?([^<&\"]*)(?:&quot;|\")?</ETag>\s*"
-    r"(?:<ChecksumAlgorithm>[^<]*</ChecksumAlgorithm>\s*)*(?:<ChecksumType>[^<]*</ChecksumType>\s*)?"
-    rf"<Size>([0-9]{{1,19}})</Size>\s*{_OWNER}(?:<StorageClass>([^<]*)</StorageClass>\s*)?{_OWNER}"
-    r"(?:<Type>[^<]*</Type>\s*)?</Contents>\s*",
+    rf"<Contents>\s*<Key>([^<>]{{0,4096}})</Key>\s*<LastModified>([0-9TZ:.+-]*)</LastModified>\s*"
+    r"<ETag>(?:&quot;|\")([0-9A-Za-z_-]*)(?:&quot;|\")</ETag>\s*"
+    rf"(?:<ChecksumAlgorithm>{_TEXT}</ChecksumAlgorithm>\s*)*(?:<ChecksumType>{_TEXT}</ChecksumType>\s*)?"
+    rf"<Size>([0-9]{{1,19}})</Size>\s*{_OWNER}(?:<StorageClass>([A-Za-z0-9_-]*)</StorageClass>\s*)?{_OWNER}"
+    rf"(?:<Type>{_TEXT}</Type>\s*)?</Contents>\s*",
 )
 _STRIDE = _ENTRY.groups + 1
+# What a parser would not read as it stands, beside the references that S3 writes.
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|&(?!(?:amp|lt|gt|quot|apos);)")
 
 
-def read(document: bytes) -> tuple[list[Entry], Element]:
-    """A document's root, and beside it the entries of a page of objects. Raises MalformedError.
+def read(document: bytes) -> tuple[Iterable[Entry], Element]:
+    """A document's root, and beside it the entries of a page of objects, to be gone through once. Raises MalformedError.
 
-    Where entries have an unusual shape, all stay in the tree.
+    There are none, ``[]``, where they have an unusual shape: all stay in the tree then.
     """
-    if b"<!" in document or b"<?" in document[1:]:  # comments, CDATA sections and the like: for a parser to judge
-        return [], parse(document)
+    return _cut(document) or ([], parse(document))
+
+
+def _cut(document: bytes) -> tuple[Iterable[Entry], Element] | None:
+    """The entries, and the tree without them; None for whatever a parser has to look at."""
+    if b"<!" in document or b"<?" in document[1:]:  # comments, CDATA sections and the like
+        return None
     try:
         pieces: list[str] = _ENTRY.split(document.decode())
     except UnicodeDecodeError as error:
         raise MalformedError(str(error)) from error
-    if len(pieces) > MOST_ELEMENTS:
-        msg = f"a page of {len(pieces) // _STRIDE:,} keys"
-        raise MalformedError(msg)
-    if len(pieces) == 1 or any(pieces[_STRIDE:-1:_STRIDE]):
-        return [], parse(document)
+    keys, dates, etags, sizes, classes = (pieces[number::_STRIDE] for number in range(1, _STRIDE))
+    written = "".join(keys)
+    is_odd = ("&" in written or not written.isprintable()) and _ODD.search(written)
+    if not keys or len(keys) > MOST_ELEMENTS or any(pieces[_STRIDE:-1:_STRIDE]) or is_odd:
+        return None
     rest = parse(f"{pieces[0]}<Contents/>{pieces[-1]}".encode())
     if [len(entry.children) for entry in rest.find_all("Contents")] != [0]:
-        return [], parse(document)
+        return None
     rest.children = [child for child in rest.children if child.name != "Contents"]
-    keys, dates, etags, sizes, classes = (pieces[number::_STRIDE] for number in range(1, _STRIDE))
-    # A date or a class with a reference in it would be none; the keys alone may have some.
-    return list(zip(map(unescape, keys), dates, etags, sizes, classes, strict=True)), rest
-
-
-def unescape(text: str) -> str:
-    """A text as it stands in the document, with its references resolved. Raises MalformedError for others than XML's."""
-    return _REFERENCE.sub(_resolved, text) if "&" in text else text
-
-
-_REFERENCE = re.compile(r"&(#x[0-9a-fA-F]{1,6}|#[0-9]{1,7}|[a-z]+)?;?")
-_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-
-
-def _resolved(match: re.Match[str]) -> str:
-    name = match[1] or ""
-    if not match[0].endswith(";") or (not name.startswith("#") and name not in _NAMED):
-        msg = f"a reference that XML does not know: {match[0]!r}"
-        raise MalformedError(msg)
-    if not name.startswith("#"):
-        return _NAMED[name]
-    number = int(f"0{name[1:]}", 16) if name[1] == "x" else int(name[1:])
-    if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:  # noqa: PLR2004 - Unicode's end, and its surrogates
-        msg = f"a reference to no character: {match[0]!r}"
-        raise MalformedError(msg)
-    return chr(number)
+    names = map(html.unescape, keys) if "&" in written else keys
+    return zip(names, dates, etags, sizes, classes, strict=True), rest
 
 
 # Documents to be sent

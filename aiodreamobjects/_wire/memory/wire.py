@@ -497,6 +497,7 @@ class MemoryWire:
         keeps_place = False
         try:
             await gate.keep_pace()
+            gate.sent += 1
             self._record.append(request)
             await self._arrive(request)
             result = self._answer(request, act, feature)
@@ -569,7 +570,8 @@ class MemoryBody:
     def __init__(
         self, gate: Gate, place: Places, info: ObjectInfo, data: bytes, start: int, cut_after: int | None
     ) -> None:
-        self.info, self.start, self.length = info, start, len(data)
+        self.info, self.etag, self.size = info, info.etag, info.size
+        self.start, self.length = start, len(data)
         self._gate, self._data, self._cut_after = gate, data, cut_after
         self._position = 0
         is_small = cut_after is None and len(data) <= LARGEST_WITH_HEAD_BYTES
