@@ -780,16 +780,17 @@ async def test_a_body_of_any_kind_arrives_as_it_is(
 
 @on_every_loop
 async def test_a_source_may_use_its_buffer_again() -> None:
-    buffer = bytearray(10_000)
+    buffer, count = bytearray(10_000), 1000
 
     async def refilled() -> AsyncIterator[bytearray]:
-        for number in range(200):
-            buffer[:] = bytes([number]) * len(buffer)
+        for number in range(count):
+            buffer[:] = number.to_bytes(2, "big") * (len(buffer) // 2)
             yield buffer
 
     async with served(echo, receive_buffer=4096) as (server, client):
-        await client.put(Upload(200 * len(buffer), refilled()))
-    assert server.requests[0].body == b"".join(bytes([number]) * len(buffer) for number in range(200))
+        await client.put(Upload(count * len(buffer), refilled()))
+    expected = b"".join(number.to_bytes(2, "big") * (len(buffer) // 2) for number in range(count))
+    assert server.requests[0].body == expected
 
 
 @pytest.mark.parametrize("kind", ["bytes", "upload"])

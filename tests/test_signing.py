@@ -163,6 +163,24 @@ def test_v4_headers_are_those_that_botocore_sends(
     assert ours == sent
 
 
+@given(SERVICES, st.sampled_from(["GET", "HEAD", "DELETE"]), KEYS, RESPONSE_QUERIES, CREDENTIALS, REGIONS, TIMES)
+def test_a_request_without_headers_is_signed_the_same_by_the_short_way(
+    service: Service,
+    method: str,
+    key: str,
+    query: dict[str, str],
+    credentials: Credentials,
+    region: str,
+    now: datetime,
+) -> None:
+    signer = signing.Signer(Credentials(credentials.access_key, credentials.secret_key), region)
+    request = make_request(service, method, key, query, {})
+    for moment in (now.timestamp(), now.timestamp() + 0.5, now.timestamp() + 90_000):
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signer.sign(request, moment, "hash").items())
+        asked = signing.canonical_query(query)
+        assert signer.sign_bare(method, request.host, request.path, asked, moment, "hash") == lines
+
+
 def test_a_v4_signature_says_so_when_it_leaves_the_payload_out() -> None:
     # Over https, botocore leaves the payload out only where there is a digest.
     request = example("PUT", "/test.txt", headers={"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="})

@@ -530,14 +530,18 @@ class DirectWire:
             host, path = gate.service.locate(call.bucket, call.key)
             if host != self._host and not call.key:
                 resource += "/"
-        request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)
-        if self._is_v4:
-            headers = signer.sign(request, gate.now(), call.payload_hash or self._hash_of_nothing)
+        query = signing.canonical_query(call.query) if call.query else ""
+        target = f"{path}?{query}" if query else path
+        payload_hash = call.payload_hash or self._hash_of_nothing
+        if self._is_v4 and not call.headers and not signer.credentials.session_token:
+            lines = signer.sign_bare(call.method, host, path, query, gate.now(), payload_hash)
         else:
-            headers = signing.sign_v2(request, signer.credentials, gate.now())
-            headers["host"] = host
-        target = f"{path}?{signing.canonical_query(call.query)}" if call.query else path
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)
+            if self._is_v4:
+                headers = signer.sign(request, gate.now(), payload_hash)
+            else:
+                headers = signing.sign_v2(request, signer.credentials, gate.now()) | {"host": host}
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         length = f"content-length: {len(call.body)}\r\n" if call.method in _WITH_BODY else ""
         if call.headers and any(map(_LINE_END, call.headers.values())):
             msg = f"{call}: a header would hold a line end, and what follows it would be another header"
@@ -641,7 +645,7 @@ class DirectBody:
         replies.check_answer(response.status, headers)
         self._gate, self._address, self._response = gate, address, response
         self._place: Places | None = None
-        replies.http_date(headers.get(b"last-modified"))  # refused now, and not in the middle of the body
+        replies.check_date(headers.get(b"last-modified"))
         self.etag = replies.etag_of(headers)
         self.start, self.size = replies.place_of(headers)
         self.length = replies.length(headers)

@@ -91,6 +91,12 @@ def http_date(value: bytes | None) -> datetime | None:
         refuse_reply(f"a date that is none, {value[:40]!r}")
 
 
+def check_date(value: bytes | None) -> None:
+    """Refuse what has not even the shape of a date, for a reply whose date may never be asked for."""
+    if value is not None and not (len(value) == len("Sun, 06 Nov 1994 08:49:37 GMT") and value[25:] == b" GMT"):
+        http_date(value)
+
+
 def _other_date(value: str) -> datetime:
     try:
         found = parsedate_to_datetime(value.strip())

@@ -21,6 +21,7 @@ from aiodreamobjects._config import Credentials
 from aiodreamobjects._service import Signature
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+_BARE_NAMES = "host;x-amz-content-sha256;x-amz-date"
 V4_LONGEST_PRESIGN = 7 * 24 * 3600
 
 # The query parameters that belong to a SigV2 resource; values of response-* are signed as they are, unquoted.
@@ -112,6 +113,20 @@ class Signer:
         headers["authorization"] = f"{self._credential}, SignedHeaders={names}, Signature={signature}"
         return headers
 
+    def sign_bare(self, method: str, host: str, path: str, query: str, now: float, payload_hash: str) -> str:
+        """The header lines of a request that has no others, as ``sign`` gives them, without a dictionary's detour.
+
+        For credentials without a session token. ``query``: in canonical form.
+        """
+        self._set_clock(now)
+        stamp = self._timestamp
+        lines = f"host:{host}\nx-amz-content-sha256:{payload_hash}\nx-amz-date:{stamp}\n"
+        canonical = f"{method}\n{path}\n{query}\n{lines}\n{_BARE_NAMES}\n{payload_hash}"
+        return (
+            f"host: {host}\r\nx-amz-content-sha256: {payload_hash}\r\nx-amz-date: {stamp}\r\n"
+            f"authorization: {self._credential}, SignedHeaders={_BARE_NAMES}, Signature={self._seal(canonical)}\r\n"
+        )
+
     def presign(self, request: Request, now: float, expires_in: int) -> str:
         """A URL that carries its signature. Whoever uses it must send the same headers, if any were given.
 
@@ -142,6 +157,9 @@ class Signer:
 
     def _signature(self, request: Request, query: str, lines: str, names: str, payload_hash: str) -> str:
         canonical = f"{request.method}\n{request.path}\n{query}\n{lines}\n{names}\n{payload_hash}"
+        return self._seal(canonical)
+
+    def _seal(self, canonical: str) -> str:
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         return _hmac_sha256_hex(self._key, f"AWS4-HMAC-SHA256\n{self._timestamp}\n{self._scope}\n{digest}")
 

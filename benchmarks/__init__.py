@@ -1,0 +1,1 @@
+"""How fast this library is beside others: ``python -m benchmarks``. Not installed with it."""

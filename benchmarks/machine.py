@@ -1,0 +1,43 @@
+"""Where and with what a run was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.clients import SIDES
+
+
+def describe_machine() -> dict[str, str]:
+    """Facts by their names, as they are at this moment."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "load before": f"{os.getloadavg()[0]:.2f}",
+    }
+
+
+def versions(sides: Iterable[str]) -> dict[str, str]:
+    """Of every distribution that these sides lean on."""
+    names = {package for side in sides for package in SIDES[side].kind.packages} | {"uvloop"}
+    return {name: _version(name) for name in sorted(names)}
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"

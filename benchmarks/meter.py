@@ -1,0 +1,56 @@
+"""What work cost this process."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    verb: str
+    operations: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    page_faults: int = 0
+    """Many an operation, and it is the allocator that is measured."""
+    preemptions: int = 0
+    """How often others took the processor: the machine was busy."""
+    largest_listing: int = 0
+    """Keys of the bucket that was listed."""
+
+
+class Meter:
+    """Wall time, and what the process with all its threads used, from here on."""
+
+    def __init__(self) -> None:
+        self._wall, self._usage = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._wall
+
+    def read(self, verb: str, operations: int) -> Measured:
+        before, after = self._usage, resource.getrusage(resource.RUSAGE_SELF)
+        return Measured(
+            verb,
+            operations,
+            self.elapsed(),
+            after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            peak_bytes(),
+            after.ru_minflt - before.ru_minflt,
+            after.ru_nivcsw - before.ru_nivcsw,
+        )
+
+
+def how_it_ended(code: int) -> str:
+    """Of a process that was not to end like this."""
+    return f"its process ended with {signal.Signals(-code).name if code < 0 else code}"
+
+
+def peak_bytes() -> int:
+    """The most memory this process had resident. ``getrusage`` would count what its parent had when it started it."""
+    with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib is not loaded where a start is timed
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:"))
