@@ -71,9 +71,9 @@ READABLE = {
     # Literals with a public name.
     **{
         stringify_annotation(getattr(aiodreamobjects, name), "smart"): f"~aiodreamobjects.{name}"
-        for name in ("CannedAcl", "VersioningStatus")
+        for name in ("CannedAcl", "Lane", "VersioningStatus")
     },
-    "~aioboto3.session.Session": "aioboto3.Session",
+    "BotoSession": "aioboto3.Session | aiobotocore.session.AioSession",
     "= <factory>": "= ...",
 }
 

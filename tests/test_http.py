@@ -299,6 +299,10 @@ async def test_what_trails_one_response_is_no_header_of_the_next() -> None:
         await client.get()
         assert (await client.get()).headers == {b"content-length": b"4"}
     assert server.connections == 1
+    interim = b'HTTP/1.1 110 Interim\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nETag: "old"\r\n\r\n'
+    async with served(answers(interim + ok())) as (_, client):
+        with suppress(dream.ConnectionFailedError):
+            assert (await client.get()).headers == {b"content-length": b"4"}
 
 
 @pytest.mark.parametrize("status", [100, 102, 103, 110, 199])
@@ -583,6 +587,22 @@ async def test_a_cancelled_read_loses_nothing() -> None:
         assert received == body
         await assert_serves(client)
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("end", [Peer.fin, Peer.reset], ids=["fin", "reset"])
+@on_every_loop
+async def test_a_body_that_has_arrived_outlives_its_connection(end: Callable[[Peer], None]) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", b"again")
+        end(peer)
+
+    async with served(script) as (_, client):
+        response = await client.get("/", STREAMED)
+        while client.pool.open_connections:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0)
+        assert await content_of(response) == b"helloagain"
+        assert await response.read_chunk() == b""
 
 
 @pytest.mark.parametrize("end", [Peer.fin, Peer.reset], ids=["fin", "reset"])
@@ -1230,7 +1250,7 @@ async def test_a_head_must_come_in_time(script: Script) -> None:
         started = time.monotonic()
         with failing("was silent for 0.3 s|does not answer in HTTP") as caught:
             await client.get()
-        assert not caught.value.retryable or time.monotonic() - started >= 0.3
+        assert not caught.value.retryable or time.monotonic() - started > 0.25
         await server.until(lambda: server.open_connections == 0)
         await assert_serves(client)
 
@@ -1253,7 +1273,7 @@ async def test_a_body_that_stalls_is_cut(expect: Expect, size: int) -> None:
         with failing("was silent for 0.3 s") as caught:
             await receive(client, expect, size)
         assert caught.value.retryable
-        assert time.monotonic() - started >= 0.3
+        assert time.monotonic() - started > 0.25
         await server.until(lambda: server.open_connections == 0)
         await assert_serves(client)
 
@@ -1318,15 +1338,22 @@ async def test_time_that_a_source_takes_is_not_held_against_the_peer() -> None:
         assert (await client.put(Upload(10_000, slow()))).status == 200
 
 
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("kind", ["bytes", "upload"])
 @on_every_loop
-async def test_a_peer_that_takes_no_byte_is_given_up(kind: str) -> None:
+async def test_a_peer_that_takes_no_byte_is_given_up(
+    kind: str,
+    over_tls: bool,  # noqa: FBT001 - a parameter of the test
+    certificate: tuple[Path, Path],
+    ca: Path,
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await asyncio.Event().wait()
 
     source = Source([BIG[:50_000]] * 1000)
-    async with served(script, echo, receive_buffer=1 << 16, timeouts=IMPATIENT) as (_, client):
+    serve = functools.partial(served_over_tls, certificate, ca) if over_tls else served
+    async with serve(script, echo, timeouts=IMPATIENT) as (_, client):
         with failing("took no byte of a body for 0.3 s") as caught:
             await client.put(source.upload() if kind == "upload" else BIG)
         assert caught.value.retryable
@@ -1495,7 +1522,7 @@ async def test_a_connection_must_come_in_time() -> None:
     started = time.monotonic()
     with full_port() as port, failing(r"did not connect within 0.2 s") as caught:
         await connect(f"127.0.0.1:{port}", dream.Timeouts(connect=0.2))
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started > 0.19  # a timer of uvloop counts in milliseconds
     assert (caught.value.retryable, caught.value.request_sent) == (True, False)
 
 
@@ -1581,15 +1608,19 @@ async def test_a_certificate_that_cannot_be_trusted_is_final(
     assert (server.connections, server.requests) == (1, [])
 
 
+@pytest.mark.parametrize("speaks_first", [False, True], ids=["when asked", "at once"])
 @on_every_loop
-async def test_tls_to_a_plain_port_is_final() -> None:
+async def test_tls_to_a_plain_port_is_final(speaks_first: bool) -> None:  # noqa: FBT001 - a parameter of the test
     async def script(peer: Peer) -> None:
-        await peer.read()
-        await peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        if not speaks_first:
+            await peer.read()
+        peer.blurt(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        await peer.until_gone()
 
     async with RawServer(script) as server:
         with failing("TLS failed, is this a plain http port") as caught:
             await connect(server.host, context=ssl.create_default_context())
+    assert str(caught.value).count(server.host) == 1
     assert (caught.value.retryable, caught.value.request_sent) == (False, False)
 
 
@@ -1608,6 +1639,7 @@ async def test_a_handshake_that_breaks_off_may_be_tried_again(
     async with RawServer(script) as server:
         with failing("connection failed") as caught:
             await connect(server.host, context=ssl.create_default_context())
+    assert str(caught.value).count(server.host) == 1
     assert (caught.value.retryable, caught.value.request_sent) == (True, False)
 
 
@@ -1681,17 +1713,18 @@ async def test_closing_ends_what_is_under_way(
         stream.close()
 
 
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
 @on_every_loop
-async def test_closing_ends_what_is_still_connecting() -> None:
-    with full_port() as port:
-        pool = Pool(timeouts=PATIENT, ssl_context=None)
-        requests = [
-            asyncio.create_task(pool.send(f"127.0.0.1:{port}", Head(), b"", WHOLE, is_idempotent=True))
-            for _ in range(3)
-        ]
-        await turns(20)
-        await pool.aclose(closed)
-        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+async def test_closing_ends_what_is_still_connecting(over_tls: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    async with RawServer(answers()) as server:
+        with full_port() as port:
+            pool = Pool(timeouts=PATIENT, ssl_context=ssl.create_default_context() if over_tls else None)
+            host = server.host if over_tls else f"127.0.0.1:{port}"  # in the handshake, or before it
+            requests = [asyncio.create_task(pool.send(host, Head(), b"", WHOLE, is_idempotent=True)) for _ in range(3)]
+            await turns(20)
+            await pool.aclose(closed)
+            outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        await server.until(lambda: server.open_connections == 0)
     assert [type(outcome) for outcome in outcomes] == [dream.SessionClosedError] * 3
 
 
@@ -1787,6 +1820,40 @@ async def test_a_request_can_be_cancelled_at_every_turn(
                 await client.pool.aclose(closed)
                 await server.until(lambda: server.open_connections == 0)
                 client.pool = Pool(timeouts=PATIENT, ssl_context=client.pool._ssl_context)
+
+
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("deed", [Deed.get, Deed.into, Deed.stream, Deed.put, Deed.upload])
+@on_every_loop
+async def test_a_pool_can_be_closed_at_every_turn(
+    deed: Callable[[Client], Coroutine[object, object, None]],
+    over_tls: bool,  # noqa: FBT001 - a parameter of the test
+    certificate: tuple[Path, Path],
+    ca: Path,
+) -> None:
+    serve = functools.partial(served_over_tls, certificate, ca) if over_tls else served
+    async with serve(sized) as (server, client):
+        for count in itertools.count():
+            task = asyncio.create_task(deed(client))
+            await turns(count)
+            is_done = task.done()
+            await client.pool.aclose(closed)
+            with suppress(dream.SessionClosedError):  # or all had arrived
+                await task
+            assert client.pool.open_connections == 0
+            await server.until(lambda: server.open_connections == 0)
+            if is_done:
+                break
+            client.pool = Pool(timeouts=PATIENT, ssl_context=client.pool._ssl_context)
+
+
+@on_every_loop
+async def test_a_connection_serves_its_host_alone() -> None:
+    async with RawServer(echo) as server, client_of(server) as client:
+        for host in (f"127.0.0.1:{server.port}", f"localhost:{server.port}") * 3:
+            server.host = host
+            await assert_serves(client)
+        assert (server.connections, client.pool.idle_connections) == (2, 2)
 
 
 @on_every_loop
