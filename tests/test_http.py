@@ -1297,7 +1297,7 @@ async def test_a_body_that_is_slow_but_moves_is_not_cut(expect: Expect, size: in
         await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(10):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.07)
             await peer.pour(bytes(100))
 
     async with served(script, timeouts=IMPATIENT) as (_, client):
@@ -1318,7 +1318,7 @@ async def test_time_that_a_reader_takes_is_not_held_against_the_peer() -> None:
     async with served(script, timeouts=IMPATIENT) as (_, client):
         response = await client.get("/", Expect(low_speed=1e6, stream_from=0))
         assert await response.read_chunk() == b"hello"
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         may_send.set()
         received = 5
         while chunk := await response.read_chunk():
@@ -1332,7 +1332,7 @@ async def test_time_that_a_source_takes_is_not_held_against_the_peer() -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(2):
             yield b"x" * 5000
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(0.5)
 
     async with served(echo, timeouts=IMPATIENT) as (_, client):
         assert (await client.put(Upload(10_000, slow()))).status == 200
@@ -1397,7 +1397,7 @@ async def test_an_event_loop_that_was_blocked_is_not_held_against_the_peer() -> 
     async with served(script, timeouts=IMPATIENT) as (server, client):
         response = asyncio.create_task(client.get("/", STREAMED))
         await server.until(lambda: server.requests)
-        time.sleep(0.6)  # noqa: ASYNC251 - what is tested
+        time.sleep(0.45)  # noqa: ASYNC251 - what is tested
         await turns()
         may_send.set()
         may_send.clear()
@@ -1405,11 +1405,11 @@ async def test_an_event_loop_that_was_blocked_is_not_held_against_the_peer() -> 
         assert await reading.read_chunk() == b"hello"
         waiting = asyncio.create_task(reading.read_chunk())
         await turns()
-        time.sleep(0.6)  # noqa: ASYNC251 - what is tested
+        time.sleep(0.45)  # noqa: ASYNC251 - what is tested
         may_send.set()
         assert await waiting == b"again"
         reading.close()
-        time.sleep(0.6)  # noqa: ASYNC251 - what is tested
+        time.sleep(0.45)  # noqa: ASYNC251 - what is tested
         assert (await client.get("/after")).status == 200
     assert server.connections == 1
 

@@ -193,7 +193,8 @@ class Connection(asyncio.BufferedProtocol):
                 left -= len(chunk)
                 if left < 0:
                     break
-                if not await self._write(chunk):
+                # Transports keep what they cannot send at once, some without a copy; a source may use its buffer again.
+                if not await self._write(chunk if isinstance(chunk, bytes) else bytes(chunk)):
                     return
             if left:
                 msg = (
@@ -340,6 +341,7 @@ class Connection(asyncio.BufferedProtocol):
     # The parser's side
 
     def on_message_begin(self) -> None:
+        self._raw_headers.clear()  # what trailed an interim response is no header of this one
         if self._is_complete:  # what follows was not asked for
             self._keeps_alive = False
 

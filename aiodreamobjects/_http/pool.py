@@ -147,6 +147,9 @@ class Pool:
             lambda: Connection(host, origin, self, self._timeouts, self._loop), sock=sock
         )
         if self._ssl_context is not None:
+            if connection.error is not None and not connection.went_stale:
+                msg = f"{origin}: TLS failed, is this a plain http port? It speaks first"
+                raise ConnectionFailedError(msg, retryable=False, request_sent=False)
             if connection.error is not None or transport.is_closing():
                 msg = f"{origin}: connection failed: the peer closed it before the TLS handshake"
                 raise ConnectionFailedError(msg, request_sent=False)
@@ -180,6 +183,8 @@ class Pool:
         """What can go wrong before there is a connection, in our words."""
         try:
             yield
+        except ConnectionFailedError:
+            raise
         except TimeoutError as error:
             if self._closed_by is not None:
                 raise self._closed_by() from error
