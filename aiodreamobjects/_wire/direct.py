@@ -413,7 +413,9 @@ class DirectWire:
         root = await self._tree(call, "ListVersionsResult")
         found = list(root.find_all("Version", "DeleteMarker"))
         decode = replies.key_decoder(root.get("EncodingType"), [element.get("Key") or "" for element in found])
+        # In the document's order, but that moto has the markers behind all versions.
         items = [_version(bucket, element, decode) for element in found]
+        items.sort(key=lambda item: (replies.utf8_order(item), not item.is_latest))
         markers = [root.get("NextKeyMarker"), root.get("NextVersionIdMarker")]
         return Page(items, replies.next_cursor(_is_truncated(root), markers, decode, items[-1:]))
 
