@@ -191,7 +191,8 @@ class Session:
         """The session's aioboto3 S3 client, for requests that have no verb here.
 
         It is made when it is first asked for, and has the session's settings and credentials; its requests are not
-        retried and do not count against ``Limits.requests``. It raises botocore's errors for what the service answers, and ConnectionFailedError where
+        retried and do not count against ``Limits.requests``. It raises botocore's errors for what the service answers,
+        and ConnectionFailedError where
         there is no answer. The session closes it.
         """
         return await self._runtime.wire.boto_client()

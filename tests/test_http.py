@@ -1748,6 +1748,20 @@ async def test_closing_twice_at_once_waits_once() -> None:
         assert time.monotonic() - started < pool_module.CLOSING_SECONDS
 
 
+@on_every_loop
+async def test_closing_twice_ends_a_connection_attempt_once() -> None:
+    with full_port() as port:
+        for count in range(8):
+            pool = Pool(timeouts=PATIENT, ssl_context=None)
+            asking = asyncio.create_task(pool.send(f"127.0.0.1:{port}", Head(), b"", WHOLE, is_idempotent=True))
+            await turns(5)
+            await pool.aclose(closed)
+            await turns(count)
+            await pool.aclose(closed)
+            with pytest.raises(dream.SessionClosedError):
+                await asyncio.wait_for(asking, 10)
+
+
 # Cancelled at any moment
 
 

@@ -85,7 +85,8 @@ class Pool:
         """Close every connection; each request under way gets such an error."""
         self._closed_by = error
         for connecting in self._connecting:
-            connecting.reschedule(self._loop.time())
+            if not connecting.expired():
+                connecting.reschedule(self._loop.time())
         for connection in list(self._open):
             connection.abort(error())
         if self._open:
