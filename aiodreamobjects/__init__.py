@@ -29,6 +29,7 @@ from aiodreamobjects._errors import (
     ServiceBusyError,
     ServiceError,
     SessionClosedError,
+    SourceChangedError,
     TransferError,
     UnsupportedByServiceError,
 )
@@ -52,15 +53,20 @@ from aiodreamobjects._models import (
     Progress,
     Statistics,
     UploadInfo,
+    Verified,
+    Verify,
     VersioningStatus,
     Website,
 )
 from aiodreamobjects._object import Object
 from aiodreamobjects._presign import Expiry, PostCondition
 from aiodreamobjects._progress import ProgressCallback
-from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, Service, Signature
+from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, MultipartRules, Service, Signature
 from aiodreamobjects._session import Session
-from aiodreamobjects._transfer.download import Body
+from aiodreamobjects._transfer.body import Body
+from aiodreamobjects._transfer.download import IfChanged
+from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
+from aiodreamobjects._transfer.sources import Uploadable
 from aiodreamobjects._wire.lanes import Lane
 
 __version__ = "0.1.0"
@@ -91,6 +97,7 @@ __all__ = [
     "Expiry",
     "Feature",
     "Grant",
+    "IfChanged",
     "IncompleteBodyError",
     "InvalidRequestError",
     "KeySource",
@@ -98,10 +105,13 @@ __all__ = [
     "LifecycleRule",
     "Limits",
     "Listing",
+    "MultipartRules",
     "NotFoundError",
     "Object",
     "ObjectChangedError",
     "ObjectInfo",
+    "ObjectReader",
+    "ObjectWriter",
     "OnError",
     "Permission",
     "PolicyDocument",
@@ -117,11 +127,15 @@ __all__ = [
     "Session",
     "SessionClosedError",
     "Signature",
+    "SourceChangedError",
     "Statistics",
     "Timeouts",
     "TransferError",
     "UnsupportedByServiceError",
     "UploadInfo",
+    "Uploadable",
+    "Verified",
+    "Verify",
     "VersioningStatus",
     "Website",
     "__version__",

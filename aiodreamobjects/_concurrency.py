@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -14,17 +14,20 @@ import anyio
 T = TypeVar("T")
 
 
-async def finish(work: Coroutine[object, object, T]) -> T:
+async def finish(work: Awaitable[T], *, grace: float | None = None) -> T:
     """Run ``work`` to its end, whatever cancels the caller meanwhile; a cancellation is raised after it.
 
-    For opening and cleaning up: anyio's shields keep out anyio's cancellations, not a bare ``task.cancel()``.
+    For opening and cleaning up: anyio's shields keep out anyio's cancellations, not a bare ``task.cancel()``. Once
+    the caller is cancelled, work that takes longer than ``grace`` seconds is cancelled as well.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
             with anyio.CancelScope(shield=True):
-                await asyncio.wait({task})
+                _, pending = await asyncio.wait({task}, timeout=None if cancelled is None else grace)
+            if pending:
+                task.cancel()
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
@@ -103,6 +106,92 @@ class Places:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(False)
+
+
+class Memory:
+    """So many bytes for what is under way, shared by all who ask: first come, first served.
+
+    Who asks for more than there is at all gets it when nobody else has any. Whoever holds memory never waits for more.
+    """
+
+    def __init__(self, size: int, patience: float | None) -> None:
+        self._size, self._patience = size, patience
+        self._used = 0
+        self._spare: list[bytearray] = []
+        self._queue: deque[tuple[int, asyncio.Future[bool]]] = deque()
+        self._closed_by: Callable[[], Exception] | None = None
+
+    async def take(self, size: int) -> bytearray:
+        """A buffer of this size, to ``give_back``. TimeoutError after ``patience`` seconds without one."""
+        if self._closed_by is not None:
+            raise self._closed_by()
+        if self._queue or not self._fits(size):
+            async with asyncio.timeout(self._patience):
+                await self._wait(size)
+        else:
+            self._used += size
+        if self._spare and len(self._spare[-1]) == size:
+            return self._spare.pop()
+        self._spare.clear()
+        return bytearray(size)
+
+    def give_back(self, buffer: bytearray) -> None:
+        self._used -= len(buffer)
+        self._spare.append(buffer)
+        self._grant()
+        if not self._used:
+            self._spare.clear()
+
+    def close(self, error: Callable[[], Exception]) -> None:
+        """Whoever waits, or comes later, gets such an error."""
+        self._closed_by = error
+        while self._queue:
+            _, turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(False)
+
+    async def _wait(self, size: int) -> None:
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.append((size, turn))
+        try:
+            has_memory = await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self._used -= size
+            with suppress(ValueError):
+                self._queue.remove((size, turn))
+            self._grant()
+            raise
+        if not has_memory:
+            assert self._closed_by is not None
+            raise self._closed_by()
+
+    def _fits(self, size: int) -> bool:
+        return not self._used or self._used + size <= self._size
+
+    def _grant(self) -> None:
+        while self._queue and self._fits(self._queue[0][0]):
+            size, turn = self._queue.popleft()
+            if not turn.done():
+                self._used += size
+                turn.set_result(True)
+
+
+class BytePace:
+    """Spreads bytes evenly over time, for all who spend them."""
+
+    CATCH_UP_SECONDS = 0.1
+    """So much lateness of timers is made good."""
+
+    def __init__(self, per_second: float) -> None:
+        self._seconds_per_byte = 1 / per_second
+        self._next = 0.0
+
+    def spend(self, count: int) -> float:
+        """For how many seconds to do nothing before (or after) these bytes; less than nothing, where it is late."""
+        now = time.monotonic()
+        self._next = max(self._next, now - self.CATCH_UP_SECONDS) + count * self._seconds_per_byte
+        return self._next - now
 
 
 class RateLimiter:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aiodreamobjects._errors import CredentialsError
 
-KIB = 1 << 10
+KIB, MIB = 1 << 10, 1 << 20
 LARGEST = 1e15
 
 
@@ -18,15 +18,27 @@ class Limits:
     ``requests`` are in flight at most; as many bodies may be open for streaming beside them, so that a task that
     reads one object while it writes another never waits for itself. ``requests_per_second`` spreads the starts of
     requests evenly; a service with a rate limit (Backblaze B2 documents one per account) is then not overrun.
+
+    An object larger than ``part_size`` bytes goes in parts, ``parts_per_object`` of them at once; the parts become
+    larger where 10,000 of this size would not do. ``memory`` bytes are held by the parts of all transfers together: a
+    transfer whose next part does not fit waits for its turn, and a part larger than all of it goes alone.
+    ``upload_bytes_per_second`` and ``download_bytes_per_second`` are shared by all that the session sends and receives.
     """
 
     requests: int = 64
+    parts_per_object: int = 8
+    part_size: int = 8 * MIB
+    memory: int = 256 * MIB
+    upload_bytes_per_second: float | None = None
+    download_bytes_per_second: float | None = None
     requests_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        _check_whole("Limits.requests", self.requests, least=1)
-        if self.requests_per_second is not None:
-            _check_positive("Limits.requests_per_second", self.requests_per_second)
+        for name in ("requests", "parts_per_object", "part_size", "memory"):
+            _check_whole(f"Limits.{name}", getattr(self, name), least=1)
+        for name in ("upload_bytes_per_second", "download_bytes_per_second", "requests_per_second"):
+            if getattr(self, name) is not None:
+                _check_positive(f"Limits.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@
     │   ├── InvalidRequestError(ValueError)         400, 416
     │   ├── UnsupportedByServiceError               501, and what a service refuses by design
     │   └── ServiceBusyError                        503 SlowDown, 429, 5xx after the last attempt
-    ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError
+    ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError, SourceChangedError
     ├── ConnectionFailedError(ConnectionError)      DNS, refused, reset, TLS, silence
     └── BulkError(ExceptionGroup)                   report
 
@@ -33,6 +33,8 @@ class DreamObjectsError(Exception):
 
     retryable: bool = False
     """Whether the same call may succeed later. The session's own attempts are spent when you see it."""
+    in_doubt: bool = False
+    """Whether the service may have carried the call out all the same: the reply to an attempt was lost."""
 
 
 class CredentialsError(DreamObjectsError):
@@ -126,6 +128,10 @@ class ChecksumMismatchError(TransferError):
 
 class ObjectChangedError(TransferError):
     """The object was replaced or deleted while it was read."""
+
+
+class SourceChangedError(TransferError):
+    """What was to be sent changed while it was read: it grew, shrank or was written to."""
 
 
 class ConnectionFailedError(DreamObjectsError, ConnectionError):

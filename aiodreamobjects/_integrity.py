@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
@@ -48,6 +48,67 @@ async def md5(data: Buffer) -> Md5:
 async def sha256_hex(data: Buffer) -> str:
     digest: _Hash = await _off_loop(lambda: hashlib.sha256(data), len(data))
     return digest.hexdigest()
+
+
+class EtagDigest:
+    """What a content's ETag would be: its MD5, or the MD5 of its parts' MD5s and their number.
+
+    S3 does not document the latter; Amazon S3, Ceph RGW, Backblaze B2 and MinIO all do it.
+    """
+
+    def __init__(self, part_sizes: Callable[[int], int] | None = None) -> None:
+        """``part_sizes`` tells how large a part is by its number, from 1."""
+        self._part_sizes = part_sizes
+        self._hash = hashlib.md5(usedforsecurity=False)
+        self._parts: dict[int, bytes] = {}
+        self._number = 1
+        self._room = part_sizes(1) if part_sizes else 0
+        self.position = 0
+
+    async def update(self, data: Buffer) -> None:
+        """The next bytes."""
+        await _off_loop(lambda: self._update(data), len(data))
+        self.position += len(data)
+
+    async def add_part(self, number: int, data: Buffer) -> None:
+        """A whole part, in any order. Not together with ``update``."""
+        self._parts[number] = (await md5(data)).digest()
+
+    def value(self) -> str:
+        if self._part_sizes is None:
+            return self._hash.hexdigest()
+        if self._room < self._part_sizes(self._number):
+            self._end_part()
+        return etag_of_parts([digest for _, digest in sorted(self._parts.items())])
+
+    def _update(self, data: Buffer) -> None:
+        if self._part_sizes is None:
+            self._hash.update(data)
+            return
+        view = memoryview(data)
+        while view:
+            piece, view = view[: self._room], view[self._room :]
+            self._hash.update(piece)
+            self._room -= len(piece)
+            if not self._room:
+                self._end_part()
+
+    def _end_part(self) -> None:
+        assert self._part_sizes
+        self._parts[self._number] = self._hash.digest()
+        self._hash = hashlib.md5(usedforsecurity=False)
+        self._number += 1
+        self._room = self._part_sizes(self._number)
+
+
+def etag_of_parts(digests: Sequence[bytes]) -> str:
+    return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
+def parts_of_etag(etag: str | None, encryption: str | None) -> int | None:
+    """Of how many parts an object was made, where its ETag is that of their MD5s."""
+    match = re.fullmatch(r"[0-9a-f]{32}-([1-9][0-9]{0,4})", etag or "")
+    return int(match[1]) if match and encryption in (None, "AES256") else None
 
 
 def md5_of_etag(etag: str | None, encryption: str | None) -> str | None:

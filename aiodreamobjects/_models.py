@@ -22,6 +22,9 @@ CannedAcl = Literal[
 ]
 Permission = Literal["FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"]
 VersioningStatus = Literal["Enabled", "Suspended"]
+Verify = Literal["auto", "off"]
+Verified = Literal["md5", "parts", "size"]
+"""``md5``: the content's MD5 is the ETag. ``parts``: the parts' MD5s make up the ETag. ``size``: only lengths were compared."""
 
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
 AUTHENTICATED_USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
@@ -91,6 +94,8 @@ class ObjectInfo:
     content_encoding: str | None = None
     is_latest: bool | None = None
     is_delete_marker: bool | None = None
+    verified: Verified | None = None
+    """How the transfer that this came from made sure of the bytes. ``None``: there was none, or it could not."""
 
 
 class _Thawed:
@@ -127,7 +132,7 @@ def make_object_info(
     made.cache_control = cache_control
     made.content_disposition = content_disposition
     made.content_encoding = content_encoding
-    made.is_latest = made.is_delete_marker = None
+    made.is_latest = made.is_delete_marker = made.verified = None
     made.__class__ = ObjectInfo
     return cast(ObjectInfo, made)
 

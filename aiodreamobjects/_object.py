@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import get_args
 
 from aiodreamobjects import _presign
-from aiodreamobjects._checks import check_token
+from aiodreamobjects._checks import check_one_of, check_token
 from aiodreamobjects._errors import NotFoundError
 from aiodreamobjects._models import (
     Acl,
@@ -17,14 +18,19 @@ from aiodreamobjects._models import (
     ObjectAttributes,
     ObjectInfo,
     PresignedPost,
+    Verify,
     check_canned_acl,
 )
 from aiodreamobjects._presign import Expiry, PostCondition
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._service import Signature
-from aiodreamobjects._transfer import download, upload
-from aiodreamobjects._transfer.download import Body
+from aiodreamobjects._transfer import body, copy, download, files, upload
+from aiodreamobjects._transfer.body import Body
+from aiodreamobjects._transfer.copy import Changes
+from aiodreamobjects._transfer.download import IfChanged
+from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
+from aiodreamobjects._transfer.sources import Uploadable
 from aiodreamobjects._wire.contract import Conditions, WriteConditions
 
 
@@ -62,7 +68,7 @@ class Object:
 
     async def put(
         self,
-        source: str | bytes | bytearray | memoryview,
+        source: Uploadable,
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -74,13 +80,21 @@ class Object:
         if_absent: bool = False,
         if_match: str | None = None,
         progress: ProgressCallback | None = None,
+        verify: Verify = "auto",
     ) -> ObjectInfo:
-        """Store bytes, or text as UTF-8 (as ``text/plain; charset=utf-8`` unless told otherwise), in one request.
+        """Store text as UTF-8, bytes, a ``Path``, an open binary or aiofiles file, an iterable or async-iterable of
+        bytes of any length, or the open ``Body`` of another object; what ``info`` is known of it.
 
-        The service checks the content's MD5 on arrival, and its answer is checked against it here. The old object
-        stays until the new one is whole. ``if_absent`` raises AlreadyExistsError where there is one; ``if_match``
-        raises PreconditionFailedError unless the object there has this ETag. Metadata and the other headers must be
-        printable US-ASCII (ValueError). Nothing that was not asked for is set, no ACL either.
+        One request where it fits into ``Limits.part_size``; else a multipart upload, ``Limits.parts_per_object`` at
+        once, each part read when its turn comes and held until the service has it. The old object stays until the new
+        one is whole; what fails or is cancelled leaves nothing behind, within 10 seconds.
+
+        The service checks each part's MD5 on arrival and its ETag is compared here, as is the whole's: ChecksumMismatchError.
+        ``verified`` tells how; ``verify="off"`` leaves it out. A file that changes while it is sent is SourceChangedError.
+        ``if_absent`` raises AlreadyExistsError where there is an object; ``if_match`` raises PreconditionFailedError
+        unless the one there has this ETag. Metadata and the other headers must be printable US-ASCII (ValueError).
+        Nothing that was not asked for is set, no ACL either; but a multipart upload keeps its ``part-size`` in the
+        metadata, which makes its ETag one that a download can check.
         """
         attributes = ObjectAttributes(
             content_type=content_type,
@@ -92,14 +106,87 @@ class Object:
             acl=acl,
         )
         conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
-        return await upload.put(self._runtime, self._address, source, attributes, conditions, progress)
+        check_one_of("verify", verify, get_args(Verify))
+        return await upload.put(self._runtime, self._address, source, attributes, conditions, progress, verify)
+
+    async def upload(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        content_encoding: str | None = None,
+        storage_class: str | None = None,
+        acl: CannedAcl | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        progress: ProgressCallback | None = None,
+        verify: Verify = "auto",
+    ) -> ObjectInfo:
+        """Store a regular file, as ``put`` does. Its type is guessed from its name, and its time kept as rclone keeps it.
+
+        ``resume=True``: what was sent stays when this fails or the process dies, and the next call for the same file,
+        object and headers sends the rest: a part is there already where the service lists it with the MD5 of the file's
+        bytes. What to look for is noted under ``$XDG_STATE_HOME/aiodreamobjects/uploads``. What nobody takes up again,
+        ``bucket.uploads()`` shows.
+        """
+        attributes = ObjectAttributes(
+            content_type=content_type,
+            metadata=metadata,
+            cache_control=cache_control,
+            content_disposition=content_disposition,
+            content_encoding=content_encoding,
+            storage_class=storage_class,
+            acl=acl,
+        )
+        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
+        check_one_of("verify", verify, get_args(Verify))
+        return await upload.upload(
+            self._runtime, self._address, path, attributes, conditions, progress, verify, resume=resume
+        )
+
+    def writer(
+        self,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        content_encoding: str | None = None,
+        storage_class: str | None = None,
+        acl: CannedAcl | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        progress: ProgressCallback | None = None,
+        verify: Verify = "auto",
+    ) -> AbstractAsyncContextManager[ObjectWriter]:
+        """A file to write to: ``async with obj.writer() as file: await file.write(b"...")``.
+
+        Leaving it normally completes the object, of which ``file.info`` then tells; any exception leaves no trace.
+        Memory and requests are those of ``put``: ``write`` waits while all parts that may be under way are.
+        """
+        attributes = ObjectAttributes(
+            content_type=content_type,
+            metadata=metadata,
+            cache_control=cache_control,
+            content_disposition=content_disposition,
+            content_encoding=content_encoding,
+            storage_class=storage_class,
+            acl=acl,
+        )
+        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
+        check_one_of("verify", verify, get_args(Verify))
+        return files.open_writer(self._runtime, self._address, attributes, conditions, progress, verify)
 
     async def read(self, range: tuple[int, int | None] | None = None) -> bytes:  # noqa: A002 - the field's word
         """The content, or a part of it: ``(start, stop)``, stop exclusive; ``(start, None)``; ``(-n, None)``, the end.
 
         One request; as large in memory as what is asked for. A range that begins beyond the end is InvalidRequestError.
         """
-        return await download.read(self._runtime, self._address, None if range is None else ByteRange.of(range))
+        return await body.read(self._runtime, self._address, None if range is None else ByteRange.of(range))
 
     async def read_text(self, encoding: str = "utf-8") -> str:
         return (await self.read()).decode(encoding)
@@ -111,6 +198,7 @@ class Object:
         if_match: str | None = None,
         if_none_match: str | None = None,
         version_id: str | None = None,
+        verify: Verify = "auto",
     ) -> AbstractAsyncContextManager[Body]:
         """The content as a stream: ``async with obj.get() as body: async for chunk in body: ...``.
 
@@ -120,25 +208,117 @@ class Object:
         """
         byte_range = None if range is None else ByteRange.of(range)
         conditions = Conditions(if_match=if_match, if_none_match=if_none_match, version_id=version_id)
-        return download.open_body(self._runtime, self._address, byte_range, conditions)
+        check_one_of("verify", verify, get_args(Verify))
+        return body.open_body(self._runtime, self._address, byte_range, conditions, verify=verify)
+
+    def reader(self) -> AbstractAsyncContextManager[ObjectReader]:
+        """A file to read and seek in: ``async with obj.reader() as file: await file.seek(-22, os.SEEK_END)``.
+
+        Opening reads the first 64 KiB, and raises as ``get``. After a seek a little is asked for, and more while it is
+        read on. Pinned to one state of the object: ObjectChangedError if it is another by then.
+        """
+        return files.open_reader(self._runtime, self._address)
 
     async def download(
         self,
         path: str | os.PathLike[str],
         *,
+        resume: bool = False,
         overwrite: bool = True,
         progress: ProgressCallback | None = None,
         fsync: bool = False,
+        verify: Verify = "auto",
+        if_changed: IfChanged = "raise",
     ) -> ObjectInfo:
-        """Stream the content to a file that appears when every byte is there, with the object's time as its own.
+        """Fetch the content to a file that appears when every byte is there and verified, with the object's time.
+
+        An object larger than ``Limits.part_size`` comes in ranges, ``Limits.parts_per_object`` at once, all of the
+        state that the first one had: ObjectChangedError if it is replaced meanwhile, or with ``if_changed="restart"``
+        it is begun again, three times at most. ``verified`` tells what the bytes were compared with: their MD5 where
+        the ETag is one, the parts' MD5s where it is made of these and it can be told where they were cut, else their
+        number only. Other bytes are fetched once more, and then ChecksumMismatchError. ``verify="off"``: only the number.
 
         Until then a hidden temporary file stands beside it, which a failure or a cancellation removes. An existing
         file is replaced in one step, or with ``overwrite=False`` left alone: FileExistsError. ``fsync`` makes sure of
         the disk before the name appears. A missing or read-only directory and a full disk raise their OSError.
+
+        ``resume=True``: what has arrived stays when this fails or the process dies, in ``.NAME.*.part`` with a
+        ``.journal`` beside it, and the next call fetches the rest, if the object is still the same. BlockingIOError
+        while another process does just that.
         """
+        check_one_of("verify", verify, get_args(Verify))
+        check_one_of("if_changed", if_changed, get_args(IfChanged))
         return await download.download(
-            self._runtime, self._address, path, overwrite=overwrite, progress=progress, fsync=fsync
+            self._runtime,
+            self._address,
+            path,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+            fsync=fsync,
+            verify=verify,
+            if_changed=if_changed,
         )
+
+    async def copy_to(
+        self,
+        to: Object,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        content_encoding: str | None = None,
+        storage_class: str | None = None,
+        acl: CannedAcl | None = None,
+        tags: Mapping[str, str] | None = None,
+        copy_acl: bool = False,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> ObjectInfo:
+        """Copy the object: within a session by the service itself, in parts where it is larger than that allows; to an
+        object of another session streamed through here, in parts as ``put`` does.
+
+        Content type, metadata and tags are carried over, each unless it is given; the ACL only with ``copy_acl=True``.
+        ``if_absent`` and ``if_match`` are about the object at ``to``. ObjectChangedError if this one is replaced
+        meanwhile. A failure leaves ``to`` as it was, but for tags and ACL, which follow the copy.
+        """
+        changes = Changes(
+            ObjectAttributes(
+                content_type=content_type,
+                metadata=metadata,
+                cache_control=cache_control,
+                content_disposition=content_disposition,
+                content_encoding=content_encoding,
+                storage_class=storage_class,
+                acl=acl,
+            ),
+            tags,
+            copy_acl,
+        )
+        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
+        source, target = (self._runtime, self._address), (to._runtime, to._address)
+        return (await copy.copy(source, target, changes, conditions, progress))[1]
+
+    async def move_to(
+        self,
+        to: Object,
+        *,
+        copy_acl: bool = False,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> ObjectInfo:
+        """``copy_to``, a look at both objects, and only then the deletion of this one.
+
+        Where there are versions, the very version that was copied is deleted for good. What is written here between the
+        last look and the deletion is lost where there are none: S3 has no conditional deletion.
+        """
+        changes = Changes(ObjectAttributes(), None, copy_acl)
+        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
+        source, target = (self._runtime, self._address), (to._runtime, to._address)
+        return await copy.move(source, target, changes, conditions, progress)
 
     # The object as a whole
 

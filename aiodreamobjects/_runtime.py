@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aiodreamobjects._config import Limits, Retry
+from aiodreamobjects._concurrency import Memory
+from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import SessionClosedError
 from aiodreamobjects._service import BucketNames, Service
 from aiodreamobjects._wire.contract import Wire
@@ -11,11 +12,12 @@ from aiodreamobjects._wire.contract import Wire
 class Runtime:
     """The service and the lane to it, once the session is open, and the limits. Nothing works before or after."""
 
-    __slots__ = ("_service", "_wire", "limits", "retry")
+    __slots__ = ("_service", "_wire", "limits", "memory", "retry")
 
-    def __init__(self, limits: Limits, retry: Retry, service: Service | None) -> None:
+    def __init__(self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None) -> None:
         self.limits = limits
         self.retry = retry
+        self.memory = Memory(limits.memory, timeouts.pool)
         self._service = service
         self._wire: Wire | None = None
 
@@ -24,6 +26,7 @@ class Runtime:
 
     def disconnect(self) -> Wire | None:
         """Refuse all further verbs; the lane, for its owner to close."""
+        self.memory.close(lambda: SessionClosedError("the session was closed while this transfer waited for memory"))
         wire, self._wire = self._wire, None
         return wire
 

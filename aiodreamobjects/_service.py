@@ -55,6 +55,22 @@ class BucketNames:
 
 
 @dataclass(frozen=True, slots=True)
+class MultipartRules:
+    """How objects can be made of parts, in bytes. The defaults are S3's (user guide, "Amazon S3 multipart upload limits").
+
+    Ceph RGW and Backblaze B2 keep them as well.
+    """
+
+    smallest_part: int = 5 << 20
+    """Of all but the last."""
+    largest_part: int = 5 << 30
+    most_parts: int = 10_000
+    largest_object: int = 5 << 40
+    largest_copy: int = 5 << 30
+    """A larger object is copied in parts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """An S3 service: where it is, how it is addressed and signed for, and what it refuses by design.
 
@@ -69,6 +85,7 @@ class Service:
     bucket_names: BucketNames = field(default_factory=BucketNames)
     list_type: Literal[1, 2] = 2
     """Which kind of list it knows: ``list-type=2``, or only the older one by markers."""
+    multipart: MultipartRules = field(default_factory=MultipartRules)
     location_constraint: bool = False
     """Whether a new bucket is told its region (AWS alone wants that)."""
     unsupported: Mapping[Feature, str] = field(default_factory=dict, hash=False)

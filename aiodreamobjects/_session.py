@@ -87,7 +87,7 @@ class Session:
         self._is_opened = False
         self._opening_or_closing = asyncio.Lock()
         known = self._settle_service() if self._endpoint or service else None
-        self._runtime = Runtime(limits or Limits(), retry or Retry(), known)
+        self._runtime = Runtime(limits or Limits(), self._timeouts, retry or Retry(), known)
 
     def __repr__(self) -> str:
         try:

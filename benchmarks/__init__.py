@@ -1,1 +1,4 @@
-"""How fast this library is beside others: ``python -m benchmarks``. Not installed with it."""
+"""How fast this library is beside others: ``python -m benchmarks``, with large objects ``python -m benchmarks.large``.
+
+Not installed with it.
+"""

@@ -129,7 +129,7 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def command(arguments: list[str]) -> str:
+def command(arguments: list[str], module: str = "benchmarks") -> str:
     """What was run, without where its results went."""
     kept, rest = [], iter(arguments)
     for word in rest:
@@ -137,7 +137,7 @@ def command(arguments: list[str]) -> str:
             next(rest, None)
         elif not word.startswith(("--json=", "--plot=", "--doc=")):
             kept.append(word)
-    return shlex.join(["python", "-m", "benchmarks", *kept])
+    return shlex.join(["python", "-m", module, *kept])
 
 
 def section(results: report.Results, options: Options, facts: dict[str, str], picture: str | None) -> str:

@@ -17,10 +17,20 @@ SCRIPT = Path(__file__).parent.parent / "tests" / "servers" / "rgw"
 
 
 @contextmanager
-def ceph_rgw() -> Iterator[Server]:
-    """The gateway, empty, for as long as the block; ServerUnavailableError where it does not start."""
+def ceph_rgw(settings: str = "") -> Iterator[Server]:
+    """The gateway, empty, for as long as the block; ServerUnavailableError where it does not start.
+
+    ``settings`` are further lines for its configuration.
+    """
     with tempfile.TemporaryDirectory(prefix="rgw-") as home:
-        environment = {**os.environ, "RGW_HOME": f"{home}/rgw", "RGW_PORT": str(free_port())}
+        more = Path(home, "settings")
+        more.write_text(settings)
+        environment = {
+            **os.environ,
+            "RGW_HOME": f"{home}/rgw",
+            "RGW_PORT": str(free_port()),
+            "RGW_CONF": os.environ.get("RGW_CONF", "") if not settings else str(more),
+        }
         log = Path(home, "log")
         with log.open("wb") as errors:  # the daemons keep it open
             started = subprocess.run(

@@ -50,7 +50,30 @@ def how_it_ended(code: int) -> str:
     return f"its process ended with {signal.Signals(-code).name if code < 0 else code}"
 
 
+def describe(error: BaseException) -> str:
+    """One line; of a group, its first error."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
 def peak_bytes() -> int:
     """The most memory this process had resident. ``getrusage`` would count what its parent had when it started it."""
+    return _of_this_process("VmHWM:")
+
+
+def resident_bytes() -> int:
+    """The memory that this process has resident now."""
+    return _of_this_process("VmRSS:")
+
+
+def forget_peak() -> None:
+    """The most memory is, from here on, what is used from here on; ``getrusage`` and ``wait4`` go by that too."""
+    with open("/proc/self/clear_refs", "w") as switch:  # noqa: PTH123 - as below
+        switch.write("5")
+
+
+def _of_this_process(name: str) -> int:
     with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib is not loaded where a start is timed
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:"))
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith(name))

@@ -185,12 +185,12 @@ def goals(results: Results) -> str:
         sign = "≥" if goal.quantity == "rate" else "≤"
         unit = " ×" if goal.against else ""
         number = goal.measured(results)
-        told = NONE if number is None else f"{_number(number)}{unit}"
+        told = NONE if number is None else f"{format_number(number)}{unit}"
         met = NONE if number is None else "yes" if goal.is_met(number) else "no"
         if number is not None and results.is_busy(goal.place()):
             met += ", on a busy machine"
-        rows.append([goal.text, f"{sign} {_number(goal.bound)}{unit}", told, met])
-    return _markdown(rows)
+        rows.append([goal.text, f"{sign} {format_number(goal.bound)}{unit}", told, met])
+    return markdown(rows)
 
 
 def sides(names: Sequence[str]) -> str:
@@ -198,17 +198,17 @@ def sides(names: Sequence[str]) -> str:
     clients = dict.fromkeys(SIDES[name].client for name in names)
     rows = [["client", "how it is used, and what it leaves out"]]
     rows += [[client, SIDES[client].kind.note] for client in clients]
-    return _markdown(rows)
+    return markdown(rows)
 
 
-def put_into(document: Path, section: str) -> None:
+def put_into(document: Path, section: str, begin: str = BEGIN, end: str = END) -> None:
     """Replace what stands between the document's two markers. ValueError if they are not there."""
     text = document.read_text()
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        msg = f"{document} has no lines {BEGIN} and {END}"
+        msg = f"{document} has no lines {begin} and {end}"
         raise ValueError(msg)
-    document.write_text(pattern.sub(lambda _: f"{BEGIN}\n\n{section}\n\n{END}", text))
+    document.write_text(pattern.sub(lambda _: f"{begin}\n\n{section}\n\n{end}", text))
 
 
 def _table(results: Results, place: Place) -> str:
@@ -218,7 +218,7 @@ def _table(results: Results, place: Place) -> str:
     for name in _in_order({*figures, *failures}):
         figure = figures.get(name)
         rows.append([name, *(column(name, figure) if figure else NONE for column in columns.values())])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _columns(place: Place, figures: dict[str, Figure]) -> dict[str, Column]:
@@ -251,13 +251,13 @@ def _columns(place: Place, figures: dict[str, Figure]) -> dict[str, Column]:
         special = {"CPU × bare": to(BARE, "cpu")}
     return {
         UNITS.get(verb, "requests/s"): lambda _, figure: (
-            _number(figure.rate) + ("‡" if may_wait and figure.rate * figure.cpu / 1e6 < WAITING else "")
+            format_number(figure.rate) + ("‡" if may_wait and figure.rate * figure.cpu / 1e6 < WAITING else "")
         ),
         **spread,
         **to_aioboto3,
         "× obstore": to(OBSTORE, "rate"),
         "CPU ms per 1,000 keys" if verb == "list" else "CPU µs each": lambda _, figure: (
-            _number(figure.cpu) + ("†" if figure.faults >= ALLOCATOR_FAULTS else "")
+            format_number(figure.cpu) + ("†" if figure.faults >= ALLOCATOR_FAULTS else "")
         ),
         **special,
         **memory,
@@ -311,12 +311,12 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=order.index)
 
 
-def _number(number: float) -> str:
+def format_number(number: float) -> str:
     """Three figures that count, at least."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def line(row: Sequence[str]) -> str:

@@ -133,7 +133,7 @@ def take_turns(
             stack.callback(worker.kill)
         for number, (work, in_flight) in itertools.product(range(plan.rounds), cells):
             started = time.monotonic()
-            for name in _in_turn(plan.sides, number):
+            for name in in_turn(plan.sides, number):
                 if (name, work, in_flight) in given_up:
                     continue
                 turns = list(_turn(plan, server, workers[name], work, in_flight, number))
@@ -146,7 +146,7 @@ def take_turns(
             tell(f"{server.name}, round {number + 1} of {plan.rounds}: {work}, {in_flight} in flight, {seconds:.0f} s")
 
 
-def _in_turn(sides: Sequence[str], number: int) -> Sequence[str]:
+def in_turn(sides: Sequence[str], number: int) -> Sequence[str]:
     """Every round begins with another side."""
     first = number * len(sides) // 3 % len(sides)
     return [*sides[first:], *sides[:first]]

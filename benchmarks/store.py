@@ -25,6 +25,13 @@ class Server:
     version: str
     makes_up_listings: bool
     """Then any bucket of :func:`list_bucket` is there, with keys of sizes 1, 2, 3 and so on; else they are empty."""
+    tls_endpoint: str = ""
+    """The same over TLS, if it speaks that; ``certificate`` is then the PEM file to trust."""
+    certificate: str = ""
+    objects: str = ""
+    """The directory of the buckets, where objects are files."""
+    process: int = 0
+    """The one that does the work, where it is one."""
 
 
 def list_bucket(keys: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.clients import SIDES, Side
 from benchmarks.load import Task, run
-from benchmarks.meter import how_it_ended
+from benchmarks.meter import describe, how_it_ended
 from benchmarks.store import Server
 
 Answer = dict[str, Any]
@@ -56,14 +56,6 @@ def in_a_fork(work: Callable[[], Answer]) -> Answer:
         return {"measured": [], "failure": how_it_ended(os.waitstatus_to_exitcode(status))}
     result: Answer = json.loads(text)
     return result
-
-
-def describe(error: BaseException) -> str:
-    """One line; of a group, its first error."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    lines = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _task(line: str) -> Task:

@@ -20,10 +20,15 @@ import aiohttp
 from aiohttp import http_exceptions
 from yarl import URL
 
+from aiodreamobjects._concurrency import BytePace
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError
+from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._progress import Gauge
 
 CHUNK_BYTES = 256 << 10
+PACED_BYTES = 16 << 10
+"""Sent or received at once where bandwidth is limited."""
 KEEPALIVE_SECONDS = 12.0
 LONGEST_DOCUMENT_BYTES = 8 << 20
 """A page of a listing has a few MiB where every key is as long as can be."""
@@ -36,8 +41,8 @@ Proxy = URL
 class HttpClient:
     """A pool of ``width`` connections. Make it on the event loop that uses it, and close it there."""
 
-    def __init__(self, *, width: int, timeouts: Timeouts, ssl_context: ssl.SSLContext) -> None:
-        self._timeouts = timeouts
+    def __init__(self, *, width: int, timeouts: Timeouts, ssl_context: ssl.SSLContext, paces: Paces) -> None:
+        self._timeouts, self._paces = timeouts, paces
         self._sockets: WeakSet[socket.socket] = WeakSet()
         connector = aiohttp.TCPConnector(
             limit=width,
@@ -69,20 +74,23 @@ class HttpClient:
         body: bytes | bytearray | AsyncIterable[bytes],
         *,
         proxy: Proxy | None = None,
+        sent: Gauge | None = None,
     ) -> Response:
         """The response, its head received. The caller reads the body to its end, or closes the response.
 
-        ``headers`` name the body's Content-Length: aiohttp would send it in chunks, which S3 refuses.
+        ``headers`` name the body's Content-Length: aiohttp would send it in chunks, which S3 refuses. ``sent`` tells
+        how much of the body is on its way.
         """
         writing = asyncio.timeout(None)
-        chunks: AsyncIterable[Buffer] = _cut(body) if isinstance(body, bytes | bytearray) else body
+        cut_bytes = CHUNK_BYTES if self._paces.sending is None else PACED_BYTES
+        chunks: AsyncIterable[Buffer] = _cut(body, cut_bytes) if isinstance(body, bytes | bytearray) else body
         with connection_errors(url, self._timeouts):
             async with writing:
                 return await self._session.request(
                     method,
                     URL(url, encoded=True),
                     headers={**headers, "Accept-Encoding": "identity"},
-                    data=self._paced(chunks, writing) if body else None,
+                    data=self._paced(chunks, writing, sent or Gauge()) if body else None,
                     proxy=proxy,
                     allow_redirects=False,
                 )
@@ -90,15 +98,22 @@ class HttpClient:
     async def aclose(self) -> None:
         await self._session.close()
 
-    async def _paced(self, chunks: AsyncIterable[Buffer], writing: asyncio.Timeout) -> AsyncIterator[Buffer]:
+    async def _paced(
+        self, chunks: AsyncIterable[Buffer], writing: asyncio.Timeout, sent: Gauge
+    ) -> AsyncIterator[Buffer]:
         """The body, cut off when the peer takes nothing for ``write`` seconds, or only crawls."""
         loop = asyncio.get_running_loop()
         guard = LowSpeedGuard(self._timeouts.write, self._timeouts.low_speed)
+        sent.bytes = 0
         async for chunk in chunks:
+            if self._paces.sending is not None:
+                writing.reschedule(None)
+                await asyncio.sleep(self._paces.sending.spend(len(chunk)))
             writing.reschedule(loop.time() + self._timeouts.write)
             waited_from = loop.time()
             yield chunk
             guard.add(len(chunk), loop.time() - waited_from)
+            sent.bytes += len(chunk)
         writing.reschedule(None)
 
     def _make_socket(self, address: tuple[object, ...]) -> socket.socket:
@@ -109,10 +124,10 @@ class HttpClient:
         return sock
 
 
-async def _cut(body: bytes | bytearray) -> AsyncIterator[memoryview]:
+async def _cut(body: bytes | bytearray, cut_bytes: int) -> AsyncIterator[memoryview]:
     view = memoryview(body)
-    for start in range(0, len(view), CHUNK_BYTES):
-        yield view[start : start + CHUNK_BYTES]
+    for start in range(0, len(view), cut_bytes):
+        yield view[start : start + cut_bytes]
 
 
 class LowSpeedGuard:
@@ -136,17 +151,26 @@ class LowSpeedGuard:
 class BodyReader:
     """A response's body as it arrives."""
 
-    def __init__(self, response: Response, timeouts: Timeouts, *, low_speed: float | None = None) -> None:
-        self._response, self._timeouts = response, timeouts
+    def __init__(
+        self,
+        response: Response,
+        timeouts: Timeouts,
+        *,
+        low_speed: float | None = None,
+        pace: BytePace | None = None,
+    ) -> None:
+        self._response, self._timeouts, self._pace = response, timeouts, pace
         self._guard = LowSpeedGuard(timeouts.read, timeouts.low_speed if low_speed is None else low_speed)
 
     async def read_chunk(self) -> bytes:
         """Up to ``CHUNK_BYTES``, as many as are there; empty at the end. IncompleteBodyError if it ends early."""
         waited_from = time.monotonic()
         with connection_errors(str(self._response.url), self._timeouts):
-            chunk = await self._response.content.read(CHUNK_BYTES)
+            chunk = await self._response.content.read(CHUNK_BYTES if self._pace is None else PACED_BYTES)
         if chunk:
             self._guard.add(len(chunk), time.monotonic() - waited_from)
+            if self._pace is not None:
+                await asyncio.sleep(self._pace.spend(len(chunk)))
         return chunk
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -17,6 +17,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, IncompleteBodyError
+from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._progress import Gauge
 
 RECEIVE_BYTES = 64 << 10
 """Read from the socket at once."""
@@ -24,6 +26,8 @@ TLS_RECEIVE_BYTES = 256 << 10
 """What asyncio decrypts at once: what does not fit is read in a later turn, and lost if the peer has closed by then."""
 PIECE_BYTES = 256 << 10
 """Written to the transport at once."""
+PACED_BYTES = 16 << 10
+"""Read or written at once where bandwidth is limited."""
 QUEUE_BYTES = 192 << 10
 """A streamed body that nobody takes: with this much of it waiting, no more is read."""
 LONGEST_HEAD_BYTES = 64 << 10
@@ -43,15 +47,7 @@ class Head(bytes):
         return f"<a head of {len(self)} bytes>"
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A request's body as it comes: ``length`` bytes, no more and no less, in chunks of any size."""
-
-    length: int
-    chunks: AsyncIterable[bytes | bytearray | memoryview]
-
-
-Body = bytes | bytearray | memoryview | Upload
+Body = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +71,16 @@ class Owner(Protocol):
 
 
 class Response:
-    """A status, headers by their names in lower case, and the body: ``content``, or to be read in chunks."""
+    """A status, headers by their names in lower case, and the body: ``content``, or to be read as it comes."""
 
-    __slots__ = ("_connection", "content", "filled", "headers", "status")
+    __slots__ = ("_connection", "content", "headers", "status", "taken")
 
     def __init__(self, status: int, headers: dict[bytes, bytes]) -> None:
         self.status, self.headers = status, headers
         self.content: bytes | None = None
-        """The body, where it was kept whole. ``None`` for one that is streamed, or went into the caller's memory."""
-        self.filled: int | None = None
-        """How many bytes went into the caller's memory."""
+        """The body, where it was kept whole. ``None`` for one that is streamed."""
+        self.taken = 0
+        """How many bytes of a streamed body its reader has got so far."""
         self._connection: Connection | None = None
 
     async def read_chunk(self) -> bytes:
@@ -97,6 +93,19 @@ class Response:
             self.close()
         return chunk
 
+    async def read_into(self, memory: memoryview) -> int:
+        """Receive straight into memory until that is full or the body ends; how many bytes it was.
+
+        Raises as ``read_chunk``; ``taken`` then tells how many bytes are there. Cancelled, the connection is closed.
+        """
+        connection = self._connection
+        if connection is None:
+            return 0
+        count = await connection.read_into(self, memory)
+        if count < len(memory) or connection.has_no_more(self):
+            self.close()
+        return count
+
     def close(self) -> None:
         """The connection is used again if all of the body has arrived, else closed. Idempotent."""
         connection, self._connection = self._connection, None
@@ -108,14 +117,20 @@ class Connection(asyncio.BufferedProtocol):
     """Made by ``loop.create_connection``. ``error`` says why it is of no more use; ``None`` while it is."""
 
     def __init__(
-        self, host: str, origin: str, owner: Owner, timeouts: Timeouts, loop: asyncio.AbstractEventLoop
+        self,
+        host: str,
+        origin: str,
+        owner: Owner,
+        timeouts: Timeouts,
+        paces: Paces,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.host, self.origin = host, origin
         self.error: DreamObjectsError | None = None
         self.idle_seconds = self.age_seconds = 0.0
         self.went_stale = False
         """Whether the peer closed it before the first byte of a response."""
-        self._owner, self._timeouts, self._loop = owner, timeouts, loop
+        self._owner, self._timeouts, self._paces, self._loop = owner, timeouts, paces, loop
         self._transport: asyncio.Transport
         self._poll: select.poll | None = None
         self._view = memoryview(b"")
@@ -131,12 +146,12 @@ class Connection(asyncio.BufferedProtocol):
         self._response: Response | None = None
         self._waiter: asyncio.Future[Response | None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._into: memoryview | None = None
         self._filling: memoryview | None = None
+        self._hold: asyncio.TimerHandle | None = None
         self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
         self._is_write_paused = self._is_read_paused = self._keeps_alive = self._is_until_eof = False
         self._head_bytes = self._received = self._taken = self._framing = self._written = self._interim = 0
-        self._counted = self._end = 0
+        self._counted = self._end = self._filled = 0
         # What the sweep has seen of it.
         self._silent_seconds = self._window_seconds = 0.0
         self._progress = self._window_start = 0
@@ -144,13 +159,13 @@ class Connection(asyncio.BufferedProtocol):
 
     # Requests
 
-    async def request(self, head: Head, body: Body, expect: Expect, into: memoryview | None = None) -> Response:
+    async def request(self, head: Head, body: Body, expect: Expect, sent: Gauge | None = None) -> Response:
         """Send a request and receive the response's head, and its body unless that is streamed.
 
-        With ``into``, the body of a successful response that fits is received straight into this memory.
-        Raises ConnectionFailedError or IncompleteBodyError; the connection is then closed, as it is when cancelled.
+        ``sent`` tells how much of the body is on its way. Raises ConnectionFailedError or IncompleteBodyError; the
+        connection is then closed, as it is when cancelled.
         """
-        self._expect, self._into = expect, into
+        self._expect = expect
         self._response = None
         self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
         self._head_bytes = self._received = self._taken = self._framing = self._interim = self._counted = 0
@@ -161,12 +176,12 @@ class Connection(asyncio.BufferedProtocol):
         self._waiter = waiter = self._loop.create_future()
         try:
             self._raise_if_lost()
-            if not isinstance(body, Upload) and len(body) <= RECEIVE_BYTES:
-                self._transport.write(head + body)
+            if len(body) <= RECEIVE_BYTES and self._paces.sending is None:
+                self._transport.write(head + body if body else head)
                 self._is_sent = True
             else:
                 self._transport.write(head)
-                await self._send(body)
+                await self._send(memoryview(body), sent)
             self._is_awaited = True
             response: Response | None = await waiter
             if response is None:
@@ -175,7 +190,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort(ConnectionFailedError(f"{self.origin}: the request was given up"))
             raise
         finally:
-            self._waiter = self._into = None
+            self._waiter = None
         assert response is not None
         if response._connection is None:  # noqa: SLF001 - one thing in two classes
             self.leave()
@@ -185,65 +200,104 @@ class Connection(asyncio.BufferedProtocol):
         if self.error is not None:
             raise self.error
 
-    async def _send(self, body: Body) -> None:
-        """A large body, piece by piece as the peer takes it; no further once there is a response."""
-        if isinstance(body, Upload):
-            left = body.length
-            async for chunk in body.chunks:
-                left -= len(chunk)
-                if left < 0:
-                    break
-                # Transports keep what they cannot send at once, some without a copy; a source may use its buffer again.
-                if not await self._write(chunk if isinstance(chunk, bytes) else bytes(chunk)):
-                    return
-            if left:
-                msg = (
-                    f"the body has {'more' if left < 0 else 'fewer'} bytes than the {body.length:,} that were announced"
-                )
-                raise ValueError(msg)
-        else:
-            view = memoryview(body)
-            for start in range(0, len(view), PIECE_BYTES):
-                if not await self._write(view[start : start + PIECE_BYTES]):
-                    return
+    async def _send(self, body: memoryview, sent: Gauge | None) -> None:
+        """Piece by piece as the peer takes it; no further once there is a response, or no connection."""
+        pace = self._paces.sending
+        size = PIECE_BYTES if pace is None else PACED_BYTES
+        for start in range(0, len(body), size):
+            piece = body[start : start + size]
+            if pace is not None:
+                await asyncio.sleep(pace.spend(len(piece)))
+            if self._response is not None or self.error is not None:
+                return
+            self._transport.write(piece)
+            self._written += len(piece)
+            if self._is_write_paused:
+                self._drained = self._loop.create_future()
+                try:
+                    await self._drained
+                finally:
+                    self._drained = None
+            if sent is not None:
+                sent.bytes = start + len(piece)
         self._is_sent = True
-
-    async def _write(self, piece: bytes | bytearray | memoryview) -> bool:
-        """False once a response is there, or the connection is not."""
-        if self._response is not None or self.error is not None:
-            return False
-        self._transport.write(piece)
-        self._written += len(piece)
-        if self._is_write_paused:
-            self._drained = self._loop.create_future()
-            try:
-                await self._drained
-            finally:
-                self._drained = None
-        return True
 
     async def read_chunk(self, response: Response) -> bytes:
         """For the response that is being streamed. Cancelled, it loses nothing."""
+        if not await self._wait_for_body(response):
+            return b""
+        chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._take(response, len(chunk))
+        self._chunks.clear()
+        self._read_on()
+        return chunk
+
+    async def read_into(self, response: Response, memory: memoryview) -> int:
+        """For the response that is being streamed: the socket is read into the memory once the rest of it fits in."""
+        position = 0
+        try:
+            while position < len(memory):
+                if self._chunks:
+                    position += self._copy_into(response, memory[position:])
+                    continue
+                left = _length_of(response.headers) - self._received
+                if self._response is response and 0 < left <= len(memory) - position:
+                    self._filling, self._filled, self._parser = memory[position : position + left], 0, None
+                self._read_on()
+                has_more = await self._wait_for_body(response)
+                filling, self._filling = self._filling, None
+                if filling is not None:
+                    position += self._filled
+                if not has_more:
+                    break
+        except BaseException:
+            if self._filling is not None:  # the memory is its owner's again
+                self.abort(ConnectionFailedError(f"{self.origin}: the response was left"))
+                self._filling = None
+            raise
+        return position
+
+    async def _wait_for_body(self, response: Response) -> bool:
+        """Until there is something to take, or the end: whether there is."""
         while not self._chunks:
             if self._response is not response or self._is_complete:
-                return b""
+                return False
             self._raise_if_lost()
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
+        return True
+
+    def has_no_more(self, response: Response) -> bool:
+        return self._response is not response or (self._is_complete and not self._chunks)
+
+    def _copy_into(self, response: Response, memory: memoryview) -> int:
+        """What has arrived, as far as there is room."""
+        position = 0
+        while self._chunks and position < len(memory):
+            chunk = self._chunks.pop(0)
+            room = len(memory) - position
+            if len(chunk) > room:
+                self._chunks.insert(0, chunk[room:])
+                chunk = chunk[:room]
+            memory[position : position + len(chunk)] = chunk
+            position += len(chunk)
+        self._take(response, position)
+        self._counted = len(self._chunks)
+        return position
+
+    def _take(self, response: Response, count: int) -> None:
         self._counted = 0
-        self._taken += len(chunk)
-        self._read_on()
-        return chunk
+        self._taken += count
+        response.taken += count
 
     def _read_on(self) -> None:
-        if self._is_read_paused and self.error is None:
+        if self._is_read_paused and self.error is None and self._received - self._taken < QUEUE_BYTES:
             self._is_read_paused = False
-            self._transport.resume_reading()
+            if self._hold is None:
+                self._transport.resume_reading()
 
     def leave(self) -> None:
         """The exchange is over: used again if nothing is doubtful."""
@@ -252,6 +306,7 @@ class Connection(asyncio.BufferedProtocol):
         self._response = self._expect = None
         self._chunks.clear()
         if is_clean:
+            self._taken = self._received
             self._read_on()
             self.idle_seconds = 0.0
             self._owner.give_back(self)
@@ -294,13 +349,18 @@ class Connection(asyncio.BufferedProtocol):
             self.error = self._lost(exc)
             self.went_stale = not self._has_answered
         self._parser = None
+        if self._hold is not None:
+            self._hold.cancel()
         self._wake()
         self._owner.forget(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self._view if self._filling is None else self._filling[self._received :]
+        memory = self._view if self._filling is None else self._filling[self._filled :]
+        return memory if self._paces.receiving is None else memory[:PACED_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._paces.receiving is not None:
+            self._hold_back(self._paces.receiving.spend(nbytes))
         if self._filling is not None:
             self._fill(nbytes)
             return
@@ -322,10 +382,20 @@ class Connection(asyncio.BufferedProtocol):
                 self._give_up(f"sends over {MOST_INTERIM_RESPONSES} interim responses")
         elif self._is_complete:
             self._finish(response)
-        elif self._into is not None:
-            self._start_filling(response, self._into)
         else:
             self._go_on(response, nbytes)
+
+    def _hold_back(self, seconds: float) -> None:
+        """Read no more for so long: the session's bandwidth is used up."""
+        if seconds > 0 and self._hold is None and self.error is None:
+            self._hold = self._loop.call_later(seconds, self._end_hold)
+            if not self._is_read_paused:
+                self._transport.pause_reading()
+
+    def _end_hold(self) -> None:
+        self._hold = None
+        if not self._is_read_paused and self.error is None:
+            self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
@@ -380,9 +450,6 @@ class Connection(asyncio.BufferedProtocol):
             self._keeps_alive = self._parser.should_keep_alive()
         if status >= 500:  # noqa: PLR2004 - a server in trouble (RFC 9110 section 15.6): ask another one next time
             self._keeps_alive = False
-        if self._into is not None:
-            fits = _is_success(status) and not self._expect.is_head and 0 <= _length_of(headers) <= len(self._into)
-            self._into = self._into if fits else None
         self._end_drain()  # no more of the request's body is sent
 
     # The body
@@ -403,7 +470,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._wake()
             if self._received - self._taken >= QUEUE_BYTES and not self._is_read_paused:
                 self._is_read_paused = True
-                self._transport.pause_reading()
+                if self._hold is None:
+                    self._transport.pause_reading()
         elif max(self._received, length) > LONGEST_DOCUMENT_BYTES:
             self._give_up(f"sends a document of over {LONGEST_DOCUMENT_BYTES:,} bytes")
 
@@ -433,36 +501,24 @@ class Connection(asyncio.BufferedProtocol):
         if response._connection is not None:  # noqa: SLF001 - one thing in two classes
             self._wake()
             return
-        if self._into is not None:
-            response.filled = self._copy_into(self._into)
-        elif len(self._chunks) == 1:
+        if len(self._chunks) == 1:
             response.content = self._chunks.pop()
         else:
             response.content = b"".join(self._chunks)
             self._chunks.clear()
         self._wake(response)
 
-    def _start_filling(self, response: Response, into: memoryview) -> None:
-        """From here on, the socket is read into the caller's memory: the parser has done its part."""
-        self._filling = into[: _length_of(response.headers)]
-        self._received = self._copy_into(into)
-
-    def _copy_into(self, into: memoryview) -> int:
-        position = 0
-        for chunk in self._chunks:
-            into[position : position + len(chunk)] = chunk
-            position += len(chunk)
-        self._chunks.clear()
-        return position
-
     def _fill(self, nbytes: int) -> None:
-        self._received += nbytes
         response, filling = self._response, self._filling
-        if response is not None and filling is not None and self._received == len(filling):
-            self._filling = self._parser = None
+        assert response is not None
+        assert filling is not None
+        self._filled += nbytes
+        self._received += nbytes
+        self._take(response, nbytes)
+        if self._filled == len(filling):
             self._is_complete = True
-            response.filled = self._received
-            self._wake(response)
+            self._end = 0
+            self._wake()
 
     # What goes wrong
 
@@ -474,7 +530,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         is_full = self._drained is not None
         is_sending = is_full or (self._response is None and self._transport.get_write_buffer_size() > 0)
-        if self._waiter is None or not (is_full or self._is_awaited):
+        if self._hold is not None or self._waiter is None or not (is_full or self._is_awaited):
             return  # its owner does something else: takes its time over the body, or makes the next piece
         phase = "send" if is_sending else "receive" if self._response is not None else "answer"
         if phase != self._phase:

@@ -17,7 +17,9 @@ from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, SessionClosedError
-from aiodreamobjects._http.connection import Body, Connection, Expect, Head, Response, Upload
+from aiodreamobjects._http.connection import Body, Connection, Expect, Head, Response
+from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._progress import Gauge
 
 IDLE_SECONDS = 12.0
 """Servers close idle connections after a while, some after 15 seconds; whoever closes first has no race to lose."""
@@ -34,8 +36,8 @@ class Pool:
     Made on the event loop that uses it. ``ssl_context`` where the service speaks https.
     """
 
-    def __init__(self, *, timeouts: Timeouts, ssl_context: ssl.SSLContext | None) -> None:
-        self._timeouts, self._ssl_context = timeouts, ssl_context
+    def __init__(self, *, timeouts: Timeouts, ssl_context: ssl.SSLContext | None, paces: Paces | None = None) -> None:
+        self._timeouts, self._ssl_context, self._paces = timeouts, ssl_context, paces or Paces()
         self._scheme = "http" if ssl_context is None else "https"
         self._loop = asyncio.get_running_loop()
         self._idle: dict[str, list[Connection]] = {}
@@ -62,7 +64,7 @@ class Pool:
         expect: Expect,
         *,
         is_idempotent: bool,
-        into: memoryview | None = None,
+        sent: Gauge | None = None,
     ) -> Response:
         """The response to a request, on a connection to ``host`` (with its port where that is not the scheme's own).
 
@@ -74,12 +76,12 @@ class Pool:
         connection = self._take(host)
         if connection is not None:
             try:
-                return await connection.request(head, body, expect, into)
+                return await connection.request(head, body, expect, sent)
             except ConnectionFailedError:
-                if not (connection.went_stale and is_idempotent and not isinstance(body, Upload)):
+                if not (connection.went_stale and is_idempotent):
                     raise
         connection = await self._connect(host)
-        return await connection.request(head, body, expect, into)
+        return await connection.request(head, body, expect, sent)
 
     async def aclose(self, error: Callable[[], SessionClosedError]) -> None:
         """Close every connection; each request under way gets such an error."""
@@ -145,7 +147,7 @@ class Pool:
         name, port = parts.hostname or "", parts.port or (80 if self._ssl_context is None else 443)
         sock = await start_connection(await self._resolve(name, port), happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
         transport, connection = await self._loop.create_connection(
-            lambda: Connection(host, origin, self, self._timeouts, self._loop), sock=sock
+            lambda: Connection(host, origin, self, self._timeouts, self._paces, self._loop), sock=sock
         )
         if self._ssl_context is not None:
             if connection.error is not None and not connection.went_stale:

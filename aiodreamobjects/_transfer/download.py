@@ -1,39 +1,45 @@
-"""An object's bytes on their way down: one stream, pinned to one state of the object, taken up where it broke."""
+"""An object to a file: ranges in parallel, all of one state of the object, each written where it belongs."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import logging
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
-from typing import Protocol
+from pathlib import Path
+from typing import Literal
 
-from aiodreamobjects._checks import check_token
+from aiodreamobjects._concurrency import in_parallel
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
-    ConnectionFailedError,
     IncompleteBodyError,
+    InvalidRequestError,
     NotFoundError,
     ObjectChangedError,
     PreconditionFailedError,
     TransferError,
 )
-from aiodreamobjects._integrity import Md5, md5, md5_of_etag
-from aiodreamobjects._models import Address, ByteRange, ObjectInfo
-from aiodreamobjects._progress import Meter, ProgressCallback
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified, Verify
+from aiodreamobjects._progress import Gauge, Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._transfer.sinks import PathSink
-from aiodreamobjects._wire.contract import Conditions, ResponseBody
-from aiodreamobjects._wire.retry import backoff
+from aiodreamobjects._transfer.body import Body, RangeIgnoredError, open_body, pin_of
+from aiodreamobjects._transfer.journal import DownloadJournal, DownloadRecord
+from aiodreamobjects._transfer.sinks import PathSink, beside
+from aiodreamobjects._transfer.verify import ContentCheck
+from aiodreamobjects._wire.contract import Conditions
 
-_NO_CONDITIONS = Conditions()
+IfChanged = Literal["raise", "restart"]
 
+UNCOUNTED_BYTES = 256 << 10
+"""A transfer may hold so much without taking it from the session's memory: small objects do not wait for large ones."""
+MOST_RESTARTS = 3
+MTIME_NAME = "mtime"
+"""The metadata in which rclone, and ``upload`` here, keep a file's time: seconds since the epoch, with a fraction."""
 
-class AsyncWriter(Protocol):
-    """What bytes can be written to: an aiofiles file, or whatever has its ``write``."""
-
-    def write(self, data: bytes, /) -> Awaitable[object]: ...
+_log = logging.getLogger("aiodreamobjects")
 
 
 async def download(
@@ -41,255 +47,264 @@ async def download(
     address: Address,
     path: str | os.PathLike[str],
     *,
+    resume: bool,
     overwrite: bool,
     progress: ProgressCallback | None,
     fsync: bool,
+    verify: Verify,
+    if_changed: IfChanged,
 ) -> ObjectInfo:
     runtime.require_open()
+    word = hashlib.sha256(f"{runtime.service.endpoint} {address}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    partial = beside(Path(path), word, "part") if resume else None
     async with (
-        PathSink(path, overwrite=overwrite, fsync=fsync) as sink,
-        open_body(runtime, address, None, _NO_CONDITIONS) as body,
+        _journal(beside(Path(path), word, "journal")) if resume else nullcontext() as journal,
+        PathSink(path, overwrite=overwrite, fsync=fsync, partial=partial) as sink,
     ):
-        meter = Meter(progress, total_bytes=body.info.size, key=address.key)
-        async for chunk in body:
-            await sink.write(chunk)
-            await meter.add(len(chunk))
-        await meter.finish()
-        await sink.commit(body.info.last_modified)
-        return body.info
-
-
-async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
-    """A small object takes one request, and nothing of a Body's apparatus."""
-    response = await runtime.wire.get_object(address, byte_range, _NO_CONDITIONS, streamed=False)
-    content = response.content
-    if content is None:
-        async with _opened(Body(runtime, address, byte_range, _NO_CONDITIONS, streamed=False), response) as body:
-            return await body.read()
-    _check_answer(address, byte_range, response)
-    expected_md5 = md5_of_etag(response.etag, response.encryption) if byte_range is None else None
-    if expected_md5:
-        _check_md5(address, (await md5(content)).hexdigest(), expected_md5)
-    return content
+        meter = Meter(progress, total_bytes=None, key=address.key)
+        async with meter.running():
+            info = await _with_second_chances(_Download(runtime, address, sink, journal, meter, verify), if_changed)
+        assert info.size is not None
+        await sink.commit(_modified(info), info.size)
+        sink.is_kept = False
+        if journal is not None:
+            journal.record = None
+        return info
 
 
 @asynccontextmanager
-async def open_body(
-    runtime: Runtime, address: Address, byte_range: ByteRange | None, conditions: Conditions
-) -> AsyncIterator[Body]:
-    response = await runtime.wire.get_object(address, byte_range, conditions, streamed=True)
-    async with _opened(Body(runtime, address, byte_range, conditions, streamed=True), response) as body:
-        yield body
-
-
-@asynccontextmanager
-async def _opened(body: Body, response: ResponseBody) -> AsyncIterator[Body]:
-    await body._begin(response)  # noqa: SLF001 - Body is public, its opening is not
+async def _journal(path: Path) -> AsyncIterator[DownloadJournal]:
+    journal = await DownloadJournal.open(path)
     try:
-        yield body
+        yield journal
     finally:
-        body._is_closed = True  # noqa: SLF001
-        await body._close()  # noqa: SLF001
+        await journal.close(remove=journal.record is None)
 
 
-class Body:
-    """An object's bytes as they arrive: ``async for chunk in body``, or ``read``, or ``write_to``.
+async def _with_second_chances(transfer: _Download, if_changed: IfChanged) -> ObjectInfo:
+    """Once more as one stream, where the service does not keep to ranges; and where the bytes were other ones."""
+    in_ranges, may_mismatch, restarts = True, True, 0
+    while True:
+        try:
+            return await transfer.run(in_ranges=in_ranges)
+        except RangeIgnoredError as error:
+            if not in_ranges:
+                raise
+            in_ranges = False
+            _log.info("%s; asking for all of it instead", error)
+        except ChecksumMismatchError as error:
+            if not may_mismatch:
+                raise
+            may_mismatch = False
+            _log.warning("%s; asking again", error)
+        except ObjectChangedError as error:
+            restarts += 1
+            if if_changed == "raise" or restarts > MOST_RESTARTS:
+                raise
+            _log.info("%s; starting over", error)
+        await transfer.start_again()
 
-    Held in memory is one chunk, 256 KiB at most. A connection that breaks is taken up with a request for the rest, as
-    often as the session's ``Retry`` allows without a byte of progress; ObjectChangedError if the object is another by
-    then. The end is reached only with every announced byte (IncompleteBodyError) and, for a whole object whose ETag
-    is its MD5, with the right digest (ChecksumMismatchError): until then, do not trust what was read.
-    """
 
-    info: ObjectInfo
+class _Download:
+    """One object on its way to one file."""
 
     def __init__(
         self,
         runtime: Runtime,
         address: Address,
-        byte_range: ByteRange | None,
-        conditions: Conditions,
-        *,
-        streamed: bool,
+        sink: PathSink,
+        journal: DownloadJournal | None,
+        meter: Meter,
+        verify: Verify,
     ) -> None:
         self._runtime, self._address = runtime, address
-        self._range, self._conditions, self._streamed = byte_range, conditions, streamed
-        self._response: ResponseBody | None = None
-        self._position = 0
-        self._stop: int | None = None
-        self._digest: Md5 | None = None
-        self._expected_md5: str | None = None
-        self._rest: deque[bytes] = deque()
-        self._breaks = 0
-        self._is_complete = self._is_closed = self._is_taken = False
+        self._sink, self._journal, self._meter, self._verify = sink, journal, meter, verify
+        self._part_size = runtime.limits.part_size
+        self._known: tuple[str | None, int | None] | None = None
+        self._check: ContentCheck | None = None
+        self._turns: dict[int, asyncio.Event] = {}
 
-    def __repr__(self) -> str:
-        return f"<Body of {self._address}, at byte {self._position}>"
+    async def start_again(self) -> None:
+        self._meter.start_again()
+        self._turns.clear()
+        if self._journal is not None:
+            self._journal.record, self._journal.held = None, {}
+            self._sink.is_kept = False
 
-    def __aiter__(self) -> Body:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if chunk := await self._next():
-            return chunk
-        raise StopAsyncIteration
-
-    async def read(self, n: int = -1) -> bytes:
-        """Exactly ``n`` bytes, fewer only at the end; all that is left when ``n`` is negative."""
-        pieces: list[bytes] = []
-        missing = n
+    async def run(self, *, in_ranges: bool) -> ObjectInfo:
+        """The first answer tells all there is to know; a small object is in it."""
+        number, conditions = (self._resumed() if in_ranges else None) or (1, Conditions())
+        start = (number - 1) * self._part_size
+        asked = ByteRange(start, start + self._part_size) if in_ranges else None
         try:
-            while n < 0 or missing > 0:
-                chunk = await self._next()
-                if not chunk:
-                    break
-                if n >= 0 and missing < len(chunk):
-                    self._rest.appendleft(chunk[missing:])
-                    chunk = chunk[:missing]
-                pieces.append(chunk)
-                missing -= len(chunk)
-        except BaseException:  # a later read goes on where this one began
-            self._rest.extendleft(reversed(pieces))
-            raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            async with open_body(
+                self._runtime, self._address, asked, conditions, verify="off", or_whole=start == 0
+            ) as body:
+                return await self._receive(body, number)
+        except (PreconditionFailedError, NotFoundError) as error:
+            if conditions.if_match is None:
+                raise
+            _log.info("%s is not what was being downloaded, it starts afresh: %s", self._address, error)
+            await self.start_again()
+        except InvalidRequestError as error:
+            if asked is None or error.status != 416:  # noqa: PLR2004 - an empty object has no range at all
+                raise
+            in_ranges = False
+        return await self.run(in_ranges=in_ranges)
 
-    async def write_to(self, file: AsyncWriter) -> int:
-        """Write all that is left to an aiofiles file or its like; how many bytes that was."""
-        written = 0
-        async for chunk in self:
-            await file.write(chunk)
-            written += len(chunk)
-        return written
+    def _resumed(self) -> tuple[int, Conditions] | None:
+        """The first range that is missing, if an earlier process has left something of this object."""
+        journal = self._journal
+        if journal is None or journal.record is None:
+            return None
+        found = journal.record
+        expected = replace(
+            found,
+            endpoint=self._runtime.service.endpoint,
+            bucket=self._address.bucket,
+            key=self._address.key,
+        )
+        if found != expected or found.part_size < 1 or pin_of(found.etag) is None:
+            _log.info("the journal of %s is of another download, it starts afresh", self._address)
+            journal.record, journal.held = None, {}
+            return None
+        self._part_size = found.part_size
+        count = -(-found.size // found.part_size)
+        missing = next((number for number in range(1, count + 1) if number not in journal.held), 1)
+        return missing, Conditions(if_match=found.etag)
 
-    async def _next(self) -> bytes:
-        if self._rest:
-            return self._rest.popleft()
-        while True:
-            if self._response is None and not (self._is_complete or self._is_closed):
-                await self._open_rest()  # out of the try: its attempts are spent when it fails
-            try:
-                chunk = await self._receive()
-            except (IncompleteBodyError, ConnectionFailedError) as error:
-                await self._resume(error)
-                continue
-            if not chunk:
-                self._verify()
-            elif self._digest:
-                self._rest.append(chunk)
-                await self._digest.update(chunk)
-                self._rest.pop()
-            return chunk
-
-    async def _receive(self) -> bytes:
-        if self._is_complete:
-            return b""
-        if self._response is None:
-            msg = f"the body of {self._address} is closed: read it inside its 'async with'"
-            raise ValueError(msg)
-        if self._response.content is None:
-            chunk = await self._response.read_chunk()
+    async def _receive(self, body: Body, number: int) -> ObjectInfo:
+        info = body.info
+        if self._known and self._known[0] == info.etag and self._known[1] != info.size:
+            msg = f"{self._address}: the service announces {info.size} bytes, and said before that there are {self._known[1]}"
+            raise TransferError(msg)
+        self._known = info.etag, info.size
+        self._meter.total_bytes = info.size
+        if self._verify == "auto":
+            rules = self._runtime.service.multipart
+            self._check = await ContentCheck.asking(self._runtime.wire, self._address, info, body.encryption, rules)
+        if info.size is None or body.remaining == info.size:
+            size = await self._receive_stream(body)
         else:
-            chunk = b"" if self._is_taken else self._response.content
-            self._is_taken = True
-        if chunk:
-            self._breaks = 0
-            self._position += len(chunk)
-        if self._stop is not None and (self._position > self._stop or (not chunk and self._position < self._stop)):
-            msg = f"{self._address}: the body ended at byte {self._position:,} of {self._stop:,}"
+            size = info.size
+            await self._receive_ranges(body, number, size)
+        verified: Verified = self._check.verdict(self._address) if self._check else "size"
+        return replace(info, size=size, verified=verified)
+
+    async def _receive_stream(self, body: Body) -> int:
+        """All that there is comes in this body."""
+        size = body.remaining
+        piece = self._part_size if size is None else min(size, self._part_size)
+        is_counted = piece > UNCOUNTED_BYTES
+        buffer = await self._runtime.memory.take(piece) if is_counted else bytearray(max(1, piece))
+        position = 0
+        try:
+            with self._meter.piece(0) as gauge:
+                gauge.count = lambda: body.position
+                while count := await body.readinto(buffer):
+                    data = memoryview(buffer)[:count]
+                    if self._check is not None:
+                        await self._check.update(data)
+                    await self._sink.write_at(position, data)
+                    position += count
+            with self._meter.piece(position):
+                return position
+        finally:
+            if is_counted:
+                self._runtime.memory.give_back(buffer)
+
+    async def _receive_ranges(self, body: Body, first: int, size: int) -> None:
+        """``body`` is that of the range with the number ``first``. Workers pull the ranges in their order."""
+        count, number = -(-size // self._part_size), 0
+        if self._journal is not None:
+            await self._begin_journal(self._journal, size, body.info.etag)
+        memory, held = self._runtime.memory, self._journal.held if self._journal else {}
+
+        async def work() -> None:
+            nonlocal number
+            while number < count:
+                buffer = await memory.take(self._part_size)
+                try:
+                    if number == count:
+                        return
+                    number += 1
+                    mine, start = number, number * self._part_size - self._part_size
+                    data = memoryview(buffer)[: min(self._part_size, size - start)]
+                    with self._meter.piece(len(data)) as gauge:
+                        if mine not in held or not await self._read_back(mine, start, data):
+                            if mine == first:
+                                await self._fill(body, data, gauge)
+                            else:
+                                await self._fetch(body.info, start, data, gauge)
+                            await self._keep(mine, start, data)
+                        await self._digest(mine, start, data)
+                finally:
+                    memory.give_back(buffer)
+
+        await in_parallel(min(self._runtime.limits.parts_per_object, count), work)
+
+    async def _begin_journal(self, journal: DownloadJournal, size: int, etag: str | None) -> None:
+        record = DownloadRecord(
+            self._runtime.service.endpoint, self._address.bucket, self._address.key, etag or "", size, self._part_size
+        )
+        if pin_of(etag) is None:
+            return
+        if journal.record != record or not journal.held:
+            await journal.start(record)
+        self._sink.is_kept = True
+
+    async def _fetch(self, info: ObjectInfo, start: int, data: memoryview, gauge: Gauge) -> None:
+        """A range by a request of its own, of the very state of the object that the first answer told of."""
+        asked, conditions = ByteRange(start, start + len(data)), Conditions(if_match=pin_of(info.etag))
+        try:
+            async with open_body(self._runtime, self._address, asked, conditions, verify="off", streamed=False) as body:
+                if (body.info.etag, body.info.size) != (info.etag, info.size):
+                    raise ObjectChangedError(_changed(self._address, start))
+                await self._fill(body, data, gauge)
+        except (PreconditionFailedError, NotFoundError) as error:
+            raise ObjectChangedError(_changed(self._address, start)) from error
+
+    async def _fill(self, body: Body, data: memoryview, gauge: Gauge) -> None:
+        start = body.position
+        gauge.count = lambda: body.position - start
+        count = await body.readinto(data)
+        if count != len(data):
+            msg = f"{self._address}: {count:,} bytes arrived of a range of {len(data):,}"
             raise IncompleteBodyError(msg)
-        return chunk
 
-    async def _resume(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
-        """Make ready to ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
-        etag, retry = self.info.etag, self._runtime.retry
-        self._breaks += 1
-        is_resumable = _can_be_pinned(etag) and self._stop is not None and self._position <= self._stop
-        if not error.retryable or not is_resumable or self._breaks >= retry.attempts:
-            raise error
-        if self._position == self._stop:
-            self._is_complete = True
+    async def _keep(self, number: int, start: int, data: memoryview) -> None:
+        await self._sink.write_at(start, data)
+        if self._journal is not None:
+            await self._journal.add(number, data)
+
+    async def _read_back(self, number: int, start: int, data: memoryview) -> bool:
+        """What an earlier process has written, if it is still that."""
+        assert self._journal is not None
+        count = await self._sink.read_at(start, data)
+        return count == len(data) and await self._journal.matches(number, data)
+
+    async def _digest(self, number: int, start: int, data: memoryview) -> None:
+        """Each range by itself where the object's parts are cut like the ranges; else one after the other."""
+        check = self._check
+        if check is None:
             return
-        self._range = ByteRange(self._position, self._stop)
-        self._conditions = replace(self._conditions, if_match=etag, if_none_match=None)
-        await self._close()
-        await self._runtime.wire.sleep(backoff(retry, self._breaks))
-
-    async def _open_rest(self) -> None:
-        try:
-            await self._open()
-        except (PreconditionFailedError, NotFoundError) as changed:
-            msg = f"{self._address} changed while it was read, after byte {self._position:,}"
-            raise ObjectChangedError(msg) from changed
-
-    async def _open(self) -> None:
-        wire = self._runtime.wire
-        response = await wire.get_object(self._address, self._range, self._conditions, streamed=self._streamed)
-        await self._begin(response)
-
-    async def _begin(self, response: ResponseBody) -> None:
-        self._response, self._is_taken = response, False
-        try:
-            self._check_and_start(response)
-        except BaseException:
-            await self._close()
-            raise
-
-    def _check_and_start(self, response: ResponseBody) -> None:
-        """The reply must be to the question: this range, of this object, in its full length."""
-        start, stop = _check_answer(self._address, self._range, response)
-        if self._stop is not None:
-            if (response.etag, response.size) != (self.info.etag, self.info.size):
-                msg = f"{self._address} changed while it was read, after byte {self._position:,}"
-                raise ObjectChangedError(msg)
+        if check.is_cut_by(self._part_size):
+            await check.digest.add_part(number, data)
             return
-        self.info = response.info
-        self._position = start
-        self._stop = stop if stop is not None or response.length is None else start + response.length
-        self._expected_md5 = md5_of_etag(response.info.etag, response.encryption) if self._range is None else None
-        self._digest = Md5() if self._expected_md5 else None
-
-    async def _close(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            await response.aclose()
-
-    def _verify(self) -> None:
-        if self._digest and self._expected_md5:
-            _check_md5(self._address, self._digest.hexdigest(), self._expected_md5)
+        if check.digest.position != start:
+            await self._turns.setdefault(start, asyncio.Event()).wait()
+        await check.update(data)
+        if turn := self._turns.pop(check.digest.position, None):
+            turn.set()
 
 
-def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:
-    """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent."""
-    start, stop = _expected(byte_range, response.size)
-    if response.start != start:
-        msg = f"{address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
-        raise TransferError(msg)
-    if stop is not None and response.length is not None and response.length != stop - start:
-        msg = f"{address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
-        raise TransferError(msg)
-    return start, stop
+def _changed(address: Address, position: int) -> str:
+    return f"{address} changed while it was downloaded: at byte {position:,} it is another object"
 
 
-def _can_be_pinned(etag: str | None) -> bool:
-    """Whether this ETag can go into a condition: a service may have made it of anything."""
+def _modified(info: ObjectInfo) -> float | None:
+    """The file's time: what rclone and ``upload`` keep of the original, else the object's own."""
     try:
-        check_token("etag", etag)
-    except ValueError:
-        return False
-    return etag is not None
-
-
-def _check_md5(address: Address, found: str, expected: str) -> None:
-    if found != expected:
-        msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected}"
-        raise ChecksumMismatchError(msg)
-
-
-def _expected(byte_range: ByteRange | None, size: int | None) -> tuple[int, int | None]:
-    """Where the bytes asked for begin and end, in an object of this size."""
-    if byte_range is None:
-        return 0, size
-    start = byte_range.start if byte_range.start >= 0 else max(0, (size or 0) + byte_range.start)
-    if size is None:
-        return start, byte_range.stop
-    return start, size if byte_range.stop is None else min(byte_range.stop, size)
+        return float((info.metadata or {})[MTIME_NAME])
+    except (KeyError, ValueError):
+        return info.last_modified.timestamp() if info.last_modified else None

@@ -7,34 +7,40 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import aiofiles
+import aiofiles.os
 from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
+from aiodreamobjects._wire.contract import Buffer
 
 if TYPE_CHECKING:
-    from aiofiles.threadpool.binary import AsyncBufferedIOBase
+    from aiofiles.threadpool.binary import AsyncFileIO
 
 
 class PathSink:
     """A file that appears under its name when it is complete, or not at all.
 
     Bytes go to a temporary file in the same directory, which ``commit`` renames over the name. Leaving without a
-    commit, for whatever reason, removes it; only a killed process leaves one behind (``.NAME.*.part``, hidden).
+    commit, for whatever reason, removes it; only a killed process leaves one behind (``.NAME.*.part``, hidden), or
+    one who wants to go on later: ``partial`` names the file, and ``is_kept`` says that it is worth keeping.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool, fsync: bool) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, overwrite: bool, fsync: bool, partial: Path | None = None
+    ) -> None:
         self._path = Path(path)
-        self._temporary = self._path.with_name(f".{self._path.name[:50]}.{secrets.token_hex(4)}.part")
+        self._temporary = partial or beside(self._path, secrets.token_hex(4), "part")
+        self._is_new = partial is None
         self._overwrite = overwrite
         self._fsync = fsync
-        self._file: AsyncBufferedIOBase | None = None
+        self._file: AsyncFileIO | None = None
         self._mode: int | None = None
+        self.is_kept = False
 
     async def __aenter__(self) -> Self:
         """Raises the OSError of a directory that is missing or read-only, before anything is asked of the service."""
@@ -51,21 +57,28 @@ class PathSink:
         if self._file is not None:
             await finish(self._discard())
 
-    async def write(self, data: bytes) -> None:
+    async def write_at(self, position: int, data: Buffer) -> None:
+        """To its end, whatever cancels the caller: the memory is its owner's again afterwards."""
         assert self._file is not None
-        await self._file.write(data)
+        await finish(_write_at(self._file.fileno(), data, position))
 
-    async def commit(self, modified: datetime | None) -> None:
-        """Give the file its name, and the object's time."""
-        await finish(self._commit(modified))
+    async def read_at(self, position: int, memory: memoryview) -> int:
+        """What an earlier process wrote there; how many bytes it is."""
+        assert self._file is not None
+        return await finish(_read_at(self._file.fileno(), [memory], position))
+
+    async def commit(self, modified: float | None, size: int) -> None:
+        """Give the file its name, its length, and the object's time, in seconds since the epoch."""
+        await finish(self._commit(modified, size))
 
     async def _open(self) -> None:
         await to_thread.run_sync(self._check_target)
-        self._file = await aiofiles.open(self._temporary, "xb", opener=self._create)
+        mode: Literal["xb+", "rb+"] = "xb+" if self._is_new else "rb+"
+        self._file = await aiofiles.open(self._temporary, mode, buffering=0, opener=self._create)
 
-    async def _commit(self, modified: datetime | None) -> None:
+    async def _commit(self, modified: float | None, size: int) -> None:
         assert self._file is not None
-        await self._file.flush()
+        await self._file.truncate(size)
         if self._fsync:
             await to_thread.run_sync(os.fsync, self._file.fileno())
         await self._file.close()
@@ -77,7 +90,8 @@ class PathSink:
         if file is not None:
             with suppress(OSError):  # a full disk refuses the last bytes once more
                 await file.close()
-            await to_thread.run_sync(lambda: self._temporary.unlink(missing_ok=True))
+            if not self.is_kept:
+                await to_thread.run_sync(lambda: self._temporary.unlink(missing_ok=True))
 
     def _check_target(self) -> None:
         if not self._overwrite and os.path.lexists(self._path):
@@ -94,12 +108,11 @@ class PathSink:
 
     def _create(self, path: str, flags: int) -> int:
         """With the mode that the umask gives; for nobody else until it takes the place, and the mode, of a file."""
-        return os.open(path, flags | os.O_NOFOLLOW, 0o666 if self._mode is None else 0o600)
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666 if self._mode is None else 0o600)
 
-    def _publish(self, modified: datetime | None) -> None:
+    def _publish(self, modified: float | None) -> None:
         if modified is not None:
-            seconds = modified.timestamp()
-            os.utime(self._temporary, (seconds, seconds))
+            os.utime(self._temporary, (modified, modified))
         if self._mode is not None:
             self._temporary.chmod(self._mode)
         if self._overwrite:
@@ -130,3 +143,19 @@ class PathSink:
 
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def beside(path: Path, word: str, kind: str) -> Path:
+    """A hidden name in the same directory, short enough for any file system."""
+    return path.with_name(f".{path.name[:50]}.{word}.{kind}")
+
+
+def _write_all(descriptor: int, data: Buffer, position: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, position)
+        view, position = view[count:], position + count
+
+
+_write_at = aiofiles.os.wrap(_write_all)
+_read_at = aiofiles.os.wrap(os.preadv)

@@ -1,33 +1,221 @@
-"""An object's bytes on their way up, in one request."""
+"""Bytes to an object: one request, or parts in parallel."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+import itertools
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from aiodreamobjects._checks import encode_utf8
-from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo
+from aiodreamobjects._concurrency import in_parallel
+from aiodreamobjects._errors import TransferError
+from aiodreamobjects._integrity import md5
+from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verify
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._wire.contract import WriteConditions
+from aiodreamobjects._transfer.download import MTIME_NAME, UNCOUNTED_BYTES
+from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
+from aiodreamobjects._transfer.multipart import Multipart
+from aiodreamobjects._transfer.parts import PART_SIZE_NAME, PartSizes, plan
+from aiodreamobjects._transfer.sources import HeldSource, PathSource, Source, Uploadable, open_source
+from aiodreamobjects._wire.contract import Part, WriteConditions
 
 
 async def put(
     runtime: Runtime,
     address: Address,
-    source: str | bytes | bytearray | memoryview,
+    source: Uploadable,
     attributes: ObjectAttributes,
     conditions: WriteConditions,
     progress: ProgressCallback | None,
+    verify: Verify,
 ) -> ObjectInfo:
+    runtime.require_open()
     if isinstance(source, str):
-        body = encode_utf8("text", source)
+        source = encode_utf8("text", source)
         attributes = replace(attributes, content_type=attributes.content_type or "text/plain; charset=utf-8")
-    elif isinstance(source, bytes | bytearray | memoryview):
-        body = bytes(source)
-    else:
-        msg = f"put takes str, bytes, bytearray or memoryview, not {type(source).__name__}"
-        raise TypeError(msg)
-    info = await runtime.wire.put_object(address, body, attributes, conditions)
-    meter = Meter(progress, total_bytes=len(body), key=address.key)
-    await meter.finish(len(body))
-    return info
+    if isinstance(source, bytes | bytearray | memoryview):
+        size = source.nbytes if isinstance(source, memoryview) else len(source)
+        if progress is None and size <= max(runtime.limits.part_size, runtime.service.multipart.smallest_part):
+            return await runtime.wire.put_object(
+                address, bytes(source), attributes, conditions, verify=verify == "auto"
+            )
+    async with open_source(source) as opened:
+        return await _Upload(runtime, address, opened, attributes, conditions, progress, verify).run()
+
+
+async def upload(
+    runtime: Runtime,
+    address: Address,
+    path: str | os.PathLike[str],
+    attributes: ObjectAttributes,
+    conditions: WriteConditions,
+    progress: ProgressCallback | None,
+    verify: Verify,
+    *,
+    resume: bool,
+) -> ObjectInfo:
+    runtime.require_open()
+    async with open_source(Path(path)) as source:
+        assert isinstance(source, PathSource)
+        seconds, nanoseconds = divmod(source.mtime_ns, 1_000_000_000)
+        attributes = replace(
+            attributes,
+            content_type=attributes.content_type or source.content_type,
+            metadata={MTIME_NAME: f"{seconds}.{nanoseconds:09}", **(attributes.metadata or {})},
+        )
+        journal = None
+        if resume:
+            journal = UploadJournal(source.path, runtime.service.endpoint, address.bucket, address.key)
+        return await _Upload(runtime, address, source, attributes, conditions, progress, verify, journal).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some of the source, in memory that was taken for it."""
+
+    data: memoryview
+    buffer: bytearray | None
+
+
+class _Upload:
+    """One source on its way to one object."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        address: Address,
+        source: Source,
+        attributes: ObjectAttributes,
+        conditions: WriteConditions,
+        progress: ProgressCallback | None,
+        verify: Verify,
+        journal: UploadJournal | None = None,
+    ) -> None:
+        self._runtime, self._wire, self._address = runtime, runtime.wire, address
+        self._source, self._attributes, self._conditions = source, attributes, conditions
+        self._verify, self._journal = verify == "auto", journal
+        self._meter = Meter(progress, total_bytes=source.size, key=address.key)
+        self._first: _Piece | None = None
+
+    async def run(self) -> ObjectInfo:
+        async with self._meter.running():
+            sizes = plan(self._source.size, self._runtime.limits.part_size, self._runtime.service.multipart)
+            try:
+                if await self._is_whole(sizes(1)):
+                    return await self._put_whole()
+                return await self._put_parts(sizes)
+            finally:
+                self._release(self._first)
+
+    async def _is_whole(self, part_size: int) -> bool:
+        """Read the first part, and tell whether it is all that there is."""
+        source = self._source
+        if source.size is not None:
+            self._first = await self._read(min(part_size, source.size))
+            return source.size <= part_size
+        if part_size > UNCOUNTED_BYTES:
+            self._first = await self._read(UNCOUNTED_BYTES)
+            if len(self._first.data) < UNCOUNTED_BYTES:
+                return True
+            source.push_back(self._first.data)
+        self._first = await self._read(part_size)
+        return len(self._first.data) < part_size or await source.is_at_end()
+
+    async def _put_whole(self) -> ObjectInfo:
+        await self._source.check_end()
+        assert self._first
+        data = self._first.data
+        with self._meter.piece(len(data)) as sent:
+            return await self._wire.put_object(
+                self._address, data, self._attributes, self._conditions, verify=self._verify, sent=sent
+            )
+
+    # In parts
+
+    async def _put_parts(self, sizes: PartSizes) -> ObjectInfo:
+        kept = {PART_SIZE_NAME: str(sizes.first), **(self._attributes.metadata or {})}
+        attributes = replace(self._attributes, metadata=kept)
+        record = self._record(attributes, sizes.first) if self._journal is not None else None
+        upload = Multipart(self._runtime, self._address, attributes, self._conditions, self._journal, record)
+        return await upload.run(lambda: self._send_parts(upload, sizes))
+
+    def _record(self, attributes: ObjectAttributes, part_size: int) -> UploadRecord:
+        source, address = self._source, self._address
+        assert isinstance(source, PathSource)
+        assert source.size is not None
+        endpoint, asked = self._runtime.service.endpoint, digest_of(asdict(attributes))
+        return UploadRecord(endpoint, address.bucket, address.key, source.size, source.mtime_ns, asked, part_size)
+
+    async def _send_parts(self, upload: Multipart, sizes: PartSizes) -> list[Part]:
+        """Workers pull the parts in their order: one reads while the others send."""
+        parts: dict[int, Part] = {}
+        turn = asyncio.Lock()
+        numbers = itertools.count(1)
+        is_at_end = False
+
+        async def read() -> tuple[int, _Piece] | None:
+            nonlocal is_at_end
+            async with turn:
+                if is_at_end:
+                    return None
+                number = next(numbers)
+                piece, self._first = self._first or await self._read_part(number, sizes), None
+                is_at_end = len(piece.data) < sizes(number) or self._source.position == self._source.size
+                if piece.data:
+                    return number, piece
+                self._release(piece)
+                return None
+
+        async def work() -> None:
+            while (found := await read()) is not None:
+                number, piece = found
+                try:
+                    parts[number] = await self._send_part(upload, number, piece.data)
+                finally:
+                    self._release(piece)
+
+        await in_parallel(self._runtime.limits.parts_per_object, work)
+        await self._source.check_end()
+        return [part for _, part in sorted(parts.items())]
+
+    async def _read_part(self, number: int, sizes: PartSizes) -> _Piece:
+        rules, source = self._runtime.service.multipart, self._source
+        if number > rules.most_parts:
+            if await source.is_at_end():
+                return _Piece(memoryview(b""), None)
+            msg = f"{source.what} has more than the {source.position:,} bytes that {rules.most_parts:,} parts hold"
+            raise TransferError(msg)
+        left = sizes(number) if source.size is None else source.size - source.position
+        return await self._read(min(left, sizes(number)))
+
+    async def _send_part(self, upload: Multipart, number: int, data: memoryview) -> Part:
+        held = upload.held.get(number)
+        with self._meter.piece(len(data)) as sent:
+            if held is not None and held.size == len(data) and held.etag == (await md5(data)).hexdigest():
+                return replace(held, md5=held.etag)
+            return await self._wire.put_part(
+                self._address, upload.upload_id, number, data, verify=self._verify, sent=sent
+            )
+
+    # Memory
+
+    async def _read(self, size: int) -> _Piece:
+        source, memory = self._source, self._runtime.memory
+        if isinstance(source, HeldSource):
+            return _Piece(source.take(size), None)
+        if size <= UNCOUNTED_BYTES:
+            buffer = bytearray(size)
+            return _Piece(memoryview(buffer)[: await source.fill(memoryview(buffer))], None)
+        buffer = await memory.take(size)
+        try:
+            return _Piece(memoryview(buffer)[: await source.fill(memoryview(buffer))], buffer)
+        except BaseException:
+            memory.give_back(buffer)
+            raise
+
+    def _release(self, piece: _Piece | None) -> None:
+        if piece is not None and piece.buffer is not None:
+            self._runtime.memory.give_back(piece.buffer)

@@ -23,8 +23,8 @@ from anyio import to_thread
 from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
-from aiodreamobjects._concurrency import finish
-from aiodreamobjects._errors import ChecksumMismatchError, NotFoundError, ServiceError
+from aiodreamobjects._concurrency import Places, finish
+from aiodreamobjects._errors import NotFoundError, ServiceError
 from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
     Acl,
@@ -38,12 +38,14 @@ from aiodreamobjects._models import (
     Statistics,
     UploadInfo,
 )
+from aiodreamobjects._progress import Gauge
 from aiodreamobjects._service import Feature
 from aiodreamobjects._wire import boto_values as values
 from aiodreamobjects._wire import replies, signing
 from aiodreamobjects._wire.boto_client import OpenClient, take_over
 from aiodreamobjects._wire.boto_values import Reply
 from aiodreamobjects._wire.contract import (
+    Buffer,
     Conditions,
     Cursor,
     Page,
@@ -82,7 +84,9 @@ class BotoWire:
     def __init__(self, opened: OpenClient, gate: Gate) -> None:
         self._client, self._context, self._proxy = opened.client, opened.context, opened.proxy
         self._gate, self._service, self._timeouts = gate, gate.service, gate.timeouts
-        self._http = HttpClient(width=2 * gate.limits.requests, timeouts=gate.timeouts, ssl_context=opened.ssl_context)
+        self._http = HttpClient(
+            width=2 * gate.limits.requests, timeouts=gate.timeouts, ssl_context=opened.ssl_context, paces=gate.paces
+        )
         self._busy = 0
         take_over(self._client, self._send)
 
@@ -281,29 +285,38 @@ class BotoWire:
     # Objects
 
     async def put_object(
-        self, address: Address, body: bytes, attributes: ObjectAttributes, conditions: WriteConditions
+        self,
+        address: Address,
+        body: Buffer,
+        attributes: ObjectAttributes,
+        conditions: WriteConditions,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
     ) -> ObjectInfo:
-        digest = await _integrity.md5(body)
+        digest = await _integrity.md5(body) if verify else None
         parameters = {
             **_where(address),
             **values.attribute_parameters(attributes),
             **values.condition_parameters(conditions),
-            "Body": body,
-            "ContentMD5": base64.b64encode(digest.digest()).decode(),
+            **_body_parameters(body, digest),
         }
         feature: Feature | None = "object_acl" if attributes.acl else None
         is_conditional = bool(conditions.if_absent or conditions.if_match)
         with refused_as_existing(conditions):
-            reply = await self._call("put_object", str(address), parameters, feature=feature, is_write=is_conditional)
+            reply = await self._call(
+                "put_object", str(address), parameters, feature=feature, is_write=is_conditional, sent=sent
+            )
         self._gate.bytes_sent += len(body)
-        etag = _checked_etag(f"put_object {address}", reply, digest.hexdigest())
-        return replies.stored_object(address, len(body), etag, attributes, values.raw_headers(reply))
+        etag, verified = _checked_etag(f"put_object {address}", reply, digest)
+        return replies.stored_object(address, len(body), etag, attributes, values.raw_headers(reply), verified)
 
     async def get_object(
         self, address: Address, byte_range: ByteRange | None, conditions: Conditions, *, streamed: bool
     ) -> ResponseBody:
-        del streamed  # every body has a place among the streams here
-        await self._gate.enter(self._gate.streams)
+        place = self._gate.streams if streamed else None  # else the connections' number bounds them
+        if place is not None:
+            await self._gate.enter(place)
         try:
             reply = await self._call(
                 "get_object",
@@ -317,17 +330,23 @@ class BotoWire:
                 },
             )
             try:
-                return BotoBody(self, address, reply)
+                return BotoBody(self, address, reply, place)
             except BaseException:
                 reply["Body"].close()
                 raise
         except BaseException:
-            self._gate.streams.give_back()
+            if place is not None:
+                place.give_back()
             raise
 
     async def head_object(self, address: Address) -> ObjectInfo:
         reply = await self._call("head_object", str(address), _where(address))
         return values.object_info(address.bucket, address.key, reply)
+
+    async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
+        parameters = {**_where(address), "PartNumber": number, "IfMatch": replies.quoted(etag)}
+        reply = await self._call("head_object", str(address), parameters)
+        return cast("int | None", reply.get("ContentLength")) if "PartsCount" in reply else None
 
     async def delete_object(self, address: Address, version_id: str | None) -> None:
         await self._call("delete_object", str(address), {**_where(address), "VersionId": version_id})
@@ -395,18 +414,27 @@ class BotoWire:
         )
         return cast(str, values.required(reply, "UploadId") or refuse_reply("a reply without UploadId"))
 
-    async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
-        digest = await _integrity.md5(body)
+    async def put_part(
+        self,
+        address: Address,
+        upload_id: str,
+        number: int,
+        body: Buffer,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
+    ) -> Part:
+        digest = await _integrity.md5(body) if verify else None
         parameters = {
             **_where(address),
             "UploadId": upload_id,
             "PartNumber": number,
-            "Body": body,
-            "ContentMD5": base64.b64encode(digest.digest()).decode(),
+            **_body_parameters(body, digest),
         }
-        reply = await self._call("upload_part", str(address), parameters)
+        reply = await self._call("upload_part", str(address), parameters, sent=sent)
         self._gate.bytes_sent += len(body)
-        return Part(number, _checked_etag(f"upload_part {address}", reply, digest.hexdigest()), len(body))
+        etag, verified = _checked_etag(f"upload_part {address}", reply, digest)
+        return Part(number, etag, len(body), etag if verified else None)
 
     async def copy_part(
         self,
@@ -466,6 +494,7 @@ class BotoWire:
         feature: Feature | None = None,
         done_earlier: str | None = None,
         is_write: bool = False,
+        sent: Gauge | None = None,
     ) -> Reply:
         """One S3 request, tried as often as it takes. Parameters that are None are left out.
 
@@ -476,7 +505,7 @@ class BotoWire:
         async def attempt() -> Reply:
             nonlocal is_lost
             try:
-                return await self._attempt(operation, where, parameters, feature)
+                return await self._attempt(operation, where, parameters, feature, sent)
             except AttemptFailed as failed:
                 error = failed.failure.error
                 if is_lost and isinstance(error, ServiceError) and error.code == done_earlier:
@@ -487,12 +516,17 @@ class BotoWire:
         return await self._gate.retrier.run(attempt, is_write=is_write)
 
     async def _attempt(
-        self, operation: str, where: str, parameters: Mapping[str, object], feature: Feature | None
+        self,
+        operation: str,
+        where: str,
+        parameters: Mapping[str, object],
+        feature: Feature | None,
+        sent: Gauge | None,
     ) -> Reply:
         given = {name: value for name, value in parameters.items() if value is not None}
         gate = self._gate
         await gate.enter(gate.requests)
-        attempt = _Attempt(is_slow=operation in SLOW_OPERATIONS)
+        attempt = _Attempt(sent, is_slow=operation in SLOW_OPERATIONS)
         try:
             await gate.keep_pace()
             gate.sent += 1
@@ -534,9 +568,16 @@ class BotoWire:
         given = {**request.headers, **_extra_headers.get()}
         headers = await self._signed(request.method, request.url, given, body)
         outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
-        with self._gate.waiting():
-            response = await self._http.send(request.method, request.url, headers, outgoing, proxy=self._proxy)
         attempt = _current_attempt.get()
+        with self._gate.waiting():
+            response = await self._http.send(
+                request.method,
+                request.url,
+                headers,
+                outgoing,
+                proxy=self._proxy,
+                sent=attempt.sent if attempt else None,
+            )
         if attempt:
             attempt.response = response
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
@@ -594,8 +635,8 @@ class _Document:
 class _Attempt:
     """An attempt under way, and the response it opened: botocore may fail on a response that is open already."""
 
-    def __init__(self, *, is_slow: bool) -> None:
-        self.is_slow = is_slow
+    def __init__(self, sent: Gauge | None, *, is_slow: bool) -> None:
+        self.sent, self.is_slow = sent, is_slow
         self.response: Response | None = None
 
     def close(self) -> None:
@@ -611,9 +652,12 @@ class BotoBody:
 
     content: bytes | None = None
 
-    def __init__(self, wire: BotoWire, address: Address, reply: Reply) -> None:
-        self._wire, self._response = wire, reply["Body"]
-        self._reader = BodyReader(self._response, wire._timeouts)  # noqa: SLF001 - one thing in two classes
+    def __init__(self, wire: BotoWire, address: Address, reply: Reply, place: Places | None) -> None:
+        self._wire, self._response, self._place = wire, reply["Body"], place
+        pace = wire._gate.paces.receiving  # noqa: SLF001 - one thing in two classes
+        self._reader = BodyReader(self._response, wire._timeouts, pace=pace)  # noqa: SLF001 - the same
+        self._rest: Buffer = b""
+        self.taken = 0
         headers = values.raw_headers(reply)
         replies.check_answer(self._response.status, headers)
         self.info = values.object_info(address.bucket, address.key, reply)
@@ -626,17 +670,32 @@ class BotoBody:
 
     async def read_chunk(self) -> bytes:
         gate = self._wire._gate  # noqa: SLF001 - one thing in two classes
-        with gate.waiting():
-            chunk = await self._reader.read_chunk()
-        gate.bytes_received += len(chunk)
+        if self._rest:
+            chunk, self._rest = bytes(self._rest), b""
+        else:
+            with gate.waiting():
+                chunk = await self._reader.read_chunk()
+            gate.bytes_received += len(chunk)
+        self.taken += len(chunk)
         return chunk
+
+    async def read_into(self, memory: memoryview) -> int:
+        position = 0
+        while position < len(memory) and (chunk := await self.read_chunk()):
+            taken = min(len(chunk), len(memory) - position)
+            memory[position : position + taken] = chunk[:taken]
+            position += taken
+            self._rest = memoryview(chunk)[taken:]
+            self.taken -= len(self._rest)
+        return position
 
     async def aclose(self) -> None:
         if not self._is_closed:
             self._is_closed = True
             self._wire._busy -= 1  # noqa: SLF001 - one thing in two classes
             self._response.release()
-            self._wire._gate.streams.give_back()  # noqa: SLF001 - one thing in two classes
+            if self._place is not None:
+                self._place.give_back()
 
 
 def _plain_body(body: Any) -> Any:
@@ -670,14 +729,15 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _checked_etag(what: str, reply: Reply, md5: str) -> str:
-    """The ETag that the service gave the body, which must not be that of other bytes."""
+def _body_parameters(body: Buffer, digest: _integrity.Md5 | None) -> dict[str, object]:
+    """A body as botocore takes it, which is no memoryview, and its digest."""
+    parameters: dict[str, object] = {"Body": bytes(body) if isinstance(body, memoryview) else body}
+    return parameters | ({"ContentMD5": base64.b64encode(digest.digest()).decode()} if digest else {})
+
+
+def _checked_etag(what: str, reply: Reply, digest: _integrity.Md5 | None) -> tuple[str, bool]:
     etag = replies.unquoted(values.required(reply, "ETag")) or refuse_reply("a reply without ETag")
-    expected = _integrity.md5_of_etag(etag, _encryption(reply))
-    if expected is not None and expected != md5:
-        msg = f"{what}: the service stored other bytes: ETag {etag}, MD5 {md5}"
-        raise ChecksumMismatchError(msg)
-    return etag
+    return etag, replies.check_etag(what, etag, _encryption(reply), digest)
 
 
 def _source_parameters(source: Address, version: str | None, if_match: str | None) -> dict[str, object]:

@@ -30,6 +30,7 @@ from aiodreamobjects._models import (
     VersioningStatus,
     Website,
 )
+from aiodreamobjects._progress import Gauge
 from aiodreamobjects._wire.signing import Signer
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+Buffer = bytes | bytearray | memoryview
 
 Cursor = tuple[str, ...]
 """Where a listing goes on, opaque to callers."""
@@ -108,6 +111,8 @@ class Part:
     number: int
     etag: str
     size: int | None = None
+    md5: str | None = None
+    """Of its content, where that was sent from here and the service did not contradict it."""
 
 
 class ResponseBody(Protocol):
@@ -128,8 +133,17 @@ class ResponseBody(Protocol):
     content: bytes | None
     """All of it, where it was small enough to come with its head: there is then nothing to read or to close."""
 
+    @property
+    def taken(self) -> int:
+        """How many bytes have been read so far, also where a read failed midway."""
+        ...
+
     async def read_chunk(self) -> bytes:
         """The next bytes, some KiB at a time; empty at the end. Raises IncompleteBodyError if it comes early."""
+        ...
+
+    async def read_into(self, memory: memoryview) -> int:
+        """Fill the memory, less of it only at the end; how many bytes that was. Raises as ``read_chunk``."""
         ...
 
     async def aclose(self) -> None:
@@ -201,9 +215,19 @@ class Wire(Protocol):
     # Objects
 
     async def put_object(
-        self, address: Address, body: bytes, attributes: ObjectAttributes, conditions: WriteConditions
+        self,
+        address: Address,
+        body: Buffer,
+        attributes: ObjectAttributes,
+        conditions: WriteConditions,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
     ) -> ObjectInfo:
-        """Raises AlreadyExistsError where ``if_absent`` is refused, ChecksumMismatchError for an ETag of other bytes."""
+        """Raises AlreadyExistsError where ``if_absent`` is refused, ChecksumMismatchError for an ETag of other bytes.
+
+        ``verify=False`` computes no MD5. ``sent`` tells how much of the body is on its way.
+        """
         ...
 
     async def get_object(
@@ -213,6 +237,14 @@ class Wire(Protocol):
         ...
 
     async def head_object(self, address: Address) -> ObjectInfo: ...
+
+    async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
+        """How large this part of the object is that has this ETag; None where the service does not tell.
+
+        Ceph RGW 16.2 ignores that a part was asked for.
+        """
+        ...
+
     async def delete_object(self, address: Address, version_id: str | None) -> None: ...
     async def get_object_acl(self, address: Address) -> Acl: ...
     async def put_object_acl(self, address: Address, acl: CannedAcl | Acl) -> None: ...
@@ -241,7 +273,16 @@ class Wire(Protocol):
         """The upload's id. A lost reply may leave an upload behind that nobody knows."""
         ...
 
-    async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
+    async def put_part(
+        self,
+        address: Address,
+        upload_id: str,
+        number: int,
+        body: Buffer,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
+    ) -> Part:
         """Part ``number``, from 1 to 10,000. Raises ChecksumMismatchError for an ETag of other bytes."""
         ...
 

@@ -17,7 +17,6 @@ from anyio import to_thread
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import Places, finish
 from aiodreamobjects._errors import (
-    ChecksumMismatchError,
     ConnectionFailedError,
     IncompleteBodyError,
     ServiceError,
@@ -37,9 +36,11 @@ from aiodreamobjects._models import (
     UploadInfo,
     make_object_info,
 )
+from aiodreamobjects._progress import Gauge
 from aiodreamobjects._service import Feature, quote_key
 from aiodreamobjects._wire import replies, signing, xml
 from aiodreamobjects._wire.contract import (
+    Buffer,
     Conditions,
     Cursor,
     Page,
@@ -94,7 +95,8 @@ class _Call:
     expect: Expect
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: Buffer = b""
+    sent: Gauge | None = None
     payload_hash: str = ""
     feature: Feature | None = None
     is_write: bool = False
@@ -127,7 +129,7 @@ class DirectWire:
         # TLS protects the body; in the clear it is part of what is signed.
         self._signs_payload = self._is_v4 and self._scheme == "http"
         self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
-        self._pool = Pool(timeouts=gate.timeouts, ssl_context=ssl_context)
+        self._pool = Pool(timeouts=gate.timeouts, ssl_context=ssl_context, paces=gate.paces)
         self._object = Expect(low_speed, stream_from=WHOLE_BYTES)
         self._document = Expect(low_speed / DOCUMENT_SLOWNESS)
         # S3 sends a blank now and then while it copies or completes: only silence counts (S3 API reference).
@@ -242,23 +244,38 @@ class DirectWire:
         response = await self._call(_Call("head_object", "HEAD", address.bucket, address.key, self._head))
         return replies.object_info(address, response.headers)
 
+    async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
+        query, headers = {"partNumber": str(number)}, {"if-match": replies.quoted(etag)}
+        response = await self._call(
+            _Call("head_object", "HEAD", address.bucket, address.key, self._head, query, headers)
+        )
+        return replies.length(response.headers) if b"x-amz-mp-parts-count" in response.headers else None
+
     async def delete_object(self, address: Address, version_id: str | None) -> None:
         query = {"versionId": version_id} if version_id else _NOTHING
         await self._call(_Call("delete_object", "DELETE", address.bucket, address.key, self._document, query))
 
     async def put_object(
-        self, address: Address, body: bytes, attributes: ObjectAttributes, conditions: WriteConditions
+        self,
+        address: Address,
+        body: Buffer,
+        attributes: ObjectAttributes,
+        conditions: WriteConditions,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
     ) -> ObjectInfo:
         headers = replies.headers_of(attributes) | replies.headers_of_conditions(conditions)
         call = _Call("put_object", "PUT", address.bucket, address.key, self._document, _NOTHING, headers)
         call.feature = "object_acl" if attributes.acl else None
         call.is_write = bool(conditions.if_absent or conditions.if_match)
-        digest = await self._fill(call, body)
+        call.sent = sent
+        digest = await self._fill(call, body, verify=verify)
         with refused_as_existing(conditions):
             response = await self._call(call)
         self._gate.bytes_sent += len(body)
-        etag = _checked_etag(call, response, digest)
-        return replies.stored_object(address, len(body), etag, attributes, response.headers)
+        etag, verified = _checked_etag(call, response, digest)
+        return replies.stored_object(address, len(body), etag, attributes, response.headers, verified)
 
     async def get_object_acl(self, address: Address) -> Acl:
         call = _Call("get_object_acl", "GET", address.bucket, address.key, self._document, {"acl": ""})
@@ -304,13 +321,24 @@ class DirectWire:
         root = await self._tree(call, "InitiateMultipartUploadResult")
         return root.get("UploadId") or refuse_reply("a reply without UploadId")
 
-    async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
+    async def put_part(
+        self,
+        address: Address,
+        upload_id: str,
+        number: int,
+        body: Buffer,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
+    ) -> Part:
         query = {"partNumber": str(number), "uploadId": upload_id}
         call = _Call("upload_part", "PUT", address.bucket, address.key, self._document, query)
-        digest = await self._fill(call, body)
+        call.sent = sent
+        digest = await self._fill(call, body, verify=verify)
         response = await self._call(call)
         self._gate.bytes_sent += len(body)
-        return Part(number, _checked_etag(call, response, digest), len(body))
+        etag, verified = _checked_etag(call, response, digest)
+        return Part(number, etag, len(body), etag if verified else None)
 
     async def copy_part(
         self,
@@ -511,7 +539,12 @@ class DirectWire:
                 raise closed_meanwhile()
             host, head = self._compose(call, signer)
             response = await self._pool.send(
-                host, head, call.body, call.expect, is_idempotent=not call.is_write and call.method != "POST"
+                host,
+                head,
+                call.body,
+                call.expect,
+                is_idempotent=not call.is_write and call.method != "POST",
+                sent=call.sent,
             )
             if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
                 raise AttemptFailed(self._refusal(call, response))
@@ -550,14 +583,15 @@ class DirectWire:
             raise ValueError(msg)
         return host, Head(f"{call.method} {target} HTTP/1.1\r\n{lines}{length}{_ALWAYS_SENT}\r\n".encode("ascii"))
 
-    async def _fill(self, call: _Call, body: bytes) -> str:
+    async def _fill(self, call: _Call, body: Buffer, *, verify: bool = True) -> _integrity.Md5 | None:
         """Give the request its body, with the digests that are due. The body's MD5."""
-        digest = await _integrity.md5(body)
+        digest = await _integrity.md5(body) if verify else None
         call.body = body
-        call.headers = {**call.headers, "content-md5": base64.b64encode(digest.digest()).decode()}
+        if digest is not None:
+            call.headers = {**call.headers, "content-md5": base64.b64encode(digest.digest()).decode()}
         if self._signs_payload:
             call.payload_hash = await _integrity.sha256_hex(body)
-        return digest.hexdigest()
+        return digest
 
     def _refusal(self, call: _Call, response: Response, root: xml.Element | None = None) -> Failure:
         if root is None and response.content and len(response.content) <= LONGEST_ERROR_BYTES:
@@ -594,14 +628,9 @@ def _is_truncated(root: xml.Element) -> bool | None:
 _BOOLEANS = {"true": True, "false": False}
 
 
-def _checked_etag(call: _Call, response: Response, md5: str) -> str:
-    """The ETag that the service gave the body, which must not be that of other bytes."""
-    etag = replies.unquoted(replies.text(response.headers.get(b"etag"))) or refuse_reply("a reply without ETag")
-    expected = _integrity.md5_of_etag(etag, replies.encryption(response.headers))
-    if expected is not None and expected != md5:
-        msg = f"{call}: the service stored other bytes: ETag {etag}, MD5 {md5}"
-        raise ChecksumMismatchError(msg)
-    return etag
+def _checked_etag(call: _Call, response: Response, digest: _integrity.Md5 | None) -> tuple[str, bool]:
+    etag = replies.etag_of(response.headers) or refuse_reply("a reply without ETag")
+    return etag, replies.check_etag(str(call), etag, replies.encryption(response.headers), digest)
 
 
 def _entry(element: xml.Element) -> xml.Entry:
@@ -657,6 +686,10 @@ class DirectBody:
             gate.bytes_received += len(self.content)
 
     @property
+    def taken(self) -> int:
+        return self._response.taken
+
+    @property
     def info(self) -> ObjectInfo:
         return replies.object_info(self._address, self._response.headers)
 
@@ -664,6 +697,13 @@ class DirectBody:
         chunk = await self._response.read_chunk()
         self._gate.bytes_received += len(chunk)
         return chunk
+
+    async def read_into(self, memory: memoryview) -> int:
+        before = self._response.taken
+        try:
+            return await self._response.read_into(memory)
+        finally:
+            self._gate.bytes_received += self._response.taken - before
 
     async def aclose(self) -> None:
         self._response.close()

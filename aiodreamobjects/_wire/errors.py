@@ -167,6 +167,7 @@ def refused_as_existing(conditions: WriteConditions, *, source_if_match: str | N
         if not conditions.if_absent or source_if_match is not None:
             raise
         refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
+        refused.in_doubt = error.in_doubt
         for note in getattr(error, "__notes__", ()):
             refused.add_note(note)
         raise refused from error

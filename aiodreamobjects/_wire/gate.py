@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import anyio
 
-from aiodreamobjects._concurrency import Places, RateLimiter, finish
+from aiodreamobjects._concurrency import BytePace, Places, RateLimiter, finish
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, CredentialsError, SessionClosedError
+from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._service import Service
 from aiodreamobjects._wire.credentials import CredentialSource
 from aiodreamobjects._wire.retry import Retrier
@@ -42,6 +43,7 @@ class Gate:
         self.clock_offset = 0.0
         self.closed = False
         self.sent = self.bytes_sent = self.bytes_received = 0
+        self.paces = Paces(_pace(limits.upload_bytes_per_second), _pace(limits.download_bytes_per_second))
         self.has_pace = limits.requests_per_second is not None
         self.has_expiring_credentials = credentials.expires
         self._pace = RateLimiter(limits.requests_per_second) if limits.requests_per_second else None
@@ -124,6 +126,10 @@ class Gate:
                 await self._credentials.refresh()
             except CredentialsError as error:  # a request that needs them will raise it
                 _log.warning("%s", error)
+
+
+def _pace(bytes_per_second: float | None) -> BytePace | None:
+    return None if bytes_per_second is None else BytePace(bytes_per_second)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

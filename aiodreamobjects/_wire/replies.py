@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import quote, unquote_plus
 
+from aiodreamobjects._errors import ChecksumMismatchError
+from aiodreamobjects._integrity import Md5, md5_of_etag
 from aiodreamobjects._models import Address, CommonPrefix, ObjectAttributes, ObjectInfo, UploadInfo, make_object_info
 from aiodreamobjects._service import quote_key
 from aiodreamobjects._wire.contract import Cursor, Part, WriteConditions
@@ -181,7 +183,25 @@ def check_answer(status: int, headers: Headers) -> None:
 # Objects that a request has made
 
 
-def stored_object(address: Address, size: int, etag: str, attributes: ObjectAttributes, headers: Headers) -> ObjectInfo:
+def check_etag(what: str, etag: str, encryption: str | None, digest: Md5 | None) -> bool:
+    """Whether the ETag that the service gave a body says that it has these bytes; it must not be that of others."""
+    expected = md5_of_etag(etag, encryption)
+    if digest is None or expected is None:
+        return False
+    if expected != digest.hexdigest():
+        msg = f"{what}: the service stored other bytes: ETag {etag}, MD5 {digest.hexdigest()}"
+        raise ChecksumMismatchError(msg)
+    return True
+
+
+def stored_object(
+    address: Address,
+    size: int,
+    etag: str,
+    attributes: ObjectAttributes,
+    headers: Headers,
+    is_verified: bool,  # noqa: FBT001 - private
+) -> ObjectInfo:
     """What is known of an object that was put."""
     return ObjectInfo(
         bucket=address.bucket,
@@ -195,6 +215,7 @@ def stored_object(address: Address, size: int, etag: str, attributes: ObjectAttr
         cache_control=attributes.cache_control,
         content_disposition=attributes.content_disposition,
         content_encoding=attributes.content_encoding,
+        verified="md5" if is_verified else None,
     )
 
 

@@ -69,6 +69,7 @@ class Retrier:
             if may_be_done and is_write and isinstance(failure.error, PreconditionFailedError | NotFoundError):
                 failure.error.args = (f"{failure.error}; {_DOUBT}",)
             may_be_done |= failure.may_be_done
+            failure.error.in_doubt = may_be_done
             spent = 0 if failure.is_throttle else RETRY_COST
             if failure.clock_offset is not None:
                 self._correct_clock(failure.clock_offset)

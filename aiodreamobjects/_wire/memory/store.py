@@ -28,7 +28,6 @@ from aiodreamobjects._wire.contract import Conditions, Part, WriteConditions
 OWNER = "memory-owner"
 NULL_VERSION = "null"
 """The id of a version that was put without versioning."""
-SMALLEST_PART_BYTES = 5 << 20
 MOST_PARTS = 10_000
 MOST_OBJECT_TAGS = 10
 LARGEST_METADATA_BYTES = 2048
@@ -127,6 +126,8 @@ class Version:
     acl: Acl
     tags: dict[str, str]
     is_marker: bool = False
+    part_sizes: tuple[int, ...] = ()
+    """Of an object that was completed from parts."""
     modified: datetime = field(default_factory=now)
 
 
@@ -153,7 +154,7 @@ class Upload:
         self.parts[number] = part = StoredPart(number, body, md5_hex(body))
         return part
 
-    def chosen(self, named: Sequence[Part]) -> list[StoredPart]:
+    def chosen(self, named: Sequence[Part], smallest: int) -> list[StoredPart]:
         """The parts that a completion names, if an object can be made of them."""
         numbers = [part.number for part in named]
         if numbers != sorted(set(numbers)):
@@ -165,7 +166,7 @@ class Upload:
                 refuse("InvalidPart", f"part {wanted.number} was not uploaded, or with another ETag")
             parts.append(part)
         for part in parts[:-1]:
-            if len(part.body) < SMALLEST_PART_BYTES:
+            if len(part.body) < smallest:
                 refuse("EntityTooSmall", f"part {part.number} has {len(part.body):,} bytes")
         return parts
 
@@ -353,14 +354,16 @@ class Bucket:
             refuse("NoSuchUpload")
         return upload
 
-    def complete(self, upload: Upload, named: Sequence[Part], conditions: WriteConditions) -> Version:
-        """The ETag of an object in N parts is the MD5 of their MD5s, and ``-N``."""
-        parts = upload.chosen(named)
+    def complete(self, upload: Upload, named: Sequence[Part], conditions: WriteConditions, smallest: int) -> Version:
+        """The ETag of an object in N parts is the MD5 of their MD5s, and ``-N``. ``smallest``: of all parts but one."""
+        parts = upload.chosen(named, smallest)
         self.check_write(upload.key, conditions)
         etag = f"{md5_hex(b''.join(bytes.fromhex(part.etag) for part in parts))}-{len(parts)}"
         del self.uploads[upload.upload_id]
         body = b"".join(part.body for part in parts)
-        return self.put(upload.key, body, upload.attributes, upload.acl, etag=etag)
+        version = self.put(upload.key, body, upload.attributes, upload.acl, etag=etag)
+        version.part_sizes = tuple(len(part.body) for part in parts)
+        return version
 
 
 def acl_of(acl: CannedAcl | Acl) -> Acl:

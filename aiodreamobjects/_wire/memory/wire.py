@@ -14,7 +14,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from aiodreamobjects._concurrency import Places
+from aiodreamobjects._concurrency import BytePace, Places
 from aiodreamobjects._errors import (
     ConnectionFailedError,
     IncompleteBodyError,
@@ -33,8 +33,10 @@ from aiodreamobjects._models import (
     Statistics,
     UploadInfo,
 )
+from aiodreamobjects._progress import Gauge
 from aiodreamobjects._service import Feature
 from aiodreamobjects._wire.contract import (
+    Buffer,
     Conditions,
     Cursor,
     Page,
@@ -260,18 +262,28 @@ class MemoryWire:
     # Objects
 
     async def put_object(
-        self, address: Address, body: bytes, attributes: ObjectAttributes, conditions: WriteConditions
+        self,
+        address: Address,
+        body: Buffer,
+        attributes: ObjectAttributes,
+        conditions: WriteConditions,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
     ) -> ObjectInfo:
+        await self._pace(self._gate.paces.sending, len(body))
+
         def act() -> ObjectInfo:
             bucket = self._store.bucket(address.bucket)
             acl = self._new_acl(bucket, attributes)
             kept = as_stored(attributes)
             bucket.check_write(address.key, conditions)
-            return stored_object(address, bucket.put(address.key, bytes(body), kept, acl), attributes)
+            stored = stored_object(address, bucket.put(address.key, bytes(body), kept, acl), attributes)
+            return replace(stored, verified="md5" if verify else None)
 
         request = Request("put_object", address.bucket, address.key)
         info = await self._write(request, act, conditions, feature=_acl_feature(attributes))
-        self._gate.bytes_sent += len(body)
+        self._account(len(body), sent)
         return info
 
     async def get_object(
@@ -302,6 +314,13 @@ class MemoryWire:
         return await self._ask(
             Request("head_object", address.bucket, address.key), lambda: object_info(address, self._readable(address))
         )
+
+    async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
+        def act() -> int | None:
+            version = self._source(address, Conditions(if_match=etag))
+            return version.part_sizes[number - 1] if 0 < number <= len(version.part_sizes) else None
+
+        return await self._ask(Request("head_object", address.bucket, address.key), act)
 
     async def delete_object(self, address: Address, version_id: str | None) -> None:
         await self._ask(
@@ -374,13 +393,24 @@ class MemoryWire:
         request = Request("create_upload", address.bucket, address.key)
         return await self._ask(request, act, feature=_acl_feature(attributes))
 
-    async def put_part(self, address: Address, upload_id: str, number: int, body: bytes) -> Part:
+    async def put_part(
+        self,
+        address: Address,
+        upload_id: str,
+        number: int,
+        body: Buffer,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
+    ) -> Part:
+        await self._pace(self._gate.paces.sending, len(body))
+
         def act() -> Part:
             return part_of(self._upload(address, upload_id).put_part(number, bytes(body)))
 
         part = await self._ask(Request("put_part", address.bucket, address.key), act)
-        self._gate.bytes_sent += len(body)
-        return part
+        self._account(len(body), sent)
+        return replace(part, md5=part.etag if verify else None)
 
     async def copy_part(
         self,
@@ -408,7 +438,8 @@ class MemoryWire:
             if not parts:
                 refuse("MalformedXML", "at least one part is needed")
             upload = self._upload(address, upload_id)
-            version = self._store.bucket(address.bucket).complete(upload, parts, conditions)
+            smallest = self._gate.service.multipart.smallest_part
+            version = self._store.bucket(address.bucket).complete(upload, parts, conditions, smallest)
             return replace(copied_object(address, version), last_modified=None)
 
         return await self._write(Request("complete_upload", address.bucket, address.key), act, conditions)
@@ -428,6 +459,15 @@ class MemoryWire:
             del self._store.bucket(address.bucket).uploads[self._upload(address, upload_id).upload_id]
 
         await self._ask(Request("abort_upload", address.bucket, address.key), act)
+
+    async def _pace(self, pace: BytePace | None, count: int) -> None:
+        if pace is not None:
+            await self._gate.sleep(max(0.0, pace.spend(count)))
+
+    def _account(self, count: int, sent: Gauge | None) -> None:
+        self._gate.bytes_sent += count
+        if sent is not None:
+            sent.bytes = count
 
     # What is where
 
@@ -573,7 +613,7 @@ class MemoryBody:
         self.info, self.etag, self.size = info, info.etag, info.size
         self.start, self.length = start, len(data)
         self._gate, self._data, self._cut_after = gate, data, cut_after
-        self._position = 0
+        self._position = self.taken = 0
         is_small = cut_after is None and len(data) <= LARGEST_WITH_HEAD_BYTES
         self.content = data if is_small else None
         self.place = None if is_small else place
@@ -591,9 +631,24 @@ class MemoryBody:
             raise IncompleteBodyError(msg)
         stop = len(self._data) if self._cut_after is None else self._cut_after
         chunk = self._data[self._position : min(self._position + CHUNK_BYTES, stop)]
-        self._position += len(chunk)
-        self._gate.bytes_received += len(chunk)
+        self._take(len(chunk))
+        if self._gate.paces.receiving is not None:
+            await self._gate.sleep(max(0.0, self._gate.paces.receiving.spend(len(chunk))))
         return chunk
+
+    async def read_into(self, memory: memoryview) -> int:
+        position = 0
+        while position < len(memory) and (chunk := await self.read_chunk()):
+            fitting = chunk[: len(memory) - position]
+            memory[position : position + len(fitting)] = fitting
+            position += len(fitting)
+            self._take(len(fitting) - len(chunk))
+        return position
+
+    def _take(self, count: int) -> None:
+        self._position += count
+        self.taken += count
+        self._gate.bytes_received += count
 
     async def aclose(self) -> None:
         place, self.place = self.place, None

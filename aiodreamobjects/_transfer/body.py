@@ -1,0 +1,368 @@
+"""An object's bytes on their way down as one stream, pinned to one state of the object, taken up where it broke."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Protocol
+
+from aiodreamobjects._checks import check_token
+from aiodreamobjects._errors import (
+    ChecksumMismatchError,
+    ConnectionFailedError,
+    IncompleteBodyError,
+    NotFoundError,
+    ObjectChangedError,
+    PreconditionFailedError,
+    TransferError,
+)
+from aiodreamobjects._integrity import md5, md5_of_etag
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified, Verify
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer.verify import ContentCheck
+from aiodreamobjects._wire.contract import Conditions, ResponseBody
+from aiodreamobjects._wire.retry import backoff
+
+NO_CONDITIONS = Conditions()
+
+
+class AsyncWriter(Protocol):
+    """What bytes can be written to: an aiofiles file, or whatever has its ``write``."""
+
+    def write(self, data: bytes, /) -> Awaitable[object]: ...
+
+
+class RangeIgnoredError(TransferError):
+    """A range was asked for, and another one came, or all of it."""
+
+
+async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
+    """A small object takes one request, and nothing of a Body's apparatus."""
+    response = await runtime.wire.get_object(address, byte_range, NO_CONDITIONS, streamed=False)
+    content = response.content
+    if content is None:
+        async with _opened(Body(runtime, address, byte_range, NO_CONDITIONS, streamed=False), response) as body:
+            return await body.read()
+    _check_answer(address, byte_range, response)
+    expected_md5 = md5_of_etag(response.etag, response.encryption) if byte_range is None else None
+    if expected_md5 and (found := (await md5(content)).hexdigest()) != expected_md5:
+        msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}"
+        raise ChecksumMismatchError(msg)
+    return content
+
+
+@asynccontextmanager
+async def open_body(
+    runtime: Runtime,
+    address: Address,
+    byte_range: ByteRange | None,
+    conditions: Conditions,
+    *,
+    verify: Verify = "auto",
+    streamed: bool = True,
+    or_whole: bool = False,
+) -> AsyncIterator[Body]:
+    """``or_whole``: an answer with all of the object to a question for its beginning is as good."""
+    response = await runtime.wire.get_object(address, byte_range, conditions, streamed=streamed)
+    is_whole = or_whole and response.start == 0 and response.length in (None, response.size)
+    asked = None if is_whole else byte_range
+    body = Body(runtime, address, asked, conditions, streamed=streamed, verify=verify)
+    async with _opened(body, response):
+        yield body
+
+
+@asynccontextmanager
+async def _opened(body: Body, response: ResponseBody) -> AsyncIterator[Body]:
+    await body._begin(response)  # noqa: SLF001 - Body is public, its opening is not
+    try:
+        yield body
+    finally:
+        body._is_closed = True  # noqa: SLF001
+        await body._close()  # noqa: SLF001
+
+
+class Body:
+    """An object's bytes as they arrive: ``async for chunk in body``, or ``read``, or ``write_to``.
+
+    Held in memory is one chunk, 256 KiB at most. A connection that breaks is taken up with a request for the rest, as
+    often as the session's ``Retry`` allows without a byte of progress; ObjectChangedError if the object is another by
+    then. The end is reached only with every announced byte (IncompleteBodyError) and, for a whole object whose ETag
+    tells its digest, with the right one (ChecksumMismatchError): until then, do not trust what was read. ``info``
+    says at the end, in ``verified``, what was compared.
+    """
+
+    info: ObjectInfo
+    encryption: str | None
+    """How the service encrypted it, as far as it says: the ETag may then be no digest."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        address: Address,
+        byte_range: ByteRange | None,
+        conditions: Conditions,
+        *,
+        streamed: bool,
+        verify: Verify = "auto",
+    ) -> None:
+        self._runtime, self._address = runtime, address
+        self._range, self._conditions, self._streamed = byte_range, conditions, streamed
+        self._verify_mode = verify
+        self._response: ResponseBody | None = None
+        self._position = 0
+        self._stop: int | None = None
+        self._check: ContentCheck | None = None
+        self._is_whole = byte_range is None
+        self._rest: deque[bytes] = deque()
+        self._breaks = self._taken = 0
+        self._is_complete = self._is_closed = self._is_taken = False
+
+    def __repr__(self) -> str:
+        return f"<Body of {self._address}, at byte {self._position}>"
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if chunk := await self._next():
+            return chunk
+        raise StopAsyncIteration
+
+    async def read(self, n: int = -1) -> bytes:
+        """Exactly ``n`` bytes, fewer only at the end; all that is left when ``n`` is negative."""
+        pieces: list[bytes] = []
+        missing = n
+        try:
+            while n < 0 or missing > 0:
+                chunk = await self._next()
+                if not chunk:
+                    break
+                if n >= 0 and missing < len(chunk):
+                    self._rest.appendleft(chunk[missing:])
+                    chunk = chunk[:missing]
+                pieces.append(chunk)
+                missing -= len(chunk)
+        except BaseException:  # a later read goes on where this one began
+            self._rest.extendleft(reversed(pieces))
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill the buffer, less of it only at the end; how many bytes that was. Nothing is copied on the way.
+
+        After a cancellation the body may be closed: what was in the buffer is lost.
+        """
+        memory = memoryview(buffer).cast("B")
+        position = 0
+        while position < len(memory):
+            if self._rest:
+                chunk = self._rest.popleft()
+                count = min(len(chunk), len(memory) - position)
+                memory[position : position + count] = chunk[:count]
+                if count < len(chunk):
+                    self._rest.appendleft(chunk[count:])
+            else:
+                count = await self._next_into(memory[position:])
+                if not count:
+                    break
+            position += count
+        return position
+
+    @property
+    def position(self) -> int:
+        """The position in the object up to which bytes have arrived, also in the middle of a ``readinto``."""
+        under_way = self._response.taken - self._taken if self._response is not None else 0
+        return self._position + max(0, under_way)
+
+    @property
+    def remaining(self) -> int | None:
+        """How many bytes are still to be read, where the service told the length."""
+        if self._stop is None:
+            return None
+        return self._stop - self._position + sum(map(len, self._rest))
+
+    async def write_to(self, file: AsyncWriter) -> int:
+        """Write all that is left to an aiofiles file or its like; how many bytes that was."""
+        written = 0
+        async for chunk in self:
+            await file.write(chunk)
+            written += len(chunk)
+        return written
+
+    async def _next(self) -> bytes:
+        if self._rest:
+            return self._rest.popleft()
+        while True:
+            await self._ensure_open()
+            try:
+                chunk = await self._receive()
+            except (IncompleteBodyError, ConnectionFailedError) as error:
+                await self._resume(error)
+                continue
+            if not chunk:
+                self._verify()
+            elif self._check:
+                self._rest.append(chunk)
+                await self._check.update(chunk)
+                self._rest.pop()
+            return chunk
+
+    async def _next_into(self, memory: memoryview) -> int:
+        """At least a byte, and as many as fit while nothing breaks; 0 at the end."""
+        while True:
+            await self._ensure_open()
+            response = self._response
+            if response is None or response.content is not None:
+                chunk = await self._next()
+                if not chunk:
+                    return 0
+                self._rest.appendleft(chunk)
+                return await self.readinto(memory)
+            error: IncompleteBodyError | ConnectionFailedError | None = None
+            try:
+                await response.read_into(memory)
+            except (IncompleteBodyError, ConnectionFailedError) as raised:
+                error = raised
+            count = response.taken - self._taken
+            try:
+                self._advance(count, is_end=error is None and count < len(memory))
+            except IncompleteBodyError as raised:
+                error = raised
+            if count and self._check:
+                await self._digest_or_close(self._check, memory[:count])
+            if error is not None:
+                await self._resume(error)
+            if count:
+                return count
+            if error is None:
+                self._verify()
+                return 0
+
+    async def _digest_or_close(self, check: ContentCheck, data: memoryview) -> None:
+        """Cancelled meanwhile, nobody has the data that was counted already: there is no going on."""
+        try:
+            await check.update(data)
+        except BaseException:
+            self._is_closed = True
+            await self._close()
+            raise
+
+    async def _ensure_open(self) -> None:
+        if self._response is None and not (self._is_complete or self._is_closed):
+            await self._open_rest()  # its attempts are spent when it fails
+
+    async def _receive(self) -> bytes:
+        if self._is_complete:
+            return b""
+        if self._response is None:
+            msg = f"the body of {self._address} is closed: read it inside its 'async with'"
+            raise ValueError(msg)
+        if self._response.content is None:
+            chunk = await self._response.read_chunk()
+        else:
+            chunk = b"" if self._is_taken else self._response.content
+            self._is_taken = True
+        self._advance(len(chunk), is_end=not chunk)
+        return chunk
+
+    def _advance(self, count: int, *, is_end: bool) -> None:
+        if count:
+            self._breaks = 0
+            self._position += count
+            self._taken += count
+        if self._stop is not None and (self._position > self._stop or (is_end and self._position < self._stop)):
+            msg = f"{self._address}: the body ended at byte {self._position:,} of {self._stop:,}"
+            raise IncompleteBodyError(msg)
+
+    async def _resume(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
+        """Make ready to ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
+        etag, retry = self.info.etag, self._runtime.retry
+        self._breaks += 1
+        is_resumable = pin_of(etag) is not None and self._stop is not None and self._position <= self._stop
+        if not error.retryable or not is_resumable or self._breaks >= retry.attempts:
+            raise error
+        if self._position == self._stop:
+            self._is_complete = True
+            return
+        self._range = ByteRange(self._position, self._stop)
+        self._conditions = replace(self._conditions, if_match=etag, if_none_match=None)
+        await self._close()
+        await self._runtime.wire.sleep(backoff(retry, self._breaks))
+
+    async def _open_rest(self) -> None:
+        try:
+            await self._open()
+        except (PreconditionFailedError, NotFoundError) as changed:
+            msg = f"{self._address} changed while it was read, after byte {self._position:,}"
+            raise ObjectChangedError(msg) from changed
+
+    async def _open(self) -> None:
+        wire = self._runtime.wire
+        response = await wire.get_object(self._address, self._range, self._conditions, streamed=self._streamed)
+        await self._begin(response)
+
+    async def _begin(self, response: ResponseBody) -> None:
+        self._response, self._is_taken, self._taken = response, False, 0
+        try:
+            self._check_and_start(response)
+        except BaseException:
+            await self._close()
+            raise
+
+    def _check_and_start(self, response: ResponseBody) -> None:
+        """The reply must be to the question: this range, of this object, in its full length."""
+        start, stop = _check_answer(self._address, self._range, response)
+        if self._stop is not None:
+            if (response.etag, response.size) != (self.info.etag, self.info.size):
+                msg = f"{self._address} changed while it was read, after byte {self._position:,}"
+                raise ObjectChangedError(msg)
+            return
+        self.info, self.encryption = response.info, response.encryption
+        self._position = start
+        self._stop = stop if stop is not None or response.length is None else start + response.length
+        if self._is_whole and self._verify_mode == "auto":
+            rules = self._runtime.service.multipart
+            self._check = ContentCheck.of(self.info, response.encryption, rules)
+
+    async def _close(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            await response.aclose()
+
+    def _verify(self) -> None:
+        if self.info.verified is None and self._is_whole:
+            verified: Verified = self._check.verdict(self._address) if self._check else "size"
+            self.info = replace(self.info, verified=verified)
+
+
+def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:
+    """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent."""
+    start, stop = _expected(byte_range, response.size)
+    if response.start != start:
+        msg = f"{address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
+        raise RangeIgnoredError(msg)
+    if stop is not None and response.length is not None and response.length != stop - start:
+        msg = f"{address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
+        raise RangeIgnoredError(msg)
+    return start, stop
+
+
+def pin_of(etag: str | None) -> str | None:
+    """This ETag, where it can go into a condition: a service may have made it of anything."""
+    try:
+        check_token("etag", etag)
+    except ValueError:
+        return None
+    return etag
+
+
+def _expected(byte_range: ByteRange | None, size: int | None) -> tuple[int, int | None]:
+    """Where the bytes asked for begin and end, in an object of this size."""
+    if byte_range is None:
+        return 0, size
+    start = byte_range.start if byte_range.start >= 0 else max(0, (size or 0) + byte_range.start)
+    if size is None:
+        return start, byte_range.stop
+    return start, size if byte_range.stop is None else min(byte_range.stop, size)

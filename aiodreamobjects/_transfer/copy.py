@@ -1,0 +1,229 @@
+"""One object to another place: by the service itself, in parts when it is large; streamed through to another service."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import ceil
+
+from aiodreamobjects._concurrency import in_parallel
+from aiodreamobjects._errors import (
+    AlreadyExistsError,
+    ChecksumMismatchError,
+    NotFoundError,
+    ObjectChangedError,
+    PreconditionFailedError,
+    UnsupportedByServiceError,
+)
+from aiodreamobjects._models import Address, ByteRange, ObjectAttributes, ObjectInfo, Verified
+from aiodreamobjects._progress import Meter, ProgressCallback
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer.body import open_body, pin_of
+from aiodreamobjects._transfer.multipart import Multipart, check_conditions
+from aiodreamobjects._transfer.parts import PART_SIZE_NAME
+from aiodreamobjects._transfer.upload import put
+from aiodreamobjects._wire.contract import Conditions, Part, WriteConditions
+
+COPY_PART_BYTES = 256 << 20
+"""Copied by one request, where an object takes several: nothing of it passes through here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the copy has that the source has not. ``None`` carries the source's over."""
+
+    attributes: ObjectAttributes
+    tags: Mapping[str, str] | None
+    copies_acl: bool
+
+
+async def copy(
+    source: tuple[Runtime, Address],
+    to: tuple[Runtime, Address],
+    changes: Changes,
+    conditions: WriteConditions,
+    progress: ProgressCallback | None,
+) -> tuple[ObjectInfo, ObjectInfo]:
+    """What the source was, and what the copy is."""
+    (from_runtime, address), (to_runtime, target) = source, to
+    from_runtime.require_open()
+    to_runtime.require_open()
+    found = await from_runtime.wire.head_object(address)
+    transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, progress)
+    return found, await transfer.run()
+
+
+async def move(
+    source: tuple[Runtime, Address],
+    to: tuple[Runtime, Address],
+    changes: Changes,
+    conditions: WriteConditions,
+    progress: ProgressCallback | None,
+) -> ObjectInfo:
+    """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions."""
+    (from_runtime, address), (to_runtime, target) = source, to
+    if from_runtime is to_runtime and address == target:
+        msg = f"{address} cannot be moved onto itself"
+        raise ValueError(msg)
+    found, info = await copy(source, to, changes, conditions, progress)
+    stored = await to_runtime.wire.head_object(target)
+    if stored.size != found.size or (info.etag is not None and stored.etag != info.etag):
+        msg = f"{target} is not what was copied from {address}, which was left where it is"
+        raise ObjectChangedError(msg)
+    await _check_source(from_runtime, address, found)
+    await from_runtime.wire.delete_object(address, found.version_id)
+    return replace(info, last_modified=info.last_modified or stored.last_modified)
+
+
+async def _check_source(runtime: Runtime, address: Address, found: ObjectInfo) -> None:
+    """ObjectChangedError unless the source is still what it was at first."""
+    try:
+        now = await runtime.wire.head_object(address)
+    except NotFoundError as error:
+        msg = f"{address} was deleted while it was copied"
+        raise ObjectChangedError(msg) from error
+    if (now.etag, now.size, now.version_id) != (found.etag, found.size, found.version_id):
+        msg = f"{address} changed while it was copied"
+        raise ObjectChangedError(msg)
+
+
+class _Copy:
+    """One object on its way to another place."""
+
+    def __init__(
+        self,
+        from_runtime: Runtime,
+        address: Address,
+        to_runtime: Runtime,
+        target: Address,
+        found: ObjectInfo,
+        changes: Changes,
+        conditions: WriteConditions,
+        progress: ProgressCallback | None,
+    ) -> None:
+        self._from, self._address, self._to, self._target = from_runtime, address, to_runtime, target
+        self._found, self._changes, self._conditions, self._progress = found, changes, conditions, progress
+        self._meter = Meter(progress, total_bytes=found.size, key=target.key)
+        self._pin = pin_of(found.etag)
+        self._replaces = changes.attributes != ObjectAttributes()
+
+    async def run(self) -> ObjectInfo:
+        if self._from is not self._to:
+            return await self._stream()
+        if self._address == self._target and not self._replaces:
+            msg = f"a copy of {self._address} onto itself must change something, such as its metadata"
+            raise ValueError(msg)
+        try:
+            async with self._meter.running():
+                return await self._copy_within()
+        except UnsupportedByServiceError:
+            if self._address == self._target:
+                raise
+            return await self._stream()
+
+    async def _copy_within(self) -> ObjectInfo:
+        size = self._found.size or 0
+        if size <= self._to.service.multipart.largest_copy:
+            info = await self._copy_at_once(size)
+        else:
+            info = await self._copy_in_parts(size)
+        verified: Verified = "size"
+        if info.etag is not None and info.etag == self._found.etag:
+            verified = "md5" if "-" not in info.etag else "parts"
+        else:  # a copy of many parts has another ETag: what it is of must be looked at
+            await _check_source(self._from, self._address, self._found)
+            stored = await self._to.wire.head_object(self._target)
+            if stored.size != size:
+                msg = f"{self._target} has {stored.size} bytes after the copy, {self._address} has {size}"
+                raise ChecksumMismatchError(msg)
+            info = replace(info, etag=stored.etag, last_modified=stored.last_modified)
+        return replace(info, size=size, verified=verified)
+
+    async def _copy_at_once(self, size: int) -> ObjectInfo:
+        wire, attributes = self._to.wire, self._attributes() if self._replaces else None
+        await check_conditions(wire, self._target, self._conditions)
+        try:
+            with self._meter.piece(size):
+                info = await wire.copy_object(
+                    self._address, self._target, attributes, self._conditions, source_if_match=self._pin
+                )
+        except PreconditionFailedError as error:
+            await _check_source(self._from, self._address, self._found)
+            if self._conditions.if_absent:
+                raise AlreadyExistsError(str(error), code=error.code, status=error.status) from error
+            raise
+        await self._finish(carries_tags=self._replaces)
+        return info
+
+    async def _copy_in_parts(self, size: int) -> ObjectInfo:
+        rules = self._to.service.multipart
+        part_size = min(max(COPY_PART_BYTES, ceil(size / rules.most_parts)), rules.largest_copy)
+        upload = Multipart(self._to, self._target, self._attributes(), self._conditions)
+        info = await upload.run(lambda: self._copy_parts(upload, size, part_size))
+        await self._finish(carries_tags=True)
+        return info
+
+    async def _copy_parts(self, upload: Multipart, size: int, part_size: int) -> list[Part]:
+        numbers = itertools.count(1)
+        parts: dict[int, Part] = {}
+
+        async def work() -> None:
+            while (start := ((number := next(numbers)) - 1) * part_size) < size:
+                copied = ByteRange(start, min(start + part_size, size))
+                with self._meter.piece(part_size if copied.stop is None else copied.stop - start):
+                    try:
+                        part = await self._to.wire.copy_part(
+                            self._address, self._target, upload.upload_id, number, copied, source_if_match=self._pin
+                        )
+                    except PreconditionFailedError as error:
+                        msg = f"{self._address} changed while it was copied"
+                        raise ObjectChangedError(msg) from error
+                    parts[number] = replace(part, size=min(part_size, size - start))
+
+        await in_parallel(self._to.limits.parts_per_object, work)
+        await _check_source(self._from, self._address, self._found)  # Ceph RGW ignores what pins a part to its source
+        return [part for _, part in sorted(parts.items())]
+
+    async def _stream(self) -> ObjectInfo:
+        """Through here, in parts within the session's memory."""
+        pinned = Conditions(if_match=self._pin)
+        try:
+            async with open_body(self._from, self._address, None, pinned) as body:
+                info = await put(
+                    self._to, self._target, body, self._attributes(), self._conditions, self._progress, "auto"
+                )
+        except PreconditionFailedError as error:
+            await _check_source(self._from, self._address, self._found)
+            raise error from error.__cause__
+        await self._finish(carries_tags=True)
+        return info
+
+    def _attributes(self) -> ObjectAttributes:
+        """The source's, but for what was asked for."""
+        found, asked = self._found, self._changes.attributes
+        metadata = {name: value for name, value in (found.metadata or {}).items() if name != PART_SIZE_NAME}
+        return ObjectAttributes(
+            content_type=asked.content_type or found.content_type,
+            metadata=metadata if asked.metadata is None else asked.metadata,
+            cache_control=asked.cache_control or found.cache_control,
+            content_disposition=asked.content_disposition or found.content_disposition,
+            content_encoding=asked.content_encoding or found.content_encoding,
+            storage_class=asked.storage_class,
+            acl=asked.acl,
+        )
+
+    async def _finish(self, *, carries_tags: bool) -> None:
+        """What a copy does not take with it: its tags, where it was not a plain one, and its ACL."""
+        source, target = self._from.wire, self._to.wire
+        tags = self._changes.tags
+        if tags is not None:
+            await target.put_object_tags(self._target, tags)
+        elif carries_tags and self._has_tags():
+            if tags := await source.get_object_tags(self._address):
+                await target.put_object_tags(self._target, tags)
+        if self._changes.copies_acl:
+            await target.put_object_acl(self._target, await source.get_object_acl(self._address))
+
+    def _has_tags(self) -> bool:
+        return "tagging" not in self._from.service.unsupported and "tagging" not in self._to.service.unsupported

@@ -1,0 +1,224 @@
+"""An object as a file: one to write, whose parts go up as they fill; one to read, that can be sought in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from aiodreamobjects._errors import InvalidRequestError, NotFoundError, ObjectChangedError, PreconditionFailedError
+from aiodreamobjects._models import Address, ByteRange, ObjectAttributes, ObjectInfo, Verify
+from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer import upload
+from aiodreamobjects._transfer.body import NO_CONDITIONS, Body, open_body, pin_of
+from aiodreamobjects._wire.contract import Buffer, Conditions, WriteConditions
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectSendStream
+
+PIECE_BYTES = 64 << 10
+"""Small writes are gathered to so much before they are handed on."""
+HEAD_BYTES = 64 << 10
+"""Read with the first request: small objects are then there."""
+LEAST_WINDOW_BYTES = 256 << 10
+"""Asked for at first after a seek; twice as much with each request that goes on where the last one ended."""
+
+
+class ObjectWriter:
+    """A file to write to: ``async with obj.writer() as file: await file.write(b"...")``."""
+
+    info: ObjectInfo
+    """Of the object, once the ``async with`` has been left without an error."""
+
+    def __init__(self, sending: MemoryObjectSendStream[bytes]) -> None:
+        self._sending = sending
+        self._gathered = bytearray()
+        self._position = 0
+        self._failure: Exception | None = None
+
+    async def write(self, data: Buffer) -> int:
+        """How many bytes these were. Waits while all parts that may be under way are; raises what ended the upload."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            msg = f"write takes bytes, not {type(data).__name__}"
+            raise TypeError(msg)
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), PIECE_BYTES):
+            self._gathered += view[start : start + PIECE_BYTES]
+            if len(self._gathered) >= PIECE_BYTES:
+                await self._hand_on()
+        self._position += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self._position
+
+    async def _hand_on(self) -> None:
+        piece, self._gathered = bytes(self._gathered), bytearray()
+        try:
+            await self._sending.send(piece)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            if self._failure is None:
+                msg = "the writer is closed: write inside its 'async with'"
+                raise ValueError(msg) from error
+            raise self._failure from None
+
+
+@asynccontextmanager
+async def open_writer(
+    runtime: Runtime,
+    address: Address,
+    attributes: ObjectAttributes,
+    conditions: WriteConditions,
+    progress: ProgressCallback | None,
+    verify: Verify,
+) -> AsyncIterator[ObjectWriter]:
+    runtime.require_open()
+    sending, receiving = anyio.create_memory_object_stream[bytes](0)
+    writer = ObjectWriter(sending)
+    failure: BaseException | None = None
+
+    async def store() -> None:
+        with receiving:
+            try:
+                writer.info = await upload.put(runtime, address, receiving, attributes, conditions, progress, verify)
+            except Exception as error:  # noqa: BLE001 - raised where the writer is used or left
+                writer._failure = error  # noqa: SLF001 - one thing in two places
+
+    with sending:
+        async with anyio.create_task_group() as group:
+            group.start_soon(store)
+            try:
+                yield writer
+                if writer._gathered:  # noqa: SLF001 - the same
+                    await writer._hand_on()  # noqa: SLF001 - the same
+                sending.close()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as raised:  # noqa: BLE001 - raised below, as itself and not in a group
+                failure = raised
+                group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if writer._failure is not None:  # noqa: SLF001 - the same
+        raise writer._failure  # noqa: SLF001 - the same
+
+
+class ObjectReader:
+    """A file to read and to seek in, pinned to one state of the object: ObjectChangedError if it is another by then.
+
+    It asks for a little after each seek, and for more and more while it is read on: up to ``Limits.part_size`` at once.
+    Ranges cannot be compared with a digest: their lengths are.
+    """
+
+    def __init__(self, runtime: Runtime, address: Address, info: ObjectInfo, size: int, head: bytes) -> None:
+        self._runtime, self._address, self._head, self._size = runtime, address, head, size
+        self._position = 0
+        self._window = LEAST_WINDOW_BYTES
+        self._body: Body | None = None
+        self._body_position = 0
+        self._stack = AsyncExitStack()
+        self._is_closed = False
+        self.info = info
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """The new position, which may lie beyond the end. Sends nothing."""
+        if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
+            msg = f"whence {whence!r} must be os.SEEK_SET, SEEK_CUR or SEEK_END"
+            raise ValueError(msg)
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            msg = f"cannot seek to {start + offset}, before the beginning"
+            raise ValueError(msg)
+        self._position = start + offset
+        return self._position
+
+    async def read(self, n: int = -1) -> bytes:
+        """Exactly ``n`` bytes, fewer only at the end; all that is left when ``n`` is negative."""
+        left = max(0, self._size - self._position)
+        buffer = bytearray(left if n < 0 else min(n, left))
+        return bytes(memoryview(buffer)[: await self.readinto(buffer)])
+
+    async def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill the buffer, less of it only at the end; how many bytes that was."""
+        if self._is_closed:
+            msg = f"the reader of {self._address} is closed: read inside its 'async with'"
+            raise ValueError(msg)
+        memory, count = memoryview(buffer).cast("B"), 0
+        while count < len(memory) and self._position < self._size:
+            if self._position < len(self._head):
+                data = self._head[self._position : self._position + len(memory) - count]
+                memory[count : count + len(data)] = data
+                taken = len(data)
+            else:
+                taken = await self._read_on(memory[count:])
+            count += taken
+            self._position += taken
+        return count
+
+    async def _read_on(self, memory: memoryview) -> int:
+        if self._body is None or self._body_position != self._position:
+            self._window = min(
+                self._window * 2 if self._body_position == self._position else LEAST_WINDOW_BYTES,
+                max(self._runtime.limits.part_size, LEAST_WINDOW_BYTES),
+            )
+            stop = min(self._size, self._position + max(self._window, min(len(memory), self._runtime.limits.part_size)))
+            await self._open(ByteRange(self._position, stop))
+        assert self._body is not None
+        taken = await self._body.readinto(memory)
+        self._body_position += taken
+        if self._body.remaining == 0:
+            await self._close_body()
+        return taken
+
+    async def _open(self, byte_range: ByteRange) -> None:
+        await self._close_body()
+        pinned = Conditions(if_match=pin_of(self.info.etag))
+        try:
+            body = await self._stack.enter_async_context(open_body(self._runtime, self._address, byte_range, pinned))
+        except (PreconditionFailedError, NotFoundError) as error:
+            msg = f"{self._address} changed while it was read, after byte {self._position:,}"
+            raise ObjectChangedError(msg) from error
+        self._body, self._body_position = body, byte_range.start
+
+    async def _close_body(self) -> None:
+        self._body = None
+        await self._stack.aclose()
+
+    async def _close(self) -> None:
+        self._is_closed = True
+        await self._close_body()
+
+
+@asynccontextmanager
+async def open_reader(runtime: Runtime, address: Address) -> AsyncIterator[ObjectReader]:
+    info, head = await _read_head(runtime, address)
+    reader = ObjectReader(runtime, address, info, info.size if info.size is not None else len(head), head)
+    try:
+        yield reader
+    finally:
+        await reader._close()  # noqa: SLF001 - its maker
+
+
+async def _read_head(runtime: Runtime, address: Address) -> tuple[ObjectInfo, bytes]:
+    try:
+        async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), NO_CONDITIONS, or_whole=True) as body:
+            return body.info, await body.read(HEAD_BYTES)
+    except InvalidRequestError as error:
+        if error.status != 416:  # noqa: PLR2004 - an empty object has no range at all
+            raise
+    async with open_body(runtime, address, None, NO_CONDITIONS) as body:
+        return body.info, await body.read(HEAD_BYTES)

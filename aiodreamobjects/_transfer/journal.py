@@ -1,0 +1,211 @@
+"""What a transfer needs to know after a crash. A journal is believed only as far as what it says can be checked."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import secrets
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self, TypeVar, get_type_hints
+
+from anyio import to_thread
+
+from aiodreamobjects._concurrency import finish
+
+T = TypeVar("T", "UploadRecord", "DownloadRecord")
+
+FORMAT = 1
+
+_log = logging.getLogger("aiodreamobjects")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """A multipart upload that was begun for a file. Which parts are there is asked of the service."""
+
+    endpoint: str
+    bucket: str
+    key: str
+    size: int
+    mtime_ns: int
+    attributes: str
+    """A digest of the headers that the object is to have."""
+    part_size: int
+    upload_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadRecord:
+    """A download that was begun, of one state of an object."""
+
+    endpoint: str
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    part_size: int
+
+
+class UploadJournal:
+    """One small file for each pair of a file and an object, under ``$XDG_STATE_HOME/aiodreamobjects/uploads``."""
+
+    def __init__(self, source: str, *names: str) -> None:
+        word = hashlib.sha256(
+            "\0".join((os.path.realpath(source), *names)).encode("utf-8", "surrogatepass")
+        ).hexdigest()
+        state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+        self._path = Path(state).expanduser() / "aiodreamobjects" / "uploads" / f"{word[:32]}.json"
+
+    async def read(self) -> UploadRecord | None:
+        return await to_thread.run_sync(self._read)
+
+    async def write(self, record: UploadRecord) -> None:
+        await finish(to_thread.run_sync(self._write, record))
+
+    async def remove(self) -> None:
+        await finish(to_thread.run_sync(lambda: self._path.unlink(missing_ok=True)))
+
+    def _read(self) -> UploadRecord | None:
+        try:
+            return _parse(UploadRecord, self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            _log.warning("%s is no journal, the upload starts afresh: %s", self._path, error)
+            return None
+
+    def _write(self, record: UploadRecord) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = self._path.with_suffix(f".{secrets.token_hex(4)}")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_serialise(record))
+                file.flush()
+                os.fsync(descriptor)
+            temporary.replace(self._path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+class DownloadJournal:
+    """Which ranges of a partial file are there: a line for the object, and one for each range with its CRC-32.
+
+    Held locked while it is open: BlockingIOError where another process downloads the same to the same place. A range
+    is believed only if the partial file's bytes have its CRC, so that nothing has to reach the disk in any order.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path, self._descriptor = path, descriptor
+        self.record: DownloadRecord | None = None
+        self.held: dict[int, int] = {}
+        """By their numbers, from 1, the CRCs of the ranges that were written."""
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        return await to_thread.run_sync(cls._open, path)
+
+    async def start(self, record: DownloadRecord) -> None:
+        """Of another object, or anew: nothing is held."""
+        self.record, self.held = record, {}
+        await finish(to_thread.run_sync(self._start, record))
+
+    async def add(self, number: int, data: memoryview) -> None:
+        """This range was written."""
+        await finish(to_thread.run_sync(self._add, number, data))
+
+    async def matches(self, number: int, data: memoryview) -> bool:
+        """Whether this is what was written as that range."""
+        return await finish(to_thread.run_sync(zlib.crc32, data)) == self.held[number]
+
+    async def close(self, *, remove: bool) -> None:
+        await finish(to_thread.run_sync(self._close, remove))
+
+    @classmethod
+    def _open(cls, path: Path) -> Self:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                msg = "another process downloads the same object to the same place"
+                raise BlockingIOError(errno.EAGAIN, msg, str(path)) from None
+            self = cls(path, descriptor)
+            self._read()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return self
+
+    def _read(self) -> None:
+        content = b""
+        while chunk := os.pread(self._descriptor, 1 << 20, len(content)):
+            content += chunk
+        if not content:
+            return
+        first, *lines = content.split(b"\n")
+        try:
+            self.record = _parse(DownloadRecord, first)
+        except ValueError as error:
+            _log.warning("%s is no journal, the download starts afresh: %s", self._path, error)
+            return
+        for line in lines:
+            words = line.split(b" ")
+            if len(words) == 3 and _check_of(words[0], words[1]) == words[2]:  # noqa: PLR2004 - number, CRC, check
+                self.held[int(words[0])] = int(words[1], 16)
+
+    def _start(self, record: DownloadRecord) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, _serialise(record) + b"\n")
+
+    def _add(self, number: int, data: memoryview) -> None:
+        crc = zlib.crc32(data)
+        words = f"{number}".encode(), f"{crc:08x}".encode()
+        os.write(self._descriptor, b"%s %s %s\n" % (*words, _check_of(*words)))
+        self.held[number] = crc
+
+    def _close(self, remove: bool) -> None:  # noqa: FBT001 - private
+        if remove:
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def digest_of(values: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _check_of(*words: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(b" ".join(words))
+
+
+def _serialise(record: UploadRecord | DownloadRecord) -> bytes:
+    document = json.dumps({"format": FORMAT, **asdict(record)}).encode()
+    return document[:-1] + b', "check": "%s"}' % _check_of(document)
+
+
+def _parse(kind: type[T], line: bytes) -> T:
+    """ValueError unless it is a whole record of this kind and format."""
+    document, separator, _ = line.rpartition(b', "check": ')
+    document += b"}"
+    if not separator or line != document[:-1] + b', "check": "%s"}' % _check_of(document):
+        msg = "it is damaged"
+        raise ValueError(msg)
+    found = json.loads(document)
+    types = get_type_hints(kind)
+    if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found.keys() != types.keys():
+        msg = "it is of another format"
+        raise ValueError(msg)
+    if not all(type(found[name]) is wanted for name, wanted in types.items()):
+        msg = "it holds other types"
+        raise ValueError(msg)
+    return kind(**found)

@@ -1,0 +1,224 @@
+"""A multipart upload's life: created, its parts, completed; or aborted; or in doubt. Whoever sends the parts is above.
+
+An upload whose completion was sent is never aborted before it is known that it did not happen: on Ceph RGW an abort
+that met a slow completion has left objects without their data (ceph/ceph#60771).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from aiodreamobjects._concurrency import finish
+from aiodreamobjects._errors import (
+    AlreadyExistsError,
+    ChecksumMismatchError,
+    ConnectionFailedError,
+    DreamObjectsError,
+    NotFoundError,
+    PreconditionFailedError,
+    ServiceError,
+    TransferError,
+)
+from aiodreamobjects._integrity import etag_of_parts, parts_of_etag
+from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
+from aiodreamobjects._wire.contract import Part, Wire, WriteConditions
+from aiodreamobjects._wire.errors import UNREADABLE
+from aiodreamobjects._wire.replies import unquoted
+
+ABORT_SECONDS = 10.0
+COMPLETION_GRACE_SECONDS = 30.0
+"""So long a completion that was sent may still take when its caller is cancelled."""
+LOOK_AFTER_SECONDS = (0.0, 0.2, 1.0, 2.0, 4.0)
+"""When the object is looked at, after the reply to its completion was lost."""
+MOST_ABORTS = 3
+
+_log = logging.getLogger("aiodreamobjects")
+
+
+class Multipart:
+    """One multipart upload. With a journal, it is left open when it fails, and the next one takes it up."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        address: Address,
+        attributes: ObjectAttributes,
+        conditions: WriteConditions,
+        journal: UploadJournal | None = None,
+        record: UploadRecord | None = None,
+    ) -> None:
+        self._wire, self._address = runtime.wire, address
+        self._attributes, self._conditions = attributes, conditions
+        self._journal, self._record = journal, record
+        self._upload_id: str | None = None
+        self._is_in_doubt = False
+        """Whether a completion was sent of which it is not known what became of it."""
+        self.held: Mapping[int, Part] = {}
+        """Parts that were there before, by their numbers."""
+
+    @property
+    def upload_id(self) -> str:
+        assert self._upload_id
+        return self._upload_id
+
+    async def run(self, send_parts: Callable[[], Awaitable[list[Part]]]) -> ObjectInfo:
+        """Create it, send its parts, complete it. Failed or cancelled before that, it is aborted."""
+        await check_conditions(self._wire, self._address, self._conditions)
+        try:
+            await self._begin()
+            parts = await send_parts()
+            await check_conditions(self._wire, self._address, self._conditions)
+            info = await finish(self._complete(parts), grace=COMPLETION_GRACE_SECONDS)
+        except BaseException as error:
+            if self._is_in_doubt:
+                error.add_note(
+                    f"the upload {self._upload_id} of {self._address} may be completed yet, and was left open"
+                )
+            elif self._journal is None and self._upload_id is not None:
+                await finish(self._abort(self._upload_id))
+            raise
+        if self._journal is not None:
+            await self._journal.remove()
+        return info
+
+    async def _begin(self) -> None:
+        """Create the upload, or take up the one that an earlier process left."""
+        journal, record = self._journal, self._record
+        if journal is not None and record is not None and await self._take_up(await journal.read(), record):
+            return
+
+        async def create() -> None:
+            self._upload_id = await self._wire.create_upload(self._address, self._attributes)
+            if journal is not None and record is not None:
+                await journal.write(replace(record, upload_id=self._upload_id))
+
+        await finish(create(), grace=ABORT_SECONDS)  # an upload whose id nobody knows could not be aborted
+
+    async def _take_up(self, found: UploadRecord | None, wanted: UploadRecord) -> bool:
+        if found is None:
+            return False
+        if replace(found, upload_id="") != wanted:
+            _log.info("%s: the file, or what is asked for, changed since the last try; it starts afresh", self._address)
+            if (found.endpoint, found.bucket, found.key) == (wanted.endpoint, wanted.bucket, wanted.key):
+                await finish(self._abort(found.upload_id))
+            return False
+        try:
+            self.held = {part.number: part async for part in self._listed(found.upload_id)}
+        except NotFoundError:
+            _log.info("%s: the upload of the last try is gone; it starts afresh", self._address)
+            return False
+        self._upload_id = found.upload_id
+        return True
+
+    async def _listed(self, upload_id: str) -> AsyncIterator[Part]:
+        cursor = None
+        while True:
+            page = await self._wire.list_parts(self._address, upload_id, cursor)
+            for part in page.items:
+                yield part
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def _complete(self, parts: Sequence[Part]) -> ObjectInfo:
+        assert self._upload_id
+        digests = [bytes.fromhex(part.md5) for part in parts if part.md5]
+        expected = etag_of_parts(digests) if len(digests) == len(parts) else None
+        size = sum(part.size or 0 for part in parts)
+        self._is_in_doubt = True
+        try:
+            info = await self._wire.complete_upload(self._address, self._upload_id, parts, self._conditions)
+        except (ServiceError, ConnectionFailedError, TransferError) as error:
+            is_lost = error.in_doubt or (isinstance(error, ServiceError) and error.code == UNREADABLE)
+            found = await self._look(self._upload_id, expected, size) if is_lost else None
+            if found is None:
+                self._is_in_doubt = self._is_in_doubt and is_lost
+                raise
+            info = found
+        self._is_in_doubt, self._upload_id = False, None
+        return await self._completed(info, expected, size)
+
+    async def _look(self, upload_id: str, expected: str | None, size: int) -> ObjectInfo | None:
+        """What became of a completion whose reply was lost: the object, if it is this one."""
+        for seconds in LOOK_AFTER_SECONDS:
+            await self._wire.sleep(seconds)
+            try:
+                is_open = bool([part async for part in self._listed(upload_id)])
+            except NotFoundError:
+                is_open = False
+            except DreamObjectsError:
+                continue
+            try:
+                found = await self._wire.head_object(self._address)
+            except DreamObjectsError as error:
+                if not isinstance(error, NotFoundError):
+                    continue
+            else:
+                if found.etag == expected or (not expected and not is_open and found.size == size):
+                    return found
+            if not is_open:  # neither the upload nor its object is there: nothing can come of it any more
+                self._is_in_doubt, self._upload_id = False, None
+                return None
+        return None
+
+    async def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
+        """With what is known of it; the service's ETag must be the one of what was sent."""
+        verified: Verified | None = None
+        if expected is not None and info.etag is None:  # Ceph RGW 16.2 does not tell
+            with suppress(DreamObjectsError):
+                found = await self._wire.head_object(self._address)
+                verified = "parts" if found.etag == expected else None
+                info = replace(info, etag=expected, last_modified=found.last_modified if verified else None)
+        elif expected is not None and parts_of_etag(info.etag, None):
+            if info.etag != expected:
+                msg = f"{self._address}: the service made ETag {info.etag} of the parts, they have {expected}"
+                raise ChecksumMismatchError(msg)
+            verified = "parts"
+        given = self._attributes
+        return replace(
+            info,
+            size=size,
+            content_type=given.content_type,
+            metadata={name.lower(): value for name, value in (given.metadata or {}).items()},
+            storage_class=given.storage_class,
+            cache_control=given.cache_control,
+            content_disposition=given.content_disposition,
+            content_encoding=given.content_encoding,
+            verified=verified,
+        )
+
+    async def _abort(self, upload_id: str) -> None:
+        """Until nothing of it is left: a part that was under way may arrive after the first time."""
+        try:
+            async with asyncio.timeout(ABORT_SECONDS):
+                for _ in range(MOST_ABORTS):
+                    await self._wire.abort_upload(self._address, upload_id)
+                    await self._wire.list_parts(self._address, upload_id)
+        except NotFoundError:
+            return
+        except (DreamObjectsError, TimeoutError) as error:
+            _log.warning("%s: the upload %s could not be aborted: %s", self._address, upload_id, error)
+
+
+async def check_conditions(wire: Wire, address: Address, conditions: WriteConditions) -> None:
+    """Before the first part, to refuse in time; and before the completion: Ceph RGW 16.2 ignores its conditions."""
+    if not conditions.if_absent and conditions.if_match is None:
+        return
+    try:
+        found = await wire.head_object(address)
+    except NotFoundError:
+        if conditions.if_absent:
+            return
+        raise
+    if conditions.if_absent:
+        msg = f"{address} exists"
+        raise AlreadyExistsError(msg, code="PreconditionFailed")
+    if found.etag != unquoted(conditions.if_match):
+        msg = f"{address} has the ETag {found.etag}, not {conditions.if_match}"
+        raise PreconditionFailedError(msg, code="PreconditionFailed")

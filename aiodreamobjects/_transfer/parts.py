@@ -1,0 +1,86 @@
+"""How an object is cut into parts. Arithmetic only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from aiodreamobjects._service import MultipartRules
+
+MIB = 1 << 20
+PART_SIZE_NAME = "part-size"
+"""The metadata in which a multipart upload keeps its part size, so that a download can compute its ETag."""
+EVEN_PARTS = 1000
+"""Of an upload whose length is not known, so many parts have the usual size; then they grow."""
+MOST_DIGITS = 13
+
+
+@dataclass(frozen=True, slots=True)
+class PartSizes:
+    """``sizes(number)``, from 1: all parts are of the ``first`` size, or from the 1,001st on each is larger by ``step``.
+
+    The last part of an object is as large as it is.
+    """
+
+    first: int
+    step: int = 0
+
+    def __call__(self, number: int) -> int:
+        return self.first + max(0, number - EVEN_PARTS) * self.step
+
+    def start_of(self, number: int) -> int:
+        """Where this part begins in the object."""
+        before = number - 1
+        growing = max(0, before - EVEN_PARTS)
+        return before * self.first + self.step * growing * (growing + 1) // 2
+
+    def make(self, count: int, size: int) -> bool:
+        """Whether an object of this size has so many parts."""
+        return self.start_of(count) < size <= self.start_of(count + 1)
+
+
+def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
+    """The parts of an object of this size, or of one whose end is not known. ValueError where no parts can make it.
+
+    A known size is cut evenly. An unknown one begins with the usual size and grows so that the most parts that there
+    may be hold the largest object.
+    """
+    first = max(part_size, rules.smallest_part)
+    if size is None:
+        growing = rules.most_parts - EVEN_PARTS
+        missing = rules.largest_object - rules.most_parts * first
+        return PartSizes(first, max(0, ceil(missing / (growing * (growing + 1) / 2))))
+    if size > rules.largest_object:
+        msg = f"{size:,} bytes are more than the {rules.largest_object:,} that an object can have"
+        raise ValueError(msg)
+    if size > first * rules.most_parts:
+        least = -(-size // rules.most_parts)
+        first = -(-least // MIB) * MIB if least > MIB else least
+    return PartSizes(first)
+
+
+def known_parts(
+    size: int, count: int, metadata: Mapping[str, str] | None, rules: MultipartRules
+) -> tuple[PartSizes | None, bool]:
+    """Of which parts an object is likely made, as far as can be told without asking; and whether that is certain.
+
+    By the size that an upload of ours keeps in the metadata; else by whole numbers of MiB, which is what tools use:
+    mostly just one of them makes so many parts of so many bytes.
+    """
+    kept = (metadata or {}).get(PART_SIZE_NAME, "")
+    if kept.isascii() and kept.isdigit() and 0 < len(kept) <= MOST_DIGITS and int(kept) > 0:
+        for sizes in (PartSizes(int(kept)), plan(None, int(kept), rules)):
+            if sizes.make(count, size):
+                return sizes, True
+    if count == 1:
+        return PartSizes(size), True
+    smallest, largest = -(-size // count), (size - 1) // (count - 1)
+    first, last = -(-smallest // MIB), largest // MIB
+    if first > last:
+        return None, False
+    usual = [mib for mib in USUAL_MIB if first <= mib <= last]
+    return PartSizes((usual or [first])[0] * MIB), first == last
+
+
+USUAL_MIB = (8, 5, 16, 10, 15, 32, 50, 64, 100, 128, 256, 512)

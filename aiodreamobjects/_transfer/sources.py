@@ -1,0 +1,394 @@
+"""What can be uploaded, each as something that fills memory: bytes, paths, files of every kind, iterables, bodies."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import io
+import mimetypes
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+
+import aiofiles
+from aiofiles.base import AsyncBase
+from anyio import to_thread
+
+from aiodreamobjects._concurrency import finish
+from aiodreamobjects._errors import SourceChangedError
+from aiodreamobjects._transfer.body import Body
+from aiodreamobjects._wire.contract import Buffer
+
+if TYPE_CHECKING:
+    from aiofiles.threadpool.binary import AsyncFileIO
+
+READ_BYTES = 1 << 20
+"""Asked of a file at once that gives its bytes in objects of its own."""
+
+
+class BinaryFile(Protocol):
+    """An open file in binary mode: whatever has its ``read``."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class AsyncBinaryFile(Protocol):
+    """An aiofiles file in binary mode, or whatever has its ``read``."""
+
+    def read(self, size: int, /) -> Awaitable[bytes]: ...
+
+
+Uploadable: TypeAlias = (
+    str | Buffer | os.PathLike[str] | BinaryFile | AsyncBinaryFile | Iterable[Buffer] | AsyncIterable[Buffer] | Body
+)
+
+
+class Source(ABC):
+    """Bytes to be sent, in order. ``size``: how many there are in all, where that is known beforehand."""
+
+    size: int | None = None
+    what: str
+    """For the words of an error."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self._kept: deque[memoryview] = deque()
+
+    async def fill(self, memory: memoryview) -> int:
+        """The next bytes, as many as fit, and fewer only at the end; how many these were."""
+        count = 0
+        while self._kept and count < len(memory):
+            count += self._take(self._kept.popleft(), memory[count:])
+        if count < len(memory):
+            count += await self._fill(memory[count:])
+        self.position += count
+        return count
+
+    def push_back(self, data: Buffer) -> None:
+        """To be given again by the next ``fill``."""
+        self._kept.appendleft(memoryview(data))
+        self.position -= len(data)
+
+    async def is_at_end(self) -> bool:
+        if self._kept:
+            return False
+        probe = bytearray(1)
+        count = await self.fill(memoryview(probe))
+        if count:
+            self.push_back(probe)
+        return not count
+
+    def _take(self, data: memoryview, memory: memoryview) -> int:
+        """What does not fit is kept for the next ``fill``."""
+        count = min(len(data), len(memory))
+        memory[:count] = data[:count]
+        if count < len(data):
+            self._kept.appendleft(data[count:])
+        return count
+
+    async def check_end(self) -> None:
+        """Raise SourceChangedError unless all of it was given, and it is still what it was."""
+        if self.size is not None and self.position < self.size:
+            msg = f"{self.what} changed while it was sent: it ends at byte {self.position:,} of {self.size:,}"
+            raise SourceChangedError(msg)
+        if not await self.is_at_end():
+            msg = (
+                f"{self.what} changed while it was sent: it goes on after byte {self.position:,}, where it had its end"
+            )
+            raise SourceChangedError(msg)
+
+    @abstractmethod
+    async def _fill(self, memory: memoryview) -> int: ...
+
+    async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
+        pass
+
+
+@asynccontextmanager
+async def open_source(given: Uploadable) -> AsyncIterator[Source]:
+    """TypeError or ValueError for what cannot be uploaded; a path's own OSError."""
+    source = await _source_of(given)
+    try:
+        yield source
+    finally:
+        await finish(source.aclose())
+
+
+async def _source_of(given: object) -> Source:  # noqa: PLR0911 - one for each kind
+    if isinstance(given, bytes | bytearray | memoryview):
+        return HeldSource(given)
+    if isinstance(given, os.PathLike):
+        return await PathSource.open(given)
+    if isinstance(given, io.TextIOBase):
+        msg = "the file is open in text mode; open it with 'rb'"
+        raise TypeError(msg)
+    if isinstance(given, Body):
+        return BodySource(given)
+    if isinstance(given, AsyncBase) and hasattr(given, "readinto"):
+        return AiofilesSource(given.readinto)
+    if callable(getattr(given, "read", None)):
+        return await FileSource.of(cast(BinaryFile, given))
+    if isinstance(given, AsyncIterable):
+        return AsyncChunksSource(given)
+    if isinstance(given, Iterable) and not isinstance(given, dict):
+        return ChunksSource(given)
+    msg = f"put takes str, bytes, a Path, a binary file or an iterable of bytes, not {type(given).__name__}"
+    raise TypeError(msg)
+
+
+class HeldSource(Source):
+    """Bytes that the caller holds: nothing of them is copied."""
+
+    what = "the bytes"
+
+    def __init__(self, data: Buffer) -> None:
+        super().__init__()
+        self._data = memoryview(data).cast("B")
+        self.size = len(self._data)
+
+    def take(self, size: int) -> memoryview:
+        self.position += size
+        return self._data[self.position - size : self.position]
+
+    async def _fill(self, memory: memoryview) -> int:
+        data = self._data[self.position : self.position + len(memory)]
+        memory[: len(data)] = data
+        return len(data)
+
+
+class PathSource(Source):
+    """A regular file by its name, opened by aiofiles. That it changes while it is read is noticed."""
+
+    def __init__(self, path: str, file: AsyncFileIO, found: os.stat_result, content_type: str | None) -> None:
+        super().__init__()
+        self.what = self.path = path
+        self._file, self._found = file, found
+        self.size, self.mtime_ns = found.st_size, found.st_mtime_ns
+        self.content_type = content_type
+        """Guessed from the name."""
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str]) -> PathSource:
+        """OSError where it cannot be read; IsADirectoryError, or ValueError for a FIFO, a socket or a device."""
+        name = os.fspath(path)
+        file: AsyncFileIO | None = None
+
+        async def open_it() -> PathSource:
+            nonlocal file
+            content_type = await to_thread.run_sync(_look_at, name)
+            file = await aiofiles.open(name, "rb", buffering=0)
+            found = await to_thread.run_sync(os.fstat, file.fileno())
+            return cls(name, file, found, content_type)
+
+        try:
+            return await finish(open_it())
+        except BaseException:
+            if file is not None:
+                await finish(file.close())
+            raise
+
+    async def check_end(self) -> None:
+        await super().check_end()
+        found = await to_thread.run_sync(os.fstat, self._file.fileno())
+        if (found.st_size, found.st_mtime_ns) != (self._found.st_size, self._found.st_mtime_ns):
+            msg = f"{self.what} changed while it was sent: it was written to"
+            raise SourceChangedError(msg)
+
+    async def _fill(self, memory: memoryview) -> int:
+        """To its end, whatever cancels the caller: a thread that is left alone would write into another's memory."""
+        return await finish(_fill_from(self._file.readinto, memory))
+
+    async def aclose(self) -> None:
+        await self._file.close()
+
+
+def _look_at(path: str) -> str | None:
+    mode = os.stat(path).st_mode  # noqa: PTH116 - a name, as it was given
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        msg = f"{path} is not a regular file; open it, and put() what you opened"
+        raise ValueError(msg)
+    kind, encoding = mimetypes.guess_type(path)
+    return _ENCODED_TYPES.get(encoding, "application/octet-stream") if encoding else kind
+
+
+_ENCODED_TYPES = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+    "br": "application/x-brotli",
+    "compress": "application/x-compress",
+}
+
+
+class AiofilesSource(Source):
+    """An aiofiles file, from where it stands."""
+
+    what = "the aiofiles file"
+
+    def __init__(self, readinto: Callable[[memoryview], Awaitable[int | None]]) -> None:
+        super().__init__()
+        self._readinto = readinto
+
+    async def _fill(self, memory: memoryview) -> int:
+        return await finish(_fill_from(self._readinto, memory))
+
+
+async def _fill_from(readinto: Callable[[memoryview], Awaitable[int | None]], memory: memoryview) -> int:
+    """A short read is not the end of a file."""
+    position = 0
+    while position < len(memory) and (count := await readinto(memory[position:])):
+        position += count
+    return position
+
+
+class FileSource(Source):
+    """An open binary file, from where it stands, read in threads; or one whose ``read`` is to be awaited."""
+
+    def __init__(self, file: BinaryFile, size: int | None, found: os.stat_result | None) -> None:
+        super().__init__()
+        self.what = f"the file {getattr(file, 'name', None) or type(file).__name__!r}"
+        self._file, self._found = file, found
+        self.size = size
+        self._is_async = inspect.iscoroutinefunction(file.read)
+        self._readinto: Callable[[memoryview], int | None] | None = getattr(file, "readinto", None)
+
+    @classmethod
+    async def of(cls, file: BinaryFile) -> FileSource:
+        if not isinstance(file, io.IOBase):
+            return cls(file, None, None)
+        return await to_thread.run_sync(lambda: cls(file, *_size_of(file)))
+
+    async def check_end(self) -> None:
+        await super().check_end()
+        if self._found is not None:
+            found = await to_thread.run_sync(lambda: os.fstat(cast(io.IOBase, self._file).fileno()))
+            if (found.st_size, found.st_mtime_ns) != (self._found.st_size, self._found.st_mtime_ns):
+                msg = f"{self.what} changed while it was sent: it was written to"
+                raise SourceChangedError(msg)
+
+    async def _fill(self, memory: memoryview) -> int:
+        if not self._is_async:
+            return await finish(to_thread.run_sync(self._fill_in_thread, memory))
+        position = 0
+        while position < len(memory):
+            wanted = min(len(memory) - position, READ_BYTES)
+            data = await cast(AsyncBinaryFile, self._file).read(wanted)
+            if not data:
+                break
+            position += self._take(_checked(data, self.what, self.position), memory[position:])
+        return position
+
+    def _fill_in_thread(self, memory: memoryview) -> int:
+        position = 0
+        while position < len(memory):
+            if self._readinto is None:
+                data = self._file.read(min(len(memory) - position, READ_BYTES))
+                count = self._take(_checked(data, self.what, self.position), memory[position:]) if data else 0
+            else:
+                found = self._readinto(memory[position:])
+                if found is None:
+                    msg = f"{self.what} does not block, and had nothing to read"
+                    raise BlockingIOError(msg)
+                count = found
+            if not count:
+                break
+            position += count
+        return position
+
+
+def _size_of(file: io.IOBase) -> tuple[int | None, os.stat_result | None]:
+    """How many bytes it has from where it stands, and what it is on disk, where it is a regular file."""
+    try:
+        found = os.fstat(file.fileno())
+    except (OSError, ValueError):
+        found = None
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        return None, None
+    if not file.seekable():
+        return None, found
+    here = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return max(0, end - here), found
+
+
+class BodySource(Source):
+    """Another object's bytes, as they arrive."""
+
+    def __init__(self, body: Body) -> None:
+        super().__init__()
+        self.what, self._body = f"{body!r}", body
+        self.size = body.remaining
+
+    async def _fill(self, memory: memoryview) -> int:
+        return await self._body.readinto(memory)
+
+
+class ChunksSource(Source):
+    """An iterable of bytes, taken in a thread: it may do what blocks."""
+
+    what = "the iterable"
+
+    def __init__(self, chunks: Iterable[object]) -> None:
+        super().__init__()
+        self._given = chunks
+        self._chunks: Iterator[object] = iter(chunks)
+
+    async def _fill(self, memory: memoryview) -> int:
+        return await finish(to_thread.run_sync(self._fill_in_thread, memory))
+
+    def _fill_in_thread(self, memory: memoryview) -> int:
+        position = 0
+        while position < len(memory):
+            chunk = next(self._chunks, _END)
+            if chunk is _END:
+                break
+            data = _checked(chunk, self.what, self.position + position)
+            position += self._take(data, memory[position:])
+        return position
+
+    async def aclose(self) -> None:
+        if inspect.isgenerator(self._given):
+            await to_thread.run_sync(self._given.close)
+
+
+class AsyncChunksSource(Source):
+    """An async-iterable of bytes."""
+
+    what = "the async iterable"
+
+    def __init__(self, chunks: AsyncIterable[object]) -> None:
+        super().__init__()
+        self._given = chunks
+        self._chunks = aiter(chunks)
+
+    async def _fill(self, memory: memoryview) -> int:
+        position = 0
+        while position < len(memory):
+            chunk = await anext(self._chunks, _END)
+            if chunk is _END:
+                break
+            data = _checked(chunk, self.what, self.position + position)
+            position += self._take(data, memory[position:])
+        return position
+
+    async def aclose(self) -> None:
+        if inspect.isasyncgen(self._given):
+            await self._given.aclose()
+
+
+_END = object()
+
+
+def _checked(data: object, what: str, position: int) -> memoryview:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        msg = f"{what} gave {type(data).__name__} at byte {position:,}; it must give bytes"
+        raise TypeError(msg)
+    view = memoryview(data)
+    return view if view.format == "B" and view.ndim == 1 and view.contiguous else memoryview(view.tobytes())
