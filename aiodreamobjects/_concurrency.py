@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import anyio
 
+from aiodreamobjects._errors import ConnectionFailedError
+
 T = TypeVar("T")
 
 
@@ -18,13 +20,13 @@ async def finish(work: Awaitable[T], *, grace: float | None = None) -> T:
     """Run ``work`` to its end, whatever cancels the caller meanwhile; a cancellation is raised after it.
 
     For opening and cleaning up: anyio's shields keep out anyio's cancellations, not a bare ``task.cancel()``. Once
-    the caller is cancelled, work that takes longer than ``grace`` seconds is cancelled as well.
+    the caller is cancelled, work that takes longer than ``grace`` seconds from then on is cancelled as well.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=cancelled is not None):
                 _, pending = await asyncio.wait({task}, timeout=None if cancelled is None else grace)
             if pending:
                 task.cancel()
@@ -122,12 +124,16 @@ class Memory:
         self._closed_by: Callable[[], Exception] | None = None
 
     async def take(self, size: int) -> bytearray:
-        """A buffer of this size, to ``give_back``. TimeoutError after ``patience`` seconds without one."""
+        """A buffer of this size, to ``give_back``. ConnectionFailedError after ``patience`` seconds without one."""
         if self._closed_by is not None:
             raise self._closed_by()
         if self._queue or not self._fits(size):
-            async with asyncio.timeout(self._patience):
-                await self._wait(size)
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._wait(size)
+            except TimeoutError as error:
+                msg = f"no memory for a part became free within Timeouts.pool={self._patience:g} s: raise Limits.memory"
+                raise ConnectionFailedError(msg, request_sent=False) from error
         else:
             self._used += size
         if self._spare and len(self._spare[-1]) == size:

@@ -13,7 +13,17 @@ from aiodreamobjects._checks import check_one_of
 
 Addressing = Literal["path", "virtual"]
 Signature = Literal["v4", "v2"]
-Feature = Literal["object_acl", "acl_grants", "tagging", "website", "policy", "presigned_post", "sigv2", "plain_http"]
+Feature = Literal[
+    "object_acl",
+    "acl_grants",
+    "tagging",
+    "website",
+    "policy",
+    "presigned_post",
+    "conditional_writes",
+    "sigv2",
+    "plain_http",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,7 @@ _B2_REFUSES: dict[Feature, str] = {
     "website": "serve the objects of a public-read bucket by their url()",
     "policy": "use bucket.set_acl()",
     "presigned_post": "give the browser a presign_put() URL",
+    "conditional_writes": "every write is a version of its own here: look with exists() or head() before it",
     "sigv2": "only SigV4 is accepted",
     "plain_http": "only https is served",
 }

@@ -63,7 +63,7 @@ nitpick_ignore = [
     ("py:class", "S3Client"),  # of types_aiobotocore_s3, known to type checkers only
     # No classes: what a Listing is of, and whatever has the ``write`` of an aiofiles file.
     ("py:class", "aiodreamobjects._listing.T"),
-    ("py:class", "aiodreamobjects._transfer.download.AsyncWriter"),
+    ("py:class", "aiodreamobjects._transfer.body.AsyncWriter"),
 ]
 
 # What signatures say, and what they shall say.
@@ -71,7 +71,7 @@ READABLE = {
     # Literals with a public name.
     **{
         stringify_annotation(getattr(aiodreamobjects, name), "smart"): f"~aiodreamobjects.{name}"
-        for name in ("CannedAcl", "Lane", "VersioningStatus")
+        for name in ("CannedAcl", "IfChanged", "Lane", "Uploadable", "Verified", "Verify", "VersioningStatus")
     },
     "BotoSession": "aioboto3.Session | aiobotocore.session.AioSession",
     "= <factory>": "= ...",

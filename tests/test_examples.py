@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
+import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from conftest import Server, new_name
+from servers.ports import free_port, wait_until_listening
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+SCRIPTS = sorted(path.name for path in EXAMPLES.iterdir() if not path.name.startswith("__"))
+MIB = 1 << 20
 
 
-def run(script: str, *arguments: str, server: Server | None = None) -> subprocess.CompletedProcess[str]:
+def environment_for(server: Server | None) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DREAMOBJECTS_")}
     if server:
         environment |= {
@@ -26,9 +34,13 @@ def run(script: str, *arguments: str, server: Server | None = None) -> subproces
         }
         if server.ca:
             environment["AWS_CA_BUNDLE"] = str(server.ca)
+    return environment
+
+
+def run(script: str, *arguments: str, server: Server | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error::ResourceWarning", EXAMPLES / script, *arguments],
-        env=environment,
+        env=environment_for(server),
         capture_output=True,
         text=True,
         check=False,
@@ -42,7 +54,10 @@ def test_every_example_is_run_here() -> None:
         "embedded_server.py",
         "event_loop.py",
         "quickstart.py",
+        "resume_after_crash.py",
         "share_links.py",
+        "upload_with_progress.py",
+        "web_service",
     ]
 
 
@@ -99,6 +114,172 @@ async def test_a_bucket_is_counted_then_deleted(rgw: Server) -> None:
         assert done.returncode == 1
         assert "NoSuchBucket" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("where", ["embedded", "rgw"])
+def test_a_large_upload_and_its_download_show_their_progress(request: pytest.FixtureRequest, where: str) -> None:
+    done = run("upload_with_progress.py", server=None if where == "embedded" else request.getfixturevalue(where))
+    assert (done.returncode, done.stderr) == (0, "")
+    for title in ("Uploading video.mkv", "Downloading copy.mkv"):
+        assert re.search(rf"{title} .* 67\.1/67\.1 MB", done.stdout)
+    for name in ("video.mkv", "copy.mkv"):
+        assert re.search(rf"^{name}\t67108864\t[0-9a-f]{{32}}-8\tverified: parts$", done.stdout, re.MULTILINE)
+
+
+async def test_a_file_of_ones_own_is_uploaded_with_progress(rgw: Server, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Hello World!")
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        done = run("upload_with_progress.py", str(tmp_path / "notes.txt"), f"s3://{bucket.name}/notes", server=rgw)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (await bucket.object("notes").head()).content_type == "text/plain"
+        assert await bucket.object("notes").read_text() == "Hello World!"
+        await bucket.delete(force=True)
+
+
+@pytest.mark.parametrize("where", ["embedded", "rgw"])
+def test_what_was_killed_midway_goes_on_where_it_was(
+    request: pytest.FixtureRequest, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    done = run("resume_after_crash.py", server=None if where == "embedded" else request.getfixturevalue(where))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [lines[0], lines[2]] == ["upload: died by signal 9", "download: died by signal 9"]
+    sent = re.fullmatch(r"upload: ([0-9,]+) bytes sent, 0 received, of 41,943,040", lines[1])
+    received = re.fullmatch(r"download: 0 bytes sent, ([0-9,]+) received, of 41,943,040", lines[3])
+    assert sent
+    assert received
+    for match in (sent, received):
+        assert 15 * MIB <= int(match[1].replace(",", "")) <= 35 * MIB  # half of it, but for parts that were under way
+    assert lines[4:] == ["The same bytes came back: True", "Left beside them: []"]
+    assert not list(tmp_path.rglob("*.json"))
+
+
+# The web service, as a process of its own
+
+
+@contextmanager
+def web_service(server: Server | None, bucket: str) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "web_service", str(port)]
+    with subprocess.Popen(
+        command, env={**environment_for(server), "BUCKET": bucket}, cwd=EXAMPLES, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_until_listening(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            said = process.communicate(timeout=30)[1]
+    assert "Application shutdown complete" in said
+    assert "Traceback" not in said
+
+
+@pytest_asyncio.fixture(scope="session", params=["embedded", "rgw"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[aiohttp.ClientSession]:
+    server = None if request.param == "embedded" else request.getfixturevalue(request.param)
+    with web_service(server, new_name()) as url:
+        async with aiohttp.ClientSession(url) as opened:
+            yield opened
+
+
+async def test_the_web_service_stores_a_stream_and_gives_it_back(client: aiohttp.ClientSession) -> None:
+    content = os.urandom(MIB) * 11
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 100_000):
+            yield content[start : start + 100_000]
+
+    async with client.put("/files/a/b c.bin", data=chunks(), headers={"content-type": "video/mp4"}) as reply:
+        assert reply.status == 201
+        told = await reply.json()
+        assert told == {"key": "a/b c.bin", "size": len(content), "etag": told["etag"], "verified": "parts"}
+    async with client.get("/files/a/b c.bin") as reply:
+        assert (reply.status, reply.content_type, reply.content_length) == (200, "video/mp4", len(content))
+        assert reply.headers["ETag"] == f'"{told["etag"]}"'
+        assert reply.headers["Accept-Ranges"] == "bytes"
+        assert await reply.read() == content
+    async with client.head("/files/a/b c.bin") as described:
+        assert described.status == 200
+        for name in ("ETag", "Last-Modified", "Content-Length", "Content-Type"):
+            assert described.headers[name] == reply.headers[name]
+
+
+async def test_the_web_service_stores_a_form_s_file(client: aiohttp.ClientSession) -> None:
+    form = aiohttp.FormData()
+    form.add_field("file", io.BytesIO(b"Hello World!" * MIB), filename="hello.txt", content_type="text/plain")
+    async with client.post("/files/form.txt", data=form) as reply:
+        assert (reply.status, (await reply.json())["size"]) == (201, 12 * MIB)
+    async with client.get("/files/form.txt") as reply:
+        assert (reply.content_type, await reply.read()) == ("text/plain", b"Hello World!" * MIB)
+
+
+@pytest.mark.parametrize(
+    ("range_", "status", "content", "content_range"),
+    [
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
+        ("bytes=0-", 200, b"0123456789", None),
+        ("bytes=1-2,4-5", 200, b"0123456789", None),
+        ("bytes=4-2", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+        ("bytes=10-", 416, None, "bytes */10"),
+    ],
+)
+async def test_the_web_service_knows_ranges(
+    client: aiohttp.ClientSession, range_: str, status: int, content: bytes | None, content_range: str | None
+) -> None:
+    async with client.put("/files/digits", data=b"0123456789") as reply:
+        assert reply.status == 201
+    async with client.get("/files/digits", headers={"Range": range_}) as reply:
+        assert (reply.status, reply.headers.get("Content-Range")) == (status, content_range)
+        assert content is None or (await reply.read(), reply.content_length) == (content, len(content))
+
+
+async def test_the_web_service_sends_nothing_that_the_client_has(client: aiohttp.ClientSession) -> None:
+    async with client.put("/files/page", data=b"0123456789") as reply:
+        etag = f'"{(await reply.json())["etag"]}"'
+    for known in (etag, f"W/{etag}"):
+        async with client.get("/files/page", headers={"If-None-Match": known}) as reply:
+            assert (reply.status, reply.headers["ETag"], await reply.read()) == (304, etag, b"")
+    for known, status in ((etag, 206), ('"another"', 200)):
+        async with client.get("/files/page", headers={"If-Range": known, "Range": "bytes=1-2"}) as reply:
+            assert reply.status == status
+    async with client.get("/files/page", headers={"If-None-Match": '"another"'}) as reply:
+        assert (reply.status, await reply.read()) == (200, b"0123456789")
+
+
+async def test_the_web_service_says_what_is_missing_and_what_is_no_key(client: aiohttp.ClientSession) -> None:
+    async with client.get("/files/nothing") as reply:
+        assert reply.status == 404
+    async with client.put(f"/files/{'k' * 1100}", data=b"") as reply:
+        assert reply.status == 400
+
+
+async def test_the_web_service_keeps_nothing_of_an_upload_that_broke_off(rgw: Server) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(12):
+            yield bytes(MIB)
+        await asyncio.sleep(0.5)
+        msg = "enough"
+        raise EOFError(msg)
+
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        with web_service(rgw, bucket.name) as url:
+            async with aiohttp.ClientSession(url) as client:
+                with pytest.raises(aiohttp.ClientError):
+                    await client.put("/files/half", data=chunks())
+            for _ in range(100):
+                if not await bucket.uploads().collect():
+                    break
+                await asyncio.sleep(0.05)
+            assert not await bucket.uploads().collect()
+            assert not await bucket.object("half").exists()
+        await bucket.delete(force=True)
 
 
 @pytest.mark.parametrize("script", ["share_links.py", "delete_bucket.py"])

@@ -126,7 +126,8 @@ async def test_silence_ends_in_an_error_that_says_for_how_long(scripted: Scripte
 
 async def test_a_peer_that_takes_no_body_is_cut(scripted: ScriptedServer) -> None:
     scripted.will(OK)
-    async with scripted.session(retry=dream.Retry(attempts=1), timeouts=IMPATIENT) as session:
+    limits = dream.Limits(part_size=64 << 20)
+    async with scripted.session(retry=dream.Retry(attempts=1), timeouts=IMPATIENT, limits=limits) as session:
         scripted.stop_reading()
         with pytest.raises(dream.ConnectionFailedError, match=r"took no byte of a body for 0\.5 s"):
             await session.object("s3://bucket/a").put(bytes(64 << 20))

@@ -504,6 +504,7 @@ VALUES = [
     dream.Retry(),
     Credentials("AK", "SK"),
     dream.BucketNames(),
+    dream.MultipartRules(),
     dream.US_EAST_5,
     dream.ObjectInfo("photos", "cat.jpg", metadata={"a": "b"}),
     dream.BucketInfo("photos"),
@@ -551,7 +552,7 @@ def subclasses(cls: type[dream.DreamObjectsError]) -> Iterator[type[dream.DreamO
         yield from subclasses(child)
 
 
-ERRORS = [cls for cls in subclasses(dream.DreamObjectsError) if cls.__module__.startswith("aiodreamobjects")]
+ERRORS = [cls for cls in subclasses(dream.DreamObjectsError) if cls.__module__ == dream.DreamObjectsError.__module__]
 SERVICE_ERRORS: list[Any] = [cls for cls in ERRORS if issubclass(cls, dream.ServiceError)]
 BASES = {
     "DreamObjectsError": {Exception},
@@ -570,6 +571,7 @@ BASES = {
     "IncompleteBodyError": {dream.TransferError},
     "ChecksumMismatchError": {dream.TransferError},
     "ObjectChangedError": {dream.TransferError},
+    "SourceChangedError": {dream.TransferError},
     "ConnectionFailedError": {dream.DreamObjectsError, ConnectionError},
     "BulkError": {ExceptionGroup, dream.DreamObjectsError},
 }

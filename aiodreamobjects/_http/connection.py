@@ -242,12 +242,12 @@ class Connection(asyncio.BufferedProtocol):
                     continue
                 left = _length_of(response.headers) - self._received
                 if self._response is response and 0 < left <= len(memory) - position:
-                    self._filling, self._filled, self._parser = memory[position : position + left], 0, None
+                    self._filling, self._parser = memory[position : position + left], None
+                self._filled = 0
                 self._read_on()
                 has_more = await self._wait_for_body(response)
-                filling, self._filling = self._filling, None
-                if filling is not None:
-                    position += self._filled
+                self._filling = None
+                position += self._filled
                 if not has_more:
                     break
         except BaseException:
@@ -516,6 +516,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received += nbytes
         self._take(response, nbytes)
         if self._filled == len(filling):
+            self._filling = None  # uvloop asks for the next buffer before anybody is woken, and refuses an empty one
             self._is_complete = True
             self._end = 0
             self._wake()

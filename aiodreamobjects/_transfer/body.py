@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -64,13 +64,22 @@ async def open_body(
     streamed: bool = True,
     or_whole: bool = False,
 ) -> AsyncIterator[Body]:
-    """``or_whole``: an answer with all of the object to a question for its beginning is as good."""
-    response = await runtime.wire.get_object(address, byte_range, conditions, streamed=streamed)
-    is_whole = or_whole and response.start == 0 and response.length in (None, response.size)
-    asked = None if is_whole else byte_range
-    body = Body(runtime, address, asked, conditions, streamed=streamed, verify=verify)
-    async with _opened(body, response):
-        yield body
+    """``streamed``: it takes a place among the streams, for as long as it is open and however often it breaks.
+
+    ``or_whole``: an answer with all of the object to a question for its beginning is as good.
+    """
+    wire = runtime.wire
+    async with AsyncExitStack() as stack:
+        if streamed:
+            await stack.enter_async_context(wire.stream())
+        response = await wire.get_object(address, byte_range, conditions, streamed=streamed)
+        is_whole = or_whole and response.start == 0 and response.length in (None, response.size)
+        asked = None if is_whole else byte_range
+        body = Body(runtime, address, asked, conditions, streamed=streamed, verify=verify)
+        if response.content is not None:  # all is here: it needs no place
+            await stack.aclose()
+        async with _opened(body, response):
+            yield body
 
 
 @asynccontextmanager
@@ -114,7 +123,8 @@ class Body:
         self._position = 0
         self._stop: int | None = None
         self._check: ContentCheck | None = None
-        self._is_whole = byte_range is None
+        self.is_whole = byte_range is None
+        """Whether all of the object was asked for."""
         self._rest: deque[bytes] = deque()
         self._breaks = self._taken = 0
         self._is_complete = self._is_closed = self._is_taken = False
@@ -152,9 +162,16 @@ class Body:
     async def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill the buffer, less of it only at the end; how many bytes that was. Nothing is copied on the way.
 
-        After a cancellation the body may be closed: what was in the buffer is lost.
+        Cut short by an error or a cancellation, it closes the body: what the buffer had got is lost.
         """
-        memory = memoryview(buffer).cast("B")
+        try:
+            return await self._fill(memoryview(buffer).cast("B"))
+        except BaseException:
+            self._is_closed = True
+            await self._close()
+            raise
+
+    async def _fill(self, memory: memoryview) -> int:
         position = 0
         while position < len(memory):
             if self._rest:
@@ -214,12 +231,12 @@ class Body:
         while True:
             await self._ensure_open()
             response = self._response
-            if response is None or response.content is not None:
+            if response is None or self._is_complete or response.content is not None:
                 chunk = await self._next()
                 if not chunk:
                     return 0
                 self._rest.appendleft(chunk)
-                return await self.readinto(memory)
+                return await self._fill(memory)
             error: IncompleteBodyError | ConnectionFailedError | None = None
             try:
                 await response.read_into(memory)
@@ -231,7 +248,7 @@ class Body:
             except IncompleteBodyError as raised:
                 error = raised
             if count and self._check:
-                await self._digest_or_close(self._check, memory[:count])
+                await self._check.update(memory[:count])
             if error is not None:
                 await self._resume(error)
             if count:
@@ -239,15 +256,6 @@ class Body:
             if error is None:
                 self._verify()
                 return 0
-
-    async def _digest_or_close(self, check: ContentCheck, data: memoryview) -> None:
-        """Cancelled meanwhile, nobody has the data that was counted already: there is no going on."""
-        try:
-            await check.update(data)
-        except BaseException:
-            self._is_closed = True
-            await self._close()
-            raise
 
     async def _ensure_open(self) -> None:
         if self._response is None and not (self._is_complete or self._is_closed):
@@ -257,7 +265,7 @@ class Body:
         if self._is_complete:
             return b""
         if self._response is None:
-            msg = f"the body of {self._address} is closed: read it inside its 'async with'"
+            msg = f"the body of {self._address} is closed: its 'async with' was left, or a readinto was cut short"
             raise ValueError(msg)
         if self._response.content is None:
             chunk = await self._response.read_chunk()
@@ -322,7 +330,7 @@ class Body:
         self.info, self.encryption = response.info, response.encryption
         self._position = start
         self._stop = stop if stop is not None or response.length is None else start + response.length
-        if self._is_whole and self._verify_mode == "auto":
+        if self.is_whole and self._verify_mode == "auto":
             rules = self._runtime.service.multipart
             self._check = ContentCheck.of(self.info, response.encryption, rules)
 
@@ -332,7 +340,7 @@ class Body:
             await response.aclose()
 
     def _verify(self) -> None:
-        if self.info.verified is None and self._is_whole:
+        if self.info.verified is None and self.is_whole:
             verified: Verified = self._check.verdict(self._address) if self._check else "size"
             self.info = replace(self.info, verified=verified)
 

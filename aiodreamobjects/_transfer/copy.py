@@ -20,7 +20,7 @@ from aiodreamobjects._models import Address, ByteRange, ObjectAttributes, Object
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.body import open_body, pin_of
-from aiodreamobjects._transfer.multipart import Multipart, check_conditions
+from aiodreamobjects._transfer.multipart import Multipart, check_conditions, refuse_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME
 from aiodreamobjects._transfer.upload import put
 from aiodreamobjects._wire.contract import Conditions, Part, WriteConditions
@@ -63,7 +63,9 @@ async def move(
 ) -> ObjectInfo:
     """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions."""
     (from_runtime, address), (to_runtime, target) = source, to
-    if from_runtime is to_runtime and address == target:
+    from_runtime.require_open()
+    to_runtime.require_open()
+    if (from_runtime.service.endpoint, address) == (to_runtime.service.endpoint, target):
         msg = f"{address} cannot be moved onto itself"
         raise ValueError(msg)
     found, info = await copy(source, to, changes, conditions, progress)
@@ -83,7 +85,7 @@ async def _check_source(runtime: Runtime, address: Address, found: ObjectInfo) -
     except NotFoundError as error:
         msg = f"{address} was deleted while it was copied"
         raise ObjectChangedError(msg) from error
-    if (now.etag, now.size, now.version_id) != (found.etag, found.size, found.version_id):
+    if replace(now, storage_class=found.storage_class) != found:
         msg = f"{address} changed while it was copied"
         raise ObjectChangedError(msg)
 
@@ -109,30 +111,37 @@ class _Copy:
         self._replaces = changes.attributes != ObjectAttributes()
 
     async def run(self) -> ObjectInfo:
+        refuse_conditions(self._to.service, self._conditions)
         if self._from is not self._to:
-            return await self._stream()
+            info = await self._stream()
+            await self._finish(carries_tags=True)
+            return info
         if self._address == self._target and not self._replaces:
             msg = f"a copy of {self._address} onto itself must change something, such as its metadata"
             raise ValueError(msg)
+        carries_tags = self._replaces or self._is_large()
         try:
             async with self._meter.running():
-                return await self._copy_within()
+                info = await self._copy_within()
         except UnsupportedByServiceError:
             if self._address == self._target:
                 raise
-            return await self._stream()
+            info, carries_tags = await self._stream(), True
+        await self._finish(carries_tags=carries_tags)
+        return info
+
+    def _is_large(self) -> bool:
+        return (self._found.size or 0) > self._to.service.multipart.largest_copy
 
     async def _copy_within(self) -> ObjectInfo:
         size = self._found.size or 0
-        if size <= self._to.service.multipart.largest_copy:
-            info = await self._copy_at_once(size)
-        else:
-            info = await self._copy_in_parts(size)
+        info = await (self._copy_in_parts(size) if self._is_large() else self._copy_at_once(size))
         verified: Verified = "size"
         if info.etag is not None and info.etag == self._found.etag:
             verified = "md5" if "-" not in info.etag else "parts"
         else:  # a copy of many parts has another ETag: what it is of must be looked at
-            await _check_source(self._from, self._address, self._found)
+            if self._address != self._target:
+                await _check_source(self._from, self._address, self._found)
             stored = await self._to.wire.head_object(self._target)
             if stored.size != size:
                 msg = f"{self._target} has {stored.size} bytes after the copy, {self._address} has {size}"
@@ -145,7 +154,7 @@ class _Copy:
         await check_conditions(wire, self._target, self._conditions)
         try:
             with self._meter.piece(size):
-                info = await wire.copy_object(
+                return await wire.copy_object(
                     self._address, self._target, attributes, self._conditions, source_if_match=self._pin
                 )
         except PreconditionFailedError as error:
@@ -153,16 +162,12 @@ class _Copy:
             if self._conditions.if_absent:
                 raise AlreadyExistsError(str(error), code=error.code, status=error.status) from error
             raise
-        await self._finish(carries_tags=self._replaces)
-        return info
 
     async def _copy_in_parts(self, size: int) -> ObjectInfo:
         rules = self._to.service.multipart
         part_size = min(max(COPY_PART_BYTES, ceil(size / rules.most_parts)), rules.largest_copy)
         upload = Multipart(self._to, self._target, self._attributes(), self._conditions)
-        info = await upload.run(lambda: self._copy_parts(upload, size, part_size))
-        await self._finish(carries_tags=True)
-        return info
+        return await upload.run(lambda: self._copy_parts(upload, size, part_size))
 
     async def _copy_parts(self, upload: Multipart, size: int, part_size: int) -> list[Part]:
         numbers = itertools.count(1)
@@ -171,7 +176,7 @@ class _Copy:
         async def work() -> None:
             while (start := ((number := next(numbers)) - 1) * part_size) < size:
                 copied = ByteRange(start, min(start + part_size, size))
-                with self._meter.piece(part_size if copied.stop is None else copied.stop - start):
+                with self._meter.piece(min(part_size, size - start)):
                     try:
                         part = await self._to.wire.copy_part(
                             self._address, self._target, upload.upload_id, number, copied, source_if_match=self._pin
@@ -190,14 +195,15 @@ class _Copy:
         pinned = Conditions(if_match=self._pin)
         try:
             async with open_body(self._from, self._address, None, pinned) as body:
-                info = await put(
+                if body.info.etag != self._found.etag:
+                    msg = f"{self._address} changed while it was copied"
+                    raise ObjectChangedError(msg)
+                return await put(
                     self._to, self._target, body, self._attributes(), self._conditions, self._progress, "auto"
                 )
-        except PreconditionFailedError as error:
+        except PreconditionFailedError:
             await _check_source(self._from, self._address, self._found)
-            raise error from error.__cause__
-        await self._finish(carries_tags=True)
-        return info
+            raise
 
     def _attributes(self) -> ObjectAttributes:
         """The source's, but for what was asked for."""
@@ -217,11 +223,10 @@ class _Copy:
         """What a copy does not take with it: its tags, where it was not a plain one, and its ACL."""
         source, target = self._from.wire, self._to.wire
         tags = self._changes.tags
-        if tags is not None:
+        if tags is not None or (
+            carries_tags and self._has_tags() and (tags := await source.get_object_tags(self._address))
+        ):
             await target.put_object_tags(self._target, tags)
-        elif carries_tags and self._has_tags():
-            if tags := await source.get_object_tags(self._address):
-                await target.put_object_tags(self._target, tags)
         if self._changes.copies_acl:
             await target.put_object_acl(self._target, await source.get_object_acl(self._address))
 

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -39,6 +39,9 @@ MOST_RESTARTS = 3
 MTIME_NAME = "mtime"
 """The metadata in which rclone, and ``upload`` here, keep a file's time: seconds since the epoch, with a fraction."""
 
+LATEST_MTIME = 1 << 40
+"""What is said to be later, or no number, is no file's time."""
+
 _log = logging.getLogger("aiodreamobjects")
 
 
@@ -59,16 +62,23 @@ async def download(
     partial = beside(Path(path), word, "part") if resume else None
     async with (
         _journal(beside(Path(path), word, "journal")) if resume else nullcontext() as journal,
-        PathSink(path, overwrite=overwrite, fsync=fsync, partial=partial) as sink,
+        PathSink(
+            path,
+            overwrite=overwrite,
+            fsync=fsync,
+            partial=partial,
+            is_kept=journal is not None and journal.record is not None,
+        ) as sink,
     ):
         meter = Meter(progress, total_bytes=None, key=address.key)
         async with meter.running():
             info = await _with_second_chances(_Download(runtime, address, sink, journal, meter, verify), if_changed)
         assert info.size is not None
-        await sink.commit(_modified(info), info.size)
-        sink.is_kept = False
-        if journal is not None:
-            journal.record = None
+        try:
+            await sink.commit(_modified(info), info.size)
+        finally:
+            if journal is not None and sink.is_published:
+                journal.record = None
         return info
 
 
@@ -166,7 +176,7 @@ class _Download:
         )
         if found != expected or found.part_size < 1 or pin_of(found.etag) is None:
             _log.info("the journal of %s is of another download, it starts afresh", self._address)
-            journal.record, journal.held = None, {}
+            journal.record, journal.held, self._sink.is_kept = None, {}, False
             return None
         self._part_size = found.part_size
         count = -(-found.size // found.part_size)
@@ -176,8 +186,11 @@ class _Download:
     async def _receive(self, body: Body, number: int) -> ObjectInfo:
         info = body.info
         if self._known and self._known[0] == info.etag and self._known[1] != info.size:
-            msg = f"{self._address}: the service announces {info.size} bytes, and said before that there are {self._known[1]}"
+            msg = f"{self._address}: the service says that there are {self._known[1]} bytes in all, and {info.size}"
             raise TransferError(msg)
+        if info.size is None and not body.is_whole:
+            msg = f"{self._address}: the service does not say how many bytes there are in all"
+            raise RangeIgnoredError(msg)
         self._known = info.etag, info.size
         self._meter.total_bytes = info.size
         if self._verify == "auto":
@@ -258,8 +271,11 @@ class _Download:
         asked, conditions = ByteRange(start, start + len(data)), Conditions(if_match=pin_of(info.etag))
         try:
             async with open_body(self._runtime, self._address, asked, conditions, verify="off", streamed=False) as body:
-                if (body.info.etag, body.info.size) != (info.etag, info.size):
+                if body.info.etag != info.etag:
                     raise ObjectChangedError(_changed(self._address, start))
+                if body.info.size != info.size:
+                    msg = f"{self._address}: the service says that there are {info.size} bytes in all, and {body.info.size}"
+                    raise RangeIgnoredError(msg)
                 await self._fill(body, data, gauge)
         except (PreconditionFailedError, NotFoundError) as error:
             raise ObjectChangedError(_changed(self._address, start)) from error
@@ -304,7 +320,8 @@ def _changed(address: Address, position: int) -> str:
 
 def _modified(info: ObjectInfo) -> float | None:
     """The file's time: what rclone and ``upload`` keep of the original, else the object's own."""
-    try:
-        return float((info.metadata or {})[MTIME_NAME])
-    except (KeyError, ValueError):
-        return info.last_modified.timestamp() if info.last_modified else None
+    with suppress(KeyError, ValueError):
+        seconds = float((info.metadata or {})[MTIME_NAME])
+        if abs(seconds) < LATEST_MTIME:
+            return seconds
+    return info.last_modified.timestamp() if info.last_modified else None

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aiodreamobjects._errors import InvalidRequestError, NotFoundError, ObjectChangedError, PreconditionFailedError
+from aiodreamobjects._errors import (
+    InvalidRequestError,
+    NotFoundError,
+    ObjectChangedError,
+    PreconditionFailedError,
+    TransferError,
+)
 from aiodreamobjects._models import Address, ByteRange, ObjectAttributes, ObjectInfo, Verify
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
@@ -58,6 +64,8 @@ class ObjectWriter:
         return self._position
 
     async def _hand_on(self) -> None:
+        if self._failure is not None:
+            raise self._failure
         piece, self._gathered = bytes(self._gathered), bytearray()
         try:
             await self._sending.send(piece)
@@ -66,6 +74,10 @@ class ObjectWriter:
                 msg = "the writer is closed: write inside its 'async with'"
                 raise ValueError(msg) from error
             raise self._failure from None
+        except BaseException:
+            if self._failure is None:
+                self._failure = ValueError("a write was cut short: what it held is lost, and the object is not stored")
+            raise
 
 
 @asynccontextmanager
@@ -87,14 +99,14 @@ async def open_writer(
             try:
                 writer.info = await upload.put(runtime, address, receiving, attributes, conditions, progress, verify)
             except Exception as error:  # noqa: BLE001 - raised where the writer is used or left
-                writer._failure = error  # noqa: SLF001 - one thing in two places
+                writer._failure = writer._failure or error  # noqa: SLF001 - one thing in two places
 
     with sending:
         async with anyio.create_task_group() as group:
             group.start_soon(store)
             try:
                 yield writer
-                if writer._gathered:  # noqa: SLF001 - the same
+                if writer._gathered or writer._failure:  # noqa: SLF001 - the same
                     await writer._hand_on()  # noqa: SLF001 - the same
                 sending.close()
             except asyncio.CancelledError:
@@ -178,7 +190,11 @@ class ObjectReader:
             stop = min(self._size, self._position + max(self._window, min(len(memory), self._runtime.limits.part_size)))
             await self._open(ByteRange(self._position, stop))
         assert self._body is not None
-        taken = await self._body.readinto(memory)
+        try:
+            taken = await self._body.readinto(memory)
+        except BaseException:
+            await self._close_body()
+            raise
         self._body_position += taken
         if self._body.remaining == 0:
             await self._close_body()
@@ -190,9 +206,14 @@ class ObjectReader:
         try:
             body = await self._stack.enter_async_context(open_body(self._runtime, self._address, byte_range, pinned))
         except (PreconditionFailedError, NotFoundError) as error:
-            msg = f"{self._address} changed while it was read, after byte {self._position:,}"
-            raise ObjectChangedError(msg) from error
+            raise self._changed() from error
+        if body.info.etag != self.info.etag or body.info.size not in (None, self._size):
+            await self._close_body()
+            raise self._changed()
         self._body, self._body_position = body, byte_range.start
+
+    def _changed(self) -> ObjectChangedError:
+        return ObjectChangedError(f"{self._address} changed while it was read, after byte {self._position:,}")
 
     async def _close_body(self) -> None:
         self._body = None
@@ -206,7 +227,10 @@ class ObjectReader:
 @asynccontextmanager
 async def open_reader(runtime: Runtime, address: Address) -> AsyncIterator[ObjectReader]:
     info, head = await _read_head(runtime, address)
-    reader = ObjectReader(runtime, address, info, info.size if info.size is not None else len(head), head)
+    if info.size is None:
+        msg = f"{address}: the service does not say how many bytes there are, as seeking needs"
+        raise TransferError(msg)
+    reader = ObjectReader(runtime, address, info, info.size, head)
     try:
         yield reader
     finally:

@@ -111,7 +111,14 @@ class DownloadJournal:
 
     @classmethod
     async def open(cls, path: Path) -> Self:
-        return await to_thread.run_sync(cls._open, path)
+        opened: list[Self] = []
+        try:
+            await finish(to_thread.run_sync(lambda: opened.append(cls._open(path))))
+        except BaseException:
+            for journal in opened:
+                await journal.close(remove=False)
+            raise
+        return opened[0]
 
     async def start(self, record: DownloadRecord) -> None:
         """Of another object, or anew: nothing is held."""
@@ -131,21 +138,18 @@ class DownloadJournal:
 
     @classmethod
     def _open(cls, path: Path) -> Self:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-        try:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-                msg = "another process downloads the same object to the same place"
-                raise BlockingIOError(errno.EAGAIN, msg, str(path)) from None
-            self = cls(path, descriptor)
-            self._read()
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return self
+                _lock(descriptor, path)
+                if _is_file(descriptor, path):
+                    self = cls(path, descriptor)
+                    self._read()
+                    return self
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # whoever had it removed it when done: the lock was on nothing
 
     def _read(self) -> None:
         content = b""
@@ -175,9 +179,29 @@ class DownloadJournal:
         self.held[number] = crc
 
     def _close(self, remove: bool) -> None:  # noqa: FBT001 - private
-        if remove:
-            self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        try:
+            if remove:
+                self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        msg = "another process downloads the same object to the same place"
+        raise BlockingIOError(errno.EAGAIN, msg, str(path)) from None
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether this is what the path names."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def digest_of(values: Mapping[str, object]) -> str:

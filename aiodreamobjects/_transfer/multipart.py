@@ -22,10 +22,12 @@ from aiodreamobjects._errors import (
     PreconditionFailedError,
     ServiceError,
     TransferError,
+    UnsupportedByServiceError,
 )
 from aiodreamobjects._integrity import etag_of_parts, parts_of_etag
 from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._wire.contract import Part, Wire, WriteConditions
 from aiodreamobjects._wire.errors import UNREADABLE
@@ -57,6 +59,8 @@ class Multipart:
         self._attributes, self._conditions = attributes, conditions
         self._journal, self._record = journal, record
         self._upload_id: str | None = None
+        self._is_noted = False
+        """Whether the journal names it, so that it can be taken up."""
         self._is_in_doubt = False
         """Whether a completion was sent of which it is not known what became of it."""
         self.held: Mapping[int, Part] = {}
@@ -80,7 +84,7 @@ class Multipart:
                 error.add_note(
                     f"the upload {self._upload_id} of {self._address} may be completed yet, and was left open"
                 )
-            elif self._journal is None and self._upload_id is not None:
+            elif not self._is_noted and self._upload_id is not None:
                 await finish(self._abort(self._upload_id))
             raise
         if self._journal is not None:
@@ -97,6 +101,7 @@ class Multipart:
             self._upload_id = await self._wire.create_upload(self._address, self._attributes)
             if journal is not None and record is not None:
                 await journal.write(replace(record, upload_id=self._upload_id))
+                self._is_noted = True
 
         await finish(create(), grace=ABORT_SECONDS)  # an upload whose id nobody knows could not be aborted
 
@@ -113,7 +118,7 @@ class Multipart:
         except NotFoundError:
             _log.info("%s: the upload of the last try is gone; it starts afresh", self._address)
             return False
-        self._upload_id = found.upload_id
+        self._upload_id, self._is_noted = found.upload_id, True
         return True
 
     async def _listed(self, upload_id: str) -> AsyncIterator[Part]:
@@ -160,8 +165,8 @@ class Multipart:
                 if not isinstance(error, NotFoundError):
                     continue
             else:
-                if found.etag == expected or (not expected and not is_open and found.size == size):
-                    return found
+                if not is_open and (found.etag == expected or (not expected and found.size == size)):
+                    return found  # with the upload open, it may be an earlier object of the same bytes
             if not is_open:  # neither the upload nor its object is there: nothing can come of it any more
                 self._is_in_doubt, self._upload_id = False, None
                 return None
@@ -200,10 +205,20 @@ class Multipart:
                 for _ in range(MOST_ABORTS):
                     await self._wire.abort_upload(self._address, upload_id)
                     await self._wire.list_parts(self._address, upload_id)
+            _log.warning("%s: the upload %s was aborted, and still has parts", self._address, upload_id)
         except NotFoundError:
             return
         except (DreamObjectsError, TimeoutError) as error:
             _log.warning("%s: the upload %s could not be aborted: %s", self._address, upload_id, error)
+
+
+def refuse_conditions(service: Service, conditions: WriteConditions) -> None:
+    """UnsupportedByServiceError for conditions that the service would refuse once everything is there."""
+    if not conditions.if_absent and conditions.if_match is None:
+        return
+    if advice := service.unsupported.get("conditional_writes"):
+        msg = f"{service.name} knows neither if_absent nor if_match for writes; {advice}"
+        raise UnsupportedByServiceError(msg, code="NotImplemented")
 
 
 async def check_conditions(wire: Wire, address: Address, conditions: WriteConditions) -> None:
@@ -219,6 +234,6 @@ async def check_conditions(wire: Wire, address: Address, conditions: WriteCondit
     if conditions.if_absent:
         msg = f"{address} exists"
         raise AlreadyExistsError(msg, code="PreconditionFailed")
-    if found.etag != unquoted(conditions.if_match):
+    if conditions.if_match != "*" and found.etag != unquoted(conditions.if_match):
         msg = f"{address} has the ETag {found.etag}, not {conditions.if_match}"
         raise PreconditionFailedError(msg, code="PreconditionFailed")

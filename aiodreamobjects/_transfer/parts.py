@@ -50,7 +50,9 @@ def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
     if size is None:
         growing = rules.most_parts - EVEN_PARTS
         missing = rules.largest_object - rules.most_parts * first
-        return PartSizes(first, max(0, ceil(missing / (growing * (growing + 1) / 2))))
+        if growing < 1 or missing < 1:
+            return PartSizes(first)
+        return PartSizes(first, ceil(missing / (growing * (growing + 1) / 2)))
     if size > rules.largest_object:
         msg = f"{size:,} bytes are more than the {rules.largest_object:,} that an object can have"
         raise ValueError(msg)
@@ -65,8 +67,8 @@ def known_parts(
 ) -> tuple[PartSizes | None, bool]:
     """Of which parts an object is likely made, as far as can be told without asking; and whether that is certain.
 
-    By the size that an upload of ours keeps in the metadata; else by whole numbers of MiB, which is what tools use:
-    mostly just one of them makes so many parts of so many bytes.
+    By the size that an upload of ours keeps in the metadata; else by whole numbers of MiB, which is what most tools
+    use: mostly just one of them makes so many parts of so many bytes.
     """
     kept = (metadata or {}).get(PART_SIZE_NAME, "")
     if kept.isascii() and kept.isdigit() and 0 < len(kept) <= MOST_DIGITS and int(kept) > 0:
@@ -80,7 +82,7 @@ def known_parts(
     if first > last:
         return None, False
     usual = [mib for mib in USUAL_MIB if first <= mib <= last]
-    return PartSizes((usual or [first])[0] * MIB), first == last
+    return PartSizes((usual or [first])[0] * MIB), False
 
 
 USUAL_MIB = (8, 5, 16, 10, 15, 32, 50, 64, 100, 128, 256, 512)

@@ -31,7 +31,13 @@ class PathSink:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, overwrite: bool, fsync: bool, partial: Path | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool,
+        fsync: bool,
+        partial: Path | None = None,
+        is_kept: bool = False,
     ) -> None:
         self._path = Path(path)
         self._temporary = partial or beside(self._path, secrets.token_hex(4), "part")
@@ -40,7 +46,7 @@ class PathSink:
         self._fsync = fsync
         self._file: AsyncFileIO | None = None
         self._mode: int | None = None
-        self.is_kept = False
+        self.is_kept, self.is_published = is_kept, False
 
     async def __aenter__(self) -> Self:
         """Raises the OSError of a directory that is missing or read-only, before anything is asked of the service."""
@@ -60,7 +66,11 @@ class PathSink:
     async def write_at(self, position: int, data: Buffer) -> None:
         """To its end, whatever cancels the caller: the memory is its owner's again afterwards."""
         assert self._file is not None
-        await finish(_write_at(self._file.fileno(), data, position))
+        try:
+            await finish(_write_at(self._file.fileno(), data, position))
+        except OSError as error:
+            error.filename = error.filename or str(self._path)
+            raise
 
     async def read_at(self, position: int, memory: memoryview) -> int:
         """What an earlier process wrote there; how many bytes it is."""
@@ -83,7 +93,7 @@ class PathSink:
             await to_thread.run_sync(os.fsync, self._file.fileno())
         await self._file.close()
         await to_thread.run_sync(self._publish, modified)
-        self._file = None
+        self._file, self.is_published = None, True
 
     async def _discard(self) -> None:
         file, self._file = self._file, None
@@ -112,7 +122,8 @@ class PathSink:
 
     def _publish(self, modified: float | None) -> None:
         if modified is not None:
-            os.utime(self._temporary, (modified, modified))
+            with suppress(OSError, OverflowError):  # a time that this file system cannot keep
+                os.utime(self._temporary, (modified, modified))
         if self._mode is not None:
             self._temporary.chmod(self._mode)
         if self._overwrite:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, cast
 
 import aiofiles
 from aiofiles.base import AsyncBase
@@ -129,7 +129,7 @@ async def _source_of(given: object) -> Source:  # noqa: PLR0911 - one for each k
     if isinstance(given, Body):
         return BodySource(given)
     if isinstance(given, AsyncBase) and hasattr(given, "readinto"):
-        return AiofilesSource(given.readinto)
+        return await AiofilesSource.of(cast("AsyncFileIO", given))
     if callable(getattr(given, "read", None)):
         return await FileSource.of(cast(BinaryFile, given))
     if isinstance(given, AsyncIterable):
@@ -160,14 +160,51 @@ class HeldSource(Source):
         return len(data)
 
 
-class PathSource(Source):
-    """A regular file by its name, opened by aiofiles. That it changes while it is read is noticed."""
+class AiofilesSource(Source):
+    """An aiofiles file, from where it stands. That a regular one changes while it is read is noticed."""
+
+    def __init__(self, what: str, file: AsyncFileIO, size: int | None, found: os.stat_result | None) -> None:
+        super().__init__()
+        self.what, self._file, self._found = what, file, found
+        self.size = size
+
+    @classmethod
+    async def of(cls, file: AsyncFileIO) -> Self:
+        what = f"the aiofiles file {file.name!r}"
+        found = await to_thread.run_sync(_stat_of, file)
+        size = None if found is None else max(0, found.st_size - await file.tell())
+        return cls(what, file, size, found)
+
+    async def check_end(self) -> None:
+        await super().check_end()
+        await to_thread.run_sync(_check_unchanged, self.what, self._file, self._found)
+
+    async def _fill(self, memory: memoryview) -> int:
+        """To its end, whatever cancels the caller: a thread that is left alone would write into another's memory."""
+        return await finish(_fill_from(self.what, self._file.readinto, memory))
+
+
+async def _fill_from(what: str, readinto: Callable[[memoryview], Awaitable[int | None]], memory: memoryview) -> int:
+    """A short read is not the end of a file."""
+    position = 0
+    while position < len(memory) and (count := _counted(what, await readinto(memory[position:]))):
+        position += count
+    return position
+
+
+def _counted(what: str, count: int | None) -> int:
+    if count is None:
+        msg = f"{what} does not block, and had nothing to read"
+        raise BlockingIOError(msg)
+    return count
+
+
+class PathSource(AiofilesSource):
+    """A regular file by its name."""
 
     def __init__(self, path: str, file: AsyncFileIO, found: os.stat_result, content_type: str | None) -> None:
-        super().__init__()
-        self.what = self.path = path
-        self._file, self._found = file, found
-        self.size, self.mtime_ns = found.st_size, found.st_mtime_ns
+        super().__init__(path, file, found.st_size, found)
+        self.path, self.mtime_ns = path, found.st_mtime_ns
         self.content_type = content_type
         """Guessed from the name."""
 
@@ -190,17 +227,6 @@ class PathSource(Source):
             if file is not None:
                 await finish(file.close())
             raise
-
-    async def check_end(self) -> None:
-        await super().check_end()
-        found = await to_thread.run_sync(os.fstat, self._file.fileno())
-        if (found.st_size, found.st_mtime_ns) != (self._found.st_size, self._found.st_mtime_ns):
-            msg = f"{self.what} changed while it was sent: it was written to"
-            raise SourceChangedError(msg)
-
-    async def _fill(self, memory: memoryview) -> int:
-        """To its end, whatever cancels the caller: a thread that is left alone would write into another's memory."""
-        return await finish(_fill_from(self._file.readinto, memory))
 
     async def aclose(self) -> None:
         await self._file.close()
@@ -226,27 +252,6 @@ _ENCODED_TYPES = {
 }
 
 
-class AiofilesSource(Source):
-    """An aiofiles file, from where it stands."""
-
-    what = "the aiofiles file"
-
-    def __init__(self, readinto: Callable[[memoryview], Awaitable[int | None]]) -> None:
-        super().__init__()
-        self._readinto = readinto
-
-    async def _fill(self, memory: memoryview) -> int:
-        return await finish(_fill_from(self._readinto, memory))
-
-
-async def _fill_from(readinto: Callable[[memoryview], Awaitable[int | None]], memory: memoryview) -> int:
-    """A short read is not the end of a file."""
-    position = 0
-    while position < len(memory) and (count := await readinto(memory[position:])):
-        position += count
-    return position
-
-
 class FileSource(Source):
     """An open binary file, from where it stands, read in threads; or one whose ``read`` is to be awaited."""
 
@@ -259,18 +264,14 @@ class FileSource(Source):
         self._readinto: Callable[[memoryview], int | None] | None = getattr(file, "readinto", None)
 
     @classmethod
-    async def of(cls, file: BinaryFile) -> FileSource:
-        if not isinstance(file, io.IOBase):
+    async def of(cls, file: BinaryFile) -> Self:
+        if inspect.iscoroutinefunction(file.read):
             return cls(file, None, None)
-        return await to_thread.run_sync(lambda: cls(file, *_size_of(file)))
+        return await finish(to_thread.run_sync(lambda: cls(file, *_size_of(file))))
 
     async def check_end(self) -> None:
         await super().check_end()
-        if self._found is not None:
-            found = await to_thread.run_sync(lambda: os.fstat(cast(io.IOBase, self._file).fileno()))
-            if (found.st_size, found.st_mtime_ns) != (self._found.st_size, self._found.st_mtime_ns):
-                msg = f"{self.what} changed while it was sent: it was written to"
-                raise SourceChangedError(msg)
+        await to_thread.run_sync(_check_unchanged, self.what, self._file, self._found)
 
     async def _fill(self, memory: memoryview) -> int:
         if not self._is_async:
@@ -291,30 +292,38 @@ class FileSource(Source):
                 data = self._file.read(min(len(memory) - position, READ_BYTES))
                 count = self._take(_checked(data, self.what, self.position), memory[position:]) if data else 0
             else:
-                found = self._readinto(memory[position:])
-                if found is None:
-                    msg = f"{self.what} does not block, and had nothing to read"
-                    raise BlockingIOError(msg)
-                count = found
+                count = _counted(self.what, self._readinto(memory[position:]))
             if not count:
                 break
             position += count
         return position
 
 
-def _size_of(file: io.IOBase) -> tuple[int | None, os.stat_result | None]:
-    """How many bytes it has from where it stands, and what it is on disk, where it is a regular file."""
+def _stat_of(file: object) -> os.stat_result | None:
+    """Of a file on disk that is a regular one."""
     try:
-        found = os.fstat(file.fileno())
-    except (OSError, ValueError):
-        found = None
-    if found is not None and not stat.S_ISREG(found.st_mode):
-        return None, None
-    if not file.seekable():
+        found = os.fstat(file.fileno())  # type: ignore[attr-defined]  # whatever it is, it may have one
+    except (AttributeError, OSError, ValueError, TypeError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def _check_unchanged(what: str, file: object, before: os.stat_result | None) -> None:
+    now = _stat_of(file) if before is not None else None
+    if now and before and (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        msg = f"{what} changed while it was sent: it was written to"
+        raise SourceChangedError(msg)
+
+
+def _size_of(file: BinaryFile) -> tuple[int | None, os.stat_result | None]:
+    """How many bytes it has from where it stands, and what it is on disk, where it is a regular file."""
+    found = _stat_of(file)
+    try:
+        here: int = file.tell()  # type: ignore[attr-defined]  # whatever it is, it may have one
+        end: int = file.seek(0, os.SEEK_END)  # type: ignore[attr-defined]  # the same
+        file.seek(here)  # type: ignore[attr-defined]  # the same
+    except (AttributeError, OSError, ValueError, TypeError):
         return None, found
-    here = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    file.seek(here)
     return max(0, end - here), found
 
 

@@ -17,7 +17,7 @@ from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.download import MTIME_NAME, UNCOUNTED_BYTES
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
-from aiodreamobjects._transfer.multipart import Multipart
+from aiodreamobjects._transfer.multipart import Multipart, refuse_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME, PartSizes, plan
 from aiodreamobjects._transfer.sources import HeldSource, PathSource, Source, Uploadable, open_source
 from aiodreamobjects._wire.contract import Part, WriteConditions
@@ -33,6 +33,7 @@ async def put(
     verify: Verify,
 ) -> ObjectInfo:
     runtime.require_open()
+    refuse_conditions(runtime.service, conditions)
     if isinstance(source, str):
         source = encode_utf8("text", source)
         attributes = replace(attributes, content_type=attributes.content_type or "text/plain; charset=utf-8")
@@ -58,6 +59,7 @@ async def upload(
     resume: bool,
 ) -> ObjectInfo:
     runtime.require_open()
+    refuse_conditions(runtime.service, conditions)
     async with open_source(Path(path)) as source:
         assert isinstance(source, PathSource)
         seconds, nanoseconds = divmod(source.mtime_ns, 1_000_000_000)
@@ -136,7 +138,9 @@ class _Upload:
     # In parts
 
     async def _put_parts(self, sizes: PartSizes) -> ObjectInfo:
-        kept = {PART_SIZE_NAME: str(sizes.first), **(self._attributes.metadata or {})}
+        given = (self._attributes.metadata or {}).items()
+        kept = {name: value for name, value in given if name.lower() != PART_SIZE_NAME}
+        kept[PART_SIZE_NAME] = str(sizes.first)
         attributes = replace(self._attributes, metadata=kept)
         record = self._record(attributes, sizes.first) if self._journal is not None else None
         upload = Multipart(self._runtime, self._address, attributes, self._conditions, self._journal, record)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from aiodreamobjects._errors import ChecksumMismatchError
+from aiodreamobjects._errors import (
+    ChecksumMismatchError,
+    NotFoundError,
+    ObjectChangedError,
+    PreconditionFailedError,
+    ServiceError,
+)
 from aiodreamobjects._integrity import EtagDigest, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectInfo, Verified
 from aiodreamobjects._service import MultipartRules
@@ -45,7 +51,13 @@ class ContentCheck:
         if count is None or not info.size or (found is not None and found.is_certain):
             return found
         assert info.etag
-        first = await wire.size_of_part(address, 1, info.etag)
+        try:
+            first = await wire.size_of_part(address, 1, info.etag)
+        except (PreconditionFailedError, NotFoundError) as error:
+            msg = f"{address} changed while it was downloaded"
+            raise ObjectChangedError(msg) from error
+        except ServiceError:  # it knows nothing of parts
+            return found
         if first is None or not PartSizes(first).make(count, info.size):
             return found
         return cls(info.etag, info.size, PartSizes(first), is_certain=True)

@@ -10,7 +10,7 @@ import io
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from http import HTTPStatus
@@ -23,7 +23,7 @@ from anyio import to_thread
 from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
-from aiodreamobjects._concurrency import Places, finish
+from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import NotFoundError, ServiceError
 from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
@@ -314,30 +314,26 @@ class BotoWire:
     async def get_object(
         self, address: Address, byte_range: ByteRange | None, conditions: Conditions, *, streamed: bool
     ) -> ResponseBody:
-        place = self._gate.streams if streamed else None  # else the connections' number bounds them
-        if place is not None:
-            await self._gate.enter(place)
+        del streamed  # a body keeps no place of its request here: the number of connections bounds them
+        reply = await self._call(
+            "get_object",
+            str(address),
+            {
+                **_where(address),
+                "Range": str(byte_range) if byte_range else None,
+                "IfMatch": replies.quoted(conditions.if_match) if conditions.if_match else None,
+                "IfNoneMatch": replies.quoted(conditions.if_none_match) if conditions.if_none_match else None,
+                "VersionId": conditions.version_id,
+            },
+        )
         try:
-            reply = await self._call(
-                "get_object",
-                str(address),
-                {
-                    **_where(address),
-                    "Range": str(byte_range) if byte_range else None,
-                    "IfMatch": replies.quoted(conditions.if_match) if conditions.if_match else None,
-                    "IfNoneMatch": replies.quoted(conditions.if_none_match) if conditions.if_none_match else None,
-                    "VersionId": conditions.version_id,
-                },
-            )
-            try:
-                return BotoBody(self, address, reply, place)
-            except BaseException:
-                reply["Body"].close()
-                raise
+            return BotoBody(self, address, reply)
         except BaseException:
-            if place is not None:
-                place.give_back()
+            reply["Body"].close()
             raise
+
+    def stream(self) -> AbstractAsyncContextManager[None]:
+        return self._gate.stream()
 
     async def head_object(self, address: Address) -> ObjectInfo:
         reply = await self._call("head_object", str(address), _where(address))
@@ -455,7 +451,8 @@ class BotoWire:
             "CopySourceRange": str(byte_range) if byte_range else None,
         }
         reply = await self._call("upload_part_copy", str(to), parameters)
-        return Part(number, replies.unquoted(values.required(reply, "CopyPartResult", "ETag")) or "")
+        etag = replies.unquoted(values.required(reply, "CopyPartResult", "ETag"))
+        return Part(number, etag or refuse_reply("a reply without ETag"))
 
     async def complete_upload(
         self, address: Address, upload_id: str, parts: Sequence[Part], conditions: WriteConditions
@@ -652,8 +649,8 @@ class BotoBody:
 
     content: bytes | None = None
 
-    def __init__(self, wire: BotoWire, address: Address, reply: Reply, place: Places | None) -> None:
-        self._wire, self._response, self._place = wire, reply["Body"], place
+    def __init__(self, wire: BotoWire, address: Address, reply: Reply) -> None:
+        self._wire, self._response = wire, reply["Body"]
         pace = wire._gate.paces.receiving  # noqa: SLF001 - one thing in two classes
         self._reader = BodyReader(self._response, wire._timeouts, pace=pace)  # noqa: SLF001 - the same
         self._rest: Buffer = b""
@@ -694,8 +691,6 @@ class BotoBody:
             self._is_closed = True
             self._wire._busy -= 1  # noqa: SLF001 - one thing in two classes
             self._response.release()
-            if self._place is not None:
-                self._place.give_back()
 
 
 def _plain_body(body: Any) -> Any:

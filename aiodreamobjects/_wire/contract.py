@@ -8,7 +8,8 @@ closed, ServiceError for what the service answers, ConnectionFailedError where t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from aiodreamobjects._checks import check_key, check_token
@@ -111,7 +112,7 @@ class Part:
     number: int
     etag: str
     size: int | None = None
-    md5: str | None = None
+    md5: str | None = field(default=None, compare=False)
     """Of its content, where that was sent from here and the service did not contradict it."""
 
 
@@ -233,7 +234,14 @@ class Wire(Protocol):
     async def get_object(
         self, address: Address, byte_range: ByteRange | None, conditions: Conditions, *, streamed: bool
     ) -> ResponseBody:
-        """``streamed``: other requests may be made while the body is open. It then takes a place among the streams."""
+        """``streamed``: other requests may be made while the body is open, which then has its place in ``stream()``.
+
+        Else it keeps the place of its request.
+        """
+        ...
+
+    def stream(self) -> AbstractAsyncContextManager[None]:
+        """A place for a body that is streamed, also while it breaks and is asked for again."""
         ...
 
     async def head_object(self, address: Address) -> ObjectInfo: ...

@@ -8,6 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -227,18 +228,11 @@ class DirectWire:
             headers["if-none-match"] = replies.quoted(conditions.if_none_match)
         query = {"versionId": conditions.version_id} if conditions.version_id else _NOTHING
         call = _Call("get_object", "GET", address.bucket, address.key, self._object, query, headers)
-        gate = self._gate
-        if not streamed:
-            call.keeps_place = True
-            response = await self._call(call)
-            return _body(gate, address, response, None if response.content is not None else gate.requests)
-        await gate.enter(gate.streams)
-        try:
-            response = await self._call(call)
-        except BaseException:
-            gate.streams.give_back()
-            raise
-        return _body(gate, address, response, gate.streams)
+        call.keeps_place = not streamed
+        return _body(self._gate, address, await self._call(call), keeps_place=not streamed)
+
+    def stream(self) -> AbstractAsyncContextManager[None]:
+        return self._gate.stream()
 
     async def head_object(self, address: Address) -> ObjectInfo:
         response = await self._call(_Call("head_object", "HEAD", address.bucket, address.key, self._head))
@@ -712,8 +706,9 @@ class DirectBody:
             place.give_back()
 
 
-def _body(gate: Gate, address: Address, response: Response, place: Places | None) -> DirectBody:
-    """With its place, which is given back when it is closed, or at once where there is nothing to read."""
+def _body(gate: Gate, address: Address, response: Response, *, keeps_place: bool) -> DirectBody:
+    """With its request's place, if it keeps that: it is given back when the body is closed."""
+    place = gate.requests if keeps_place and response.content is None else None
     try:
         body = DirectBody(gate, address, response)
     except BaseException:
@@ -721,8 +716,5 @@ def _body(gate: Gate, address: Address, response: Response, place: Places | None
         if place is not None:
             place.give_back()
         raise
-    if body.content is None:
-        body._place = place  # noqa: SLF001 - its maker
-    elif place is not None:
-        place.give_back()
+    body._place = place  # noqa: SLF001 - its maker
     return body

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
@@ -76,6 +76,14 @@ class Gate:
                     f"Limits.requests={self.limits.requests} are in use"
                 )
                 raise ConnectionFailedError(msg, request_sent=False) from error
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[None]:
+        await self.enter(self.streams)
+        try:
+            yield
+        finally:
+            self.streams.give_back()
 
     async def keep_pace(self) -> None:
         """Wait for this request's turn, where ``requests_per_second`` spreads them."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from conftest import Server
 
 import aiodreamobjects as dream
 
 CONTENT = bytes(range(256)) * 5000
+RANGES = 5
+LIMITS = dream.Limits(part_size=len(CONTENT) // RANGES, parts_per_object=2)
 
 
 @pytest_asyncio.fixture
@@ -18,6 +24,13 @@ async def obj(bucket: dream.Bucket) -> dream.Object:
     made = bucket.object("perl_poetry.pdf")
     await made.put(CONTENT)
     return made
+
+
+@pytest_asyncio.fixture
+async def ranged(server: Server) -> AsyncIterator[dream.Session]:
+    """A session that fetches the content in five ranges."""
+    async with server.session(limits=LIMITS) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("fsync", [False, True])
@@ -58,15 +71,18 @@ async def test_a_long_name_is_no_obstacle(obj: dream.Object, tmp_path: Path) -> 
     assert target.read_bytes() == CONTENT
 
 
-async def test_bad_targets_are_the_disks_own_errors(obj: dream.Object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+async def test_bad_targets_are_the_disks_own_errors(obj: dream.Object, tmp_path: Path, *, resume: bool) -> None:
     (tmp_path / "directory").mkdir()
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(FileNotFoundError):
-        await obj.download(tmp_path / "missing" / "f")
+        await obj.download(tmp_path / "missing" / "f", resume=resume)
     with pytest.raises(IsADirectoryError):
-        await obj.download(tmp_path / "directory")
+        await obj.download(tmp_path / "directory", resume=resume)
     with pytest.raises(NotADirectoryError):
-        await obj.download(tmp_path / "file" / "f")
+        await obj.download(tmp_path / "file" / "f", resume=resume)
+    with pytest.raises(FileExistsError):
+        await obj.download(tmp_path / "file", resume=resume, overwrite=False)
     assert (tmp_path / "file").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "file"]
 
@@ -100,6 +116,47 @@ async def test_a_missing_object_leaves_the_old_file(bucket: dream.Bucket, tmp_pa
         await bucket.object("missing").download(target)
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+async def test_a_large_object_arrives_in_ranges(ranged: dream.Session, obj: dream.Object, tmp_path: Path) -> None:
+    told: list[dream.Progress] = []
+    same = ranged.bucket(obj.bucket).object(obj.key)
+    info = await same.download(tmp_path / "file", progress=told.append)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert (info.size, info.verified) == (len(CONTENT), "md5")
+    assert (told[-1].done_bytes, told[-1].total_bytes) == (len(CONTENT), len(CONTENT))
+    assert ranged.statistics().requests == RANGES
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+async def test_an_empty_object_is_an_empty_file(bucket: dream.Bucket, tmp_path: Path, *, resume: bool) -> None:
+    await bucket.object("empty").put(b"")
+    (tmp_path / "file").write_bytes(b"old")
+    info = await bucket.object("empty").download(tmp_path / "file", resume=resume)
+    assert (info.size, info.verified) == (0, "md5")
+    assert (tmp_path / "file").read_bytes() == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+async def test_a_download_that_failed_midway_is_taken_up(
+    ranged: dream.Session, obj: dream.Object, tmp_path: Path
+) -> None:
+    same, target = ranged.bucket(obj.bucket).object(obj.key), tmp_path / "file"
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) * 7 // 10, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            await same.download(target, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".journal", ".part"]
+    before = ranged.statistics().requests
+    info = await same.download(target, resume=True)
+    assert (target.read_bytes(), info.verified) == (CONTENT, "md5")
+    assert ranged.statistics().requests - before < RANGES
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 async def test_a_callback_that_raises_ends_the_download(obj: dream.Object, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -54,15 +54,15 @@ class Content:
 
     def reply(self, headers: Mapping[str, str]) -> Reply:
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
-        start, stop = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(self.data))
+        size = len(self.data)
+        start, stop = (int(asked[1]), min(int(asked[2]) + 1, size)) if asked else (0, size)
+        if asked and start >= size:
+            return error(416, "InvalidRange")
         told = {"ETag": f'"{self.etag}"'}
         if asked:
-            told["Content-Range"] = f"bytes {start}-{stop - 1}/{len(self.data)}"
+            told["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         cut = stop if self.cut is None else min(stop, start + self.cut)
         return Reply(206 if asked else 200, self.data[start:cut], told, length=stop - start)
-
-
-Step = Reply | Raw | Silence | Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,10 @@ class Received:
     target: str
     headers: Mapping[str, str]
     body: bytes
+
+
+Step = Reply | Raw | Silence | Content | Callable[[Received], "Reply | Raw | Silence | Content"]
+"""A function answers what was asked, where the order of requests is not known."""
 
 
 def error(status: int, code: str, **headers: str) -> Reply:
@@ -178,6 +182,8 @@ class ScriptedServer:
         self.received.append(Received(method, target, headers, body))
         self.arrived.set()
         step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
+        if callable(step):
+            step = step(self.received[-1])
         if isinstance(step, Content):
             step = step.reply(headers)
         match step:

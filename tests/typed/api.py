@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import gzip
+import io
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import assert_type
@@ -27,7 +31,15 @@ def settings() -> None:
     dream.Session(boto_session=aioboto3.Session())
     dream.Session(boto_session=get_session())
     dream.Session(
-        limits=dream.Limits(requests=8, requests_per_second=100),
+        limits=dream.Limits(
+            requests=8,
+            parts_per_object=4,
+            part_size=5 << 20,
+            memory=64 << 20,
+            upload_bytes_per_second=1e6,
+            download_bytes_per_second=1_000_000,
+            requests_per_second=100,
+        ),
         timeouts=dream.Timeouts(connect=1, read=2, write=3, low_speed=0, pool=4.5),
         retry=dream.Retry(attempts=1, base=0.1, cap=1),
     )
@@ -36,6 +48,9 @@ def settings() -> None:
         "https://s3.example",
         bucket_names=dream.BucketNames(longest=255, characters="a-zA-Z0-9._-", reserved_prefixes=("xn--",)),
         unsupported={"tagging": "do without"},
+        multipart=dream.MultipartRules(
+            smallest_part=5 << 20, largest_part=5 << 30, most_parts=1000, largest_object=5 << 40, largest_copy=5 << 30
+        ),
     )
 
 
@@ -162,8 +177,102 @@ async def content(o: dream.Object) -> None:
             assert_type(chunk, bytes)
         async with aiofiles.open("file", "wb") as file:
             assert_type(await body.write_to(file), int)
+        assert_type(body.remaining, int | None)
+        assert_type(body.position, int)
+        assert_type(await body.readinto(bytearray(10)), int)
+        await body.readinto(memoryview(bytearray(10)))
+        assert_type(body.info.verified, dream.Verified | None)
+    o.get(verify="off")
     assert_type(await o.download("path"), dream.ObjectInfo)
     await o.download(Path("path"), overwrite=False, progress=note, fsync=True)
+    await o.download("path", resume=True, verify="off", if_changed="restart", progress=note_later)
+    changed: dream.IfChanged = "raise"
+    verify: dream.Verify = "auto"
+    await o.download("path", if_changed=changed, verify=verify)
+
+
+class Short:
+    def read(self, size: int, /) -> bytes:
+        return bytes(size)
+
+
+class Later:
+    async def read(self, size: int, /) -> bytes:
+        return bytes(size)
+
+
+async def sources(o: dream.Object, other: dream.Object) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"x"
+
+    async def pieces_later() -> AsyncIterator[bytearray]:
+        yield bytearray(b"x")
+
+    await o.put(Path("file"))
+    await o.put(b"x", verify="off")
+    await o.put([b"x", bytearray(b"y"), memoryview(b"z")])
+    await o.put((b"x",))
+    await o.put(pieces())
+    await o.put(pieces_later())
+    await o.put(io.BytesIO(b"x"))
+    await o.put(Short())
+    await o.put(Later())
+    with open("file", "rb") as file:  # noqa: ASYNC230, PTH123 - types alone
+        await o.put(file)
+    with open("file", "rb", buffering=0) as raw:  # noqa: ASYNC230, PTH123 - types alone
+        await o.put(raw)
+    with gzip.open("file") as packed:
+        await o.put(packed)
+    with tempfile.TemporaryFile() as temporary:
+        await o.put(temporary)
+    async with aiofiles.open("file", "rb") as async_file:
+        await o.put(async_file)
+    async with aiofiles.open("file", "rb", buffering=0) as async_raw:
+        await o.put(async_raw)
+    async with other.get() as body:
+        await o.put(body)
+    async with other.reader() as reader:
+        await o.put(reader)
+    given: dream.Uploadable = b"x"
+    await o.put(given, progress=print)
+
+
+async def files(o: dream.Object) -> None:
+    callback: dream.ProgressCallback = print
+    assert_type(await o.upload("path"), dream.ObjectInfo)
+    await o.upload(Path("path"), resume=True, content_type="text/csv", metadata={"a": "b"}, cache_control="no-cache")
+    await o.upload("path", content_disposition="inline", content_encoding="gzip", storage_class="STANDARD")
+    await o.upload("path", acl="private", if_absent=True, progress=callback, verify="off")
+    await o.upload("path", if_match="etag")
+    async with o.writer(content_type="text/csv", metadata={"a": "b"}, acl="private", if_absent=True) as writer:
+        assert_type(writer, dream.ObjectWriter)
+        assert_type(await writer.write(b"x"), int)
+        await writer.write(bytearray(b"x"))
+        await writer.write(memoryview(b"x"))
+        assert_type(writer.tell(), int)
+    assert_type(writer.info, dream.ObjectInfo)
+    o.writer(cache_control="no-cache", content_disposition="inline", content_encoding="gzip", storage_class="STANDARD")
+    o.writer(if_match="etag", progress=callback, verify="off")
+    async with o.reader() as reader:
+        assert_type(reader, dream.ObjectReader)
+        assert_type(reader.info, dream.ObjectInfo)
+        assert_type(await reader.read(), bytes)
+        assert_type(await reader.read(10), bytes)
+        assert_type(await reader.readinto(bytearray(10)), int)
+        assert_type(await reader.seek(-10, os.SEEK_END), int)
+        assert_type(await reader.seek(10), int)
+        assert_type(reader.tell(), int)
+        assert_type(reader.readable() and reader.seekable(), bool)
+
+
+async def copies(o: dream.Object, to: dream.Object) -> None:
+    assert_type(await o.copy_to(to), dream.ObjectInfo)
+    await o.copy_to(to, content_type="text/csv", metadata={"a": "b"}, tags={"a": "b"}, copy_acl=True, if_absent=True)
+    await o.copy_to(to, cache_control="no-cache", content_disposition="inline", content_encoding="gzip", acl="private")
+    await o.copy_to(to, storage_class="STANDARD", if_match="etag", progress=print)
+    assert_type(await o.move_to(to), dream.ObjectInfo)
+    await o.move_to(to, copy_acl=True, if_absent=True, progress=print)
+    await o.move_to(to, if_match="etag")
 
 
 async def whole(o: dream.Object) -> None:
@@ -198,5 +307,9 @@ def errors() -> None:
         assert_type(error.status, int | None)
         assert_type(error.request_id, str | None)
         assert_type(error.retryable, bool)
+    except (dream.SourceChangedError, dream.ObjectChangedError, dream.ChecksumMismatchError) as transfer:
+        assert_type(transfer.in_doubt, bool)
+    except dream.TransferError as other:
+        assert_type(other.retryable, bool)
     except dream.ConnectionFailedError as failed:
         assert_type(failed.retryable, bool)

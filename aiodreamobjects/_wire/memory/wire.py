@@ -10,6 +10,7 @@ import asyncio
 import copy
 import time
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -290,7 +291,7 @@ class MemoryWire:
         self, address: Address, byte_range: ByteRange | None, conditions: Conditions, *, streamed: bool
     ) -> MemoryBody:
         gate, request = self._gate, Request("get_object", address.bucket, address.key)
-        place = gate.streams if streamed else gate.requests
+        place = None if streamed else gate.requests
 
         def act() -> MemoryBody:
             version = self._store.bucket(address.bucket).matching(address.key, conditions)
@@ -298,17 +299,12 @@ class MemoryWire:
             cut = self._faults.cut_of_body(request, part.stop - part.start)
             return MemoryBody(gate, place, object_info(address, version), version.body[part], part.start, cut)
 
-        if streamed:
-            await gate.enter(place)
-        is_open = False
-        try:
-            body = await self._ask(request, act)
-            is_open = body.content is None
-        finally:
-            if streamed and not is_open:
-                place.give_back()
+        body = await self._ask(request, act)
         gate.bytes_received += len(body.content or b"")
         return body
+
+    def stream(self) -> AbstractAsyncContextManager[None]:
+        return self._gate.stream()
 
     async def head_object(self, address: Address) -> ObjectInfo:
         return await self._ask(
@@ -541,7 +537,7 @@ class MemoryWire:
             self._record.append(request)
             await self._arrive(request)
             result = self._answer(request, act, feature)
-            keeps_place = isinstance(result, MemoryBody) and result.place is gate.requests
+            keeps_place = isinstance(result, MemoryBody) and result.place is not None
         except ConnectionFailedError as error:
             raise AttemptFailed(failure_of(error)) from error
         except Refused as refused:
@@ -608,7 +604,7 @@ class MemoryBody:
     encryption: str | None = None
 
     def __init__(
-        self, gate: Gate, place: Places, info: ObjectInfo, data: bytes, start: int, cut_after: int | None
+        self, gate: Gate, place: Places | None, info: ObjectInfo, data: bytes, start: int, cut_after: int | None
     ) -> None:
         self.info, self.etag, self.size = info, info.etag, info.size
         self.start, self.length = start, len(data)
