@@ -17,6 +17,7 @@ from typing import Any, Literal
 import anyio
 import pytest
 from conftest import Server, new_name
+from servers.scripted import Received, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -253,6 +254,53 @@ async def test_a_verb_can_be_cancelled_at_every_await(
             if not was_cut:
                 break
         assert at > 1
+
+
+async def chunks_at_once() -> AsyncIterator[bytes]:
+    yield DATA
+
+
+@pytest.mark.parametrize("waits_for", ["a place", "memory"])
+async def test_what_comes_in_the_moment_of_the_cancellation_is_given_on(tmp_path: Path, waits_for: str) -> None:
+    memory, may_go_on = memory_service(), asyncio.Event()
+    (tmp_path / "source").write_bytes(DATA)
+    async with memory.session(limits=TIGHT) as session:
+        bucket = await session.create_bucket("interrupted")
+        memory.delay("create_upload", may_go_on, key="first")
+        first = asyncio.create_task(bucket.object("first").put(tmp_path / "source"))  # has the place and the memory
+        while memory.requests[-1].key != "first" and not first.done():  # noqa: ASYNC110 - a record has no event
+            await asyncio.sleep(0)
+        obj, interruption = bucket.object("second"), Interruption(1, "as it arrives")
+        work = obj.read() if waits_for == "a place" else obj.put(chunks_at_once())
+        second = asyncio.create_task(interruption.run(work))
+        while not interruption.count and not second.done():  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0)
+        may_go_on.set()
+        assert await second
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await first
+            await obj.put(tmp_path / "source")
+            assert await obj.read() == DATA
+
+
+async def test_an_upload_whose_id_is_still_under_way_is_aborted(scripted: ScriptedServer) -> None:
+    """The service has begun it, and nobody else knows its id."""
+    created = b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
+
+    def answer(request: Received) -> Reply:
+        if request.method == "POST":
+            return Reply(200, created, delay=0.2)
+        return Reply(204) if request.method == "DELETE" else error(404, "NoSuchUpload")
+
+    scripted.will(answer)
+    service = replace(dream.Service.for_endpoint(scripted.endpoint), multipart=RULES)
+    async with scripted.session(service=service, endpoint=None, limits=TIGHT) as session:
+        task = asyncio.create_task(session.object("s3://bucket/a").put(DATA))
+        await scripted.arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [request.method for request in scripted.received] == ["POST", "DELETE", "GET"]
 
 
 RGW_PART = 5 << 20

@@ -276,8 +276,10 @@ async def test_a_damaged_partial_file_under_a_good_journal_does_no_harm(
         if damaged is not None:
             left.part.write_bytes(damaged)
         left.journal.write_bytes(journal)
-        info = await obj.download(left.target, resume=True)
-        assert (left.target.read_bytes(), info.verified) == (DATA, "parts")
+        memory.forget_requests()
+        await obj.download(left.target, resume=True, verify="off")  # the journal alone must notice it
+        assert left.target.read_bytes() == DATA
+        assert damaged not in flips or count(memory, "get_object") <= COUNT - 5 + 1
         assert left.is_all()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import itertools
 import os
 import random
 import re
@@ -19,6 +20,8 @@ import pytest_asyncio
 from servers.scripted import Received, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
+from aiodreamobjects._models import Address, ObjectAttributes
+from aiodreamobjects._wire.contract import WriteConditions
 from aiodreamobjects.testing import MemoryService, Verb
 
 PART = 64
@@ -113,7 +116,7 @@ CUTS = {
 
 
 @pytest.mark.parametrize("kind", CUTS)
-@pytest.mark.parametrize("limits", [LIMITS, ONE_BY_ONE, dream.Limits()], ids=["ranges", "one by one", "one request"])
+@pytest.mark.parametrize("limits", [LIMITS, dream.Limits()], ids=["ranges", "one request"])
 async def test_a_flipped_byte_is_fetched_again_and_is_an_error_the_second_time(
     scripted: ScriptedServer, tmp_path: Path, kind: str, limits: dream.Limits
 ) -> None:
@@ -161,17 +164,24 @@ async def test_what_cannot_be_verified_says_so(scripted: ScriptedServer, tmp_pat
         assert (await obj.download(tmp_path / "a")).verified == "size"
 
 
+@pytest.mark.parametrize(("cuts", "verified"), [([100] * 7 + [77], "parts"), ([150, 50, *[100] * 5, 77], "size")])
 async def test_where_parts_were_cut_is_asked_of_the_service(
-    memory: MemoryService, bucket: dream.Bucket, tmp_path: Path
+    memory: MemoryService, bucket: dream.Bucket, tmp_path: Path, cuts: list[int], verified: str
 ) -> None:
-    source, obj = bucket.object("source"), bucket.object("copy")
-    await source.put(DATA)
-    assert (await source.copy_to(obj)).etag == etag_of(DATA, 100)
-    assert "part-size" not in ((await obj.head()).metadata or {})
+    """Of an object by another tool, which keeps no part size in the metadata."""
+    obj, address = bucket.object("foreign"), Address(bucket.name, "foreign")
+    wire = bucket._runtime.wire
+    upload_id = await wire.create_upload(address, ObjectAttributes())
+    starts = [0, *itertools.accumulate(cuts)]
+    parts = [
+        await wire.put_part(address, upload_id, number, DATA[starts[number - 1] : starts[number]])
+        for number in range(1, len(starts))
+    ]
+    await wire.complete_upload(address, upload_id, parts, WriteConditions())
     memory.forget_requests()
     info = await obj.download(tmp_path / "file")
-    assert (info.verified, (tmp_path / "file").read_bytes()) == ("parts", DATA)
-    assert verbs(memory).count("head_object") == 1
+    assert (info.verified, (tmp_path / "file").read_bytes()) == (verified, DATA)
+    assert verbs(memory).count("head_object") == 2
     memory.forget_requests()
     info = await obj.download(tmp_path / "file", verify="off")
     assert (info.verified, (tmp_path / "file").read_bytes()) == ("size", DATA)

@@ -161,16 +161,19 @@ class BodyReader:
     ) -> None:
         self._response, self._timeouts, self._pace = response, timeouts, pace
         self._guard = LowSpeedGuard(timeouts.read, timeouts.low_speed if low_speed is None else low_speed)
+        self._turn = 0.0
 
     async def read_chunk(self) -> bytes:
         """Up to ``CHUNK_BYTES``, as many as are there; empty at the end. IncompleteBodyError if it ends early."""
+        if self._pace is not None:  # before the read: a cancelled one loses nothing
+            await asyncio.sleep(self._turn - time.monotonic())
         waited_from = time.monotonic()
         with connection_errors(str(self._response.url), self._timeouts):
             chunk = await self._response.content.read(CHUNK_BYTES if self._pace is None else PACED_BYTES)
         if chunk:
             self._guard.add(len(chunk), time.monotonic() - waited_from)
             if self._pace is not None:
-                await asyncio.sleep(self._pace.spend(len(chunk)))
+                self._turn = time.monotonic() + self._pace.spend(len(chunk))
         return chunk
 
 

@@ -206,8 +206,9 @@ class Connection(asyncio.BufferedProtocol):
         size = PIECE_BYTES if pace is None else PACED_BYTES
         for start in range(0, len(body), size):
             piece = body[start : start + size]
-            if pace is not None:
-                await asyncio.sleep(pace.spend(len(piece)))
+            if pace is not None and (seconds := pace.spend(len(piece))) > 0:
+                assert self._waiter is not None
+                await asyncio.wait({self._waiter}, timeout=seconds)  # or until nothing more is to be sent
             if self._response is not None or self.error is not None:
                 return
             self._transport.write(piece)
@@ -356,7 +357,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         memory = self._view if self._filling is None else self._filling[self._filled :]
-        return memory if self._paces.receiving is None else memory[:PACED_BYTES]
+        # Of TLS, all that is decrypted is taken at once: asyncio throws away the rest if the peer has closed by then.
+        return memory if self._paces.receiving is None or self._is_tls else memory[:PACED_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._paces.receiving is not None:

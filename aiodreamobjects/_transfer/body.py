@@ -331,8 +331,7 @@ class Body:
         self._position = start
         self._stop = stop if stop is not None or response.length is None else start + response.length
         if self.is_whole and self._verify_mode == "auto":
-            rules = self._runtime.service.multipart
-            self._check = ContentCheck.of(self.info, response.encryption, rules)
+            self._check = ContentCheck.of(self.info, response.encryption)
 
     async def _close(self) -> None:
         response, self._response = self._response, None

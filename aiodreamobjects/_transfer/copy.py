@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
+from urllib.parse import unquote
 
 from aiodreamobjects._concurrency import in_parallel
 from aiodreamobjects._errors import (
@@ -16,7 +17,7 @@ from aiodreamobjects._errors import (
     PreconditionFailedError,
     UnsupportedByServiceError,
 )
-from aiodreamobjects._models import Address, ByteRange, ObjectAttributes, ObjectInfo, Verified
+from aiodreamobjects._models import Acl, Address, ByteRange, ObjectAttributes, ObjectInfo, Verified
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.body import open_body, pin_of
@@ -109,6 +110,7 @@ class _Copy:
         self._meter = Meter(progress, total_bytes=found.size, key=target.key)
         self._pin = pin_of(found.etag)
         self._replaces = changes.attributes != ObjectAttributes()
+        self._looked: tuple[Mapping[str, str] | None, Acl | None] | None = None
 
     async def run(self) -> ObjectInfo:
         refuse_conditions(self._to.service, self._conditions)
@@ -120,22 +122,36 @@ class _Copy:
             msg = f"a copy of {self._address} onto itself must change something, such as its metadata"
             raise ValueError(msg)
         carries_tags = self._replaces or self._is_large()
+        if self._address == self._target:  # the copy replaces what these are read from
+            await self._look(carries_tags=carries_tags)
+        copied = await self._copy_within_or_nothing()
+        info = copied or await self._stream()
+        await self._finish(carries_tags=carries_tags or copied is None)
+        return info
+
+    async def _copy_within_or_nothing(self) -> ObjectInfo | None:
+        """None where the service cannot do it, and it can be streamed through here."""
+        is_itself, key = self._address == self._target, self._address.key
+        if self._is_large() and unquote(key) != key and not is_itself:
+            return None  # Ceph RGW 16.2 decodes the key of a part's source twice, and may find another object
         try:
             async with self._meter.running():
-                info = await self._copy_within()
+                return await self._copy_within()
         except UnsupportedByServiceError:
-            if self._address == self._target:
+            if is_itself:
                 raise
-            info, carries_tags = await self._stream(), True
-        await self._finish(carries_tags=carries_tags)
-        return info
+            return None
 
     def _is_large(self) -> bool:
         return (self._found.size or 0) > self._to.service.multipart.largest_copy
 
     async def _copy_within(self) -> ObjectInfo:
         size = self._found.size or 0
-        info = await (self._copy_in_parts(size) if self._is_large() else self._copy_at_once(size))
+        try:
+            info = await (self._copy_in_parts(size) if self._is_large() else self._copy_at_once(size))
+        except NotFoundError:
+            await _check_source(self._from, self._address, self._found)
+            raise
         verified: Verified = "size"
         if info.etag is not None and info.etag == self._found.etag:
             verified = "md5" if "-" not in info.etag else "parts"
@@ -166,7 +182,9 @@ class _Copy:
     async def _copy_in_parts(self, size: int) -> ObjectInfo:
         rules = self._to.service.multipart
         part_size = min(max(COPY_PART_BYTES, ceil(size / rules.most_parts)), rules.largest_copy)
-        upload = Multipart(self._to, self._target, self._attributes(), self._conditions)
+        attributes = self._attributes()
+        attributes = replace(attributes, metadata={**(attributes.metadata or {}), PART_SIZE_NAME: str(part_size)})
+        upload = Multipart(self._to, self._target, attributes, self._conditions)
         return await upload.run(lambda: self._copy_parts(upload, size, part_size))
 
     async def _copy_parts(self, upload: Multipart, size: int, part_size: int) -> list[Part]:
@@ -208,10 +226,10 @@ class _Copy:
     def _attributes(self) -> ObjectAttributes:
         """The source's, but for what was asked for."""
         found, asked = self._found, self._changes.attributes
-        metadata = {name: value for name, value in (found.metadata or {}).items() if name != PART_SIZE_NAME}
+        metadata = found.metadata if asked.metadata is None else asked.metadata
         return ObjectAttributes(
             content_type=asked.content_type or found.content_type,
-            metadata=metadata if asked.metadata is None else asked.metadata,
+            metadata={name: value for name, value in (metadata or {}).items() if name.lower() != PART_SIZE_NAME},
             cache_control=asked.cache_control or found.cache_control,
             content_disposition=asked.content_disposition or found.content_disposition,
             content_encoding=asked.content_encoding or found.content_encoding,
@@ -221,14 +239,20 @@ class _Copy:
 
     async def _finish(self, *, carries_tags: bool) -> None:
         """What a copy does not take with it: its tags, where it was not a plain one, and its ACL."""
-        source, target = self._from.wire, self._to.wire
-        tags = self._changes.tags
-        if tags is not None or (
-            carries_tags and self._has_tags() and (tags := await source.get_object_tags(self._address))
-        ):
-            await target.put_object_tags(self._target, tags)
+        tags, acl = self._looked or await self._look(carries_tags=carries_tags)
+        if tags or self._changes.tags is not None:
+            await self._to.wire.put_object_tags(self._target, tags or {})
+        if acl is not None:
+            await self._to.wire.put_object_acl(self._target, acl.canned or acl)
+
+    async def _look(self, *, carries_tags: bool) -> tuple[Mapping[str, str] | None, Acl | None]:
+        source, tags, acl = self._from.wire, self._changes.tags, None
+        if tags is None and carries_tags and self._has_tags():
+            tags = await source.get_object_tags(self._address)
         if self._changes.copies_acl:
-            await target.put_object_acl(self._target, await source.get_object_acl(self._address))
+            acl = await source.get_object_acl(self._address)
+        self._looked = tags, acl
+        return self._looked
 
     def _has_tags(self) -> bool:
         return "tagging" not in self._from.service.unsupported and "tagging" not in self._to.service.unsupported

@@ -194,8 +194,7 @@ class _Download:
         self._known = info.etag, info.size
         self._meter.total_bytes = info.size
         if self._verify == "auto":
-            rules = self._runtime.service.multipart
-            self._check = await ContentCheck.asking(self._runtime.wire, self._address, info, body.encryption, rules)
+            self._check = await ContentCheck.asking(self._runtime.wire, self._address, info, body.encryption)
         if info.size is None or body.remaining == info.size:
             size = await self._receive_stream(body)
         else:

@@ -56,12 +56,13 @@ class DownloadRecord:
 class UploadJournal:
     """One small file for each pair of a file and an object, under ``$XDG_STATE_HOME/aiodreamobjects/uploads``."""
 
-    def __init__(self, source: str, *names: str) -> None:
-        word = hashlib.sha256(
-            "\0".join((os.path.realpath(source), *names)).encode("utf-8", "surrogatepass")
-        ).hexdigest()
-        state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        self._path = Path(state).expanduser() / "aiodreamobjects" / "uploads" / f"{word[:32]}.json"
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    async def of(cls, source: str, *names: str) -> Self:
+        """The one of this pair; finding the file's real name looks at the disk."""
+        return cls(await to_thread.run_sync(_path_of, source, *names))
 
     async def read(self) -> UploadRecord | None:
         return await to_thread.run_sync(self._read)
@@ -116,7 +117,7 @@ class DownloadJournal:
             await finish(to_thread.run_sync(lambda: opened.append(cls._open(path))))
         except BaseException:
             for journal in opened:
-                await journal.close(remove=False)
+                await journal.close(remove=journal.record is None)
             raise
         return opened[0]
 
@@ -165,7 +166,8 @@ class DownloadJournal:
             return
         for line in lines:
             words = line.split(b" ")
-            if len(words) == 3 and _check_of(words[0], words[1]) == words[2]:  # noqa: PLR2004 - number, CRC, check
+            is_whole = len(words) == 3 and words[0].isdigit() and _check_of(words[0], words[1]) == words[2]  # noqa: PLR2004
+            if is_whole:
                 self.held[int(words[0])] = int(words[1], 16)
 
     def _start(self, record: DownloadRecord) -> None:
@@ -202,6 +204,12 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def _path_of(source: str, *names: str) -> Path:
+    word = hashlib.sha256("\0".join((os.path.realpath(source), *names)).encode("utf-8", "surrogatepass")).hexdigest()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "aiodreamobjects" / "uploads" / f"{word[:32]}.json"
 
 
 def digest_of(values: Mapping[str, object]) -> str:

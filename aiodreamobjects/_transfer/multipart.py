@@ -105,6 +105,12 @@ class Multipart:
 
         await finish(create(), grace=ABORT_SECONDS)  # an upload whose id nobody knows could not be aborted
 
+    async def give_up(self) -> None:
+        """Abort what an earlier process left, where the object takes no parts any more."""
+        if self._journal is not None and (found := await self._journal.read()) is not None:
+            await finish(self._abort(found.upload_id))
+            await self._journal.remove()
+
     async def _take_up(self, found: UploadRecord | None, wanted: UploadRecord) -> bool:
         if found is None:
             return False

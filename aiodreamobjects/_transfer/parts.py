@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -35,6 +36,9 @@ class PartSizes:
         growing = max(0, before - EVEN_PARTS)
         return before * self.first + self.step * growing * (growing + 1) // 2
 
+    def __str__(self) -> str:
+        return f"{self.first}+{self.step}" if self.step else str(self.first)
+
     def make(self, count: int, size: int) -> bool:
         """Whether an object of this size has so many parts."""
         return self.start_of(count) < size <= self.start_of(count + 1)
@@ -62,19 +66,15 @@ def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
     return PartSizes(first)
 
 
-def known_parts(
-    size: int, count: int, metadata: Mapping[str, str] | None, rules: MultipartRules
-) -> tuple[PartSizes | None, bool]:
+def known_parts(size: int, count: int, metadata: Mapping[str, str] | None) -> tuple[PartSizes | None, bool]:
     """Of which parts an object is likely made, as far as can be told without asking; and whether that is certain.
 
     By the size that an upload of ours keeps in the metadata; else by whole numbers of MiB, which is what most tools
     use: mostly just one of them makes so many parts of so many bytes.
     """
-    kept = (metadata or {}).get(PART_SIZE_NAME, "")
-    if kept.isascii() and kept.isdigit() and 0 < len(kept) <= MOST_DIGITS and int(kept) > 0:
-        for sizes in (PartSizes(int(kept)), plan(None, int(kept), rules)):
-            if sizes.make(count, size):
-                return sizes, True
+    kept = re.fullmatch(r"([1-9][0-9]{0,12})(?:\+([0-9]{1,13}))?", (metadata or {}).get(PART_SIZE_NAME, ""))
+    if kept and (sizes := PartSizes(int(kept[1]), int(kept[2] or 0))).make(count, size):
+        return sizes, True
     if count == 1:
         return PartSizes(size), True
     smallest, largest = -(-size // count), (size - 1) // (count - 1)

@@ -63,9 +63,11 @@ class Source(ABC):
         count = 0
         while self._kept and count < len(memory):
             count += self._take(self._kept.popleft(), memory[count:])
-        if count < len(memory):
-            count += await self._fill(memory[count:])
         self.position += count
+        if count < len(memory):
+            filled = await self._fill(memory[count:])
+            self.position += filled
+            count += filled
         return count
 
     def push_back(self, data: Buffer) -> None:
@@ -147,7 +149,8 @@ class HeldSource(Source):
 
     def __init__(self, data: Buffer) -> None:
         super().__init__()
-        self._data = memoryview(data).cast("B")
+        view = memoryview(data)
+        self._data = (view if view.c_contiguous else memoryview(view.tobytes())).cast("B")
         self.size = len(self._data)
 
     def take(self, size: int) -> memoryview:
@@ -252,6 +255,14 @@ _ENCODED_TYPES = {
 }
 
 
+class _AwaitableReadError(Exception):
+    """``read`` is no coroutine function, and what it gave is to be awaited."""
+
+    def __init__(self, data: Awaitable[bytes]) -> None:
+        super().__init__(data)
+        self.data = data
+
+
 class FileSource(Source):
     """An open binary file, from where it stands, read in threads; or one whose ``read`` is to be awaited."""
 
@@ -274,15 +285,20 @@ class FileSource(Source):
         await to_thread.run_sync(_check_unchanged, self.what, self._file, self._found)
 
     async def _fill(self, memory: memoryview) -> int:
+        first: Awaitable[bytes] | None = None
         if not self._is_async:
-            return await finish(to_thread.run_sync(self._fill_in_thread, memory))
+            try:
+                return await finish(to_thread.run_sync(self._fill_in_thread, memory))
+            except _AwaitableReadError as found:
+                self._is_async, first = True, found.data
         position = 0
         while position < len(memory):
             wanted = min(len(memory) - position, READ_BYTES)
-            data = await cast(AsyncBinaryFile, self._file).read(wanted)
+            data = await (first or cast(AsyncBinaryFile, self._file).read(wanted))
+            first = None
             if not data:
                 break
-            position += self._take(_checked(data, self.what, self.position), memory[position:])
+            position += self._take(_checked(data, self.what, self.position + position), memory[position:])
         return position
 
     def _fill_in_thread(self, memory: memoryview) -> int:
@@ -290,6 +306,8 @@ class FileSource(Source):
         while position < len(memory):
             if self._readinto is None:
                 data = self._file.read(min(len(memory) - position, READ_BYTES))
+                if inspect.isawaitable(data):
+                    raise _AwaitableReadError(data)
                 count = self._take(_checked(data, self.what, self.position), memory[position:]) if data else 0
             else:
                 count = _counted(self.what, self._readinto(memory[position:]))

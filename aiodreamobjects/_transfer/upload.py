@@ -62,15 +62,16 @@ async def upload(
     refuse_conditions(runtime.service, conditions)
     async with open_source(Path(path)) as source:
         assert isinstance(source, PathSource)
-        seconds, nanoseconds = divmod(source.mtime_ns, 1_000_000_000)
+        sign = "-" if source.mtime_ns < 0 else ""
+        seconds, nanoseconds = divmod(abs(source.mtime_ns), 1_000_000_000)
         attributes = replace(
             attributes,
             content_type=attributes.content_type or source.content_type,
-            metadata={MTIME_NAME: f"{seconds}.{nanoseconds:09}", **(attributes.metadata or {})},
+            metadata={MTIME_NAME: f"{sign}{seconds}.{nanoseconds:09}", **(attributes.metadata or {})},
         )
         journal = None
         if resume:
-            journal = UploadJournal(source.path, runtime.service.endpoint, address.bucket, address.key)
+            journal = await UploadJournal.of(source.path, runtime.service.endpoint, address.bucket, address.key)
         return await _Upload(runtime, address, source, attributes, conditions, progress, verify, journal).run()
 
 
@@ -131,16 +132,19 @@ class _Upload:
         assert self._first
         data = self._first.data
         with self._meter.piece(len(data)) as sent:
-            return await self._wire.put_object(
+            info = await self._wire.put_object(
                 self._address, data, self._attributes, self._conditions, verify=self._verify, sent=sent
             )
+        if self._journal is not None:
+            await Multipart(self._runtime, self._address, self._attributes, self._conditions, self._journal).give_up()
+        return info
 
     # In parts
 
     async def _put_parts(self, sizes: PartSizes) -> ObjectInfo:
         given = (self._attributes.metadata or {}).items()
         kept = {name: value for name, value in given if name.lower() != PART_SIZE_NAME}
-        kept[PART_SIZE_NAME] = str(sizes.first)
+        kept[PART_SIZE_NAME] = str(sizes)
         attributes = replace(self._attributes, metadata=kept)
         record = self._record(attributes, sizes.first) if self._journal is not None else None
         upload = Multipart(self._runtime, self._address, attributes, self._conditions, self._journal, record)

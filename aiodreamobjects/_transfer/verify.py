@@ -11,7 +11,6 @@ from aiodreamobjects._errors import (
 )
 from aiodreamobjects._integrity import EtagDigest, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectInfo, Verified
-from aiodreamobjects._service import MultipartRules
 from aiodreamobjects._transfer.parts import PartSizes, known_parts
 from aiodreamobjects._wire.contract import Buffer, Wire
 
@@ -29,7 +28,7 @@ class ContentCheck:
         self.digest = EtagDigest(sizes)
 
     @classmethod
-    def of(cls, info: ObjectInfo, encryption: str | None, rules: MultipartRules) -> ContentCheck | None:
+    def of(cls, info: ObjectInfo, encryption: str | None) -> ContentCheck | None:
         """None where the ETag says nothing of the content, or it cannot be told where the parts were cut."""
         if info.etag is None or info.size is None:
             return None
@@ -38,27 +37,28 @@ class ContentCheck:
         count = parts_of_etag(info.etag, encryption)
         if count is None or not info.size:
             return None
-        sizes, is_certain = known_parts(info.size, count, info.metadata, rules)
+        sizes, is_certain = known_parts(info.size, count, info.metadata)
         return None if sizes is None else cls(info.etag, info.size, sizes, is_certain=is_certain)
 
     @classmethod
     async def asking(
-        cls, wire: Wire, address: Address, info: ObjectInfo, encryption: str | None, rules: MultipartRules
+        cls, wire: Wire, address: Address, info: ObjectInfo, encryption: str | None
     ) -> ContentCheck | None:
-        """The same; the service is asked where nothing else is certain. One request then."""
-        found = cls.of(info, encryption, rules)
+        """The same; where nothing else is certain the service is asked for the sizes of the first part and the last."""
+        found = cls.of(info, encryption)
         count = parts_of_etag(info.etag, encryption)
         if count is None or not info.size or (found is not None and found.is_certain):
             return found
         assert info.etag
         try:
             first = await wire.size_of_part(address, 1, info.etag)
+            last = await wire.size_of_part(address, count, info.etag) if first else None
         except (PreconditionFailedError, NotFoundError) as error:
             msg = f"{address} changed while it was downloaded"
             raise ObjectChangedError(msg) from error
         except ServiceError:  # it knows nothing of parts
             return found
-        if first is None or not PartSizes(first).make(count, info.size):
+        if not first or not last or (count - 1) * first + last != info.size:
             return found
         return cls(info.etag, info.size, PartSizes(first), is_certain=True)
 

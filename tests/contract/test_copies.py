@@ -275,7 +275,8 @@ async def test_a_large_object_is_copied_in_parts(parted: dream.Bucket) -> None:
     info = await source.copy_to(copy, progress=seen.append)
     digests = [hashlib.md5(CONTENT[start : start + PART]).digest() for start in range(0, len(CONTENT), PART)]
     etag = f"{hashlib.md5(b''.join(digests)).hexdigest()}-3"
-    assert (info.size, info.etag, info.verified) == (len(CONTENT), etag, "parts")
+    assert (info.size, info.etag) == (len(CONTENT), etag)
+    assert info.verified in ("parts", "size")  # Ceph RGW 16.2 does not say the ETag when it is completed
     assert seen[-1] == dream.Progress(len(CONTENT), len(CONTENT), 1, 1, "copy")
     assert (await copy.head()).etag == etag
     assert await copy.read() == CONTENT
