@@ -87,7 +87,8 @@ class Object:
 
         One request where it fits into ``Limits.part_size``; else a multipart upload, ``Limits.parts_per_object`` at
         once, each part read when its turn comes and held until the service has it. The old object stays until the new
-        one is whole; what fails or is cancelled leaves nothing behind, within 10 seconds.
+        one is whole; what fails or is cancelled leaves nothing behind, within some 20 seconds. A completion that was
+        sent is waited for, 30 seconds at most, and never aborted while it is ``in_doubt``.
 
         The service checks each part's MD5 on arrival and its ETag is compared here, as is the whole's: ChecksumMismatchError.
         ``verified`` tells how; ``verify="off"`` leaves it out. A file that changes while it is sent is SourceChangedError.
@@ -282,7 +283,7 @@ class Object:
 
         Content type, metadata and tags are carried over, each unless it is given; the ACL only with ``copy_acl=True``.
         ``if_absent`` and ``if_match`` are about the object at ``to``. ObjectChangedError if this one is replaced
-        meanwhile. A failure leaves ``to`` as it was, but for tags and ACL, which follow the copy.
+        meanwhile: ``to`` may then be a copy of what it has become. Tags and ACL follow the copy in requests of their own.
         """
         changes = Changes(
             ObjectAttributes(

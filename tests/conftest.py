@@ -26,7 +26,7 @@ from aiodreamobjects import Lane
 from aiodreamobjects.testing import MemoryService
 
 LANES = get_args(Lane)
-SERVERS = ("rgw", "rgw-tls", "moto", "moto-tls", "b2")
+SERVERS = ("rgw", "rgw-tls", "moto", "b2")  # TLS to moto is no other than TLS to the gateway and to b2
 SERVERS_BY_LANES = ["memory/direct", *(f"{server}/{lane}" for lane in LANES for server in SERVERS)]
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
 
@@ -84,6 +84,7 @@ def no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
+        patch.setenv("XDG_STATE_HOME", str(home / "state"))
         yield
 
 

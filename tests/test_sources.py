@@ -430,6 +430,40 @@ async def test_a_range_of_another_object_can_be_put() -> None:
         assert await obj.read() == bytes(range(10, 240))
 
 
+@pytest.mark.parametrize("kind", ["file", "raw file", "iterable"])
+async def test_a_put_of_a_pipe_that_says_nothing_can_be_cancelled(kind: str) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0 if kind == "raw file" else -1) as pipe:
+        try:
+            async with tiny_parts().session() as session:
+                bucket = await session.create_bucket("pipes")
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await bucket.object("a").put(iter(lambda: pipe.read(10), b"") if kind == "iterable" else pipe)
+                assert not await bucket.object("a").exists()
+        finally:
+            os.close(writing)
+
+
+async def test_a_file_that_had_something_to_write_is_no_changed_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"tail of the file")
+    async with tiny_parts().session() as session:
+        obj = (await session.create_bucket("files")).object("a")
+        with path.open("r+b") as file:
+            file.read(1)
+            file.seek(0)
+            file.write(b"head")
+            file.seek(0)
+            await obj.put(file)
+        assert await obj.read() == b"head of the file"
+        async with aiofiles.open(path, "r+b") as async_file:
+            await async_file.write(b"HEAD")
+            await async_file.seek(0)
+            await obj.put(async_file)
+        assert await obj.read() == b"HEAD of the file"
+
+
 async def test_a_file_that_reads_by_an_awaitable_is_an_async_file() -> None:
     async with opened() as (_, obj):
         await obj.put(ReadThatReturnsAnAwaitable([b"x" * 100]))

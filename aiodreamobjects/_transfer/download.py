@@ -58,7 +58,8 @@ async def download(
     if_changed: IfChanged,
 ) -> ObjectInfo:
     runtime.require_open()
-    word = hashlib.sha256(f"{runtime.service.endpoint} {address}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    names = f"{runtime.service.endpoint} {address} {Path(path).name}"
+    word = hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     partial = beside(Path(path), word, "part") if resume else None
     async with (
         _journal(beside(Path(path), word, "journal")) if resume else nullcontext() as journal,
@@ -105,7 +106,7 @@ async def _with_second_chances(transfer: _Download, if_changed: IfChanged) -> Ob
         except ChecksumMismatchError as error:
             if not may_mismatch:
                 raise
-            may_mismatch = False
+            may_mismatch, transfer.doubts = False, True
             _log.warning("%s; asking again", error)
         except ObjectChangedError as error:
             restarts += 1
@@ -130,6 +131,8 @@ class _Download:
         self._runtime, self._address = runtime, address
         self._sink, self._journal, self._meter, self._verify = sink, journal, meter, verify
         self._part_size = runtime.limits.part_size
+        self.doubts = False
+        """Whether the bytes did not have the digest that they should."""
         self._known: tuple[str | None, int | None] | None = None
         self._check: ContentCheck | None = None
         self._turns: dict[int, asyncio.Event] = {}
@@ -194,7 +197,9 @@ class _Download:
         self._known = info.etag, info.size
         self._meter.total_bytes = info.size
         if self._verify == "auto":
-            self._check = await ContentCheck.asking(self._runtime.wire, self._address, info, body.encryption)
+            self._check = await ContentCheck.asking(
+                self._runtime.wire, self._address, info, body.encryption, doubts=self.doubts
+            )
         if info.size is None or body.remaining == info.size:
             size = await self._receive_stream(body)
         else:

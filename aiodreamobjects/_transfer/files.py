@@ -169,16 +169,20 @@ class ObjectReader:
         if self._is_closed:
             msg = f"the reader of {self._address} is closed: read inside its 'async with'"
             raise ValueError(msg)
-        memory, count = memoryview(buffer).cast("B"), 0
-        while count < len(memory) and self._position < self._size:
-            if self._position < len(self._head):
-                data = self._head[self._position : self._position + len(memory) - count]
-                memory[count : count + len(data)] = data
-                taken = len(data)
-            else:
-                taken = await self._read_on(memory[count:])
-            count += taken
-            self._position += taken
+        memory, count, start = memoryview(buffer).cast("B"), 0, self._position
+        try:
+            while count < len(memory) and self._position < self._size:
+                if self._position < len(self._head):
+                    data = self._head[self._position : self._position + len(memory) - count]
+                    memory[count : count + len(data)] = data
+                    taken = len(data)
+                else:
+                    taken = await self._read_on(memory[count:])
+                count += taken
+                self._position += taken
+        except BaseException:  # a later read goes on where this one began
+            self._position = start
+            raise
         return count
 
     async def _read_on(self, memory: memoryview) -> int:

@@ -39,6 +39,8 @@ class UploadRecord:
     """A digest of the headers that the object is to have."""
     part_size: int
     upload_id: str = ""
+    is_completing: bool = False
+    """Whether its completion was sent: it must then not be aborted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ class Multipart:
             await self._begin()
             parts = await send_parts()
             await check_conditions(self._wire, self._address, self._conditions)
+            if self._is_noted:
+                await self._note(is_completing=True)
             info = await finish(self._complete(parts), grace=COMPLETION_GRACE_SECONDS)
         except BaseException as error:
             if self._is_in_doubt:
@@ -99,25 +101,36 @@ class Multipart:
 
         async def create() -> None:
             self._upload_id = await self._wire.create_upload(self._address, self._attributes)
-            if journal is not None and record is not None:
-                await journal.write(replace(record, upload_id=self._upload_id))
-                self._is_noted = True
+            if journal is not None:
+                await self._note(is_completing=False)
 
         await finish(create(), grace=ABORT_SECONDS)  # an upload whose id nobody knows could not be aborted
 
-    async def give_up(self) -> None:
-        """Abort what an earlier process left, where the object takes no parts any more."""
-        if self._journal is not None and (found := await self._journal.read()) is not None:
+    async def _note(self, *, is_completing: bool) -> None:
+        assert self._journal
+        assert self._record
+        await self._journal.write(replace(self._record, upload_id=self.upload_id, is_completing=is_completing))
+        self._is_noted = True
+
+    async def give_up(self, found: UploadRecord) -> None:
+        """Drop what an earlier process left, where the object takes no parts any more."""
+        assert self._journal
+        await self._drop(found)
+        await self._journal.remove()
+
+    async def _drop(self, found: UploadRecord) -> None:
+        if found.is_completing:
+            _log.warning("%s: the upload %s may be completed yet, and was left open", self._address, found.upload_id)
+        else:
             await finish(self._abort(found.upload_id))
-            await self._journal.remove()
 
     async def _take_up(self, found: UploadRecord | None, wanted: UploadRecord) -> bool:
         if found is None:
             return False
-        if replace(found, upload_id="") != wanted:
+        if replace(found, upload_id="", is_completing=False) != wanted:
             _log.info("%s: the file, or what is asked for, changed since the last try; it starts afresh", self._address)
             if (found.endpoint, found.bucket, found.key) == (wanted.endpoint, wanted.bucket, wanted.key):
-                await finish(self._abort(found.upload_id))
+                await self._drop(found)
             return False
         try:
             self.held = {part.number: part async for part in self._listed(found.upload_id)}

@@ -14,7 +14,6 @@ PART_SIZE_NAME = "part-size"
 """The metadata in which a multipart upload keeps its part size, so that a download can compute its ETag."""
 EVEN_PARTS = 1000
 """Of an upload whose length is not known, so many parts have the usual size; then they grow."""
-MOST_DIGITS = 13
 
 
 @dataclass(frozen=True, slots=True)

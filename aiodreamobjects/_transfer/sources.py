@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import inspect
 import io
+import logging
 import mimetypes
 import os
 import stat
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, cast
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar, cast
 
 import aiofiles
 from aiofiles.base import AsyncBase
@@ -26,8 +29,14 @@ from aiodreamobjects._wire.contract import Buffer
 if TYPE_CHECKING:
     from aiofiles.threadpool.binary import AsyncFileIO
 
+T = TypeVar("T")
+
+BLOCKED_SECONDS = 1.0
 READ_BYTES = 1 << 20
 """Asked of a file at once that gives its bytes in objects of its own."""
+
+
+_log = logging.getLogger("aiodreamobjects")
 
 
 class BinaryFile(Protocol):
@@ -174,6 +183,7 @@ class AiofilesSource(Source):
     @classmethod
     async def of(cls, file: AsyncFileIO) -> Self:
         what = f"the aiofiles file {file.name!r}"
+        await finish(file.flush())
         found = await to_thread.run_sync(_stat_of, file)
         size = None if found is None else max(0, found.st_size - await file.tell())
         return cls(what, file, size, found)
@@ -255,14 +265,6 @@ _ENCODED_TYPES = {
 }
 
 
-class _AwaitableReadError(Exception):
-    """``read`` is no coroutine function, and what it gave is to be awaited."""
-
-    def __init__(self, data: Awaitable[bytes]) -> None:
-        super().__init__(data)
-        self.data = data
-
-
 class FileSource(Source):
     """An open binary file, from where it stands, read in threads; or one whose ``read`` is to be awaited."""
 
@@ -285,34 +287,27 @@ class FileSource(Source):
         await to_thread.run_sync(_check_unchanged, self.what, self._file, self._found)
 
     async def _fill(self, memory: memoryview) -> int:
-        first: Awaitable[bytes] | None = None
-        if not self._is_async:
-            try:
-                return await finish(to_thread.run_sync(self._fill_in_thread, memory))
-            except _AwaitableReadError as found:
-                self._is_async, first = True, found.data
+        if self.size is not None and self._readinto is not None:
+            return await finish(to_thread.run_sync(self._fill_in_thread, self._readinto, memory))
         position = 0
-        while position < len(memory):
-            wanted = min(len(memory) - position, READ_BYTES)
-            data = await (first or cast(AsyncBinaryFile, self._file).read(wanted))
-            first = None
-            if not data:
-                break
+        while position < len(memory) and (data := await self._read(min(len(memory) - position, READ_BYTES))):
             position += self._take(_checked(data, self.what, self.position + position), memory[position:])
         return position
 
-    def _fill_in_thread(self, memory: memoryview) -> int:
+    async def _read(self, size: int) -> object:
+        if self._is_async:
+            return await cast(AsyncBinaryFile, self._file).read(size)
+        data: object = await _in_thread_of_its_own(lambda: self._file.read(size))
+        if inspect.isawaitable(data):
+            self._is_async = True
+            return await data
+        if data is None:
+            _counted(self.what, None)
+        return data
+
+    def _fill_in_thread(self, readinto: Callable[[memoryview], int | None], memory: memoryview) -> int:
         position = 0
-        while position < len(memory):
-            if self._readinto is None:
-                data = self._file.read(min(len(memory) - position, READ_BYTES))
-                if inspect.isawaitable(data):
-                    raise _AwaitableReadError(data)
-                count = self._take(_checked(data, self.what, self.position), memory[position:]) if data else 0
-            else:
-                count = _counted(self.what, self._readinto(memory[position:]))
-            if not count:
-                break
+        while position < len(memory) and (count := _counted(self.what, readinto(memory[position:]))):
             position += count
         return position
 
@@ -335,14 +330,18 @@ def _check_unchanged(what: str, file: object, before: os.stat_result | None) -> 
 
 def _size_of(file: BinaryFile) -> tuple[int | None, os.stat_result | None]:
     """How many bytes it has from where it stands, and what it is on disk, where it is a regular file."""
-    found = _stat_of(file)
     try:
         here: int = file.tell()  # type: ignore[attr-defined]  # whatever it is, it may have one
-        end: int = file.seek(0, os.SEEK_END)  # type: ignore[attr-defined]  # the same
+        end: int = file.seek(0, os.SEEK_END)  # type: ignore[attr-defined]  # the same; writes out what it has buffered
         file.seek(here)  # type: ignore[attr-defined]  # the same
     except (AttributeError, OSError, ValueError, TypeError):
-        return None, found
-    return max(0, end - here), found
+        return None, _stat_of(file)
+    return max(0, end - here), _stat_of(file)
+
+
+async def _in_thread_of_its_own(work: Callable[[], T]) -> T:
+    """What may block for as long as it likes: a cancelled caller waits a second for it, and then no more."""
+    return await finish(to_thread.run_sync(work, abandon_on_cancel=True), grace=BLOCKED_SECONDS)
 
 
 class BodySource(Source):
@@ -368,21 +367,32 @@ class ChunksSource(Source):
         self._chunks: Iterator[object] = iter(chunks)
 
     async def _fill(self, memory: memoryview) -> int:
-        return await finish(to_thread.run_sync(self._fill_in_thread, memory))
-
-    def _fill_in_thread(self, memory: memoryview) -> int:
         position = 0
         while position < len(memory):
-            chunk = next(self._chunks, _END)
-            if chunk is _END:
+            wanted = min(len(memory) - position, READ_BYTES)
+            chunks = await _in_thread_of_its_own(partial(self._next_chunks, wanted, self.position + position))
+            if not chunks:
                 break
-            data = _checked(chunk, self.what, self.position + position)
-            position += self._take(data, memory[position:])
+            for number, chunk in enumerate(chunks):
+                if position == len(memory):
+                    self._kept.extend(chunks[number:])
+                    break
+                position += self._take(chunk, memory[position:])
         return position
+
+    def _next_chunks(self, wanted: int, position: int) -> list[memoryview]:
+        """So many bytes, or a little more; none at the end."""
+        chunks: list[memoryview] = []
+        count = 0
+        while count < wanted and (chunk := next(self._chunks, _END)) is not _END:
+            chunks.append(_checked(chunk, self.what, position + count))
+            count += len(chunks[-1])
+        return chunks
 
     async def aclose(self) -> None:
         if inspect.isgenerator(self._given):
-            await to_thread.run_sync(self._given.close)
+            with suppress(ValueError):  # it is still at work, in a thread that was left to it
+                await to_thread.run_sync(self._given.close)
 
 
 class AsyncChunksSource(Source):
@@ -407,7 +417,10 @@ class AsyncChunksSource(Source):
 
     async def aclose(self) -> None:
         if inspect.isasyncgen(self._given):
-            await self._given.aclose()
+            try:
+                await self._given.aclose()
+            except (RuntimeError, asyncio.CancelledError) as error:  # a cancel scope of another task is open in it
+                _log.warning("an async generator could not be closed: %s", error)
 
 
 _END = object()

@@ -40,9 +40,8 @@ async def put(
     if isinstance(source, bytes | bytearray | memoryview):
         size = source.nbytes if isinstance(source, memoryview) else len(source)
         if progress is None and size <= max(runtime.limits.part_size, runtime.service.multipart.smallest_part):
-            return await runtime.wire.put_object(
-                address, bytes(source), attributes, conditions, verify=verify == "auto"
-            )
+            body = source if isinstance(source, bytes) else HeldSource(source).take(size)
+            return await runtime.wire.put_object(address, body, attributes, conditions, verify=verify == "auto")
     async with open_source(source) as opened:
         return await _Upload(runtime, address, opened, attributes, conditions, progress, verify).run()
 
@@ -129,14 +128,16 @@ class _Upload:
 
     async def _put_whole(self) -> ObjectInfo:
         await self._source.check_end()
+        left = await self._journal.read() if self._journal is not None else None
         assert self._first
         data = self._first.data
         with self._meter.piece(len(data)) as sent:
             info = await self._wire.put_object(
                 self._address, data, self._attributes, self._conditions, verify=self._verify, sent=sent
             )
-        if self._journal is not None:
-            await Multipart(self._runtime, self._address, self._attributes, self._conditions, self._journal).give_up()
+        if left is not None:
+            upload = Multipart(self._runtime, self._address, self._attributes, self._conditions, self._journal)
+            await upload.give_up(left)
         return info
 
     # In parts

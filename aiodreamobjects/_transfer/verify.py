@@ -42,12 +42,15 @@ class ContentCheck:
 
     @classmethod
     async def asking(
-        cls, wire: Wire, address: Address, info: ObjectInfo, encryption: str | None
+        cls, wire: Wire, address: Address, info: ObjectInfo, encryption: str | None, *, doubts: bool
     ) -> ContentCheck | None:
-        """The same; where nothing else is certain the service is asked for the sizes of the first part and the last."""
+        """The same; where nothing else is certain the service is asked for the sizes of the first part and the last.
+
+        ``doubts``: what is certain was not right; another tool may have copied our metadata, and cut elsewhere.
+        """
         found = cls.of(info, encryption)
         count = parts_of_etag(info.etag, encryption)
-        if count is None or not info.size or (found is not None and found.is_certain):
+        if count is None or not info.size or (found is not None and found.is_certain and not doubts):
             return found
         assert info.etag
         try:
@@ -58,8 +61,10 @@ class ContentCheck:
             raise ObjectChangedError(msg) from error
         except ServiceError:  # it knows nothing of parts
             return found
-        if not first or not last or (count - 1) * first + last != info.size:
+        if not first or not last:
             return found
+        if (count - 1) * first + last != info.size:
+            return found and cls(info.etag, info.size, found.part_sizes, is_certain=False)
         return cls(info.etag, info.size, PartSizes(first), is_certain=True)
 
     def is_cut_by(self, size: int) -> bool:

@@ -166,11 +166,16 @@ def refused_as_existing(conditions: WriteConditions, *, source_if_match: str | N
     except PreconditionFailedError as error:
         if not conditions.if_absent or source_if_match is not None:
             raise
-        refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
-        refused.in_doubt = error.in_doubt
-        for note in getattr(error, "__notes__", ()):
-            refused.add_note(note)
-        raise refused from error
+        raise as_existing(error) from error
+
+
+def as_existing(error: ServiceError) -> AlreadyExistsError:
+    """The same refusal, and all that is told of it."""
+    refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
+    refused.in_doubt = error.in_doubt
+    for note in getattr(error, "__notes__", ()):
+        refused.add_note(note)
+    return refused
 
 
 Outcomes = Mapping[tuple[str | None, str | None], ServiceError | None]

@@ -5,27 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from conftest import SERVERS_BY_LANES, Server
+from conftest import Server
 
 import aiodreamobjects as dream
 
 PART = 5 << 20  # the least that S3 takes for a part with others behind it
 CONTENT = os.urandom(2 * PART + 1)
 NAMES = [("a.csv", "text/csv"), ("a.json", "application/json"), ("a.tar.gz", "application/gzip"), ("noidea", None)]
-
-
-@pytest.fixture(scope="module", params=[one for one in SERVERS_BY_LANES if not one.startswith("moto-tls/")])
-def server(request: pytest.FixtureRequest) -> Server:
-    """Where nothing else is said: moto over TLS adds nothing to what Ceph RGW and B2 show."""
-    name, lane = request.param.split("/")
-    found: Server = request.getfixturevalue(name.replace("-", "_"))
-    return replace(found, lane=lane)
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -59,7 +50,6 @@ async def nothing_is_left(bucket: dream.Bucket) -> bool:
     return await bucket.uploads().collect() == []
 
 
-@pytest.mark.parametrize("server", SERVERS_BY_LANES, indirect=True, scope="module")
 async def test_every_length_goes_there_and_back(bucket: dream.Bucket, tmp_path: Path) -> None:
     obj = bucket.object("a dir/ü+~%20&x")
     for size in (0, 1, PART - 1, PART, PART + 1, 2 * PART):
