@@ -126,7 +126,7 @@ def section(turns: Sequence[Turn], sides: Sequence[str], facts: Mapping[str, str
     figures = figures_of(turns)
     return "\n\n".join(
         [
-            "## Large objects",
+            "### The newest run of them",
             f"```sh\n{facts['command']}\n```",
             lines,
             "### How the goals for large objects stand",
