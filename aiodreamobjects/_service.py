@@ -73,7 +73,6 @@ class MultipartRules:
 
     smallest_part: int = 5 << 20
     """Of all but the last."""
-    largest_part: int = 5 << 30
     most_parts: int = 10_000
     largest_object: int = 5 << 40
     largest_copy: int = 5 << 30

@@ -18,6 +18,8 @@ import pytest_asyncio
 from conftest import Server, new_name
 from servers.ports import free_port, wait_until_listening
 
+import aiodreamobjects as dream
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.iterdir() if not path.name.startswith("__"))
 MIB = 1 << 20
@@ -260,10 +262,11 @@ async def test_the_web_service_says_what_is_missing_and_what_is_no_key(client: a
 
 
 async def test_the_web_service_keeps_nothing_of_an_upload_that_broke_off(rgw: Server) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks(bucket: dream.Bucket) -> AsyncIterator[bytes]:
         for _ in range(12):
             yield bytes(MIB)
-        await asyncio.sleep(0.5)
+        while not await bucket.uploads().collect():  # noqa: ASYNC110 - another process's upload has no event
+            await asyncio.sleep(0.05)
         msg = "enough"
         raise EOFError(msg)
 
@@ -272,7 +275,7 @@ async def test_the_web_service_keeps_nothing_of_an_upload_that_broke_off(rgw: Se
         with web_service(rgw, bucket.name) as url:
             async with aiohttp.ClientSession(url) as client:
                 with pytest.raises(aiohttp.ClientError):
-                    await client.put("/files/half", data=chunks())
+                    await client.put("/files/half", data=chunks(bucket))
             for _ in range(100):
                 if not await bucket.uploads().collect():
                     break

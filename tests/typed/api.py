@@ -49,7 +49,7 @@ def settings() -> None:
         bucket_names=dream.BucketNames(longest=255, characters="a-zA-Z0-9._-", reserved_prefixes=("xn--",)),
         unsupported={"tagging": "do without"},
         multipart=dream.MultipartRules(
-            smallest_part=5 << 20, largest_part=5 << 30, most_parts=1000, largest_object=5 << 40, largest_copy=5 << 30
+            smallest_part=5 << 20, most_parts=1000, largest_object=5 << 40, largest_copy=5 << 30
         ),
     )
 
