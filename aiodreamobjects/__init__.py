@@ -33,7 +33,7 @@ from aiodreamobjects._errors import (
     TransferError,
     UnsupportedByServiceError,
 )
-from aiodreamobjects._listing import Listing
+from aiodreamobjects._listing.pages import Listing
 from aiodreamobjects._models import (
     ALL_USERS,
     AUTHENTICATED_USERS,

@@ -7,11 +7,12 @@ import json
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import get_args
 
-from aiodreamobjects import _bulk, _listing
+from aiodreamobjects import _bulk
 from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
-from aiodreamobjects._listing import Listing
+from aiodreamobjects._listing import pages
+from aiodreamobjects._listing.pages import Listing
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -129,19 +130,19 @@ class Bucket:
         One request per 1,000. ``.pages()`` gives lists, ``await .collect()`` one list of all. ``start_after`` begins
         behind a key, whether that exists or not.
         """
-        return _listing.list_objects(self._runtime, self._name, prefix, start_after, limit)
+        return pages.list_objects(self._runtime, self._name, prefix, start_after, limit)
 
     def list_dir(self, prefix: str = "") -> Listing[ObjectInfo | CommonPrefix]:
         """One level, as of a directory: the objects, and a CommonPrefix for each ``name/`` that more keys share."""
-        return _listing.list_dir(self._runtime, self._name, prefix)
+        return pages.list_dir(self._runtime, self._name, prefix)
 
     def list_versions(self, prefix: str = "") -> Listing[ObjectInfo]:
         """Every version and delete marker, with ``version_id``, ``is_latest`` and ``is_delete_marker``, newest first."""
-        return _listing.list_versions(self._runtime, self._name, prefix)
+        return pages.list_versions(self._runtime, self._name, prefix)
 
     def uploads(self, prefix: str = "") -> Listing[UploadInfo]:
         """The multipart uploads that were begun and not ended. Their parts are stored, and on most services billed."""
-        return _listing.list_uploads(self._runtime, self._name, prefix)
+        return pages.list_uploads(self._runtime, self._name, prefix)
 
     async def delete_many(
         self, keys: Iterable[KeySource] | AsyncIterable[KeySource], *, on_error: OnError = "raise"

@@ -13,7 +13,7 @@ import anyio
 from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._concurrency import in_parallel
 from aiodreamobjects._errors import BucketNotEmptyError, BulkError, NotFoundError, ServiceError
-from aiodreamobjects._listing import list_uploads, list_versions
+from aiodreamobjects._listing.pages import list_uploads, list_versions
 from aiodreamobjects._models import Address, BulkFailure, BulkReport, ObjectInfo, UploadInfo
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._wire.contract import VersionedKey

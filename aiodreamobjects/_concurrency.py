@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import anyio
 
@@ -55,6 +55,25 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
             group.start_soon(run, group.cancel_scope)
     if errors:
         raise errors[0]
+
+
+async def ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The same items, each made while the one before it is in use. What is under way is cancelled when this is closed."""
+    task = asyncio.ensure_future(anext(items, _END))
+    try:
+        while (item := await task) is not _END:
+            task = asyncio.ensure_future(anext(items, _END))
+            yield cast("T", item)
+    finally:
+        if not task.done():
+            task.cancel()
+            await finish(asyncio.wait({task}))
+        if not task.cancelled():
+            task.exception()  # nobody else will ask for it
+        await items.aclose()
+
+
+_END = object()
 
 
 class Places:

@@ -12,12 +12,12 @@ from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
 from aiodreamobjects._errors import CredentialsError, SessionClosedError
-from aiodreamobjects._listing import Listing
+from aiodreamobjects._listing.pages import Listing, list_buckets
 from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
 from aiodreamobjects._object import Object
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._service import US_EAST_5, Service
-from aiodreamobjects._wire.contract import Cursor, Page, Wire
+from aiodreamobjects._wire.contract import Wire
 from aiodreamobjects._wire.lanes import Lane, Opening, find
 
 if TYPE_CHECKING:
@@ -164,11 +164,7 @@ class Session:
 
     def buckets(self) -> Listing[BucketInfo]:
         """The account's buckets, by name: ``async for bucket in session.buckets()``. One request."""
-
-        async def fetch(_: Cursor | None, __: int) -> Page[BucketInfo]:
-            return Page(await self._runtime.wire.list_buckets(), None)
-
-        return Listing(fetch)
+        return list_buckets(self._runtime)
 
     async def create_bucket(self, name: str, acl: CannedAcl | None = None, exist_ok: bool = False) -> Bucket:  # noqa: FBT001, FBT002 - as makedirs
         """``bucket(name).create(...)``, and the bucket to go on with."""
