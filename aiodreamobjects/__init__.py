@@ -31,6 +31,7 @@ from aiodreamobjects._errors import (
     SessionClosedError,
     SourceChangedError,
     TransferError,
+    UnsafeKeyError,
     UnsupportedByServiceError,
 )
 from aiodreamobjects._listing.pages import Listing
@@ -52,6 +53,9 @@ from aiodreamobjects._models import (
     PresignedPost,
     Progress,
     Statistics,
+    TreeAction,
+    TreeReason,
+    TreeReport,
     UploadInfo,
     Verified,
     Verify,
@@ -131,6 +135,10 @@ __all__ = [
     "Statistics",
     "Timeouts",
     "TransferError",
+    "TreeAction",
+    "TreeReason",
+    "TreeReport",
+    "UnsafeKeyError",
     "UnsupportedByServiceError",
     "UploadInfo",
     "Uploadable",

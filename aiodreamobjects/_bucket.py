@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import get_args
 
 from aiodreamobjects import _bulk
@@ -157,6 +158,29 @@ class Bucket:
         raised itself, with a note of how many were deleted.
         """
         return await _bulk.delete_many(self._runtime, self._name, keys, on_error)
+
+    async def set_acl_many(
+        self, keys: Iterable[KeySource] | AsyncIterable[KeySource], acl: CannedAcl | Acl, *, on_error: OnError = "raise"
+    ) -> BulkReport:
+        """Give each key this ACL, ``Limits.requests`` at once. ``keys`` and errors are as with ``delete_many``.
+
+        A request per key. NotFoundError for a key that is missing is one of the failures.
+        """
+        return await _bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error)
+
+    async def abort_uploads(
+        self,
+        older_than: timedelta,
+        dry_run: bool = False,  # noqa: FBT001, FBT002 - after what it is a dry run of
+        *,
+        prefix: str = "",
+        on_error: OnError = "raise",
+    ) -> BulkReport:
+        """Abort the multipart uploads that were begun so long ago, and free what their parts take.
+
+        ``timedelta(0)`` means all, also those that somebody is at. With ``dry_run`` they are only counted.
+        """
+        return await _bulk.abort_uploads(self._runtime, self._name, prefix, older_than, on_error, dry_run=dry_run)
 
     # Settings. Read as plain values; ``[]``, ``{}`` or ``None`` where the bucket has none.
 

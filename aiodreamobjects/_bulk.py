@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Literal, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 import anyio
 
 from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._concurrency import in_parallel
-from aiodreamobjects._errors import BucketNotEmptyError, BulkError, NotFoundError, ServiceError
+from aiodreamobjects._errors import (
+    BucketNotEmptyError,
+    BulkError,
+    CredentialsError,
+    NotFoundError,
+    ServiceError,
+    SessionClosedError,
+    UnsupportedByServiceError,
+)
 from aiodreamobjects._listing.pages import list_uploads, list_versions
-from aiodreamobjects._models import Address, BulkFailure, BulkReport, ObjectInfo, UploadInfo
+from aiodreamobjects._models import (
+    Acl,
+    Address,
+    BulkFailure,
+    BulkReport,
+    CannedAcl,
+    ObjectInfo,
+    UploadInfo,
+    check_canned_acl,
+)
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._wire.contract import VersionedKey
 from aiodreamobjects._wire.retry import backoff
+
+K = TypeVar("K", bound=VersionedKey | UploadInfo)
 
 KeySource = str | ObjectInfo | tuple[str, str | None]
 OnError = Literal["raise", "collect"]
 
 BATCH_KEYS = 1000
 """DeleteObjects takes no more (S3 API reference)."""
-REQUESTS_IN_FLIGHT = 8
+BATCHES_IN_FLIGHT = 8
 FAILURES_KEPT = 1000
 EMPTYING_ROUNDS = 3
 
@@ -33,34 +53,69 @@ _NOT_FOR_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 async def delete_many(
+    runtime: Runtime, bucket: str, keys: Iterable[KeySource] | AsyncIterable[KeySource], on_error: OnError
+) -> BulkReport:
+    deletion = _Deletion(runtime, bucket)
+    bulk = Bulk(runtime, f"keys of s3://{bucket}", "deleted", deletion.delete, batch=BATCH_KEYS, on_error=on_error)
+    return await bulk.run(_versioned_keys(bucket, keys))
+
+
+async def set_acl_many(
     runtime: Runtime,
     bucket: str,
     keys: Iterable[KeySource] | AsyncIterable[KeySource],
+    acl: CannedAcl | Acl,
     on_error: OnError,
 ) -> BulkReport:
-    check_one_of("on_error", on_error, get_args(OnError))
+    if not isinstance(acl, Acl):
+        check_canned_acl(acl)
+
+    async def set_acl(key: VersionedKey) -> None:
+        await runtime.wire.put_object_acl(Address(bucket, key.key), acl, key.version_id)
+
+    act = partial(_one_by_one, set_acl)
+    bulk = Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1, on_error=on_error)
+    return await bulk.run(_versioned_keys(bucket, keys))
+
+
+async def abort_uploads(
+    runtime: Runtime, bucket: str, prefix: str, older_than: timedelta, on_error: OnError, *, dry_run: bool
+) -> BulkReport:
+    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+        msg = f"older_than {older_than!r} must be a timedelta, such as timedelta(days=1); timedelta(0) means all"
+        raise ValueError(msg)
     runtime.require_open()
-    report = await _Deletion(runtime, bucket).run(_versioned_keys(bucket, keys))
-    if report.failed and on_error == "raise":
-        msg = f"{report.failed:,} of {report.done + report.failed:,} keys of s3://{bucket} could not be deleted"
-        raise BulkError(msg, [failure.error for failure in report.failures], report)
-    return report
+    latest = datetime.fromtimestamp(runtime.wire.now(), UTC) - older_than
+
+    async def found() -> AsyncGenerator[UploadInfo]:
+        async for upload in list_uploads(runtime, bucket, prefix):
+            if not older_than or (upload.initiated is not None and upload.initiated <= latest):
+                yield upload
+
+    async def abort(upload: UploadInfo) -> None:
+        if not dry_run:
+            try:
+                await runtime.wire.abort_upload(Address(bucket, upload.key), upload.upload_id)
+            except NotFoundError as error:
+                if error.code == "NoSuchBucket":
+                    raise  # else it was completed or aborted by someone else meanwhile
+
+    act = partial(_one_by_one, abort)
+    bulk = Bulk(runtime, f"uploads of s3://{bucket}", "aborted", act, batch=1, on_error=on_error)
+    return await bulk.run(found())
 
 
 async def empty(runtime: Runtime, bucket: str) -> BulkReport:
     """Delete every version and every delete marker."""
-
-    async def everything() -> AsyncIterator[KeySource]:
-        async for info in list_versions(runtime, bucket, ""):
-            yield info
-
-    return await delete_many(runtime, bucket, everything(), "raise")
+    return await delete_many(runtime, bucket, list_versions(runtime, bucket, ""), "raise")
 
 
 async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
     """Open uploads first: one that completes meanwhile becomes a version. Then again, if someone put more."""
     for round_number in range(1, EMPTYING_ROUNDS + 1):
-        await _abort_all_uploads(runtime, bucket)
+        uploads = await abort_uploads(runtime, bucket, "", timedelta(0), "collect", dry_run=False)
+        if uploads.failed:
+            raise uploads.failures[0].error
         await empty(runtime, bucket)
         try:
             await runtime.wire.delete_bucket(bucket)
@@ -71,106 +126,148 @@ async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
             return
 
 
-async def _abort_all_uploads(runtime: Runtime, bucket: str) -> None:
-    async for page in list_uploads(runtime, bucket, "").pages():
-        await in_parallel(REQUESTS_IN_FLIGHT, partial(_abort_some, runtime, iter(page)))
+class Tally:
+    """What became of each of many things: all are counted, the first failures are kept."""
+
+    def __init__(self) -> None:
+        self.done = self.failed = 0
+        self.failures: list[BulkFailure] = []
+
+    def fail(self, key: str, version_id: str | None, error: Exception) -> None:
+        self.failed += 1
+        if len(self.failures) < FAILURES_KEPT:
+            self.failures.append(BulkFailure(key, version_id, error))
 
 
-async def _abort_some(runtime: Runtime, uploads: Iterator[UploadInfo]) -> None:
-    for upload in uploads:
-        with suppress(NotFoundError):  # completed or aborted by someone else meanwhile
-            await runtime.wire.abort_upload(Address(upload.bucket, upload.key), upload.upload_id)
+class Bulk(Generic[K]):
+    """Workers pull batches from one source; what becomes of each key is counted.
 
+    ``act`` does a batch, and tells how many of it are done and which failed. It raises what fails all that may follow.
+    """
 
-class _Deletion:
-    """Workers pull batches from one source; what becomes of each key is counted."""
-
-    def __init__(self, runtime: Runtime, bucket: str) -> None:
-        self._runtime, self._bucket = runtime, bucket
+    def __init__(
+        self,
+        runtime: Runtime,
+        what: str,
+        done: str,
+        act: Callable[[Tally, list[K]], Awaitable[None]],
+        *,
+        batch: int,
+        on_error: OnError,
+    ) -> None:
+        check_one_of("on_error", on_error, get_args(OnError))
+        runtime.require_open()
+        self._what, self._done, self._on_error = what, done, on_error
+        self._act, self._batch = act, batch
+        self._width = min(BATCHES_IN_FLIGHT if batch > 1 else runtime.limits.requests, runtime.limits.requests)
         self._turn = anyio.Lock()
         self._stopped_by: Exception | None = None
-        self._done = self._failed = 0
-        self._failures: list[BulkFailure] = []
+        self._tally = Tally()
 
-    async def run(self, keys: AsyncGenerator[VersionedKey]) -> BulkReport:
+    async def run(self, keys: AsyncGenerator[K]) -> BulkReport:
         """Raises what the source raises and what fails whole requests, once the batches in flight have ended."""
-        async with aclosing(keys), anyio.create_task_group() as group:
-            for _ in range(min(REQUESTS_IN_FLIGHT, self._runtime.limits.requests)):
-                group.start_soon(self._work, keys)
+        tally = self._tally
+        async with aclosing(keys):
+            await in_parallel(self._width, partial(self._work, keys))
         if self._stopped_by is not None:
-            self._stopped_by.add_note(
-                f"{self._done:,} keys of s3://{self._bucket} were deleted, {self._failed:,} failed"
-            )
+            self._stopped_by.add_note(f"{tally.done:,} {self._what} were {self._done}, {tally.failed:,} failed")
             raise self._stopped_by
-        return BulkReport(self._done, self._failed, tuple(self._failures))
+        report = BulkReport(tally.done, tally.failed, tuple(tally.failures))
+        if report.failed and self._on_error == "raise":
+            msg = f"{tally.failed:,} of {tally.done + tally.failed:,} {self._what} could not be {self._done}"
+            raise BulkError(msg, [failure.error for failure in report.failures], report)
+        return report
 
-    async def _work(self, keys: AsyncGenerator[VersionedKey]) -> None:
+    async def _work(self, keys: AsyncGenerator[K]) -> None:
         try:
             while batch := await self._next_batch(keys):
-                await self._delete(batch)
-        except Exception as error:  # noqa: BLE001 - raised by run(), as one error and not as a group
+                await self._act(self._tally, batch)
+        except Exception as error:  # noqa: BLE001 - raised by run(), when what is under way has ended
             self._stopped_by = self._stopped_by or error
 
-    async def _next_batch(self, keys: AsyncGenerator[VersionedKey]) -> list[VersionedKey]:
-        batch: list[VersionedKey] = []
+    async def _next_batch(self, keys: AsyncGenerator[K]) -> list[K]:
+        batch: list[K] = []
         async with self._turn:
-            while self._stopped_by is None and len(batch) < BATCH_KEYS:
+            while self._stopped_by is None and len(batch) < self._batch:
                 try:
                     batch.append(await anext(keys))
                 except StopAsyncIteration:
                     break
         return [] if self._stopped_by else batch
 
-    async def _delete(self, batch: list[VersionedKey]) -> None:
-        """Keys that fail for a passing reason are tried again, as often as requests are."""
-        retry = self._runtime.retry
-        for attempt in range(1, retry.attempts + 1):
-            outcome = await self._request(batch)
-            again = [key for key in batch if (error := outcome[key]) and error.retryable and attempt < retry.attempts]
-            self._count(batch, outcome, set(again))
-            if not again:
-                return
-            batch = again
-            await self._runtime.wire.sleep(backoff(retry, attempt))
 
-    async def _request(self, batch: list[VersionedKey]) -> dict[VersionedKey, ServiceError | None]:
-        alone = {key for key in batch if _NOT_FOR_XML.search(key.key)}
-        together = [key for key in dict.fromkeys(batch) if key not in alone]
-        outcome: dict[VersionedKey, ServiceError | None] = {}
-        if together:
-            outcome |= await self._runtime.wire.delete_objects(self._bucket, together)
-        for key in alone:
+class _Deletion:
+    """Keys go by the thousand; by themselves where XML cannot carry them, or the service knows no DeleteObjects."""
+
+    def __init__(self, runtime: Runtime, bucket: str) -> None:
+        self._runtime, self._bucket = runtime, bucket
+        self._is_one_by_one = False
+
+    async def delete(self, tally: Tally, batch: list[VersionedKey]) -> None:
+        alone = [key for key in batch if _NOT_FOR_XML.search(key.key)]
+        together = [key for key in batch if not _NOT_FOR_XML.search(key.key)] if alone else batch
+        if self._is_one_by_one or "delete_objects" in self._runtime.service.unsupported:
+            alone = batch
+        else:
             try:
-                await self._runtime.wire.delete_object(Address(self._bucket, key.key), key.version_id)
-                outcome[key] = None
-            except ServiceError as error:
-                if error.code == "NoSuchBucket":
-                    raise
-                outcome[key] = error
-        return outcome
+                await self._delete_together(tally, together)
+            except UnsupportedByServiceError:
+                self._is_one_by_one, alone = True, batch
+        remaining = iter(alone)
+        await in_parallel(min(BATCHES_IN_FLIGHT, len(alone)), lambda: _one_by_one(self._delete_alone, tally, remaining))
 
-    def _count(
-        self,
-        batch: list[VersionedKey],
-        outcome: dict[VersionedKey, ServiceError | None],
-        again: set[VersionedKey],
-    ) -> None:
-        for key in batch:
-            if key in again:
-                continue
-            if (error := outcome[key]) is None:
-                self._done += 1
-                continue
-            self._failed += 1
-            if len(self._failures) < FAILURES_KEPT:
-                self._failures.append(BulkFailure(key.key, key.version_id, error))
+    async def _delete_together(self, tally: Tally, batch: list[VersionedKey]) -> None:
+        """Keys that fail for a passing reason are tried again, as often as requests are."""
+        wire, retry, attempt = self._runtime.wire, self._runtime.retry, 0
+        while batch:
+            attempt += 1
+            outcome = await wire.delete_objects(self._bucket, list(dict.fromkeys(batch)))
+            again = []
+            for key in batch:
+                error = outcome[key]
+                if error is None:
+                    tally.done += 1
+                elif error.retryable and attempt < retry.attempts:
+                    again.append(key)
+                else:
+                    tally.fail(key.key, key.version_id, error)
+            batch = again
+            if batch:
+                await wire.sleep(backoff(retry, attempt))
+
+    async def _delete_alone(self, key: VersionedKey) -> None:
+        await self._runtime.wire.delete_object(Address(self._bucket, key.key), key.version_id)
+
+
+async def _one_by_one(act: Callable[[K], Awaitable[None]], tally: Tally, keys: Iterable[K]) -> None:
+    for key in keys:
+        try:
+            await act(key)
+            tally.done += 1
+        except ServiceError as error:
+            if fails_all(error):
+                raise
+            tally.fail(key.key, key.version_id if isinstance(key, VersionedKey) else None, error)
+
+
+def fails_all(error: BaseException) -> bool:
+    """Whether what failed one request will fail every other."""
+    if isinstance(error, ServiceError):
+        return error.code in _FAIL_ALL
+    return isinstance(error, CredentialsError | SessionClosedError)
+
+
+_FAIL_ALL = {
+    *("NoSuchBucket", "AllAccessDisabled", "AccountProblem"),
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"),
+}
 
 
 async def _versioned_keys(
     bucket: str, keys: Iterable[KeySource] | AsyncIterable[KeySource]
 ) -> AsyncGenerator[VersionedKey]:
     if isinstance(keys, str):
-        msg = "keys is one str; delete_many takes an iterable of keys: [key]"
+        msg = "keys is one str; it must be an iterable of keys: [key]"
         raise TypeError(msg)
     if isinstance(keys, AsyncIterable):
         async for key in keys:
@@ -183,7 +280,7 @@ async def _versioned_keys(
 def _versioned(bucket: str, key: KeySource) -> VersionedKey:
     if isinstance(key, ObjectInfo):
         if key.bucket != bucket:
-            msg = f"key {key.key!r} is of bucket {key.bucket!r}, and {bucket!r} is to be deleted from"
+            msg = f"key {key.key!r} is of bucket {key.bucket!r}, and the verb is one of bucket {bucket!r}"
             raise ValueError(msg)
         return VersionedKey(key.key, key.version_id)
     name, version_id = key if isinstance(key, tuple) else (key, None)

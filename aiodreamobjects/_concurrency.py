@@ -83,13 +83,21 @@ class Places:
     """
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._free = count
         self._queue: deque[asyncio.Future[bool]] = deque()
         self._closed_by: Callable[[], Exception] | None = None
 
+    def resize(self, count: int) -> None:
+        """So many places from now on. Whoever has one keeps it: fewer come free."""
+        self._free += count - self._count
+        self._count = count
+        while self._free > 0 and self._hand_on():
+            self._free -= 1
+
     def take(self) -> bool:
         """Whether there was a free place; it is then the caller's, to ``give_back``."""
-        if self._free and self._closed_by is None:
+        if self._free > 0 and self._closed_by is None:
             self._free -= 1
             return True
         return False
@@ -113,12 +121,17 @@ class Places:
             raise self._closed_by()
 
     def give_back(self) -> None:
+        if self._free < 0 or not self._hand_on():
+            self._free += 1
+
+    def _hand_on(self) -> bool:
+        """Whether somebody waited, and has the place now."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(True)
-                return
-        self._free += 1
+                return True
+        return False
 
     def close(self, error: Callable[[], Exception]) -> None:
         """Whoever waits, or comes later, gets such an error."""
@@ -127,6 +140,34 @@ class Places:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(False)
+
+
+class Crowd:
+    """How many requests may be under way: half as many when the service is overrun, and one more a round when it is not.
+
+    Additive increase, multiplicative decrease, as TCP does (RFC 5681 section 3.1). What was sent before the last
+    decrease causes no other.
+    """
+
+    def __init__(self, places: Places, most: int) -> None:
+        self._places, self._most = places, most
+        self._width = float(most)
+        self.is_reduced = False
+        self.decreases = 0
+
+    def decrease(self, seen: int) -> None:
+        """The service was overrun by a request that was sent after so many ``decreases``."""
+        if seen == self.decreases:
+            self.decreases += 1
+            self._set(max(1.0, self._width / 2))
+
+    def increase(self) -> None:
+        """A request succeeded."""
+        self._set(min(self._most, self._width + 1 / self._width))
+
+    def _set(self, width: float) -> None:
+        self._width, self.is_reduced = width, width < self._most
+        self._places.resize(int(width))
 
 
 class Memory:

@@ -11,7 +11,8 @@
     │   ├── InvalidRequestError(ValueError)         400, 416
     │   ├── UnsupportedByServiceError               501, and what a service refuses by design
     │   └── ServiceBusyError                        503 SlowDown, 429, 5xx after the last attempt
-    ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError, SourceChangedError
+    ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError, SourceChangedError,
+    │                         UnsafeKeyError
     ├── ConnectionFailedError(ConnectionError)      DNS, refused, reset, TLS, silence
     └── BulkError(ExceptionGroup)                   report
 
@@ -134,6 +135,10 @@ class SourceChangedError(TransferError):
     """What was to be sent changed while it was read: it grew, shrank or was written to."""
 
 
+class UnsafeKeyError(TransferError):
+    """A key that names no file inside the directory: it would lead out of it, or take the place of something else."""
+
+
 class ConnectionFailedError(DreamObjectsError, ConnectionError):
     """The service could not be reached, or the connection broke or fell silent."""
 
@@ -144,22 +149,22 @@ class ConnectionFailedError(DreamObjectsError, ConnectionError):
         """Whether the request may have reached the service, and been carried out."""
 
 
-class BulkError(ExceptionGroup[ServiceError], DreamObjectsError):
-    """Some keys of a bulk verb failed. The rest was done; ``report`` tells which and how many."""
+class BulkError(ExceptionGroup[Exception], DreamObjectsError):
+    """Some keys of a bulk verb, or names of a tree, failed. The rest was done; ``report`` tells which and how many."""
 
     report: BulkReport
 
-    def __new__(cls, message: str, exceptions: Sequence[ServiceError], report: BulkReport) -> BulkError:  # noqa: PYI034 - ExceptionGroup's own signature
+    def __new__(cls, message: str, exceptions: Sequence[Exception], report: BulkReport) -> BulkError:  # noqa: PYI034 - ExceptionGroup's own signature
         self = super().__new__(cls, message, exceptions)
         self.report = report
         return self
 
-    def __init__(self, message: str, exceptions: Sequence[ServiceError], report: BulkReport) -> None:  # noqa: ARG002 - __new__ takes it
+    def __init__(self, message: str, exceptions: Sequence[Exception], report: BulkReport) -> None:  # noqa: ARG002 - __new__ takes it
         super().__init__(message, exceptions)
 
-    def derive(self, excs: Sequence[ServiceError]) -> BulkError:  # type: ignore[override]  # typeshed types it for any member, ours are ServiceErrors
+    def derive(self, excs: Sequence[Exception]) -> BulkError:  # type: ignore[override]  # typeshed types it for any member, ours are ServiceErrors
         return BulkError(self.message, excs, self.report)
 
-    def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[ServiceError, ...], BulkReport]]:
-        members = cast("tuple[ServiceError, ...]", tuple(self.exceptions))
+    def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[Exception, ...], BulkReport]]:
+        members = cast("tuple[Exception, ...]", tuple(self.exceptions))
         return type(self), (self.message, members, self.report)

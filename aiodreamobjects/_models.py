@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 from aiodreamobjects._checks import check_field_name, check_field_value, check_key, check_one_of
-from aiodreamobjects._errors import ServiceError
 
 CannedAcl = Literal[
     "private",
@@ -229,7 +228,8 @@ class Progress:
 class BulkFailure:
     key: str
     version_id: str | None
-    error: ServiceError
+    error: Exception
+    """A ServiceError; of a tree also what reading, writing or moving a file's bytes raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +239,39 @@ class BulkReport:
     done: int
     failed: int
     failures: tuple[BulkFailure, ...] = ()
+
+
+TreeReason = Literal["asked", "missing", "size", "mtime", "etag", "extra"]
+"""Why a name is to be copied or deleted: all are copied; it is missing, or differs; only the target has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeAction:
+    """One line of the plan of a tree verb. ``name`` is what both trees call it: relative, with ``/``."""
+
+    action: Literal["copy", "delete"]
+    name: str
+    size: int
+    reason: TreeReason
+
+
+@dataclass(frozen=True, slots=True)
+class TreeReport(BulkReport):
+    """What a tree verb did, or with ``dry_run`` would do. ``done`` is ``copied + deleted``; failures are by relative name."""
+
+    copied: int = 0
+    copied_bytes: int = 0
+    skipped: int = 0
+    """Names that were the same in both trees already."""
+    deleted: int = 0
+    kept: int = 0
+    """What ``delete`` would have deleted, had nothing failed."""
+    excluded: int = 0
+    """Names of the source that ``include`` and ``exclude`` left out; a directory that was left out whole counts once."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns that matched no name of either tree."""
+    plan: tuple[TreeAction, ...] | None = None
+    """With ``dry_run``: all of it, in the order of the names, what is deleted last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ Feature = Literal[
     "policy",
     "presigned_post",
     "conditional_writes",
+    "delete_objects",
     "sigv2",
     "plain_http",
 ]

@@ -351,8 +351,8 @@ class BotoWire:
         reply = await self._call("get_object_acl", str(address), _where(address))
         return values.acl_value(reply)
 
-    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl) -> None:
-        parameters = {**_where(address), **_acl_parameters(acl)}
+    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl, version_id: str | None = None) -> None:
+        parameters = {**_where(address), **_acl_parameters(acl), "VersionId": version_id}
         await self._call("put_object_acl", str(address), parameters, feature="object_acl")
 
     async def get_object_tags(self, address: Address) -> dict[str, str]:

@@ -276,8 +276,9 @@ class DirectWire:
         acl = xml.acl_of(await self._tree(call, "AccessControlPolicy"))
         return acl or refuse_reply("a reply without Owner/ID, or with grants that are none")
 
-    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl) -> None:
-        call = _Call("put_object_acl", "PUT", address.bucket, address.key, self._document, {"acl": ""})
+    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl, version_id: str | None = None) -> None:
+        query = {"acl": ""} | ({"versionId": version_id} if version_id else {})
+        call = _Call("put_object_acl", "PUT", address.bucket, address.key, self._document, query)
         call.feature = "object_acl"
         if isinstance(acl, Acl):
             await self._fill(call, xml.acl_document(acl))

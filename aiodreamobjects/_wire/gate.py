@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 
-from aiodreamobjects._concurrency import BytePace, Places, RateLimiter, finish
+from aiodreamobjects._concurrency import BytePace, Crowd, Places, RateLimiter, finish
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, CredentialsError, SessionClosedError
 from aiodreamobjects._http.paces import Paces
@@ -35,11 +35,11 @@ class Gate:
         self, service: Service, credentials: CredentialSource, limits: Limits, timeouts: Timeouts, retry: Retry
     ) -> None:
         self.service, self.limits, self.timeouts = service, limits, timeouts
-        self.retrier = Retrier(retry, self.sleep, self._correct_clock)
         # A streamed body holds a connection and a place of its own, so that a pipe from one object to another
         # cannot wait for itself.
         self.requests = Places(limits.requests)
         self.streams = Places(limits.requests)
+        self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self.sleep, self._correct_clock)
         self.clock_offset = 0.0
         self.closed = False
         self.sent = self.bytes_sent = self.bytes_received = 0

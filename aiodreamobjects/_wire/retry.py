@@ -1,4 +1,4 @@
-"""When a request is tried again, and after how long. One policy for every lane."""
+"""When a request is tried again, after how long, and beside how many others. One policy for every lane."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from aiodreamobjects._concurrency import Crowd
 from aiodreamobjects._config import Retry
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError
 
@@ -44,9 +45,13 @@ class Retrier:
     """A session's retries: runs attempts until one succeeds or trying again is of no use."""
 
     def __init__(
-        self, retry: Retry, sleep: Callable[[float], Awaitable[None]], correct_clock: Callable[[float], None]
+        self,
+        retry: Retry,
+        crowd: Crowd,
+        sleep: Callable[[float], Awaitable[None]],
+        correct_clock: Callable[[float], None],
     ) -> None:
-        self._retry, self._sleep, self._correct_clock = retry, sleep, correct_clock
+        self._retry, self._crowd, self._sleep, self._correct_clock = retry, crowd, sleep, correct_clock
         self._budget = BUDGET
         self.retries = 0
 
@@ -56,12 +61,16 @@ class Retrier:
         ``is_write``: a refusal may then be this very call's own doing, by an attempt whose reply was lost; it says so.
         """
         number, spent, clock_corrected, may_be_done = 1, 0, False, False
+        crowd = self._crowd
         while True:
+            seen = crowd.decreases
             try:
                 result = await attempt()
             except AttemptFailed as failed:
                 failure = failed.failure
             else:
+                if crowd.is_reduced:
+                    crowd.increase()
                 if self._budget < BUDGET:
                     self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
                 return result
@@ -71,6 +80,8 @@ class Retrier:
             may_be_done |= failure.may_be_done
             failure.error.in_doubt = may_be_done
             spent = 0 if failure.is_throttle else RETRY_COST
+            if failure.is_throttle:
+                crowd.decrease(seen)
             if failure.clock_offset is not None:
                 self._correct_clock(failure.clock_offset)
             if failure.clock_offset is not None and not clock_corrected:

@@ -332,10 +332,10 @@ class MemoryWire:
 
         return await self._ask(Request("get_object_acl", address.bucket, address.key), act)
 
-    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl) -> None:
+    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl, version_id: str | None = None) -> None:
         def act() -> None:
             bucket = self._store.bucket(address.bucket)
-            version = bucket.readable(address.key)
+            version = bucket.readable(address.key, version_id)
             self._check_object_acl(bucket, acl)
             version.acl = acl_of(acl)
 
