@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import get_args
@@ -25,13 +26,22 @@ from aiodreamobjects._models import (
     LifecycleRule,
     ObjectInfo,
     PolicyDocument,
+    TreeReport,
     UploadInfo,
     VersioningStatus,
     Website,
     check_canned_acl,
 )
 from aiodreamobjects._object import Object
+from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._tree.copy import CopyTree
+from aiodreamobjects._tree.download import DownloadTree
+from aiodreamobjects._tree.objects import Objects
+from aiodreamobjects._tree.plan import Compare, TreeOptions
+from aiodreamobjects._tree.run import Run
+from aiodreamobjects._tree.upload import UploadTree
+from aiodreamobjects._tree.walk import Symlinks
 from aiodreamobjects._wire.contract import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
 
 
@@ -181,6 +191,100 @@ class Bucket:
         ``timedelta(0)`` means all, also those that somebody is at. With ``dry_run`` they are only counted.
         """
         return await _bulk.abort_uploads(self._runtime, self._name, prefix, older_than, on_error, dry_run=dry_run)
+
+    # Trees
+
+    async def upload_tree(
+        self,
+        local: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        compare: Compare | None = None,
+        delete: bool = False,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        dry_run: bool = False,
+        acl: CannedAcl | None = None,
+        progress: ProgressCallback | None = None,
+        on_error: OnError = "raise",
+        allow_empty: bool = False,
+        symlinks: Symlinks = "follow",
+    ) -> TreeReport:
+        """Store the files below a directory, each under ``prefix`` and its relative name."""
+        options = TreeOptions(
+            compare=compare,
+            delete=delete,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            acl=acl,
+            progress=progress,
+            on_error=on_error,
+            allow_empty=allow_empty,
+            symlinks=symlinks,
+        )
+        return await Run(UploadTree(self._runtime, os.fspath(local), self._name, prefix, options)).run()
+
+    async def download_tree(
+        self,
+        local: str | os.PathLike[str],
+        prefix: str = "",
+        *,
+        compare: Compare | None = None,
+        delete: bool = False,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        dry_run: bool = False,
+        acl: CannedAcl | None = None,
+        progress: ProgressCallback | None = None,
+        on_error: OnError = "raise",
+        allow_empty: bool = False,
+    ) -> TreeReport:
+        """Fetch the objects under ``prefix``."""
+        options = TreeOptions(
+            compare=compare,
+            delete=delete,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            acl=acl,
+            progress=progress,
+            on_error=on_error,
+            allow_empty=allow_empty,
+        )
+        return await Run(DownloadTree(self._runtime, self._name, prefix, os.fspath(local), options)).run()
+
+    async def copy_tree(
+        self,
+        to: Bucket,
+        prefix: str = "",
+        to_prefix: str | None = None,
+        *,
+        compare: Compare | None = None,
+        delete: bool = False,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        dry_run: bool = False,
+        acl: CannedAcl | None = None,
+        progress: ProgressCallback | None = None,
+        on_error: OnError = "raise",
+        allow_empty: bool = False,
+    ) -> TreeReport:
+        """Copy the objects under ``prefix``."""
+        options = TreeOptions(
+            compare=compare,
+            delete=delete,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            acl=acl,
+            progress=progress,
+            on_error=on_error,
+            allow_empty=allow_empty,
+        )
+        source = Objects(self._runtime, self._name, prefix)
+        target = Objects(to._runtime, to._name, prefix if to_prefix is None else to_prefix)
+        return await Run(CopyTree(source, target, options)).run()
 
     # Settings. Read as plain values; ``[]``, ``{}`` or ``None`` where the bucket has none.
 

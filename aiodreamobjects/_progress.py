@@ -27,15 +27,24 @@ class Gauge:
 
 
 class Meter:
-    """Calls back ten times a second while there is something new, and once at the end.
+    """Calls back ten times a second while there is something new, and once at the end. Of one object, or of several.
 
     What the callback raises ends the transfer. Figures only grow: a part that is sent again counts once.
     """
 
-    def __init__(self, callback: ProgressCallback | None, *, total_bytes: int | None, key: str) -> None:
+    def __init__(
+        self,
+        callback: ProgressCallback | None,
+        *,
+        total_bytes: int | None,
+        key: str = "",
+        total_objects: int | None = 1,
+    ) -> None:
         self._callback, self._key = callback, key
-        self.total_bytes = total_bytes
-        self._done = self._told = 0
+        self.total_bytes, self.total_objects = total_bytes, total_objects
+        self._is_of_one = total_objects == 1
+        self._done = self._done_objects = 0
+        self._told = (0, 0)
         self._under_way: set[Gauge] = set()
 
     @contextmanager
@@ -48,6 +57,12 @@ class Meter:
             self._done += size
         finally:
             self._under_way.discard(gauge)
+
+    def finish_object(self, key: str, size: int = 0) -> None:
+        """One of several is done, and so many bytes with it that were no piece."""
+        self._key = key
+        self._done += size
+        self._done_objects += 1
 
     def start_again(self) -> None:
         self._done = 0
@@ -66,8 +81,8 @@ class Meter:
                 while True:
                     await anyio.sleep(INTERVAL_SECONDS)
                     count = self._done + sum(gauge.count() for gauge in self._under_way)
-                    if count > self._told:
-                        await self._call(count, done_objects=0)
+                    if (count, self._done_objects) > self._told:
+                        await self._call(count)
             except Exception as raised:  # noqa: BLE001 - raised below, when all have ended
                 error = raised
                 scope.cancel()
@@ -84,11 +99,13 @@ class Meter:
                 group.cancel_scope.cancel()
         if error is not None:
             raise error
-        await self._call(self._done, done_objects=1)
+        if self._is_of_one:
+            self._done_objects = 1
+        await self._call(self._done)
 
-    async def _call(self, count: int, *, done_objects: int) -> None:
+    async def _call(self, count: int) -> None:
         assert self._callback is not None
-        self._told = max(self._told, count)
-        answer = self._callback(Progress(self._told, self.total_bytes, done_objects, 1, self._key))
+        self._told = count, objects = max(self._told[0], count), self._done_objects
+        answer = self._callback(Progress(count, self.total_bytes, objects, self.total_objects, self._key))
         if isawaitable(answer):
             await answer

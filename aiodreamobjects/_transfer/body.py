@@ -40,17 +40,26 @@ class RangeIgnoredError(TransferError):
 
 async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
     """A small object takes one request, and nothing of a Body's apparatus."""
+    return (await _read(runtime, address, byte_range))[1]
+
+
+async def read_with_info(runtime: Runtime, address: Address) -> tuple[ObjectInfo, bytes]:
+    response, content = await _read(runtime, address, None)
+    return response.info, content
+
+
+async def _read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> tuple[ResponseBody | Body, bytes]:
     response = await runtime.wire.get_object(address, byte_range, NO_CONDITIONS, streamed=False)
     content = response.content
     if content is None:
         async with _opened(Body(runtime, address, byte_range, NO_CONDITIONS, streamed=False), response) as body:
-            return await body.read()
+            return body, await body.read()
     _check_answer(address, byte_range, response)
     expected_md5 = md5_of_etag(response.etag, response.encryption) if byte_range is None else None
     if expected_md5 and (found := (await md5(content)).hexdigest()) != expected_md5:
         msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}"
         raise ChecksumMismatchError(msg)
-    return content
+    return response, content
 
 
 @asynccontextmanager

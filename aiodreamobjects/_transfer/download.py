@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from aiodreamobjects._errors import (
 from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified, Verify
 from aiodreamobjects._progress import Gauge, Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import Body, RangeIgnoredError, open_body, pin_of
 from aiodreamobjects._transfer.journal import DownloadJournal, DownloadRecord
 from aiodreamobjects._transfer.sinks import PathSink, beside
@@ -36,11 +37,6 @@ IfChanged = Literal["raise", "restart"]
 UNCOUNTED_BYTES = 256 << 10
 """A transfer may hold so much without taking it from the session's memory: small objects do not wait for large ones."""
 MOST_RESTARTS = 3
-MTIME_NAME = "mtime"
-"""The metadata in which rclone, and ``upload`` here, keep a file's time: seconds since the epoch, with a fraction."""
-
-LATEST_MTIME = 1 << 40
-"""What is said to be later, or no number, is no file's time."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -71,16 +67,28 @@ async def download(
             is_kept=journal is not None and journal.record is not None,
         ) as sink,
     ):
-        meter = Meter(progress, total_bytes=None, key=address.key)
-        async with meter.running():
-            info = await _with_second_chances(_Download(runtime, address, sink, journal, meter, verify), if_changed)
-        assert info.size is not None
-        try:
-            await sink.commit(_modified(info), info.size)
-        finally:
-            if journal is not None and sink.is_published:
-                journal.record = None
-        return info
+        return await download_into(sink, runtime, address, progress, verify, if_changed, journal)
+
+
+async def download_into(
+    sink: PathSink,
+    runtime: Runtime,
+    address: Address,
+    progress: ProgressCallback | None,
+    verify: Verify,
+    if_changed: IfChanged,
+    journal: DownloadJournal | None = None,
+) -> ObjectInfo:
+    meter = Meter(progress, total_bytes=None, key=address.key)
+    async with meter.running():
+        info = await _with_second_chances(_Download(runtime, address, sink, journal, meter, verify), if_changed)
+    assert info.size is not None
+    try:
+        await sink.commit(mtime.of(info), info.size)
+    finally:
+        if journal is not None and sink.is_published:
+            journal.record = None
+    return info
 
 
 @asynccontextmanager
@@ -320,12 +328,3 @@ class _Download:
 
 def _changed(address: Address, position: int) -> str:
     return f"{address} changed while it was downloaded: at byte {position:,} it is another object"
-
-
-def _modified(info: ObjectInfo) -> float | None:
-    """The file's time: what rclone and ``upload`` keep of the original, else the object's own."""
-    with suppress(KeyError, ValueError):
-        seconds = float((info.metadata or {})[MTIME_NAME])
-        if abs(seconds) < LATEST_MTIME:
-            return seconds
-    return info.last_modified.timestamp() if info.last_modified else None

@@ -38,8 +38,10 @@ class PathSink:
         fsync: bool,
         partial: Path | None = None,
         is_kept: bool = False,
+        directory: int | None = None,
     ) -> None:
-        self._path = Path(path)
+        """``directory``: the open one that ``path`` is relative to, which its owner closes later."""
+        self._path, self._directory = Path(path), directory
         self._temporary = partial or beside(self._path, secrets.token_hex(4), "part")
         self._is_new = partial is None
         self._overwrite = overwrite
@@ -77,8 +79,8 @@ class PathSink:
         assert self._file is not None
         return await finish(_read_at(self._file.fileno(), [memory], position))
 
-    async def commit(self, modified: float | None, size: int) -> None:
-        """Give the file its name, its length, and the object's time, in seconds since the epoch."""
+    async def commit(self, modified: int | None, size: int) -> None:
+        """Give the file its name, its length, and the object's time, in nanoseconds since the epoch."""
         await finish(self._commit(modified, size))
 
     async def _open(self) -> None:
@@ -86,7 +88,7 @@ class PathSink:
         mode: Literal["xb+", "rb+"] = "xb+" if self._is_new else "rb+"
         self._file = await aiofiles.open(self._temporary, mode, buffering=0, opener=self._create)
 
-    async def _commit(self, modified: float | None, size: int) -> None:
+    async def _commit(self, modified: int | None, size: int) -> None:
         assert self._file is not None
         await self._file.truncate(size)
         if self._fsync:
@@ -101,15 +103,15 @@ class PathSink:
             with suppress(OSError):  # a full disk refuses the last bytes once more
                 await file.close()
             if not self.is_kept:
-                await to_thread.run_sync(lambda: self._temporary.unlink(missing_ok=True))
+                await to_thread.run_sync(self._unlink, self._temporary)
 
     def _check_target(self) -> None:
-        if not self._overwrite and os.path.lexists(self._path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path))
         try:
-            found = self._path.stat()
+            found = os.stat(self._path, dir_fd=self._directory, follow_symlinks=self._overwrite)
         except FileNotFoundError:
             return
+        if not self._overwrite:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path))
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._path))
         if not stat.S_ISREG(found.st_mode):  # a device, /dev/stdout, a pipe
@@ -118,39 +120,47 @@ class PathSink:
 
     def _create(self, path: str, flags: int) -> int:
         """With the mode that the umask gives; for nobody else until it takes the place, and the mode, of a file."""
-        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666 if self._mode is None else 0o600)
+        mode = 0o666 if self._mode is None else 0o600
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, mode, dir_fd=self._directory)
 
-    def _publish(self, modified: float | None) -> None:
+    def _publish(self, modified: int | None) -> None:
+        here = self._directory
         if modified is not None:
             with suppress(OSError, OverflowError):  # a time that this file system cannot keep
-                os.utime(self._temporary, (modified, modified))
+                os.utime(self._temporary, ns=(modified, modified), dir_fd=here)
         if self._mode is not None:
-            self._temporary.chmod(self._mode)
+            os.chmod(self._temporary, self._mode, dir_fd=here)
         if self._overwrite:
-            self._temporary.replace(self._path)
+            os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
         else:
             self._publish_if_absent()
         if self._fsync:
-            directory = os.open(self._path.parent, os.O_RDONLY)
+            directory = os.open(self._path.parent, os.O_RDONLY, dir_fd=here)
             try:
                 os.fsync(directory)
             finally:
                 os.close(directory)
 
     def _publish_if_absent(self) -> None:
+        here = self._directory
         try:
-            os.link(self._temporary, self._path)  # unlike a rename it refuses a name that was taken meanwhile
+            # Unlike a rename it refuses a name that was taken meanwhile.
+            os.link(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=here))
             try:
-                self._temporary.replace(self._path)
+                os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
             except BaseException:
-                self._path.unlink(missing_ok=True)
+                self._unlink(self._path)
                 raise
         else:
-            self._temporary.unlink()
+            self._unlink(self._temporary)
+
+    def _unlink(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(path, dir_fd=self._directory)
 
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}

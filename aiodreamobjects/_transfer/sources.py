@@ -252,6 +252,11 @@ def _look_at(path: str) -> str | None:
     if not stat.S_ISREG(mode):
         msg = f"{path} is not a regular file; open it, and put() what you opened"
         raise ValueError(msg)
+    return content_type_of(path)
+
+
+def content_type_of(path: str) -> str | None:
+    """Guessed from the name. The first call reads files."""
     kind, encoding = mimetypes.guess_type(path)
     return _ENCODED_TYPES.get(encoding, "application/octet-stream") if encoding else kind
 

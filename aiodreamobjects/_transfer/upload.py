@@ -15,7 +15,8 @@ from aiodreamobjects._integrity import md5
 from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verify
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._transfer.download import MTIME_NAME, UNCOUNTED_BYTES
+from aiodreamobjects._transfer import mtime
+from aiodreamobjects._transfer.download import UNCOUNTED_BYTES
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
 from aiodreamobjects._transfer.multipart import Multipart, refuse_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME, PartSizes, plan
@@ -61,12 +62,10 @@ async def upload(
     refuse_conditions(runtime.service, conditions)
     async with open_source(Path(path)) as source:
         assert isinstance(source, PathSource)
-        sign = "-" if source.mtime_ns < 0 else ""
-        seconds, nanoseconds = divmod(abs(source.mtime_ns), 1_000_000_000)
         attributes = replace(
             attributes,
             content_type=attributes.content_type or source.content_type,
-            metadata={MTIME_NAME: f"{sign}{seconds}.{nanoseconds:09}", **(attributes.metadata or {})},
+            metadata={mtime.NAME: mtime.text_of(source.mtime_ns), **(attributes.metadata or {})},
         )
         journal = None
         if resume:

@@ -1,0 +1,241 @@
+"""Files below one directory, many to a hop to a worker thread. Nothing here waits for a network.
+
+What is written goes through open directories, one step at a time and never through a symbolic link: whatever is planted
+below the directory meanwhile, nothing lands outside of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from aiodreamobjects._concurrency import finish
+from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
+from aiodreamobjects._wire.contract import Buffer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+HOPS = 8
+"""So many threads write at once, each with the descriptors of one path."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Content(NamedTuple):
+    """All of a file, as it was at one moment."""
+
+    data: bytes
+    mtime_ns: int
+
+
+class NewFile(NamedTuple):
+    name: str
+    data: Buffer
+    mtime_ns: int | None
+
+
+async def read_files(root: str, names: Sequence[str], most: int, *, follow: bool) -> list[Content | Exception]:
+    """What is in each, or why that cannot be told: also where one has grown beyond ``most`` bytes."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    return await finish(to_thread.run_sync(lambda: [_tried(_read, f"{root}/{name}", flags, most) for name in names]))
+
+
+class Disk:
+    """A directory that is written below. Everything is named relative to it."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._hops = CapacityLimiter(HOPS)
+        self._descriptor: int | None = None
+
+    async def open(self) -> bool:
+        """Make the directory where it is missing, and open it. Whether it does not tell upper from lower case."""
+        return await finish(to_thread.run_sync(self._open))
+
+    async def aclose(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            await finish(to_thread.run_sync(os.close, descriptor))
+
+    async def write(self, files: Sequence[NewFile]) -> list[Exception | None]:
+        """Each appears under its name when it is complete, or not at all: what went wrong with it."""
+        return await finish(to_thread.run_sync(self._write_all, files, limiter=self._hops))
+
+    async def remove(self, names: Sequence[str]) -> list[Exception | None]:
+        """Delete files, and the directories that this leaves empty."""
+        return await finish(to_thread.run_sync(self._remove_all, names, limiter=self._hops))
+
+    async def open_directory_of(self, name: str) -> int:
+        """The descriptor of the directory that the file is in, which is made where it is missing."""
+        return await finish(to_thread.run_sync(self._open_directory, name))
+
+    def _open(self) -> bool:
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self.root, _DIRECTORY)
+        return self._folds_case()
+
+    def _folds_case(self) -> bool:
+        name = f".aA{secrets.token_hex(4)}.part"
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=self._descriptor))
+        except OSError:  # it is read-only, and each file will say so
+            return False
+        try:
+            os.stat(name.swapcase(), dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        else:
+            return True
+        finally:
+            os.unlink(name, dir_fd=self._descriptor)
+
+    def _write_all(self, files: Sequence[NewFile]) -> list[Exception | None]:
+        with closing(self._cursor()) as cursor:
+            return [_tried(_write, cursor, file) for file in files]
+
+    def _remove_all(self, names: Sequence[str]) -> list[Exception | None]:
+        with closing(self._cursor()) as cursor:
+            failures = [_tried(_remove, cursor, name) for name in names]
+            for above in sorted({name.rpartition("/")[0] for name in names}, reverse=True):
+                _remove_empty(cursor, above)
+            return failures
+
+    def _open_directory(self, name: str) -> int:
+        with closing(self._cursor()) as cursor:
+            return os.dup(cursor.go_above(name, make=True)[0])
+
+    def _cursor(self) -> _Cursor:
+        assert self._descriptor is not None
+        return _Cursor(self._descriptor)
+
+
+class _Cursor:
+    """Where one is below a directory. Files in the order of their names are near each other."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptors, self._path = [descriptor], list[str]()
+
+    def go_above(self, name: str, *, make: bool) -> tuple[int, str]:
+        """The directory that this is in, and what it is called there."""
+        *path, last = name.split("/")
+        shared = len(os.path.commonprefix([path, self._path]))  # noqa: RUF071 - of lists
+        self._go_up_to(shared)
+        for part in path[shared:]:
+            self._descriptors.append(_open_below(self._descriptors[-1], part, name, make=make))
+            self._path.append(part)
+        return self._descriptors[-1], last
+
+    def close(self) -> None:
+        self._go_up_to(0)
+
+    def _go_up_to(self, depth: int) -> None:
+        while len(self._path) > depth:
+            self._path.pop()
+            os.close(self._descriptors.pop())
+
+
+def _open_below(parent: int, name: str, of: str, *, make: bool) -> int:
+    for _ in range(2):
+        try:
+            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        except FileNotFoundError:
+            if not make:
+                raise
+            with suppress(FileExistsError):  # another thread was faster
+                os.mkdir(name, dir_fd=parent)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            msg = f"{of!r} is no name for a file here: {name!r} in its path is a symbolic link, or no directory"
+            raise UnsafeKeyError(msg) from error
+    raise FileNotFoundError(errno.ENOENT, "its directory was removed meanwhile", of)
+
+
+def _write(cursor: _Cursor, file: NewFile) -> None:
+    directory, name = cursor.go_above(file.name, make=True)
+    mode = _mode_to_keep(directory, name, file.name)
+    temporary = f".{name[:50]}.{secrets.token_hex(4)}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=directory)
+    try:
+        _fill(descriptor, file, mode)
+        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+
+
+def _fill(descriptor: int, file: NewFile, mode: int | None) -> None:
+    try:
+        data = memoryview(file.data)
+        while data:
+            data = data[os.write(descriptor, data) :]
+        if file.mtime_ns is not None:
+            with suppress(OSError, OverflowError):  # a time that this file system cannot keep
+                os.utime(descriptor, ns=(file.mtime_ns, file.mtime_ns))
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(cursor: _Cursor, name: str) -> None:
+    with suppress(FileNotFoundError):
+        directory, last = cursor.go_above(name, make=False)
+        os.unlink(last, dir_fd=directory)
+
+
+def _remove_empty(cursor: _Cursor, path: str) -> None:
+    """This directory and those above it, as far as they are empty."""
+    with suppress(OSError, UnsafeKeyError):
+        while path:
+            directory, last = cursor.go_above(path, make=False)
+            os.rmdir(last, dir_fd=directory)
+            path = path.rpartition("/")[0]
+
+
+def _mode_to_keep(directory: int, name: str, of: str) -> int | None:
+    """Of the regular file whose place is taken."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(found.st_mode):
+        return stat.S_IMODE(found.st_mode) & 0o777
+    if stat.S_ISLNK(found.st_mode):  # it is replaced, and not what it leads to
+        return None
+    msg = f"{of!r} is not written: a directory, or what is no regular file, has its name"
+    raise UnsafeKeyError(msg)
+
+
+def _read(path: str, flags: int, most: int) -> Content:
+    descriptor = os.open(path, flags)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        data = os.read(descriptor, min(before.st_size, most) + 1)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if len(data) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        msg = f"{path} changed while it was read"
+        raise SourceChangedError(msg)
+    return Content(data, before.st_mtime_ns)
+
+
+def _tried(act: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | Exception:
+    try:
+        return act(*arguments, **named)
+    except Exception as error:  # noqa: BLE001 - told to whoever asked for all of them
+        return error

@@ -1,0 +1,90 @@
+"""The objects below a prefix, as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+import aiofiles
+
+from aiodreamobjects import _bulk
+from aiodreamobjects._checks import encode_utf8
+from aiodreamobjects._errors import UnsafeKeyError
+from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
+from aiodreamobjects._listing.pages import list_objects
+from aiodreamobjects._models import Address, ObjectInfo
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer.verify import ContentCheck
+from aiodreamobjects._tree.names import Patterns
+from aiodreamobjects._tree.run import Run
+from aiodreamobjects._tree.walk import Entry, Step, Unusable
+
+HASHED_AT_ONCE = 1 << 20
+
+Refusal = Callable[[str], str | None]
+"""Why this name cannot be one of the other tree."""
+
+
+def directory(prefix: str) -> str:
+    """A prefix as a directory: ``photos`` does not mean ``photos-2025/``."""
+    encode_utf8("prefix", prefix)
+    return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+
+
+class Objects:
+    """Relative names are the keys without the prefix. Objects that only mark a directory are passed over."""
+
+    def __init__(self, runtime: Runtime, bucket: str, prefix: str) -> None:
+        self.runtime, self.bucket, self.prefix = runtime, bucket, directory(prefix)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def address(self, name: str) -> Address:
+        return Address(self.bucket, self.prefix + name)
+
+    async def pages(self, patterns: Patterns, refusal: Refusal | None = None) -> AsyncGenerator[Sequence[Step], None]:
+        listing = list_objects(self.runtime, self.bucket, self.prefix, None, None)
+        start = len(self.prefix)
+        async with aclosing(listing.pages()) as pages:
+            async for page in pages:
+                named = [(info.key[start:], info) for info in page]
+                yield [
+                    self._step(name, info, patterns, refusal)
+                    for name, info in named
+                    if info.size or not (name.endswith("/") or not name)
+                ]
+
+    def _step(self, name: str, info: ObjectInfo, patterns: Patterns, refusal: Refusal | None) -> Step:
+        if not patterns.select(name):
+            return None
+        why = refusal(name) if refusal is not None else None
+        if why is not None:
+            return Unusable(name, UnsafeKeyError(f"key {info.key!r} is no name for a file: {why}"))
+        return Entry(name, info.size or 0, info=info)
+
+    async def delete(self, run: Run, names: Sequence[str]) -> None:
+        keys = [self.prefix + name for name in names]
+        report = await _bulk.delete_many(self.runtime, self.bucket, keys, "collect")
+        run.deleted(report.done)
+        for failure in report.failures:
+            run.failed(failure.key.removeprefix(self.prefix), failure.error)
+
+    async def has_content_of(self, info: ObjectInfo, path: str) -> bool:
+        """Whether the object's ETag is that of this file. False where the ETag does not tell."""
+        if md5_of_etag(info.etag, None):
+            check = ContentCheck.of(info, None)
+        elif parts_of_etag(info.etag, None):
+            address = Address(self.bucket, info.key)
+            found = await self.runtime.wire.head_object(address)
+            if found.etag != info.etag:
+                return False
+            check = await ContentCheck.asking(self.runtime.wire, address, found, None, doubts=False)
+        else:
+            check = None
+        if check is None:
+            return False
+        async with aiofiles.open(path, "rb", buffering=0) as file:
+            while data := await file.read(HASHED_AT_ONCE):
+                await check.update(data)
+        return check.digest.value() == info.etag

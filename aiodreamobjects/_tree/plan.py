@@ -1,0 +1,148 @@
+"""Two sorted trees, and what makes the second like the first. Decides, does nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+from aiodreamobjects._bulk import OnError
+from aiodreamobjects._checks import check_one_of
+from aiodreamobjects._errors import ServiceError
+from aiodreamobjects._models import CannedAcl, TreeReason, check_canned_acl
+from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._tree.names import Patterns
+from aiodreamobjects._tree.walk import Entry, Symlinks
+
+Compare = Literal["size", "mtime", "etag"]
+
+Verdict = Literal["same", "unknown"]
+"""``unknown``: one must look closer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeOptions:
+    """What all tree verbs can be told, checked when made."""
+
+    compare: Compare | None
+    delete: bool
+    include: Iterable[str]
+    exclude: Iterable[str]
+    dry_run: bool
+    acl: CannedAcl | None
+    progress: ProgressCallback | None
+    on_error: OnError
+    allow_empty: bool
+    symlinks: Symlinks = "follow"
+
+    def __post_init__(self) -> None:
+        check_one_of("compare", self.compare, (None, *get_args(Compare)))
+        check_one_of("on_error", self.on_error, get_args(OnError))
+        check_one_of("symlinks", self.symlinks, get_args(Symlinks))
+        if self.acl is not None:
+            check_canned_acl(self.acl)
+
+    def patterns(self) -> Patterns:
+        return Patterns(self.include, self.exclude)
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether it must be known what is in the target already."""
+        return self.delete or self.compare is not None
+
+
+Pair = tuple[Entry | None, Entry | None]
+"""One name, in the source, the target or both."""
+
+
+class Todo(NamedTuple):
+    """What is to be copied, or, as long as there is no reason, looked at first."""
+
+    source: Entry
+    target: Entry | None
+    reason: TreeReason | None
+
+
+class Plan(NamedTuple):
+    todo: list[Todo]
+    extra: list[Entry]
+    """What only the target has."""
+    same: int
+
+
+def decide(
+    pairs: Iterable[Pair], compare: Compare | None, tell: Callable[[Entry, Entry], TreeReason | Verdict]
+) -> Plan:
+    """``tell`` compares what has the same size in both trees, by what these tell."""
+    todo: list[Todo] = []
+    extra: list[Entry] = []
+    same = 0
+    for source, target in pairs:
+        if source is None:
+            assert target is not None
+            extra.append(target)
+        elif compare is None:
+            todo.append(Todo(source, target, "asked"))
+        elif target is None:
+            todo.append(Todo(source, target, "missing"))
+        elif source.size != target.size:
+            todo.append(Todo(source, target, "size"))
+        elif compare == "size" or (verdict := tell(source, target)) == "same":
+            same += 1
+        else:
+            todo.append(Todo(source, target, None if verdict == "unknown" else verdict))
+    return Plan(todo, extra, same)
+
+
+async def merge(
+    sources: AsyncGenerator[list[Entry], None], targets: AsyncGenerator[list[Entry], None] | None
+) -> AsyncGenerator[list[Pair], None]:
+    """Both trees as one, in order, a page of either at a time."""
+    left, right = _Side(sources), _Side(targets)
+    while True:
+        await left.fill()
+        await right.fill()
+        if not left.entries and not right.entries:
+            return
+        yield list(_pairs(left, right))
+
+
+class _Side:
+    def __init__(self, pages: AsyncGenerator[list[Entry], None] | None) -> None:
+        self._pages = pages
+        self.entries: deque[Entry] = deque()
+        self._last = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self._pages is None
+
+    async def fill(self) -> None:
+        while not self.entries and self._pages is not None:
+            page = await anext(self._pages, None)
+            if page is None:
+                self._pages = None
+            else:
+                self._check_order(page)
+                self.entries.extend(page)
+
+    def _check_order(self, page: Sequence[Entry]) -> None:
+        """What is out of order would be copied or deleted for being missing."""
+        for entry in page:
+            if entry.name <= self._last:
+                msg = f"a tree is not in order: {entry.name!r} comes behind {self._last!r}"
+                raise ServiceError(msg, code="UnreadableReply", status=200)
+            self._last = entry.name
+
+
+def _pairs(left: _Side, right: _Side) -> Iterator[Pair]:
+    """Until the one side that could go on has to be filled again."""
+    sources, targets = left.entries, right.entries
+    while (sources or left.has_ended) and (targets or right.has_ended) and (sources or targets):
+        if not targets or (sources and sources[0].name < targets[0].name):
+            yield sources.popleft(), None
+        elif not sources or targets[0].name < sources[0].name:
+            yield None, targets.popleft()
+        else:
+            yield sources.popleft(), targets.popleft()

@@ -1,0 +1,276 @@
+"""Carries a plan out: workers pull what is to be copied, deletions come last, a name that fails fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import tempfile
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Self
+
+from anyio import to_thread
+
+from aiodreamobjects._bulk import Tally, fails_all
+from aiodreamobjects._concurrency import ahead, finish, in_parallel
+from aiodreamobjects._errors import BulkError, ConnectionFailedError, DreamObjectsError
+from aiodreamobjects._models import TreeAction, TreeReason, TreeReport
+from aiodreamobjects._progress import Meter
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._tree.plan import Todo, TreeOptions, Verdict, decide, merge
+from aiodreamobjects._tree.walk import Entry, Step, Unusable
+
+if TYPE_CHECKING:
+    from tempfile import SpooledTemporaryFile
+
+SMALL_BYTES = 256 << 10
+"""Files up to this size go in batches: whole in memory, many to a hop to a thread. As much is in a batch at most."""
+BATCH_FILES = 16
+DELETIONS_AT_ONCE = 1000
+DELETIONS_IN_MEMORY = 1 << 20
+MOST_LOST_IN_A_ROW = 100
+"""Connections that fail one after the other, with none that succeeds between: the service is gone."""
+
+_FAIL_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+
+
+class Direction(ABC):
+    """From where to where: what each kind of tree can do."""
+
+    what: str
+    """For the words of an error."""
+
+    def __init__(self, runtime: Runtime, options: TreeOptions) -> None:
+        self.runtime, self.options = runtime, options
+        self.patterns = options.patterns()
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Raises what makes all of it impossible, before anything is sent."""
+
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+    @abstractmethod
+    def sources(self) -> AsyncGenerator[Sequence[Step], None]: ...
+
+    @abstractmethod
+    def targets(self) -> AsyncGenerator[Sequence[Step], None]: ...
+
+    @abstractmethod
+    def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
+        """Compare what has the same size, by what both trees tell."""
+
+    @abstractmethod
+    async def look(self, source: Entry, target: Entry) -> TreeReason | None:
+        """Compare what both trees did not tell; None where it is the same."""
+
+    @abstractmethod
+    async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
+        """Several small ones or one large one: each is told to ``run.copied``, or its error to ``run.failed``."""
+
+    @abstractmethod
+    async def delete(self, run: Run, names: Sequence[str]) -> None:
+        """From the target: each is told to ``run.deleted``, or its error to ``run.failed``."""
+
+
+class Run:
+    """One tree verb, from its options to its report."""
+
+    def __init__(self, direction: Direction) -> None:
+        self._direction, self._options = direction, direction.options
+        self._tally = Tally()
+        self._copied = self._copied_bytes = self._skipped = self._deleted = self._excluded = self._seen = 0
+        self._kept = self._lost_in_a_row = 0
+        self._plan: list[TreeAction] = []
+        self._ready: deque[Todo] = deque()
+        self._turn = asyncio.Lock()
+        self._width = direction.runtime.limits.requests
+        self.meter = Meter(self._options.progress, total_bytes=None, total_objects=None)
+
+    async def run(self) -> TreeReport:
+        async with aclosing(self._direction), _Spool() as extra:
+            try:
+                await self._direction.open()
+                async with self.meter.running():
+                    await self._copy_all(extra)
+                    if self._options.delete:
+                        await self._delete_all(extra)
+            except BaseException as error:
+                if not self._options.dry_run:
+                    error.add_note(f"{self._copied:,} names were copied until then, {self._deleted:,} deleted")
+                raise
+        return self._report()
+
+    # What the directions tell
+
+    def copied(self, name: str, size: int, *, counted: bool = False) -> None:
+        """``counted``: its bytes were a piece of the progress already."""
+        self._lost_in_a_row = 0
+        self._copied += 1
+        self._copied_bytes += size
+        self.meter.finish_object(name, 0 if counted else size)
+
+    def deleted(self, count: int) -> None:
+        self._deleted += count
+
+    def failed(self, name: str, error: Exception) -> None:
+        """Raises the error where it is not this name's alone."""
+        self._lost_in_a_row = self._lost_in_a_row + 1 if isinstance(error, ConnectionFailedError) else 0
+        is_alone = isinstance(error, DreamObjectsError | OSError | ValueError) and not fails_all(error)
+        is_alone = is_alone and not (isinstance(error, OSError) and error.errno in _FAIL_ALL)
+        if not is_alone or self._lost_in_a_row == MOST_LOST_IN_A_ROW:
+            raise error
+        self._tally.fail(name, None, error)
+
+    # Copies
+
+    async def _copy_all(self, extra: _Spool) -> None:
+        async with aclosing(ahead(self._todo(extra))) as pages:
+            await in_parallel(self._width, partial(self._work, pages))
+
+    async def _todo(self, extra: _Spool) -> AsyncGenerator[list[Todo], None]:
+        """Pages of what is to be copied, or looked at first; what is to be deleted is set aside."""
+        direction, options = self._direction, self._options
+        planned = planned_bytes = 0
+        async with AsyncExitStack() as stack:
+            sources = await stack.enter_async_context(aclosing(self._usable(direction.sources(), is_source=True)))
+            targets = None
+            if options.needs_target:
+                targets = await stack.enter_async_context(aclosing(self._usable(direction.targets(), is_source=False)))
+            async for pairs in merge(sources, targets):
+                plan = decide(pairs, options.compare, direction.tell)
+                self._skipped += plan.same
+                planned += len(plan.todo)
+                planned_bytes += sum(todo.source.size for todo in plan.todo)
+                if options.delete:
+                    await extra.add(plan.extra)
+                yield plan.todo
+        self.meter.total_objects, self.meter.total_bytes = planned, planned_bytes
+
+    async def _usable(
+        self, pages: AsyncGenerator[Sequence[Step], None], *, is_source: bool
+    ) -> AsyncGenerator[list[Entry], None]:
+        async with aclosing(pages):
+            async for page in pages:
+                entries = [step for step in page if isinstance(step, Entry)]
+                for step in page:
+                    if isinstance(step, Unusable):
+                        self.failed(step.name, step.error)
+                if is_source:
+                    self._seen += len(entries)
+                    self._excluded += page.count(None)
+                yield entries
+
+    async def _work(self, pages: AsyncGenerator[list[Todo], None]) -> None:
+        while batch := await self._next_batch(pages):
+            chosen = [(todo.source, reason) for todo in batch if (reason := todo.reason or await self._look(todo))]
+            if self._options.dry_run:
+                self._plan += [TreeAction("copy", source.name, source.size, reason) for source, reason in chosen]
+            elif chosen:
+                await self._direction.copy(self, [source for source, _ in chosen])
+
+    async def _next_batch(self, pages: AsyncGenerator[list[Todo], None]) -> list[Todo]:
+        """Small files together, as long as there is enough for everybody."""
+        ready = self._ready
+        async with self._turn:
+            while not ready:
+                page = await anext(pages, None)
+                if page is None:
+                    return []
+                ready.extend(page)
+            most = min(len(ready) // self._width, BATCH_FILES)
+            batch = [ready.popleft()]
+            size = batch[0].source.size
+            while len(batch) < most and (size := size + ready[0].source.size) <= SMALL_BYTES:
+                batch.append(ready.popleft())
+            return batch
+
+    async def _look(self, todo: Todo) -> TreeReason | None:
+        assert todo.target is not None
+        try:
+            reason = await self._direction.look(todo.source, todo.target)
+        except (DreamObjectsError, OSError, ValueError) as error:
+            self.failed(todo.source.name, error)
+            return None
+        if reason is None:
+            self._skipped += 1
+            self.meter.finish_object(todo.source.name, todo.source.size)
+        return reason
+
+    # Deletions
+
+    async def _delete_all(self, extra: _Spool) -> None:
+        """Only what is known to be in no source, and only when all else went well."""
+        if not self._seen and not self._options.allow_empty:
+            msg = f"{self._direction.what}: the source is empty, and delete=True would delete all of the target: allow_empty=True if that is meant"
+            raise ValueError(msg)
+        if self._tally.failed:
+            self._kept = extra.count
+            return
+        async for page in extra.pages():
+            if self._options.dry_run:
+                self._plan += [TreeAction("delete", name, size, "extra") for name, size in page]
+            else:
+                await self._direction.delete(self, [name for name, _ in page])
+
+    def _report(self) -> TreeReport:
+        tally, options = self._tally, self._options
+        plan = None
+        if options.dry_run:
+            plan = tuple(sorted(self._plan, key=lambda action: (action.action, action.name)))
+            self._copied = sum(action.action == "copy" for action in plan)
+            self._copied_bytes = sum(action.size for action in plan if action.action == "copy")
+            self._deleted = len(plan) - self._copied
+        report = TreeReport(
+            self._copied + self._deleted,
+            tally.failed,
+            tuple(tally.failures),
+            copied=self._copied,
+            copied_bytes=self._copied_bytes,
+            skipped=self._skipped,
+            deleted=self._deleted,
+            kept=self._kept,
+            excluded=self._excluded,
+            unmatched=self._direction.patterns.unmatched,
+            plan=plan,
+        )
+        if report.failed and options.on_error == "raise":
+            kept = f"; so nothing was deleted of the {self._kept:,} names to delete" if self._kept else ""
+            msg = f"{self._direction.what}: {report.failed:,} names failed, {report.copied:,} were copied{kept}"
+            raise BulkError(msg, [failure.error for failure in report.failures], report)
+        return report
+
+
+class _Spool:
+    """Names that are to be deleted when all else is done: in memory while they are few, then on the disk."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._file: SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by __aexit__
+            DELETIONS_IN_MEMORY
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await finish(to_thread.run_sync(self._file.close))
+
+    async def add(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self.count += len(entries)
+            lines = [f"{json.dumps([entry.name, entry.size])}\n".encode() for entry in entries]
+            await finish(to_thread.run_sync(self._file.writelines, lines))
+
+    async def pages(self) -> AsyncGenerator[list[tuple[str, int]], None]:
+        if not self.count:
+            return
+        await finish(to_thread.run_sync(self._file.seek, 0))
+        while lines := await finish(to_thread.run_sync(lambda: list(islice(self._file, DELETIONS_AT_ONCE)))):
+            yield [(name, size) for name, size in map(json.loads, lines)]

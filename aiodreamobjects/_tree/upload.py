@@ -1,0 +1,123 @@
+"""A local directory to objects below a prefix."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import AsyncGenerator, Sequence
+
+from anyio import to_thread
+
+from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._models import ObjectAttributes, Progress, TreeReason
+from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer import mtime, upload
+from aiodreamobjects._transfer.sources import content_type_of
+from aiodreamobjects._tree.disk import Content, read_files
+from aiodreamobjects._tree.objects import Objects
+from aiodreamobjects._tree.plan import TreeOptions, Verdict
+from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
+from aiodreamobjects._tree.walk import Entry, Step, Walk
+from aiodreamobjects._wire.contract import WriteConditions
+
+MOST_TYPES = 1000
+
+_UNCONDITIONAL = WriteConditions()
+
+
+class UploadTree(Direction):
+    def __init__(self, runtime: Runtime, root: str, bucket: str, prefix: str, options: TreeOptions) -> None:
+        super().__init__(runtime, options)
+        self._root, self._objects = root, Objects(runtime, bucket, prefix)
+        self._types: dict[str, str | None] = {}
+        self.what = f"{root} to {self._objects}"
+
+    async def open(self) -> None:
+        await to_thread.run_sync(_check_directory, self._root)
+        await to_thread.run_sync(content_type_of, "x")  # it reads the tables, the first time
+
+    async def aclose(self) -> None:
+        pass
+
+    def sources(self) -> AsyncGenerator[Sequence[Step], None]:
+        return Walk(self._root, self.patterns, self.options.symlinks).pages()
+
+    def targets(self) -> AsyncGenerator[Sequence[Step], None]:
+        return self._objects.pages(self.patterns)
+
+    def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:  # noqa: ARG002 - a listing tells neither
+        return "unknown"
+
+    async def look(self, source: Entry, target: Entry) -> TreeReason | None:
+        assert target.info is not None
+        if self.options.compare == "etag":
+            is_same = await self._objects.has_content_of(target.info, f"{self._root}/{source.name}")
+            return None if is_same else "etag"
+        found = await self.runtime.wire.head_object(self._objects.address(target.name))
+        kept, stored = mtime.kept_in(found.metadata), mtime.stored(found)
+        assert source.mtime_ns is not None
+        is_same = kept == source.mtime_ns if kept is not None else stored is not None and stored >= source.mtime_ns
+        return None if is_same and found.size == source.size else "mtime"
+
+    async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
+        if batch[0].size > SMALL_BYTES:
+            await self._upload(run, batch[0])
+            return
+        names = [entry.name for entry in batch]
+        contents = await read_files(self._root, names, SMALL_BYTES, follow=self.options.symlinks == "follow")
+        for name, content in zip(names, contents, strict=True):
+            try:
+                await self._put(run, name, content)
+            except (DreamObjectsError, OSError, ValueError) as error:
+                run.failed(name, error)
+
+    async def delete(self, run: Run, names: Sequence[str]) -> None:
+        await self._objects.delete(run, names)
+
+    async def _put(self, run: Run, name: str, content: Content | Exception) -> None:
+        if isinstance(content, Exception):
+            raise content
+        attributes = ObjectAttributes(
+            content_type=self._type_of(name),
+            metadata={mtime.NAME: mtime.text_of(content.mtime_ns)},
+            acl=self.options.acl,
+        )
+        await self.runtime.wire.put_object(self._objects.address(name), content.data, attributes, _UNCONDITIONAL)
+        run.copied(name, len(content.data))
+
+    async def _upload(self, run: Run, entry: Entry) -> None:
+        try:
+            with run.meter.piece(entry.size) as gauge:
+
+                def note(progress: Progress) -> None:
+                    gauge.bytes = progress.done_bytes
+
+                await upload.upload(
+                    self.runtime,
+                    self._objects.address(entry.name),
+                    f"{self._root}/{entry.name}",
+                    ObjectAttributes(acl=self.options.acl),
+                    _UNCONDITIONAL,
+                    note if self.options.progress else None,
+                    "auto",
+                    resume=False,
+                )
+        except (DreamObjectsError, OSError, ValueError) as error:
+            run.failed(entry.name, error)
+        else:
+            run.copied(entry.name, entry.size, counted=True)
+
+    def _type_of(self, name: str) -> str | None:
+        """Of files that are called alike but for what is before their two last dots, all have the same."""
+        ending = ".".join(name.rpartition("/")[2].rsplit(".", 2)[1:])
+        if ending not in self._types:
+            if len(self._types) == MOST_TYPES:
+                self._types.clear()
+            self._types[ending] = content_type_of(f"x.{ending}") if ending else None
+        return self._types[ending]
+
+
+def _check_directory(path: str) -> None:
+    if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - a name, as it was given
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
