@@ -71,6 +71,8 @@ from aiodreamobjects._transfer.body import Body
 from aiodreamobjects._transfer.download import IfChanged
 from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
 from aiodreamobjects._transfer.sources import Uploadable
+from aiodreamobjects._tree.plan import Compare
+from aiodreamobjects._tree.walk import Symlinks
 from aiodreamobjects._wire.lanes import Lane
 
 __version__ = "0.1.0"
@@ -94,6 +96,7 @@ __all__ = [
     "CannedAcl",
     "ChecksumMismatchError",
     "CommonPrefix",
+    "Compare",
     "ConnectionFailedError",
     "CorsRule",
     "CredentialsError",
@@ -133,6 +136,7 @@ __all__ = [
     "Signature",
     "SourceChangedError",
     "Statistics",
+    "Symlinks",
     "Timeouts",
     "TransferError",
     "TreeAction",

@@ -241,6 +241,9 @@ class Bucket:
         allow_empty: bool = False,
     ) -> TreeReport:
         """Fetch the objects under ``prefix``."""
+        if acl is not None:
+            msg = f"acl={acl!r}: a download makes files, which have none"
+            raise ValueError(msg)
         options = TreeOptions(
             compare=compare,
             delete=delete,

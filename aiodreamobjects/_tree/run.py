@@ -89,6 +89,7 @@ class Run:
         self._kept = self._lost_in_a_row = 0
         self._plan: list[TreeAction] = []
         self._ready: deque[Todo] = deque()
+        self._share = 1
         self._turn = asyncio.Lock()
         self._width = direction.runtime.limits.requests
         self.meter = Meter(self._options.progress, total_bytes=None, total_objects=None)
@@ -184,10 +185,10 @@ class Run:
                 if page is None:
                     return []
                 ready.extend(page)
-            most = min(len(ready) // self._width, BATCH_FILES)
+                self._share = min(len(ready) // self._width, BATCH_FILES)
             batch = [ready.popleft()]
             size = batch[0].source.size
-            while len(batch) < most and (size := size + ready[0].source.size) <= SMALL_BYTES:
+            while ready and len(batch) < self._share and (size := size + ready[0].source.size) <= SMALL_BYTES:
                 batch.append(ready.popleft())
             return batch
 
