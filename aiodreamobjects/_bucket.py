@@ -134,14 +134,20 @@ class Bucket:
     # What is in it
 
     def list(
-        self, prefix: str = "", *, start_after: str | None = None, limit: int | None = None
+        self, prefix: str = "", *, start_after: str | None = None, limit: int | None = None, parallel: int = 1
     ) -> Listing[ObjectInfo]:
         """The objects, in the order of their keys' UTF-8 bytes: ``async for info in bucket.list("2026/")``.
 
         One request per 1,000. ``.pages()`` gives lists, ``await .collect()`` one list of all. ``start_after`` begins
         behind a key, whether that exists or not.
+
+        ``parallel`` is how many requests are made at once, for listings of many thousands: the same objects in the
+        same order, several times as fast where the service's latency is what takes the time. The keys are cut where
+        their names let expect as many on each side, which costs about one small request more for every three pages.
+        Up to 8,000 objects for each of the requests wait for the loop. An error of any of them ends the listing at
+        once, also ahead of the loop.
         """
-        return pages.list_objects(self._runtime, self._name, prefix, start_after, limit)
+        return pages.list_objects(self._runtime, self._name, prefix, start_after, limit, parallel)
 
     def list_dir(self, prefix: str = "") -> Listing[ObjectInfo | CommonPrefix]:
         """One level, as of a directory: the objects, and a CommonPrefix for each ``name/`` that more keys share."""
@@ -223,7 +229,7 @@ class Bucket:
             allow_empty=allow_empty,
             symlinks=symlinks,
         )
-        return await Run(UploadTree(self._runtime, os.fspath(local), self._name, prefix, options)).run()
+        return await Run(UploadTree(self._runtime, os.fsdecode(local), self._name, prefix, options)).run()
 
     async def download_tree(
         self,
@@ -255,7 +261,7 @@ class Bucket:
             on_error=on_error,
             allow_empty=allow_empty,
         )
-        return await Run(DownloadTree(self._runtime, self._name, prefix, os.fspath(local), options)).run()
+        return await Run(DownloadTree(self._runtime, self._name, prefix, os.fsdecode(local), options)).run()
 
     async def copy_tree(
         self,

@@ -43,16 +43,22 @@ async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None)
     return (await _read(runtime, address, byte_range))[1]
 
 
-async def read_with_info(runtime: Runtime, address: Address) -> tuple[ObjectInfo, bytes]:
-    response, content = await _read(runtime, address, None)
+async def read_with_info(runtime: Runtime, address: Address, most: int) -> tuple[ObjectInfo, bytes]:
+    """ObjectChangedError for an object of more than ``most`` bytes: it was said to be smaller."""
+    response, content = await _read(runtime, address, None, most)
     return response.info, content
 
 
-async def _read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> tuple[ResponseBody | Body, bytes]:
+async def _read(
+    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None = None
+) -> tuple[ResponseBody | Body, bytes]:
     response = await runtime.wire.get_object(address, byte_range, NO_CONDITIONS, streamed=False)
     content = response.content
     if content is None:
         async with _opened(Body(runtime, address, byte_range, NO_CONDITIONS, streamed=False), response) as body:
+            if most is not None and (body.info.size is None or body.info.size > most):
+                msg = f"{address} has {body.info.size} bytes now, and had no more than {most:,} when it was listed"
+                raise ObjectChangedError(msg)
             return body, await body.read()
     _check_answer(address, byte_range, response)
     expected_md5 = md5_of_etag(response.etag, response.encryption) if byte_range is None else None

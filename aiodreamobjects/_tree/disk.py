@@ -49,6 +49,17 @@ async def read_files(root: str, names: Sequence[str], most: int, *, follow: bool
     return await finish(to_thread.run_sync(lambda: [_tried(_read, f"{root}/{name}", flags, most) for name in names]))
 
 
+def is_directory(path: str) -> bool:
+    """Whether there is one; NotADirectoryError where there is something else."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return True
+
+
 class Disk:
     """A directory that is written below. Everything is named relative to it."""
 
@@ -79,7 +90,8 @@ class Disk:
         return await finish(to_thread.run_sync(self._open_directory, name))
 
     def _open(self) -> bool:
-        Path(self.root).mkdir(parents=True, exist_ok=True)
+        if not is_directory(self.root):
+            Path(self.root).mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self.root, _DIRECTORY)
         return self._folds_case()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path
+from contextlib import aclosing
 
 from anyio import to_thread
 
@@ -18,7 +16,7 @@ from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import read_with_info
 from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.sinks import PathSink
-from aiodreamobjects._tree.disk import Disk, NewFile
+from aiodreamobjects._tree.disk import Disk, NewFile, is_directory
 from aiodreamobjects._tree.names import Clashes, is_safe
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
@@ -37,7 +35,7 @@ class DownloadTree(Direction):
 
     async def open(self) -> None:
         if self.options.dry_run:
-            self._is_there = await to_thread.run_sync(_is_directory, self._root)
+            self._is_there = await to_thread.run_sync(is_directory, self._root)
         else:
             self._clashes = Clashes(folds_case=await self._disk.open())
 
@@ -49,14 +47,19 @@ class DownloadTree(Direction):
 
     async def targets(self) -> AsyncGenerator[Sequence[Step], None]:
         if self._is_there:
-            async for page in Walk(self._root, self.patterns, "skip", only_files=True).pages():
-                yield page
+            async with aclosing(Walk(self._root, self.patterns, "skip", only_files=True).pages()) as pages:
+                async for page in pages:
+                    yield page
 
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
-        """A file that has the time at which its object was stored came from one that keeps no other."""
+        """A file that has the time at which its object was stored came from one that keeps no other.
+
+        A listing tells it in milliseconds, what came with the content in seconds (RFC 9110 section 5.6.7).
+        """
         assert source.info is not None
-        is_same = self.options.compare == "mtime" and target.mtime_ns == mtime.stored(source.info)
-        return "same" if is_same else "unknown"
+        stored = mtime.stored(source.info)
+        is_same = stored is not None and target.mtime_ns in (stored, stored - stored % 1_000_000_000)
+        return "same" if is_same and self.options.compare == "mtime" else "unknown"
 
     async def look(self, source: Entry, target: Entry) -> TreeReason | None:
         assert source.info is not None
@@ -73,7 +76,7 @@ class DownloadTree(Direction):
         files: list[NewFile] = []
         for entry in batch:
             try:
-                info, data = await read_with_info(self.runtime, self._objects.address(entry.name))
+                info, data = await read_with_info(self.runtime, self._objects.address(entry.name), SMALL_BYTES)
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)
             else:
@@ -119,14 +122,3 @@ class DownloadTree(Direction):
             return "it leads out of the directory, or to no name in it"
         other = self._clashes.with_what(name)
         return None if other is None else f"{other!r} is a file beside it, with which it cannot be"
-
-
-def _is_directory(path: str) -> bool:
-    """FileExistsError where there is something else."""
-    try:
-        found = Path(path).stat()
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    return True

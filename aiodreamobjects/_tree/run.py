@@ -144,7 +144,7 @@ class Run:
             targets = None
             if options.needs_target:
                 targets = await stack.enter_async_context(aclosing(self._usable(direction.targets(), is_source=False)))
-            async for pairs in merge(sources, targets):
+            async for pairs in await stack.enter_async_context(aclosing(merge(sources, targets))):
                 plan = decide(pairs, options.compare, direction.tell)
                 self._skipped += plan.same
                 planned += len(plan.todo)

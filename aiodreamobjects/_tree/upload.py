@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import AsyncGenerator, Sequence
 
 from anyio import to_thread
@@ -14,7 +13,7 @@ from aiodreamobjects._models import ObjectAttributes, Progress, TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.sources import content_type_of
-from aiodreamobjects._tree.disk import Content, read_files
+from aiodreamobjects._tree.disk import Content, is_directory, read_files
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
@@ -34,7 +33,8 @@ class UploadTree(Direction):
         self.what = f"{root} to {self._objects}"
 
     async def open(self) -> None:
-        await to_thread.run_sync(_check_directory, self._root)
+        if not await to_thread.run_sync(is_directory, self._root):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._root)
         await to_thread.run_sync(content_type_of, "x")  # it reads the tables, the first time
 
     async def aclose(self) -> None:
@@ -116,8 +116,3 @@ class UploadTree(Direction):
                 self._types.clear()
             self._types[ending] = content_type_of(f"x.{ending}") if ending else None
         return self._types[ending]
-
-
-def _check_directory(path: str) -> None:
-    if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - a name, as it was given
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
