@@ -13,25 +13,26 @@ import itertools
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import large_report, nginx_s3, report
+from benchmarks import large_report, nginx_s3, processes, report
 from benchmarks.__main__ import command
 from benchmarks.ceph_rgw import ceph_rgw
 from benchmarks.floor import Floor, Signer
-from benchmarks.large_clients import SIDES, TOOLS, USUAL, Launch, NotInstalledError, Report, Task
+from benchmarks.large_clients import SIDES, TOOLS, USUAL, Task
 from benchmarks.large_report import MIB, WORKS, Place, Turn
 from benchmarks.machine import describe_machine
-from benchmarks.meter import how_it_ended
-from benchmarks.rounds import ROOT, clean_environment, in_turn
+from benchmarks.memory import MEMORY, free_bytes, touch_memory
+from benchmarks.options import known, numbers
+from benchmarks.processes import Launch, NotInstalledError, Report
+from benchmarks.programs import starts_in_words
+from benchmarks.rounds import clean_environment, in_turn
 from benchmarks.store import BUCKET, Server, ServerUnavailableError
 
 SIZES = (64, 256, 1024)
@@ -39,7 +40,6 @@ AT_ONCE = (1, 8)
 LARGEST_OF_MANY = {"nginx": 256, "rgw": 64}
 """MiB of each of several objects at once, at most: they all have to fit in memory, on both ends."""
 LARGEST = {"nginx": 1024, "rgw": 256}
-MEMORY = Path("/dev/shm")
 RESERVE_BYTES = 1 << 30
 LONGEST_SECONDS = 120
 """A turn that takes longer is given up."""
@@ -69,7 +69,7 @@ class Options:
         too_large = [place for place in asked if place.mebibytes > self._largest(place.at_once)]
         kept: list[Place] = []
         too_much: list[Place] = []
-        free = _free_bytes(self.directory)
+        free = free_bytes(self.directory)
         for place in sorted(set(asked) - set(too_large), key=lambda place: place.mebibytes * place.at_once):
             fits = _needed_bytes([*kept, place]) <= free
             (kept if fits else too_much).append(place)
@@ -90,13 +90,6 @@ def _needed_bytes(places: Sequence[Place]) -> int:
     return (2 * sum(size * count for size, count in sources.items()) + 2 * largest) * MIB + RESERVE_BYTES
 
 
-def _free_bytes(directory: Path) -> int:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    places = [directory, *([MEMORY] if MEMORY.is_dir() else [])]
-    return min(available, *(shutil.disk_usage(place).free for place in places))
-
-
 def parse(arguments: list[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__.partition(": ")[2])
     parser.add_argument("--quick", action="store_true", help="64 MiB only, one round")
@@ -114,10 +107,10 @@ def parse(arguments: list[str]) -> Options:
     try:
         return Options(
             server=told.server,
-            sides=_known(told.only, SIDES, USUAL),
-            works=_known(told.work, WORKS, tuple(WORKS)),
-            sizes=_numbers(told.sizes, SIZES[:1] if told.quick else SIZES),
-            at_once=_numbers(told.at_once, AT_ONCE),
+            sides=known(told.only, SIDES, USUAL),
+            works=known(told.work, WORKS, tuple(WORKS)),
+            sizes=numbers(told.sizes, SIZES[:1] if told.quick else SIZES),
+            at_once=numbers(told.at_once, AT_ONCE),
             schemes=("http", "https") if told.scheme == "both" else (told.scheme,),
             rounds=told.rounds or (1 if told.quick else 3),
             directory=told.dir,
@@ -126,18 +119,6 @@ def parse(arguments: list[str]) -> Options:
         )
     except ValueError as error:
         parser.error(str(error))
-
-
-def _known(text: str | None, known: Mapping[str, object] | Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(text.split(","))) if text else tuple(usual)
-    if unknown := [word for word in words if word not in known]:
-        msg = f"unknown: {', '.join(unknown)}; there are {', '.join(known)}"
-        raise ValueError(msg)
-    return words
-
-
-def _numbers(text: str | None, usual: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(",")) if text else usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +146,6 @@ class Files:
                     head = f"{name} {number} ".encode()
                     file.write(head)
                     file.write(memoryview(block)[len(head) :])
-
-    def touch_memory(self, mebibytes: int) -> None:
-        """Use so much once: a virtual machine may get it from its host only then, and whoever is first would pay."""
-        target, block = self.targets / "memory", bytes(BLOCK)
-        with target.open("wb") as file:
-            for _ in range(mebibytes):
-                file.write(block)
-        target.unlink()
 
 
 def names_of(mebibytes: int, at_once: int) -> list[str]:
@@ -268,7 +241,7 @@ class Bench:
         every = sorted(names.union(warm_up))
         self.files.make(every)
         self.store.fill(every)
-        self.files.touch_memory(2 * max(place.mebibytes * place.at_once for place in places))
+        touch_memory(self.files.targets, 2 * max(place.mebibytes * place.at_once for place in places))
         for side, work in itertools.product(self.options.sides, self.options.works):
             self.turn(side, Place(self.options.schemes[0], work, WARM_UP_MIB, 1), 0)
 
@@ -293,9 +266,9 @@ class Bench:
             launch = SIDES[side].launch(self.task(place.scheme, place.work, names, prefix, directory), self.files.home)
         except NotInstalledError as error:
             return Turn(place, side, number, failure=str(error))
-        before = _cpu_seconds_of(self.server.process)
+        before = processes.cpu_seconds_of(self.server.process)
         told = self.run(launch)
-        after = _cpu_seconds_of(self.server.process)
+        after = processes.cpu_seconds_of(self.server.process)
         failure = told.failure or self._wrong(place, names, is_first=number == 0)
         self._clear(names)
         if failure:
@@ -319,29 +292,7 @@ class Bench:
 
     def run(self, launch: Launch) -> Report:
         """What the process reports, or how it ended."""
-        out, errors = self.files.home / "out", self.files.home / "errors"
-        with out.open("wb") as out_file, errors.open("wb") as errors_file:
-            process = subprocess.Popen(
-                launch.command,
-                stdin=subprocess.DEVNULL,
-                stdout=out_file,
-                stderr=errors_file,
-                cwd=ROOT,
-                env={**self.environment, **launch.environment},
-                start_new_session=True,
-            )
-            try:
-                code = process.wait(LONGEST_SECONDS)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-                return Report(failure=f"not done within {LONGEST_SECONDS} s")
-        if code:
-            lines = errors.read_text(errors="replace").strip().splitlines()
-            return Report(failure=how_it_ended(code) if code < 0 or not lines else lines[-1][:300])
-        return Report(**json.loads(out.read_text().splitlines()[-1]))
+        return processes.run(launch, self.files.home, self.environment, LONGEST_SECONDS)
 
     def is_downloaded(self, name: str) -> bool:
         return filecmp.cmp(self.files.sources / name, self.files.targets / name, shallow=False)
@@ -368,12 +319,6 @@ class Bench:
             left.unlink()
         for name in names:
             self.store.forget(name)
-
-
-def _cpu_seconds_of(process: int) -> float | None:
-    """What another process of one thread has used of a processor, if there is one and the kernel tells it closely."""
-    told = Path(f"/proc/{process}/schedstat")
-    return int(told.read_text().split()[0]) / 1e9 if process and told.exists() else None
 
 
 def tell(line: str) -> None:
@@ -406,14 +351,6 @@ def measure(options: Options) -> tuple[list[Turn], list[str], str]:
         return turns, left_out, server.version
 
 
-def _starts(sides: Sequence[str]) -> dict[str, str]:
-    """What it takes each tool to start, which is in its wall time."""
-    tools = {name: TOOLS[name]() for name in sides if name in TOOLS}
-    took = {name: seconds for name, tool in tools.items() if (seconds := tool.start_seconds()) is not None}
-    told = ", ".join(f"{name} {1e3 * seconds:.0f} ms" for name, seconds in took.items())
-    return {"to start and tell its version": told} if told else {}
-
-
 def main() -> None:
     arguments = sys.argv[1:]
     options, started = parse(arguments), time.monotonic()
@@ -430,7 +367,7 @@ def main() -> None:
         "server": server,
         "files": str(options.directory),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        **_starts(options.sides),
+        **starts_in_words({name: TOOLS[name].program for name in options.sides if name in TOOLS}),
         **({"left out": "; ".join(left_out)} if left_out else {}),
     }
     if options.json:

@@ -12,35 +12,23 @@ import asyncio
 import importlib
 import json
 import os
-import resource
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from benchmarks.meter import describe, forget_peak, peak_bytes, resident_bytes
+from benchmarks import programs
+from benchmarks.access import PART_BYTES, PARTS, boto_arguments, boto_settings, obstore_store, transfer_config
+from benchmarks.loops import loop_factory
+from benchmarks.meter import cpu_seconds, describe, forget_peak, peak_bytes, resident_bytes
+from benchmarks.processes import Launch, NotInstalledError, Report
+from benchmarks.programs import S5CMD_QUIET, Program
 from benchmarks.store import BUCKET
-
-PARTS, PART_BYTES = 8, 8 << 20
-VERSION = "version"
-"""The word with which a tool tells it."""
-STARTER = """
-import os, sys, time
-started = time.perf_counter()
-_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)
-seconds = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
-print('{"wall_seconds": %f, "cpu_seconds": %f, "peak_bytes": %d}' % (*seconds, usage.ru_maxrss << 10))
-sys.exit(os.waitstatus_to_exitcode(status) & 255)
-"""
-"""Of a small process that starts a tool: the most memory of a process is never told as less than its parent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +52,6 @@ class Task:
 
     def path(self, name: str) -> str:
         return f"{self.directory}/{name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a turn took; of a library from its open client, of a tool from its start."""
-
-    wall_seconds: float = 0
-    cpu_seconds: float = 0
-    peak_bytes: int = 0
-    idle_bytes: int | None = None
-    """What was resident with the open client."""
-    failure: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """A process to start, that prints a Report."""
-
-    command: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of_tool(cls, command: Sequence[str], environment: Mapping[str, str]) -> Launch:
-        return cls([sys.executable, "-I", "-S", "-c", STARTER, *command], environment)
-
-
-class NotInstalledError(Exception):
-    """This side cannot be measured here; says why."""
 
 
 class Client:
@@ -181,9 +141,11 @@ class Aioboto3(Client):
         self._stack = AsyncExitStack()
         session = aioboto3.Session()
         self._s3 = await self._stack.enter_async_context(
-            session.client("s3", **_boto_arguments(self.task), config=AioConfig(**_boto_settings(self.task)))
+            session.client(
+                "s3", **boto_arguments(self.task), config=AioConfig(**boto_settings(PARTS * len(self.task.names)))
+            )
         )
-        self._transfer = _transfer_config()
+        self._transfer = transfer_config()
 
     async def down(self, key: str, path: str) -> None:
         await self._s3.download_file(BUCKET, key, path, Config=self._transfer)
@@ -207,9 +169,9 @@ class Boto3(Client):
         from botocore.config import Config
 
         self._s3 = boto3.session.Session().client(
-            "s3", **_boto_arguments(self.task), config=Config(**_boto_settings(self.task))
+            "s3", **boto_arguments(self.task), config=Config(**boto_settings(PARTS * len(self.task.names)))
         )
-        self._transfer = _transfer_config()
+        self._transfer = transfer_config()
         self._threads = ThreadPoolExecutor(len(self.task.names))
 
     async def down(self, key: str, path: str) -> None:
@@ -277,19 +239,7 @@ class Obstore(Client):
     )
 
     async def setup(self) -> None:
-        from obstore.store import S3Store
-
-        task = self.task
-        trust = {"root_certificate": Path(task.certificate).read_text()} if task.certificate else {"allow_http": True}
-        self._store = S3Store(
-            BUCKET,
-            endpoint=task.endpoint,
-            access_key_id=task.access_key,
-            secret_access_key=task.secret_key,
-            region=task.region,
-            virtual_hosted_style_request=False,
-            client_options=trust,
-        )
+        self._store = obstore_store(self.task, BUCKET)
 
     async def down(self, key: str, path: str) -> None:
         import obstore
@@ -308,57 +258,25 @@ class Obstore(Client):
 class Tool:
     """A program of its own: the whole process is measured, its start too."""
 
+    program: ClassVar[Program]
     note: ClassVar[str] = ""
 
     def launch(self, task: Task, home: Path) -> Launch:
         """The process that does it. Files that it is to read are written to ``home``. NotInstalledError if it is not here."""
         raise NotImplementedError
 
-    def program(self) -> str:
-        raise NotImplementedError
 
-    def version(self) -> str:
-        told = subprocess.run([self.program(), VERSION], capture_output=True, text=True, check=True).stdout
-        return told.splitlines()[0].removeprefix("rclone ")
-
-    def start_seconds(self) -> float | None:
-        """From start to end, when it only tells its version; None where it is not installed."""
-        started = time.perf_counter()
-        try:
-            self.version()
-        except NotInstalledError:
-            return None
-        return time.perf_counter() - started
-
-
-class S5cmd(Tool):
+class S5cmdCopy(Tool):
+    program = programs.S5cmd()
     note = "`cp --concurrency 8 --part-size 8`; several objects by `run`, with its 256 workers"
-
-    def program(self) -> str:
-        """The binary: the script of the PyPI package starts a Python around it."""
-        try:
-            inside = [file.locate() for file in metadata.files("s5cmd") or () if file.parts[:2] == ("s5cmd", "bin")]
-        except metadata.PackageNotFoundError:
-            inside = []
-        found = str(inside[0]) if inside else shutil.which("s5cmd")
-        if not found:
-            msg = "not installed: pip install s5cmd"
-            raise NotInstalledError(msg)
-        return found
 
     def launch(self, task: Task, home: Path) -> Launch:
         copies = [self._copy(task, name) for name in task.names]
         if len(copies) > 1:
             (home / "commands").write_text("".join(" ".join(words) + "\n" for words in copies))
         words = copies[0] if len(copies) == 1 else ["run", str(home / "commands")]
-        environment = {
-            "AWS_ACCESS_KEY_ID": task.access_key,
-            "AWS_SECRET_ACCESS_KEY": task.secret_key,
-            "AWS_REGION": task.region,
-            **({"AWS_CA_BUNDLE": task.certificate} if task.certificate else {}),
-        }
-        command = [self.program(), "--endpoint-url", task.endpoint, "--log", "error", *words]
-        return Launch.of_tool(command, environment)
+        command = [*self.program.command(task), *S5CMD_QUIET, *words]
+        return Launch.measured(command, self.program.environment(task))
 
     def _copy(self, task: Task, name: str) -> list[str]:
         ends = [f"s3://{BUCKET}/{task.key(name)}", task.path(name)]
@@ -366,41 +284,23 @@ class S5cmd(Tool):
         return ["cp", *options, *(ends if task.work == "down" else reversed(ends))]
 
 
-class Rclone(Tool):
+class RcloneCopy(Tool):
+    program = programs.Rclone()
     note = (
         "`copy --files-from`, as many transfers as objects; told to leave out what the others do not do either: MD5 of "
         "the whole file, a look at the object afterwards"
     )
 
-    def program(self) -> str:
-        found = shutil.which("rclone")
-        if not found:
-            msg = "not installed: apt-get install rclone"
-            raise NotInstalledError(msg)
-        return found
-
     def launch(self, task: Task, home: Path) -> Launch:
         names = home / "names"
         names.write_text("".join(f"{name}\n" for name in task.names))
-        settings = {
-            "type": "s3",
-            "provider": "Other",
-            "access_key_id": task.access_key,
-            "secret_access_key": task.secret_key,
-            "endpoint": task.endpoint,
-            "region": task.region,
-            "force_path_style": "true",
-            "no_check_bucket": "true",
-        }
-        environment = {f"RCLONE_CONFIG_BENCH_{name.upper()}": value for name, value in settings.items()}
         ends = [f"bench:{BUCKET}/{task.prefix}", task.directory]
         in_parts = f"--s3-upload-concurrency {PARTS} --s3-chunk-size 8M --s3-upload-cutoff 8M"
         in_streams = f"--multi-thread-streams {PARTS} --multi-thread-cutoff 8M --transfers {len(task.names)}"
-        without = "--s3-disable-checksum --ignore-checksum --s3-no-head --no-traverse --retries 1 --config"
-        words = [*f"copy {in_parts} {in_streams} {without}".split(), "", "--files-from", str(names)]
-        trust = ["--ca-cert", task.certificate] if task.certificate else []
+        without = "--s3-disable-checksum --ignore-checksum --s3-no-head --no-traverse --retries 1"
+        words = [*f"copy {in_parts} {in_streams} {without}".split(), "--files-from", str(names)]
         ordered = ends if task.work == "down" else reversed(ends)
-        return Launch.of_tool([self.program(), *words, *trust, *ordered], environment)
+        return Launch.measured([*self.program.command(task), *words, *ordered], self.program.environment(task))
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +323,7 @@ class Side:
         """Of what it leans on, by name."""
         try:
             if issubclass(self.kind, Tool):
-                return {self.client: self.kind().version()}
+                return {self.client: self.kind.program.version()}
             return {name: metadata.version(name) for name in self.kind.packages}
         except (NotInstalledError, metadata.PackageNotFoundError):
             return {self.client: "not installed"}
@@ -438,7 +338,7 @@ LIBRARIES: dict[str, type[Client]] = {
     "crt": Crt,
     "obstore": Obstore,
 }
-TOOLS: dict[str, type[Tool]] = {"s5cmd": S5cmd, "rclone": Rclone}
+TOOLS: dict[str, type[Tool]] = {"s5cmd": S5cmdCopy, "rclone": RcloneCopy}
 
 SIDES: dict[str, Side] = {
     **{name + loop: Side(name + loop, kind) for name, kind in LIBRARIES.items() for loop in ("", "+uvloop")},
@@ -448,68 +348,23 @@ USUAL = ("dream", "dream+uvloop", "dream-unverified", "aioboto3", "boto3", "crt"
 """The sides of a run, unless others are asked for."""
 
 
-def _boto_arguments(task: Task) -> dict[str, str]:
-    return {
-        "endpoint_url": task.endpoint,
-        "aws_access_key_id": task.access_key,
-        "aws_secret_access_key": task.secret_key,
-        "region_name": task.region,
-        **({"verify": task.certificate} if task.certificate else {}),
-    }
-
-
-def _boto_settings(task: Task) -> dict[str, Any]:
-    return {
-        "max_pool_connections": PARTS * len(task.names),
-        "signature_version": "s3v4",
-        "request_checksum_calculation": "when_required",
-        "response_checksum_validation": "when_required",
-    }
-
-
-def _transfer_config() -> Any:
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(
-        max_concurrency=PARTS,
-        multipart_chunksize=PART_BYTES,
-        multipart_threshold=PART_BYTES,
-        preferred_transfer_client="classic",
-    )
-
-
 async def _measure(client: Client) -> Report:
     """Closing the client is in the CPU time, as its threads may only end there, and not in the wall time."""
     await client.setup()
-    idle_bytes, idle_cpu = resident_bytes(), _cpu_seconds()
+    idle_bytes, idle_cpu = resident_bytes(), cpu_seconds()
     forget_peak()
     started = time.perf_counter()
     await client.move()
     wall = time.perf_counter() - started
     await client.close()
-    return Report(wall, _cpu_seconds() - idle_cpu, peak_bytes(), idle_bytes)
-
-
-def _cpu_seconds() -> float:
-    """Of this process, all its threads, and what it started and has ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def _loop_factory(side: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if not side.endswith("+uvloop"):
-        return None
-    import uvloop
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
+    return Report(wall, cpu_seconds() - idle_cpu, peak_bytes(), idle_bytes)
 
 
 def main() -> None:
     name, told = sys.argv[1], json.loads(sys.argv[2])
     kind, task = LIBRARIES[SIDES[name].client], Task(**{**told, "names": tuple(told["names"])})
     try:
-        with asyncio.Runner(loop_factory=_loop_factory(name)) as runner:
+        with asyncio.Runner(loop_factory=loop_factory(name)) as runner:
             report = runner.run(_measure(kind(task)))
     except ImportError as error:
         report = Report(failure=f"not installed: {error}")

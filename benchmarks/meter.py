@@ -58,6 +58,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"
 
 
+def cpu_seconds() -> float:
+    """Of this process, all its threads, and what it started and has ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def peak_bytes() -> int:
     """The most memory this process had resident. ``getrusage`` would count what its parent had when it started it."""
     return _of_this_process("VmHWM:")

@@ -1,10 +1,15 @@
 """A stand-in for S3 that is faster than any client: nginx with dav and a little Lua, one worker, on 127.0.0.1.
 
 Objects are files: GET, HEAD, ranges, PUT, DELETE and DeleteObjects are real. Signatures are not looked at. Listings are
-made up: the bucket ``list-N`` has N keys, of sizes 1 to N, in pages of 1,000 kept ready. Every object has the ETag of
-:data:`PAYLOAD`; those of BUCKET whose keys begin with ``large/`` have one that is no digest, as have parts: they may be
-anything, and always hold what ``If-Match`` asks for. Parts of an upload are kept as files (:func:`received`), and its
-completion joins nothing.
+made up: the bucket ``list-N`` has N keys that count, ``uuid-N`` has N that look like UUIDs, both of sizes 1 to N, and a
+bucket whose name begins with ``tree-`` has what its manifest tells (:func:`write_manifest`). Prefix, delimiter and any
+``start-after`` are real, and every bucket is there; pages of 1,000 are kept ready. Every object has the ETag of :data:`PAYLOAD`, but those of a
+``tree-`` bucket have what their manifest tells, and those of BUCKET whose keys begin with ``large/`` or ``up/`` have one
+that is no digest, as have parts: they may be anything. What is below ``large/`` always holds what ``If-Match`` asks for.
+Parts of an upload are kept as files (:func:`received`), and its completion joins nothing.
+
+The same answers come late at a second endpoint, if that is asked for: each after a round trip, or two if its request
+opened the connection, and one more if that waits for the word to go on (``Expect: 100-continue``).
 
     python -m benchmarks.nginx_s3 [PORT]     # run it until interrupted
 
@@ -23,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +40,8 @@ START_SECONDS = 10
 AUTHORITY, CERTIFICATE, KEY = "authority.pem", "certificate.pem", "key.pem"
 PARTS = ".parts"
 """The directory of parts, beside those of the buckets; a key has a directory there, with a file for each part."""
+MANIFESTS = ".manifests"
+SERVER_FILE, LISTING_FILE = "server.conf", "listing.lua"
 
 CONFIGURATION = r"""
 load_module @MODULES@/ndk_http_module.so;
@@ -46,43 +53,54 @@ http {
   access_log @ACCESS_LOG@; keepalive_requests 100000000; keepalive_timeout 3600;
   sendfile on; tcp_nopush on; tcp_nodelay on; default_type binary/octet-stream;
   client_max_body_size 0; client_body_buffer_size 1m; client_body_temp_path @HOME@/body; large_client_header_buffers 4 16k;
-  init_by_lua_block {
-    local ready = {}
-    package.loaded.listing = { page = function(bucket, total, from, most)
-      local name = total .. " " .. from .. " " .. most
-      if ready[name] then return ready[name] end
-      local count = math.max(0, math.min(most, total - from))
-      local more = from + count < total
-      local xml = { '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>',
-        bucket, '</Name><Prefix></Prefix><MaxKeys>', most, '</MaxKeys><EncodingType>url</EncodingType><KeyCount>', count,
-        '</KeyCount><IsTruncated>', tostring(more), '</IsTruncated>' }
-      if more then xml[#xml + 1] = '<NextContinuationToken>' .. (from + count) .. '</NextContinuationToken>' end
-      for i = from + 1, from + count do
-        xml[#xml + 1] = string.format('<Contents><Key>logs/2026/11/22/part-%09d.json.gz</Key>' ..
-          '<LastModified>2026-11-22T05:18:%02d.000Z</LastModified><ETag>&quot;%032x&quot;</ETag><Size>%d</Size>' ..
-          '<StorageClass>STANDARD</StorageClass></Contents>', i, i % 60, i, i)
-      end
-      xml[#xml + 1] = '</ListBucketResult>'
-      ready[name] = table.concat(xml)
-      return ready[name]
-    end }
-  }
+  lua_package_path "@HOME@/?.lua;;"; init_by_lua_block { require("listing") }
+  server { listen 127.0.0.1:@PORT@ backlog=4096; @TLS@ include @HOME@/@SERVER@; }
+  @DELAYED@
+}
+"""
+
+DELAYED = r"""
   server {
-    listen 127.0.0.1:@PORT@ backlog=4096; @TLS@ root @HOME@/data;
+    listen 127.0.0.1:@DELAYED_PORT@ backlog=4096; include @HOME@/@SERVER@;
+    access_by_lua_block {
+      local trips = 1
+      if ngx.var.connection_requests == "1" then trips = trips + 1 end
+      if ngx.var.http_expect then trips = trips + 1 end
+      ngx.sleep(trips * @DELAY@)
+    }
+  }
+"""
+
+SERVER = r"""
+    root @HOME@/data;
     etag off; add_header ETag $etag; add_header x-amz-request-id tx0 always;
     set $asked "$request_method $args"; set $etag '"@ETAG@"';
     if ($asked ~ "^PUT .*partNumber=([0-9]+)") { set $part $1; set $etag '"part"'; rewrite ^/(.*)$ /.put/@PARTS@/$1/$part last; }
+    if ($uri ~ "^/@BUCKET@/up/") { set $etag '"large"'; }
     if ($request_method = PUT) { rewrite ^/(.*)$ /.put/$1 last; }
     if ($asked ~ "^POST .*upload(s|Id=)") { rewrite ^ /.multipart last; }
     if ($asked ~ "^DELETE .*uploadId=") { return 204; }
     if ($request_method = POST) { rewrite ^ /.delete-objects last; }
     if ($args ~ "list-type=2") { rewrite ^/([^/]+) /.list/$1 last; }
+    if ($uri ~ "^/[^/]+/?$") { return 200; }
 
     location / { dav_methods DELETE; }
     location /@BUCKET@/read/ { open_file_cache max=10000 inactive=600s; open_file_cache_valid 600s; }
     location /@BUCKET@/large/ {
       set $etag '"large"';
-      access_by_lua_block { ngx.req.clear_header("If-Match") }
+      rewrite_by_lua_block { ngx.req.clear_header("If-Match") }
+    }
+    location /tree- {
+      rewrite_by_lua_block {
+        local bucket, key = ngx.var.uri:match("^/([^/]+)/(.*)$")
+        local etag = require("listing").etag(bucket or "", key or "")
+        if etag then
+          local asked = ngx.var.http_if_match
+          if asked and asked ~= "*" and asked ~= '"' .. etag .. '"' and asked ~= etag then return ngx.exit(412) end
+          ngx.var.etag = '"' .. etag .. '"'
+        end
+        ngx.req.clear_header("If-Match")
+      }
     }
     location /.put/ {
       internal; alias @HOME@/data/; dav_methods PUT; create_full_put_path on;
@@ -91,12 +109,8 @@ http {
       }
     }
     location /.list/ { internal; content_by_lua_block {
-      local args = ngx.req.get_uri_args()
-      local from = args["continuation-token"] or (args["start-after"] or ""):match("part%-(%d+)%.json") or "0"
-      local bucket = ngx.var.uri:match("([^/]+)$")
       ngx.header["content-type"] = "application/xml"
-      ngx.print(require("listing").page(bucket, tonumber(bucket:match("^list%-(%d+)$") or "0"), tonumber(from),
-        math.min(1000, tonumber(args["max-keys"] or "1000"))))
+      ngx.print(require("listing").page(ngx.var.uri:match("([^/]+)$"), ngx.req.get_uri_args()))
     } }
     location /.multipart { internal; content_by_lua_block {
       ngx.req.read_body()
@@ -117,16 +131,142 @@ http {
       ngx.req.read_body()
       local bucket = ngx.var.request_uri:match("^/([^/?]+)")
       local xml = { '<?xml version="1.0" encoding="UTF-8"?>\n<DeleteResult>' }
-      for key in (ngx.req.get_body_data() or ""):gmatch("<Key>(.-)</Key>") do
+      local body = ngx.req.get_body_data() or ""
+      local is_quiet = body:find("<Quiet>true</Quiet>", 1, true)
+      for key in body:gmatch("<Key>(.-)</Key>") do
         if not key:find("..", 1, true) then os.remove("@HOME@/data/" .. bucket .. "/" .. key) end
-        xml[#xml + 1] = "<Deleted><Key>" .. key .. "</Key></Deleted>"
+        if not is_quiet then xml[#xml + 1] = "<Deleted><Key>" .. key .. "</Key></Deleted>" end
       end
       xml[#xml + 1] = "</DeleteResult>"
       ngx.header["content-type"] = "application/xml"
       ngx.print(xml)
     } }
+"""
+
+LISTING = r"""
+local PAGE, MOST_PAGES = 1000, 2500
+local sources, ready, kept = {}, {}, 0
+
+local function made_up(count, key)
+  return { count = count, key = key, size = function(i) return i end, etag = function(i) return string.format("%032x", i) end }
+end
+
+local function counted(count)
+  return made_up(count, function(i) return string.format("logs/2026/11/22/part-%09d.json.gz", i) end)
+end
+
+local function random(count)
+  return made_up(count, function(i)
+    local digits = ngx.md5(i)
+    local first = math.floor((i - 1 + tonumber(digits:sub(1, 8), 16) / 2 ^ 32) / count * 2 ^ 32)
+    return string.format("%08x-%s-4%s-a%s-%s.json", first, digits:sub(9, 12), digits:sub(13, 15), digits:sub(16, 18), digits:sub(19, 30))
+  end)
+end
+
+local function manifest(bucket)
+  local file = io.open("@HOME@/data/@MANIFESTS@/" .. bucket)
+  if not file then return nil end
+  local keys, sizes, etags, places = {}, {}, {}, {}
+  for line in file:lines() do
+    local key, size, etag = line:match("^([^\t]*)\t(%d+)\t(.*)$")
+    keys[#keys + 1], sizes[#sizes + 1], etags[#etags + 1] = key, size, etag
+    places[key] = #keys
+  end
+  file:close()
+  return {
+    count = #keys, key = function(i) return keys[i] end, size = function(i) return sizes[i] end,
+    etag = function(i) return etags[i] end, place = function(key) return places[key] end,
   }
-}
+end
+
+local function source_of(bucket)
+  if not sources[bucket] then
+    local kind, count = bucket:match("^(%a+)%-(%d+)$")
+    local make = kind == "list" and counted or kind == "uuid" and random
+    local made = make and make(tonumber(count)) or manifest(bucket)
+    if not made then return counted(0) end
+    sources[bucket] = made
+  end
+  return sources[bucket]
+end
+
+-- How many keys are smaller than a text, or equal to it if that is to count.
+local function count_before(source, text, or_equal)
+  local low, high = 0, source.count
+  while low < high do
+    local middle = math.floor((low + high) / 2) + 1
+    local key = source.key(middle)
+    if key < text or (or_equal and key == text) then low = middle else high = middle - 1 end
+  end
+  return low
+end
+
+-- How many keys are smaller than all behind those with this prefix.
+local function count_through(source, prefix)
+  local last = prefix:match("^(.-)\255*$")
+  if last == "" then return source.count end
+  return count_before(source, last:sub(1, -2) .. string.char(last:byte(-1) + 1))
+end
+
+local function entry(source, i)
+  return '<Contents><Key>' .. source.key(i) .. '</Key>' ..
+    string.format('<LastModified>2026-11-22T05:18:%02d.000Z</LastModified><ETag>&quot;', i % 60) .. source.etag(i) ..
+    '&quot;</ETag><Size>' .. source.size(i) .. '</Size><StorageClass>STANDARD</StorageClass></Contents>'
+end
+
+local function build(bucket, source, prefix, delimiter, from, to, most)
+  local xml, place, count = {}, from, 0
+  while place < to and count < most do
+    local stop = delimiter ~= "" and source.key(place + 1):find(delimiter, #prefix + 1, true)
+    if stop then
+      local group = source.key(place + 1):sub(1, stop + #delimiter - 1)
+      xml[#xml + 1] = '<CommonPrefixes><Prefix>' .. group .. '</Prefix></CommonPrefixes>'
+      place = count_through(source, group)
+    else
+      place = place + 1
+      xml[#xml + 1] = entry(source, place)
+    end
+    count = count + 1
+  end
+  local more = place < to and most > 0
+  return '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>' ..
+    bucket .. '</Name><Prefix>' .. ngx.escape_uri(prefix) .. '</Prefix><MaxKeys>' .. most ..
+    '</MaxKeys><EncodingType>url</EncodingType><KeyCount>' .. count .. '</KeyCount><IsTruncated>' .. tostring(more) ..
+    '</IsTruncated>' .. (more and '<NextContinuationToken>' .. place .. '</NextContinuationToken>' or '') ..
+    table.concat(xml) .. '</ListBucketResult>'
+end
+
+local function text(argument)
+  return type(argument) == "string" and argument or ""
+end
+
+local function page(bucket, args)
+  local source, prefix, delimiter = source_of(bucket), text(args.prefix), text(args.delimiter)
+  local most = math.min(PAGE, tonumber(args["max-keys"]) or PAGE)
+  local from = tonumber(args["continuation-token"])
+  if not from then
+    from = text(args["start-after"]) == "" and 0 or count_before(source, args["start-after"], true)
+  end
+  local to = source.count
+  if prefix ~= "" then
+    from, to = math.max(from, count_before(source, prefix)), count_through(source, prefix)
+  end
+  local name = table.concat({ bucket, prefix, delimiter, from, most }, "\n")
+  if ready[name] then return ready[name] end
+  local built = build(bucket, source, prefix, delimiter, from, to, most)
+  if most < PAGE then return built end
+  if kept == MOST_PAGES then ready, kept = {}, 0 end
+  ready[name], kept = built, kept + 1
+  return built
+end
+
+local function etag(bucket, key)
+  local source = source_of(bucket)
+  local place = source.place and source.place(key)
+  return place and source.etag(place)
+end
+
+return { page = page, etag = etag }
 """
 
 CERTIFICATE_SETTINGS = """
@@ -146,8 +286,10 @@ authorityKeyIdentifier = keyid
 
 
 @contextmanager
-def nginx_s3(port: int | None = None, access_log: Path | None = None) -> Iterator[Server]:
+def nginx_s3(port: int | None = None, access_log: Path | None = None, round_trip_ms: int = 0) -> Iterator[Server]:
     """The stand-in, running in a process and a directory of its own for as long as the block.
+
+    With ``round_trip_ms`` there is a :attr:`Server.delayed_endpoint`.
 
     Raises ServerUnavailableError where nginx or its Lua module is missing, or does not start.
     """
@@ -161,7 +303,11 @@ def nginx_s3(port: int | None = None, access_log: Path | None = None) -> Iterato
         (home / "data" / BUCKET).mkdir(parents=True)
         configuration = home / "nginx.conf"
         tls_port = free_port() if _make_certificate(home) else None
-        configuration.write_text(_configuration(home, port, tls_port, access_log))
+        delayed_port = free_port() if round_trip_ms else None
+        delayed = DELAYED.replace("@DELAYED_PORT@", str(delayed_port)).replace("@DELAY@", str(round_trip_ms / 1e3))
+        text = CONFIGURATION.replace("@DELAYED@", delayed if delayed_port else "")
+        for file, content in ((configuration, text), (home / SERVER_FILE, SERVER), (home / LISTING_FILE, LISTING)):
+            file.write_text(_filled(content, home, port, tls_port, access_log))
         process = subprocess.Popen([program, "-c", configuration, "-e", home / "error.log"], start_new_session=True)
         try:
             _wait(process, port, home)
@@ -176,11 +322,19 @@ def nginx_s3(port: int | None = None, access_log: Path | None = None) -> Iterato
                 tls_endpoint=f"https://127.0.0.1:{tls_port}" if tls_port else "",
                 certificate=str(home / AUTHORITY) if tls_port else "",
                 objects=str(home / "data"),
+                delayed_endpoint=f"http://127.0.0.1:{delayed_port}" if delayed_port else "",
                 process=_worker(process.pid),
             )
         finally:
             process.terminate()
             process.wait()
+
+
+def write_manifest(objects: Path, bucket: str, entries: Iterable[tuple[str, int, str]]) -> None:
+    """What a listing of the bucket tells: keys, in the order of their bytes, sizes and ETags. Before its first request."""
+    lines = [f"{key}\t{size}\t{etag}\n" for key, size, etag in entries]
+    (objects / MANIFESTS).mkdir(exist_ok=True)
+    (objects / MANIFESTS / bucket).write_text("".join(lines))
 
 
 def received(objects: Path, bucket: str, key: str) -> list[Path]:
@@ -229,13 +383,14 @@ def _version(program: str) -> str:
     return told.partition("version: ")[2].strip()
 
 
-def _configuration(home: Path, port: int, tls_port: int | None, access_log: Path | None) -> str:
-    text = CONFIGURATION
+def _filled(text: str, home: Path, port: int, tls_port: int | None, access_log: Path | None) -> str:
     tls = f"listen 127.0.0.1:{tls_port} ssl backlog=4096; ssl_certificate @HOME@/{CERTIFICATE}; ssl_certificate_key @HOME@/{KEY};"
     for name, value in {
         "MODULES": MODULES,
         "TLS": tls if tls_port else "",
         "PARTS": PARTS,
+        "MANIFESTS": MANIFESTS,
+        "SERVER": SERVER_FILE,
         "HOME": home,
         "PORT": port,
         "BUCKET": BUCKET,

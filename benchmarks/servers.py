@@ -27,6 +27,11 @@ def fill(server: Server, list_keys: Sequence[int]) -> None:
             for keys in list_keys
             for number in range(1, keys + 1)
         ]
+    put_all(server, buckets, objects)
+
+
+def put_all(server: Server, buckets: Sequence[str], objects: Sequence[tuple[str, bytes]]) -> None:
+    """Create the buckets, and put the objects, each at its path."""
     asyncio.run(_put_all(server, buckets, objects))
 
 

@@ -30,6 +30,8 @@ class Server:
     certificate: str = ""
     objects: str = ""
     """The directory of the buckets, where objects are files."""
+    delayed_endpoint: str = ""
+    """The same with latency, if it was asked for."""
     process: int = 0
     """The one that does the work, where it is one."""
 
