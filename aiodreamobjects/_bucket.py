@@ -216,7 +216,26 @@ class Bucket:
         allow_empty: bool = False,
         symlinks: Symlinks = "follow",
     ) -> TreeReport:
-        """Store the files below a directory, each under ``prefix`` and its relative name."""
+        """Store the files below a directory, each under ``prefix/`` and its relative name; what was done.
+
+        ``compare=None`` moves all. ``"size"`` moves what is missing or has another size; ``"mtime"`` also what has
+        another time, which is kept in the metadata as rclone keeps it (a HEAD for each that has the same size);
+        ``"etag"`` also what has other content: each such file is read, and its ETag computed, in parts where it has
+        parts. ``include`` and ``exclude`` are patterns as in a .gitignore, for the relative names in both trees.
+
+        ``delete`` removes the objects under ``prefix/`` that the directory lacks, when all else is done and nothing
+        failed. ValueError for an empty directory, unless ``allow_empty``. Objects that only mark a directory
+        (``name/``, empty) are passed over, as are those that the patterns leave out.
+
+        A name that fails fails alone: BulkError at the end, whose ``report`` tells which, or with
+        ``on_error="collect"`` only the report. What no name can do without is raised itself: a listing that fails, a
+        disk that is full, a bucket that is missing; a note tells how much was done. ``dry_run`` only reads, and tells
+        the ``plan``.
+
+        ``symlinks`` are followed, skipped, or refused, as one of the failures; so are unreadable files, names that are
+        not UTF-8, and what is no regular file. Files up to 256 KiB go in batches, larger ones as with ``upload``; in
+        all ``Limits.requests`` at once. Memory does not grow with the tree, but for the names in its largest directory.
+        """
         options = TreeOptions(
             compare=compare,
             delete=delete,
@@ -246,7 +265,15 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
     ) -> TreeReport:
-        """Fetch the objects under ``prefix``."""
+        """Fetch the objects under ``prefix/``, each to a file by its relative name; the options are those of ``upload_tree``.
+
+        The directory is made where it is missing. A file appears under its name when it is complete and verified, with
+        the object's time. Nothing is ever written outside of the directory, whatever the keys: one that would lead out
+        of it, through a symbolic link below it, or to the place of a directory, is an UnsafeKeyError among the failures;
+        so is ``a/b`` beside ``a``, and ``B`` beside ``b`` on a disk that does not tell them apart. ``delete`` removes
+        regular files that have not changed since they were seen, and the directories that this leaves empty. ``acl``
+        has no meaning here (ValueError).
+        """
         if acl is not None:
             msg = f"acl={acl!r}: a download makes files, which have none"
             raise ValueError(msg)
@@ -279,7 +306,13 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
     ) -> TreeReport:
-        """Copy the objects under ``prefix``."""
+        """Copy the objects under ``prefix/`` to those under ``to_prefix/`` (the same, unless given) of a bucket.
+
+        Within a session by the service itself, else streamed through here; options as of ``upload_tree``. ``"mtime"``
+        copies what was stored later than its copy; ``"etag"`` what has another ETag, and, where parts make ETags differ,
+        what was stored later: neither asks for more than the listings. ValueError where one of the prefixes lies in the
+        other. ``acl`` is that of the copies.
+        """
         options = TreeOptions(
             compare=compare,
             delete=delete,

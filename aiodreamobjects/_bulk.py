@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Generic, Literal, TypeVar, get_args
+from itertools import islice
+from typing import Generic, Literal, Self, TypeVar, get_args
 
 import anyio
 
-from aiodreamobjects._checks import check_one_of
+from aiodreamobjects._checks import check_key, check_one_of, check_token
 from aiodreamobjects._concurrency import in_parallel
 from aiodreamobjects._errors import (
     BucketNotEmptyError,
@@ -22,7 +24,7 @@ from aiodreamobjects._errors import (
     SessionClosedError,
     UnsupportedByServiceError,
 )
-from aiodreamobjects._listing.pages import list_uploads, list_versions
+from aiodreamobjects._listing.pages import Listing, list_uploads, list_versions
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -38,6 +40,7 @@ from aiodreamobjects._wire.contract import VersionedKey
 from aiodreamobjects._wire.retry import backoff
 
 K = TypeVar("K", bound=VersionedKey | UploadInfo)
+T = TypeVar("T")
 
 KeySource = str | ObjectInfo | tuple[str, str | None]
 OnError = Literal["raise", "collect"]
@@ -55,9 +58,18 @@ _NOT_FOR_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 async def delete_many(
     runtime: Runtime, bucket: str, keys: Iterable[KeySource] | AsyncIterable[KeySource], on_error: OnError
 ) -> BulkReport:
-    deletion = _Deletion(runtime, bucket)
-    bulk = Bulk(runtime, f"keys of s3://{bucket}", "deleted", deletion.delete, batch=BATCH_KEYS, on_error=on_error)
-    return await bulk.run(_versioned_keys(bucket, keys))
+    _refuse_one_str(keys)
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", _Deletion(runtime, bucket).delete, batch=BATCH_KEYS)
+    return await bulk.run(Source(keys), partial(_versioned_keys, bucket), on_error)
+
+
+async def delete_pages(
+    runtime: Runtime, bucket: str, pages: AsyncGenerator[list[VersionedKey], None], tally: Tally
+) -> None:
+    """What became of each is told to the tally, also when it is cut short."""
+    act = _Deletion(runtime, bucket).delete
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", act, batch=BATCH_KEYS, tally=tally)
+    await bulk.run(Source.of_pages(pages), list, "collect")
 
 
 async def set_acl_many(
@@ -67,6 +79,7 @@ async def set_acl_many(
     acl: CannedAcl | Acl,
     on_error: OnError,
 ) -> BulkReport:
+    _refuse_one_str(keys)
     if not isinstance(acl, Acl):
         check_canned_acl(acl)
 
@@ -74,8 +87,8 @@ async def set_acl_many(
         await runtime.wire.put_object_acl(Address(bucket, key.key), acl, key.version_id)
 
     act = partial(_one_by_one, set_acl)
-    bulk = Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1, on_error=on_error)
-    return await bulk.run(_versioned_keys(bucket, keys))
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1)
+    return await bulk.run(Source(keys), partial(_versioned_keys, bucket), on_error)
 
 
 async def abort_uploads(
@@ -87,10 +100,14 @@ async def abort_uploads(
     runtime.require_open()
     latest = datetime.fromtimestamp(runtime.wire.now(), UTC) - older_than
 
-    async def found() -> AsyncGenerator[UploadInfo]:
-        async for upload in list_uploads(runtime, bucket, prefix):
-            if not older_than or (upload.initiated is not None and upload.initiated <= latest):
-                yield upload
+    async def found() -> AsyncGenerator[list[UploadInfo]]:
+        async with aclosing(list_uploads(runtime, bucket, prefix).pages()) as pages:
+            async for page in pages:
+                yield [
+                    upload
+                    for upload in page
+                    if not older_than or (upload.initiated is not None and upload.initiated <= latest)
+                ]
 
     async def abort(upload: UploadInfo) -> None:
         if not dry_run:
@@ -101,8 +118,8 @@ async def abort_uploads(
                     raise  # else it was completed or aborted by someone else meanwhile
 
     act = partial(_one_by_one, abort)
-    bulk = Bulk(runtime, f"uploads of s3://{bucket}", "aborted", act, batch=1, on_error=on_error)
-    return await bulk.run(found())
+    bulk = _Bulk(runtime, f"uploads of s3://{bucket}", "aborted", act, batch=1)
+    return await bulk.run(Source.of_pages(found()), list, on_error)
 
 
 async def empty(runtime: Runtime, bucket: str) -> BulkReport:
@@ -136,13 +153,27 @@ class Tally:
     def fail(self, key: str, version_id: str | None, error: Exception) -> None:
         self.failed += 1
         if len(self.failures) < FAILURES_KEPT:
+            _forget_frames(error)
             self.failures.append(BulkFailure(key, version_id, error))
 
+    def add(self, other: Tally) -> None:
+        """What failed elsewhere."""
+        self.failed += other.failed
+        self.failures = [*self.failures, *other.failures][:FAILURES_KEPT]
 
-class Bulk(Generic[K]):
+
+def _forget_frames(error: BaseException | None) -> None:
+    """They hold what was under way, which may be a thousand files."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+class _Bulk(Generic[K]):
     """Workers pull batches from one source; what becomes of each key is counted.
 
-    ``act`` does a batch, and tells how many of it are done and which failed. It raises what fails all that may follow.
+    ``act`` does a batch, and tells the tally how many of it are done and which failed. It raises what fails all that
+    may follow.
     """
 
     def __init__(
@@ -153,47 +184,98 @@ class Bulk(Generic[K]):
         act: Callable[[Tally, list[K]], Awaitable[None]],
         *,
         batch: int,
-        on_error: OnError,
+        tally: Tally | None = None,
     ) -> None:
-        check_one_of("on_error", on_error, get_args(OnError))
         runtime.require_open()
-        self._what, self._done, self._on_error = what, done, on_error
+        self._what, self._done = what, done
         self._act, self._batch = act, batch
         self._width = min(BATCHES_IN_FLIGHT if batch > 1 else runtime.limits.requests, runtime.limits.requests)
-        self._turn = anyio.Lock()
+        self._turn = asyncio.Lock()
+        self._reading = anyio.CancelScope()
         self._stopped_by: Exception | None = None
-        self._tally = Tally()
+        self._tally = tally or Tally()
 
-    async def run(self, keys: AsyncGenerator[K]) -> BulkReport:
+    async def run(self, source: Source[T], read: Callable[[list[T]], list[K]], on_error: OnError) -> BulkReport:
         """Raises what the source raises and what fails whole requests, once the batches in flight have ended."""
+        check_one_of("on_error", on_error, get_args(OnError))
         tally = self._tally
-        async with aclosing(keys):
-            await in_parallel(self._width, partial(self._work, keys))
-        if self._stopped_by is not None:
-            self._stopped_by.add_note(f"{tally.done:,} {self._what} were {self._done}, {tally.failed:,} failed")
-            raise self._stopped_by
+        try:
+            await self._run(source, read)
+        except BaseException as error:
+            error.add_note(f"{tally.done:,} {self._what} were {self._done}, {tally.failed:,} failed")
+            raise
         report = BulkReport(tally.done, tally.failed, tuple(tally.failures))
-        if report.failed and self._on_error == "raise":
+        if report.failed and on_error == "raise":
             msg = f"{tally.failed:,} of {tally.done + tally.failed:,} {self._what} could not be {self._done}"
             raise BulkError(msg, [failure.error for failure in report.failures], report)
         return report
 
-    async def _work(self, keys: AsyncGenerator[K]) -> None:
-        try:
-            while batch := await self._next_batch(keys):
-                await self._act(self._tally, batch)
-        except Exception as error:  # noqa: BLE001 - raised by run(), when what is under way has ended
-            self._stopped_by = self._stopped_by or error
+    async def _run(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
+        async with aclosing(source):
+            await in_parallel(self._width, partial(self._work, source, read))
+        if self._stopped_by is not None:
+            raise self._stopped_by
 
-    async def _next_batch(self, keys: AsyncGenerator[K]) -> list[K]:
-        batch: list[K] = []
+    async def _work(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
+        try:
+            while batch := read(await self._next_batch(source)):
+                await self._act(self._tally, batch)
+        except Exception as error:  # noqa: BLE001 - raised by run(), when the batches under way have ended
+            self._stopped_by = self._stopped_by or error
+            self._reading.cancel()
+
+    async def _next_batch(self, source: Source[T]) -> list[T]:
+        batch: list[T] = []
         async with self._turn:
-            while self._stopped_by is None and len(batch) < self._batch:
-                try:
-                    batch.append(await anext(keys))
-                except StopAsyncIteration:
-                    break
+            if self._stopped_by is None:
+                with anyio.CancelScope() as self._reading:
+                    batch = await source.take(self._batch)
         return [] if self._stopped_by else batch
+
+
+class Source(Generic[T]):
+    """Items from wherever, read as far as they are asked for."""
+
+    def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
+        self._at_hand: Iterator[T] = iter(())
+        self._pages: AsyncGenerator[list[T], None] | None = None
+        if isinstance(items, Listing):
+            self._pages = items.pages()
+        elif isinstance(items, AsyncIterable):
+            self._pages = _page_each(items)
+        else:
+            self._at_hand = iter(items)
+
+    @classmethod
+    def of_pages(cls, pages: AsyncGenerator[list[T], None]) -> Self:
+        source = cls(())
+        source._pages = pages
+        return source
+
+    async def take(self, count: int) -> list[T]:
+        """So many, or what is left."""
+        taken = list(islice(self._at_hand, count))
+        while len(taken) < count and self._pages is not None:
+            page = await anext(self._pages, None)
+            if page is None:
+                self._pages = None
+            else:
+                self._at_hand = iter(page)
+                taken += islice(self._at_hand, count - len(taken))
+        return taken
+
+    async def aclose(self) -> None:
+        if self._pages is not None:
+            await self._pages.aclose()
+
+
+async def _page_each(items: AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
+    try:
+        async for item in items:
+            yield [item]
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
 
 class _Deletion:
@@ -204,36 +286,38 @@ class _Deletion:
         self._is_one_by_one = False
 
     async def delete(self, tally: Tally, batch: list[VersionedKey]) -> None:
-        alone = [key for key in batch if _NOT_FOR_XML.search(key.key)]
-        together = [key for key in batch if not _NOT_FOR_XML.search(key.key)] if alone else batch
+        alone, together = [], batch
+        if _NOT_FOR_XML.search("".join([key for key, _ in batch])):
+            alone = [key for key in batch if _NOT_FOR_XML.search(key.key)]
+            together = [key for key in batch if not _NOT_FOR_XML.search(key.key)]
         if self._is_one_by_one or "delete_objects" in self._runtime.service.unsupported:
             alone = batch
         else:
-            try:
-                await self._delete_together(tally, together)
-            except UnsupportedByServiceError:
-                self._is_one_by_one, alone = True, batch
+            alone += await self._delete_together(tally, together)
         remaining = iter(alone)
         await in_parallel(min(BATCHES_IN_FLIGHT, len(alone)), lambda: _one_by_one(self._delete_alone, tally, remaining))
 
-    async def _delete_together(self, tally: Tally, batch: list[VersionedKey]) -> None:
-        """Keys that fail for a passing reason are tried again, as often as requests are."""
+    async def _delete_together(self, tally: Tally, batch: list[VersionedKey]) -> list[VersionedKey]:
+        """Keys that fail for a passing reason are tried again, as often as requests are. What must go one by one."""
         wire, retry, attempt = self._runtime.wire, self._runtime.retry, 0
         while batch:
             attempt += 1
-            outcome = await wire.delete_objects(self._bucket, list(dict.fromkeys(batch)))
-            again = []
-            for key in batch:
-                error = outcome[key]
-                if error is None:
-                    tally.done += 1
-                elif error.retryable and attempt < retry.attempts:
-                    again.append(key)
+            try:
+                failures = await wire.delete_objects(self._bucket, list(dict.fromkeys(batch)))
+            except UnsupportedByServiceError:
+                self._is_one_by_one = True
+                return batch
+            failed = [key for key in batch if key in failures] if failures else []
+            tally.done += len(batch) - len(failed)
+            batch = []
+            for key in failed:
+                if failures[key].retryable and attempt < retry.attempts:
+                    batch.append(key)
                 else:
-                    tally.fail(key.key, key.version_id, error)
-            batch = again
+                    tally.fail(key.key, key.version_id, failures[key])
             if batch:
                 await wire.sleep(backoff(retry, attempt))
+        return batch
 
     async def _delete_alone(self, key: VersionedKey) -> None:
         await self._runtime.wire.delete_object(Address(self._bucket, key.key), key.version_id)
@@ -263,25 +347,24 @@ _FAIL_ALL = {
 }
 
 
-async def _versioned_keys(
-    bucket: str, keys: Iterable[KeySource] | AsyncIterable[KeySource]
-) -> AsyncGenerator[VersionedKey]:
+def _refuse_one_str(keys: object) -> None:
     if isinstance(keys, str):
         msg = "keys is one str; it must be an iterable of keys: [key]"
         raise TypeError(msg)
-    if isinstance(keys, AsyncIterable):
-        async for key in keys:
-            yield _versioned(bucket, key)
-    else:
-        for key in keys:
-            yield _versioned(bucket, key)
 
 
-def _versioned(bucket: str, key: KeySource) -> VersionedKey:
-    if isinstance(key, ObjectInfo):
-        if key.bucket != bucket:
-            msg = f"key {key.key!r} is of bucket {key.bucket!r}, and the verb is one of bucket {bucket!r}"
-            raise ValueError(msg)
-        return VersionedKey(key.key, key.version_id)
-    name, version_id = key if isinstance(key, tuple) else (key, None)
-    return VersionedKey(name, version_id)
+def _versioned_keys(bucket: str, keys: list[KeySource]) -> list[VersionedKey]:
+    found = [VersionedKey(key) if isinstance(key, str) else _versioned(bucket, key) for key in keys]
+    for key, version_id in found:
+        check_key(key)
+        check_token("version_id", version_id)
+    return found
+
+
+def _versioned(bucket: str, key: ObjectInfo | tuple[str, str | None]) -> VersionedKey:
+    if not isinstance(key, ObjectInfo):
+        return VersionedKey(*key)
+    if key.bucket != bucket:
+        msg = f"key {key.key!r} is of bucket {key.bucket!r}, and the verb is one of bucket {bucket!r}"
+        raise ValueError(msg)
+    return VersionedKey(key.key, key.version_id)

@@ -88,6 +88,10 @@ class Places:
         self._queue: deque[asyncio.Future[bool]] = deque()
         self._closed_by: Callable[[], Exception] | None = None
 
+    @property
+    def used(self) -> int:
+        return self._count - self._free
+
     def resize(self, count: int) -> None:
         """So many places from now on. Whoever has one keeps it: fewer come free."""
         self._free += count - self._count
@@ -145,24 +149,28 @@ class Places:
 class Crowd:
     """How many requests may be under way: half as many when the service is overrun, and one more a round when it is not.
 
-    Additive increase, multiplicative decrease, as TCP does (RFC 5681 section 3.1). What was sent before the last
-    decrease causes no other.
+    Additive increase, multiplicative decrease, as TCP does (RFC 5681 section 3.1). What was under way at a decrease
+    causes no other.
     """
 
     def __init__(self, places: Places, most: int) -> None:
         self._places, self._most = places, most
         self._width = float(most)
+        self._sent_before = 0
         self.is_reduced = False
-        self.decreases = 0
 
-    def decrease(self, seen: int) -> None:
-        """The service was overrun by a request that was sent after so many ``decreases``."""
-        if seen == self.decreases:
-            self.decreases += 1
+    def overrun(self) -> None:
+        """The service refused a request because there are too many."""
+        if self._sent_before:
+            self._sent_before -= 1
+        else:
+            self._sent_before = self._places.used
             self._set(max(1.0, self._width / 2))
 
-    def increase(self) -> None:
+    def served(self) -> None:
         """A request succeeded."""
+        if self._sent_before:
+            self._sent_before -= 1
         self._set(min(self._most, self._width + 1 / self._width))
 
     def _set(self, width: float) -> None:

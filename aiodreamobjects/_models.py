@@ -265,9 +265,9 @@ class TreeReport(BulkReport):
     """Names that were the same in both trees already."""
     deleted: int = 0
     kept: int = 0
-    """What ``delete`` would have deleted, had nothing failed."""
+    """What ``delete`` would have deleted, had nothing failed, and files that had changed by then."""
     excluded: int = 0
-    """Names of the source that ``include`` and ``exclude`` left out; a directory that was left out whole counts once."""
+    """Names of the source that patterns left out, and links that were skipped. A directory left out whole counts once."""
     unmatched: tuple[str, ...] = ()
     """Patterns that matched no name of either tree."""
     plan: tuple[TreeAction, ...] | None = None

@@ -44,8 +44,13 @@ async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None)
 
 
 async def read_with_info(runtime: Runtime, address: Address, most: int) -> tuple[ObjectInfo, bytes]:
-    """ObjectChangedError for an object of more than ``most`` bytes: it was said to be smaller."""
-    response, content = await _read(runtime, address, None, most)
+    """ObjectChangedError for an object of more than ``most`` bytes: it was said to be smaller. What is damaged, or
+    changes on its way, is asked for once more.
+    """
+    try:
+        response, content = await _read(runtime, address, None, most)
+    except (ChecksumMismatchError, ObjectChangedError):
+        response, content = await _read(runtime, address, None, most)
     return response.info, content
 
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -78,13 +78,14 @@ async def download_into(
     verify: Verify,
     if_changed: IfChanged,
     journal: DownloadJournal | None = None,
+    time_of: Callable[[ObjectInfo], int | None] = mtime.of,
 ) -> ObjectInfo:
     meter = Meter(progress, total_bytes=None, key=address.key)
     async with meter.running():
         info = await _with_second_chances(_Download(runtime, address, sink, journal, meter, verify), if_changed)
     assert info.size is not None
     try:
-        await sink.commit(mtime.of(info), info.size)
+        await sink.commit(time_of(info), info.size)
     finally:
         if journal is not None and sink.is_published:
             journal.record = None

@@ -91,10 +91,11 @@ class PathSink:
     async def _commit(self, modified: int | None, size: int) -> None:
         assert self._file is not None
         await self._file.truncate(size)
+        await to_thread.run_sync(self._dress, self._file.fileno(), modified)
         if self._fsync:
             await to_thread.run_sync(os.fsync, self._file.fileno())
         await self._file.close()
-        await to_thread.run_sync(self._publish, modified)
+        await to_thread.run_sync(self._publish)
         self._file, self.is_published = None, True
 
     async def _discard(self) -> None:
@@ -107,8 +108,11 @@ class PathSink:
 
     def _check_target(self) -> None:
         try:
-            found = os.stat(self._path, dir_fd=self._directory, follow_symlinks=self._overwrite)
+            follows = self._overwrite and self._directory is None
+            found = os.stat(self._path, dir_fd=self._directory, follow_symlinks=follows)
         except FileNotFoundError:
+            return
+        if self._overwrite and stat.S_ISLNK(found.st_mode):
             return
         if not self._overwrite:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path))
@@ -123,13 +127,15 @@ class PathSink:
         mode = 0o666 if self._mode is None else 0o600
         return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, mode, dir_fd=self._directory)
 
-    def _publish(self, modified: int | None) -> None:
-        here = self._directory
+    def _dress(self, descriptor: int, modified: int | None) -> None:
         if modified is not None:
             with suppress(OSError, OverflowError):  # a time that this file system cannot keep
-                os.utime(self._temporary, ns=(modified, modified), dir_fd=here)
+                os.utime(descriptor, ns=(modified, modified))
         if self._mode is not None:
-            os.chmod(self._temporary, self._mode, dir_fd=here)
+            os.fchmod(descriptor, self._mode)
+
+    def _publish(self) -> None:
+        here = self._directory
         if self._overwrite:
             os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
         else:

@@ -51,6 +51,8 @@ class AsyncBinaryFile(Protocol):
     def read(self, size: int, /) -> Awaitable[bytes]: ...
 
 
+Opener: TypeAlias = Callable[[str, int], int]
+
 Uploadable: TypeAlias = (
     str | Buffer | os.PathLike[str] | BinaryFile | AsyncBinaryFile | Iterable[Buffer] | AsyncIterable[Buffer] | Body
 )
@@ -120,20 +122,18 @@ class Source(ABC):
 
 
 @asynccontextmanager
-async def open_source(given: Uploadable) -> AsyncIterator[Source]:
-    """TypeError or ValueError for what cannot be uploaded; a path's own OSError."""
-    source = await _source_of(given)
+async def open_source(given: Uploadable, opener: Opener | None = None) -> AsyncIterator[Source]:
+    """TypeError or ValueError for what cannot be uploaded; a path's own OSError. ``opener``: of a path, as ``open`` has it."""
+    source = await PathSource.open(given, opener) if isinstance(given, os.PathLike) else await _source_of(given)
     try:
         yield source
     finally:
         await finish(source.aclose())
 
 
-async def _source_of(given: object) -> Source:  # noqa: PLR0911 - one for each kind
+async def _source_of(given: object) -> Source:
     if isinstance(given, bytes | bytearray | memoryview):
         return HeldSource(given)
-    if isinstance(given, os.PathLike):
-        return await PathSource.open(given)
     if isinstance(given, io.TextIOBase):
         msg = "the file is open in text mode; open it with 'rb'"
         raise TypeError(msg)
@@ -222,16 +222,17 @@ class PathSource(AiofilesSource):
         """Guessed from the name."""
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str]) -> PathSource:
+    async def open(cls, path: str | os.PathLike[str], opener: Opener | None = None) -> PathSource:
         """OSError where it cannot be read; IsADirectoryError, or ValueError for a FIFO, a socket or a device."""
         name = os.fspath(path)
         file: AsyncFileIO | None = None
 
         async def open_it() -> PathSource:
             nonlocal file
-            content_type = await to_thread.run_sync(_look_at, name)
-            file = await aiofiles.open(name, "rb", buffering=0)
+            content_type = await to_thread.run_sync(content_type_of if opener else _look_at, name)
+            file = await aiofiles.open(name, "rb", buffering=0, opener=opener)
             found = await to_thread.run_sync(os.fstat, file.fileno())
+            _check_regular(name, found.st_mode)
             return cls(name, file, found, content_type)
 
         try:
@@ -246,13 +247,16 @@ class PathSource(AiofilesSource):
 
 
 def _look_at(path: str) -> str | None:
-    mode = os.stat(path).st_mode  # noqa: PTH116 - a name, as it was given
+    _check_regular(path, os.stat(path).st_mode)  # noqa: PTH116 - a name, as it was given
+    return content_type_of(path)
+
+
+def _check_regular(path: str, mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(mode):
         msg = f"{path} is not a regular file; open it, and put() what you opened"
         raise ValueError(msg)
-    return content_type_of(path)
 
 
 def content_type_of(path: str) -> str | None:

@@ -20,7 +20,7 @@ from aiodreamobjects._transfer.download import UNCOUNTED_BYTES
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
 from aiodreamobjects._transfer.multipart import Multipart, refuse_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME, PartSizes, plan
-from aiodreamobjects._transfer.sources import HeldSource, PathSource, Source, Uploadable, open_source
+from aiodreamobjects._transfer.sources import HeldSource, Opener, PathSource, Source, Uploadable, open_source
 from aiodreamobjects._wire.contract import Part, WriteConditions
 
 
@@ -56,11 +56,12 @@ async def upload(
     progress: ProgressCallback | None,
     verify: Verify,
     *,
-    resume: bool,
+    resume: bool = False,
+    opener: Opener | None = None,
 ) -> ObjectInfo:
     runtime.require_open()
     refuse_conditions(runtime.service, conditions)
-    async with open_source(Path(path)) as source:
+    async with open_source(Path(path), opener) as source:
         assert isinstance(source, PathSource)
         attributes = replace(
             attributes,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
+from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import ObjectAttributes, Progress, TreeReason
+from aiodreamobjects._models import ObjectAttributes, ObjectInfo, Progress, TreeReason
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
@@ -23,7 +24,6 @@ class CopyTree(Direction):
 
     async def open(self) -> None:
         source, target = self._source, self._target
-        self.runtime.require_open()
         target.runtime.require_open()
         is_one = (source.runtime.service.endpoint, source.bucket) == (target.runtime.service.endpoint, target.bucket)
         if is_one and (source.prefix.startswith(target.prefix) or target.prefix.startswith(source.prefix)):
@@ -40,39 +40,41 @@ class CopyTree(Direction):
         return self._target.pages(self.patterns)
 
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
-        """A copy is never older than what it is of."""
+        """A copy is never older than what it is of. That decides also where the ETags cannot: of other parts, the same
+        content has another one.
+        """
         assert source.info is not None
         assert target.info is not None
-        if self.options.compare == "etag":
-            return "same" if source.info.etag == target.info.etag else "etag"
+        etags = source.info.etag or "", target.info.etag or ""
+        if self.options.compare == "etag" and (etags[0] == etags[1] or not any("-" in etag for etag in etags)):
+            return "same" if etags[0] == etags[1] else "etag"
         stored, copied = source.info.last_modified, target.info.last_modified
-        return "same" if stored is not None and copied is not None and copied >= stored else "mtime"
-
-    async def look(self, source: Entry, target: Entry) -> TreeReason | None:
-        raise NotImplementedError  # the listings tell all
+        is_same = stored is not None and copied is not None and copied >= stored
+        return "same" if is_same else self.options.compare or "mtime"
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         for entry in batch:
             try:
-                await self._copy(run, entry)
+                found = await self._copy(run, entry)
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)
             else:
-                run.copied(entry.name, entry.size, counted=True)
+                run.copied(entry.name, found.size or 0, counted=True)
 
-    async def delete(self, run: Run, names: Sequence[str]) -> None:
-        await self._target.delete(run, names)
+    async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
+        await self._target.delete(extra, tally)
 
-    async def _copy(self, run: Run, entry: Entry) -> None:
+    async def _copy(self, run: Run, entry: Entry) -> ObjectInfo:
         with run.meter.piece(entry.size) as gauge:
 
             def note(progress: Progress) -> None:
                 gauge.bytes = progress.done_bytes
 
-            await copy(
+            found, _ = await copy(
                 (self._source.runtime, self._source.address(entry.name)),
                 (self._target.runtime, self._target.address(entry.name)),
                 self._changes,
                 WriteConditions(),
                 note if self.options.progress else None,
             )
+        return found

@@ -10,8 +10,8 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ from anyio import CapacityLimiter, to_thread
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
+from aiodreamobjects._tree.walk import Identity, identity_of
 from aiodreamobjects._wire.contract import Buffer
 
 P = ParamSpec("P")
@@ -43,57 +44,68 @@ class NewFile(NamedTuple):
     mtime_ns: int | None
 
 
-async def read_files(root: str, names: Sequence[str], most: int, *, follow: bool) -> list[Content | Exception]:
-    """What is in each, or why that cannot be told: also where one has grown beyond ``most`` bytes."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    return await finish(to_thread.run_sync(lambda: [_tried(_read, f"{root}/{name}", flags, most) for name in names]))
-
-
-def is_directory(path: str) -> bool:
-    """Whether there is one; NotADirectoryError where there is something else."""
-    try:
-        found = Path(path).stat()
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    return True
-
-
 class Disk:
-    """A directory that is written below. Everything is named relative to it."""
+    """A directory that is read and written below. Everything is named relative to it.
 
-    def __init__(self, root: str) -> None:
+    ``follow``: whether to read through symbolic links. Nothing is ever written through one.
+    """
+
+    def __init__(self, root: str, *, follow: bool = False) -> None:
+        if not root:
+            msg = "the local directory has no name; '.' is the working directory"
+            raise ValueError(msg)
         self.root = root
-        self._hops = CapacityLimiter(HOPS)
+        self._follow = follow
         self._descriptor: int | None = None
+        self._hops = CapacityLimiter(HOPS)
 
-    async def open(self) -> bool:
-        """Make the directory where it is missing, and open it. Whether it does not tell upper from lower case."""
-        return await finish(to_thread.run_sync(self._open))
+    async def open(self, *, make: bool) -> bool:
+        """Whether the directory is there, now. NotADirectoryError where there is something else."""
+        return await finish(to_thread.run_sync(self._open, make))
 
     async def aclose(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             await finish(to_thread.run_sync(os.close, descriptor))
 
+    async def folds_case(self) -> bool:
+        """Whether it does not tell upper from lower case."""
+        return await finish(to_thread.run_sync(self._folds_case))
+
+    async def read(self, names: Sequence[str], most: int) -> list[Content | Exception]:
+        """What is in each, or why that cannot be told: also where one has grown beyond ``most`` bytes."""
+        return await finish(to_thread.run_sync(lambda: [_tried(self._read, name, most) for name in names]))
+
     async def write(self, files: Sequence[NewFile]) -> list[Exception | None]:
         """Each appears under its name when it is complete, or not at all: what went wrong with it."""
         return await finish(to_thread.run_sync(self._write_all, files, limiter=self._hops))
 
-    async def remove(self, names: Sequence[str]) -> list[Exception | None]:
-        """Delete files, and the directories that this leaves empty."""
-        return await finish(to_thread.run_sync(self._remove_all, names, limiter=self._hops))
+    async def remove(self, names: Sequence[str], are: Sequence[Identity | None]) -> list[bool | Exception]:
+        """Delete the files that are still the same, and the directories that this leaves empty. Whether each is gone."""
+        return await finish(to_thread.run_sync(self._remove_all, names, are, limiter=self._hops))
 
-    async def open_directory_of(self, name: str) -> int:
-        """The descriptor of the directory that the file is in, which is made where it is missing."""
-        return await finish(to_thread.run_sync(self._open_directory, name))
+    def opener(self, name: str) -> Callable[[str, int], int]:
+        """For ``open``: this file, whatever path it is given."""
+        return lambda _, flags: self._open_to_read(name, flags)
 
-    def _open(self) -> bool:
-        if not is_directory(self.root):
+    @asynccontextmanager
+    async def directory_of(self, name: str) -> AsyncIterator[int]:
+        """The open directory that the file is in, which is made where it is missing."""
+        opened: list[int] = []
+        try:
+            await finish(to_thread.run_sync(lambda: opened.append(self._open_directory(name))))
+            yield opened[0]
+        finally:
+            for descriptor in opened:
+                await finish(to_thread.run_sync(os.close, descriptor))
+
+    def _open(self, make: bool) -> bool:  # noqa: FBT001 - private
+        if not _is_directory(self.root):
+            if not make:
+                return False
             Path(self.root).mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self.root, _DIRECTORY)
-        return self._folds_case()
+        return True
 
     def _folds_case(self) -> bool:
         name = f".aA{secrets.token_hex(4)}.part"
@@ -110,16 +122,39 @@ class Disk:
         finally:
             os.unlink(name, dir_fd=self._descriptor)
 
+    def _open_to_read(self, name: str, flags: int) -> int:
+        flags |= os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO would be waited for
+        if self._follow:
+            return os.open(f"{self.root}/{name}", flags)
+        with closing(self._cursor()) as cursor:
+            directory, last = cursor.go_above(name, make=False)
+            return os.open(last, flags | os.O_NOFOLLOW, dir_fd=directory)
+
+    def _read(self, name: str, most: int) -> Content:
+        descriptor = self._open_to_read(name, os.O_RDONLY)
+        try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file", f"{self.root}/{name}")
+            data = os.read(descriptor, min(before.st_size, most) + 1)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if len(data) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            msg = f"{self.root}/{name} changed while it was read"
+            raise SourceChangedError(msg)
+        return Content(data, before.st_mtime_ns)
+
     def _write_all(self, files: Sequence[NewFile]) -> list[Exception | None]:
         with closing(self._cursor()) as cursor:
             return [_tried(_write, cursor, file) for file in files]
 
-    def _remove_all(self, names: Sequence[str]) -> list[Exception | None]:
+    def _remove_all(self, names: Sequence[str], are: Sequence[Identity | None]) -> list[bool | Exception]:
         with closing(self._cursor()) as cursor:
-            failures = [_tried(_remove, cursor, name) for name in names]
+            gone = [_tried(_remove, cursor, name, identity) for name, identity in zip(names, are, strict=True)]
             for above in sorted({name.rpartition("/")[0] for name in names}, reverse=True):
                 _remove_empty(cursor, above)
-            return failures
+            return gone
 
     def _open_directory(self, name: str) -> int:
         with closing(self._cursor()) as cursor:
@@ -128,6 +163,17 @@ class Disk:
     def _cursor(self) -> _Cursor:
         assert self._descriptor is not None
         return _Cursor(self._descriptor)
+
+
+def _is_directory(path: str) -> bool:
+    """NotADirectoryError where there is something else."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return True
 
 
 class _Cursor:
@@ -201,10 +247,13 @@ def _fill(descriptor: int, file: NewFile, mode: int | None) -> None:
         os.close(descriptor)
 
 
-def _remove(cursor: _Cursor, name: str) -> None:
+def _remove(cursor: _Cursor, name: str, identity: Identity | None) -> bool:
     with suppress(FileNotFoundError):
         directory, last = cursor.go_above(name, make=False)
+        if identity != identity_of(os.stat(last, dir_fd=directory, follow_symlinks=False)):
+            return False
         os.unlink(last, dir_fd=directory)
+    return True
 
 
 def _remove_empty(cursor: _Cursor, path: str) -> None:
@@ -228,22 +277,6 @@ def _mode_to_keep(directory: int, name: str, of: str) -> int | None:
         return None
     msg = f"{of!r} is not written: a directory, or what is no regular file, has its name"
     raise UnsafeKeyError(msg)
-
-
-def _read(path: str, flags: int, most: int) -> Content:
-    descriptor = os.open(path, flags)
-    try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
-        data = os.read(descriptor, min(before.st_size, most) + 1)
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if len(data) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        msg = f"{path} changed while it was read"
-        raise SourceChangedError(msg)
-    return Content(data, before.st_mtime_ns)
 
 
 def _tried(act: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | Exception:

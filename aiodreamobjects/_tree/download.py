@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 
-from anyio import to_thread
-
-from aiodreamobjects._concurrency import finish
-from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import Progress, TreeReason
+from aiodreamobjects._bulk import Tally
+from aiodreamobjects._errors import DreamObjectsError, UnsafeKeyError
+from aiodreamobjects._models import ObjectInfo, Progress, TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import read_with_info
 from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.sinks import PathSink
-from aiodreamobjects._tree.disk import Disk, NewFile, is_directory
+from aiodreamobjects._tree.disk import Disk, NewFile
 from aiodreamobjects._tree.names import Clashes, is_safe
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
@@ -27,17 +25,15 @@ from aiodreamobjects._tree.walk import Entry, Step, Walk
 class DownloadTree(Direction):
     def __init__(self, runtime: Runtime, bucket: str, prefix: str, root: str, options: TreeOptions) -> None:
         super().__init__(runtime, options)
-        self._root, self._objects = root, Objects(runtime, bucket, prefix)
-        self._disk = Disk(root)
-        self._is_there = True
+        self._objects, self._disk = Objects(runtime, bucket, prefix), Disk(root)
+        self._is_there = False
         self._clashes = Clashes(folds_case=False)
         self.what = f"{self._objects} to {root}"
 
     async def open(self) -> None:
-        if self.options.dry_run:
-            self._is_there = await to_thread.run_sync(is_directory, self._root)
-        else:
-            self._clashes = Clashes(folds_case=await self._disk.open())
+        self._is_there = await self._disk.open(make=not self.options.dry_run)
+        if not self.options.dry_run:
+            self._clashes = Clashes(folds_case=await self._disk.folds_case())
 
     async def aclose(self) -> None:
         await self._disk.aclose()
@@ -47,27 +43,23 @@ class DownloadTree(Direction):
 
     async def targets(self) -> AsyncGenerator[Sequence[Step], None]:
         if self._is_there:
-            async with aclosing(Walk(self._root, self.patterns, "skip", only_files=True).pages()) as pages:
+            async with aclosing(Walk(self._disk.root, self.patterns, "skip", only_files=True).pages()) as pages:
                 async for page in pages:
                     yield page
 
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
-        """A file that has the time at which its object was stored came from one that keeps no other.
-
-        A listing tells it in milliseconds, what came with the content in seconds (RFC 9110 section 5.6.7).
-        """
+        """A file that has the time at which its object was stored came from one that keeps no other."""
         assert source.info is not None
-        stored = mtime.stored(source.info)
-        is_same = stored is not None and target.mtime_ns in (stored, stored - stored % 1_000_000_000)
-        return "same" if is_same and self.options.compare == "mtime" else "unknown"
+        is_same = self.options.compare == "mtime" and target.mtime_ns == mtime.stored(source.info)
+        return "same" if is_same else "unknown"
 
     async def look(self, source: Entry, target: Entry) -> TreeReason | None:
         assert source.info is not None
         if self.options.compare == "etag":
-            is_same = await self._objects.has_content_of(source.info, f"{self._root}/{target.name}")
+            is_same = await self._objects.has_content_of(source.info, self._disk, target.name)
             return None if is_same else "etag"
         found = await self.runtime.wire.head_object(self._objects.address(source.name))
-        return None if mtime.of(found) == target.mtime_ns and found.size == target.size else "mtime"
+        return None if _time_of(source.info, found) == target.mtime_ns and found.size == target.size else "mtime"
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         if batch[0].size > SMALL_BYTES:
@@ -80,7 +72,7 @@ class DownloadTree(Direction):
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)
             else:
-                files.append(NewFile(entry.name, data, mtime.of(info)))
+                files.append(NewFile(entry.name, data, _time_of(entry.info, info)))
         failures = await self._disk.write(files)
         for file, failure in zip(files, failures, strict=True):
             if failure is None:
@@ -88,37 +80,49 @@ class DownloadTree(Direction):
             else:
                 run.failed(file.name, failure)
 
-    async def delete(self, run: Run, names: Sequence[str]) -> None:
-        failures = await self._disk.remove(names)
-        for name, failure in zip(names, failures, strict=True):
-            if failure is None:
-                run.deleted(1)
-            else:
-                run.failed(name, failure)
+    async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
+        async for page in extra:
+            names = [entry.name for entry in page]
+            gone = await self._disk.remove(names, [entry.identity for entry in page])
+            for name, outcome in zip(names, gone, strict=True):
+                if isinstance(outcome, Exception):
+                    tally.fail(name, None, outcome)
+                else:
+                    tally.done += outcome
 
     async def _download(self, run: Run, entry: Entry) -> None:
+        last = entry.name.rpartition("/")[2]
+        address = self._objects.address(entry.name)
         try:
-            directory = await self._disk.open_directory_of(entry.name)
-            try:
-                with run.meter.piece(entry.size) as gauge:
+            with run.meter.piece(entry.size) as gauge:
 
-                    def note(progress: Progress) -> None:
-                        gauge.bytes = progress.done_bytes
+                def note(progress: Progress) -> None:
+                    gauge.bytes = progress.done_bytes
 
-                    told = note if self.options.progress else None
-                    last = entry.name.rpartition("/")[2]
-                    async with PathSink(last, overwrite=True, fsync=False, directory=directory) as sink:
-                        address = self._objects.address(entry.name)
-                        await download_into(sink, self.runtime, address, told, "auto", "restart")
-            finally:
-                await finish(to_thread.run_sync(os.close, directory))
+                async with (
+                    self._disk.directory_of(entry.name) as directory,
+                    PathSink(last, overwrite=True, fsync=False, directory=directory) as sink,
+                ):
+                    told, time_of = note if self.options.progress else None, partial(_time_of, entry.info)
+                    info = await download_into(sink, self.runtime, address, told, "auto", "restart", time_of=time_of)
+        except (IsADirectoryError, FileExistsError):
+            msg = f"{entry.name!r} is not written: a directory, or what is no regular file, has its name"
+            run.failed(entry.name, UnsafeKeyError(msg))
         except (DreamObjectsError, OSError, ValueError) as error:
             run.failed(entry.name, error)
         else:
-            run.copied(entry.name, entry.size, counted=True)
+            run.copied(entry.name, info.size or 0, counted=True)
 
     def _why_not(self, name: str) -> str | None:
         if not is_safe(name):
             return "it leads out of the directory, or to no name in it"
         other = self._clashes.with_what(name)
         return None if other is None else f"{other!r} is a file beside it, with which it cannot be"
+
+
+def _time_of(listed: ObjectInfo | None, found: ObjectInfo) -> int | None:
+    """What is kept of the original; else when it was stored, which a listing tells more exactly than a header."""
+    kept = mtime.kept_in(found.metadata)
+    if kept is None and listed is not None and listed.etag == found.etag:
+        return mtime.stored(listed)
+    return mtime.of(found)

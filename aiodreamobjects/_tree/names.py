@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathspec import GitIgnoreSpec, RegexPattern
 
 # A segment that is empty, "." or "..", which also is an absolute path and a name that ends in a slash; and NUL.
-_UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|\0")
+_UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|\0")
 # Windows: backslashes, drives and streams; device names with any extension; outer dots and blanks, which it drops.
 _UNSAFE_ON_WINDOWS = re.compile(
-    r"[\\:<>\"|?*\x00-\x1f]|(?:^|/)(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(?:\.[^/]*)?(?:/|$)|[. ](?:/|$)",
+    r"[\\:<>\"|?*\x00-\x1f]|(?:^|/)(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(?:\.[^/]*)?(?:/|\Z)|[. ](?:/|\Z)",
     re.IGNORECASE,
 )
 
@@ -73,6 +73,10 @@ class Patterns:
         self._unseen = [pattern for pattern in written if pattern.include is not None]  # the others are comments
         excluding = self._exclude.patterns if self._exclude is not None else ()
         self._prunes = all(pattern.include is not False for pattern in excluding)
+
+    @property
+    def are_any(self) -> bool:
+        return self._include is not None or self._exclude is not None
 
     @property
     def unmatched(self) -> tuple[str, ...]:

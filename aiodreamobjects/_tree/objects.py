@@ -6,18 +6,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import aiofiles
+from anyio import to_thread
 
-from aiodreamobjects import _bulk
+from aiodreamobjects._bulk import Tally, delete_pages
 from aiodreamobjects._checks import encode_utf8
+from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import UnsafeKeyError
 from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._listing.pages import list_objects
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.verify import ContentCheck
+from aiodreamobjects._tree.disk import Disk
 from aiodreamobjects._tree.names import Patterns
-from aiodreamobjects._tree.run import Run
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
+from aiodreamobjects._wire.contract import VersionedKey
 
 HASHED_AT_ONCE = 1 << 20
 
@@ -45,15 +48,21 @@ class Objects:
 
     async def pages(self, patterns: Patterns, refusal: Refusal | None = None) -> AsyncGenerator[Sequence[Step], None]:
         listing = list_objects(self.runtime, self.bucket, self.prefix, None, None)
-        start = len(self.prefix)
         async with aclosing(listing.pages()) as pages:
             async for page in pages:
-                named = [(info.key[start:], info) for info in page]
-                yield [
-                    self._step(name, info, patterns, refusal)
-                    for name, info in named
-                    if info.size or not (name.endswith("/") or not name)
-                ]
+                if patterns.are_any:  # they cost more than the loop should be held for
+                    yield await finish(to_thread.run_sync(self._steps, page, patterns, refusal))
+                else:
+                    yield self._steps(page, patterns, refusal)
+
+    def _steps(self, page: Sequence[ObjectInfo], patterns: Patterns, refusal: Refusal | None) -> list[Step]:
+        start = len(self.prefix)
+        named = [(info.key[start:], info) for info in page]
+        return [
+            self._step(name, info, patterns, refusal)
+            for name, info in named
+            if info.size or not (name.endswith("/") or not name)
+        ]
 
     def _step(self, name: str, info: ObjectInfo, patterns: Patterns, refusal: Refusal | None) -> Step:
         if not patterns.select(name):
@@ -63,14 +72,14 @@ class Objects:
             return Unusable(name, UnsafeKeyError(f"key {info.key!r} is no name for a file: {why}"))
         return Entry(name, info.size or 0, info=info)
 
-    async def delete(self, run: Run, names: Sequence[str]) -> None:
-        keys = [self.prefix + name for name in names]
-        report = await _bulk.delete_many(self.runtime, self.bucket, keys, "collect")
-        run.deleted(report.done)
-        for failure in report.failures:
-            run.failed(failure.key.removeprefix(self.prefix), failure.error)
+    async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
+        async def keys() -> AsyncGenerator[list[VersionedKey], None]:
+            async for page in extra:
+                yield [VersionedKey(self.prefix + entry.name) for entry in page]
 
-    async def has_content_of(self, info: ObjectInfo, path: str) -> bool:
+        await delete_pages(self.runtime, self.bucket, keys(), tally)
+
+    async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str) -> bool:
         """Whether the object's ETag is that of this file. False where the ETag does not tell."""
         if md5_of_etag(info.etag, None):
             check = ContentCheck.of(info, None)
@@ -84,7 +93,7 @@ class Objects:
             check = None
         if check is None:
             return False
-        async with aiofiles.open(path, "rb", buffering=0) as file:
+        async with aiofiles.open(f"{disk.root}/{name}", "rb", buffering=0, opener=disk.opener(name)) as file:
             while data := await file.read(HASHED_AT_ONCE):
                 await check.update(data)
         return check.digest.value() == info.etag

@@ -112,7 +112,7 @@ class _Side:
     def __init__(self, pages: AsyncGenerator[list[Entry], None] | None) -> None:
         self._pages = pages
         self.entries: deque[Entry] = deque()
-        self._last = ""
+        self._last: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -130,7 +130,7 @@ class _Side:
     def _check_order(self, page: Sequence[Entry]) -> None:
         """What is out of order would be copied or deleted for being missing."""
         for entry in page:
-            if entry.name <= self._last:
+            if self._last is not None and entry.name <= self._last:
                 msg = f"a tree is not in order: {entry.name!r} comes behind {self._last!r}"
                 raise ServiceError(msg, code="UnreadableReply", status=200)
             self._last = entry.name

@@ -66,17 +66,17 @@ class Direction(ABC):
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
         """Compare what has the same size, by what both trees tell."""
 
-    @abstractmethod
     async def look(self, source: Entry, target: Entry) -> TreeReason | None:
-        """Compare what both trees did not tell; None where it is the same."""
+        """Where ``tell`` did not know: compare more closely; None where it is the same."""
+        raise NotImplementedError
 
     @abstractmethod
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         """Several small ones or one large one: each is told to ``run.copied``, or its error to ``run.failed``."""
 
     @abstractmethod
-    async def delete(self, run: Run, names: Sequence[str]) -> None:
-        """From the target: each is told to ``run.deleted``, or its error to ``run.failed``."""
+    async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
+        """From the target. What became of each is told to the tally."""
 
 
 class Run:
@@ -84,8 +84,8 @@ class Run:
 
     def __init__(self, direction: Direction) -> None:
         self._direction, self._options = direction, direction.options
-        self._tally = Tally()
-        self._copied = self._copied_bytes = self._skipped = self._deleted = self._excluded = self._seen = 0
+        self._tally, self._deletions = Tally(), Tally()
+        self._copied = self._copied_bytes = self._skipped = self._excluded = self._seen = 0
         self._kept = self._lost_in_a_row = 0
         self._plan: list[TreeAction] = []
         self._ready: deque[Todo] = deque()
@@ -95,30 +95,28 @@ class Run:
         self.meter = Meter(self._options.progress, total_bytes=None, total_objects=None)
 
     async def run(self) -> TreeReport:
+        self._direction.runtime.require_open()
         async with aclosing(self._direction), _Spool() as extra:
+            await self._direction.open()
             try:
-                await self._direction.open()
                 async with self.meter.running():
                     await self._copy_all(extra)
                     if self._options.delete:
                         await self._delete_all(extra)
             except BaseException as error:
                 if not self._options.dry_run:
-                    error.add_note(f"{self._copied:,} names were copied until then, {self._deleted:,} deleted")
+                    error.add_note(f"{self._copied:,} names were copied until then, {self._deletions.done:,} deleted")
                 raise
         return self._report()
 
     # What the directions tell
 
     def copied(self, name: str, size: int, *, counted: bool = False) -> None:
-        """``counted``: its bytes were a piece of the progress already."""
+        """So many bytes. ``counted``: they were a piece of the progress already."""
         self._lost_in_a_row = 0
         self._copied += 1
         self._copied_bytes += size
         self.meter.finish_object(name, 0 if counted else size)
-
-    def deleted(self, count: int) -> None:
-        self._deleted += count
 
     def failed(self, name: str, error: Exception) -> None:
         """Raises the error where it is not this name's alone."""
@@ -172,7 +170,9 @@ class Run:
         while batch := await self._next_batch(pages):
             chosen = [(todo.source, reason) for todo in batch if (reason := todo.reason or await self._look(todo))]
             if self._options.dry_run:
-                self._plan += [TreeAction("copy", source.name, source.size, reason) for source, reason in chosen]
+                for source, reason in chosen:
+                    self._plan.append(TreeAction("copy", source.name, source.size, reason))
+                    self.meter.finish_object(source.name, source.size)
             elif chosen:
                 await self._direction.copy(self, [source for source, _ in chosen])
 
@@ -208,34 +208,37 @@ class Run:
 
     async def _delete_all(self, extra: _Spool) -> None:
         """Only what is known to be in no source, and only when all else went well."""
-        if not self._seen and not self._options.allow_empty:
-            msg = f"{self._direction.what}: the source is empty, and delete=True would delete all of the target: allow_empty=True if that is meant"
-            raise ValueError(msg)
         if self._tally.failed:
             self._kept = extra.count
-            return
-        async for page in extra.pages():
-            if self._options.dry_run:
-                self._plan += [TreeAction("delete", name, size, "extra") for name, size in page]
-            else:
-                await self._direction.delete(self, [name for name, _ in page])
+        elif not self._seen and not self._options.allow_empty:
+            msg = f"{self._direction.what}: the source is empty, and delete=True would delete all of the target: allow_empty=True if that is meant"
+            raise ValueError(msg)
+        elif self._options.dry_run:
+            async with aclosing(extra.pages()) as pages:
+                async for page in pages:
+                    self._plan += [TreeAction("delete", entry.name, entry.size, "extra") for entry in page]
+        else:
+            async with aclosing(extra.pages()) as pages:
+                await self._direction.delete(pages, self._deletions)
+            self._kept = extra.count - self._deletions.done - self._deletions.failed
 
     def _report(self) -> TreeReport:
-        tally, options = self._tally, self._options
+        tally, options, deleted = self._tally, self._options, self._deletions.done
+        tally.add(self._deletions)
         plan = None
         if options.dry_run:
             plan = tuple(sorted(self._plan, key=lambda action: (action.action, action.name)))
             self._copied = sum(action.action == "copy" for action in plan)
             self._copied_bytes = sum(action.size for action in plan if action.action == "copy")
-            self._deleted = len(plan) - self._copied
+            deleted = len(plan) - self._copied
         report = TreeReport(
-            self._copied + self._deleted,
+            self._copied + deleted,
             tally.failed,
             tuple(tally.failures),
             copied=self._copied,
             copied_bytes=self._copied_bytes,
             skipped=self._skipped,
-            deleted=self._deleted,
+            deleted=deleted,
             kept=self._kept,
             excluded=self._excluded,
             unmatched=self._direction.patterns.unmatched,
@@ -266,12 +269,16 @@ class _Spool:
     async def add(self, entries: Sequence[Entry]) -> None:
         if entries:
             self.count += len(entries)
-            lines = [f"{json.dumps([entry.name, entry.size])}\n".encode() for entry in entries]
+            lines = [f"{json.dumps([entry.name, entry.size, entry.identity])}\n".encode() for entry in entries]
             await finish(to_thread.run_sync(self._file.writelines, lines))
 
-    async def pages(self) -> AsyncGenerator[list[tuple[str, int]], None]:
+    async def pages(self) -> AsyncGenerator[list[Entry], None]:
         if not self.count:
             return
         await finish(to_thread.run_sync(self._file.seek, 0))
-        while lines := await finish(to_thread.run_sync(lambda: list(islice(self._file, DELETIONS_AT_ONCE)))):
-            yield [(name, size) for name, size in map(json.loads, lines)]
+        while page := await finish(to_thread.run_sync(self._read)):
+            yield page
+
+    def _read(self) -> list[Entry]:
+        lines = map(json.loads, islice(self._file, DELETIONS_AT_ONCE))
+        return [Entry(name, size, identity=identity and tuple(identity)) for name, size, identity in lines]

@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, Sequence
 
 from anyio import to_thread
 
+from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
 from aiodreamobjects._models import ObjectAttributes, Progress, TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.sources import content_type_of
-from aiodreamobjects._tree.disk import Content, is_directory, read_files
+from aiodreamobjects._tree.disk import Content, Disk
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
@@ -28,20 +29,20 @@ _UNCONDITIONAL = WriteConditions()
 class UploadTree(Direction):
     def __init__(self, runtime: Runtime, root: str, bucket: str, prefix: str, options: TreeOptions) -> None:
         super().__init__(runtime, options)
-        self._root, self._objects = root, Objects(runtime, bucket, prefix)
+        self._disk, self._objects = Disk(root, follow=options.symlinks == "follow"), Objects(runtime, bucket, prefix)
         self._types: dict[str, str | None] = {}
         self.what = f"{root} to {self._objects}"
 
     async def open(self) -> None:
-        if not await to_thread.run_sync(is_directory, self._root):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._root)
+        if not await self._disk.open(make=False):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._disk.root)
         await to_thread.run_sync(content_type_of, "x")  # it reads the tables, the first time
 
     async def aclose(self) -> None:
-        pass
+        await self._disk.aclose()
 
     def sources(self) -> AsyncGenerator[Sequence[Step], None]:
-        return Walk(self._root, self.patterns, self.options.symlinks).pages()
+        return Walk(self._disk.root, self.patterns, self.options.symlinks).pages()
 
     def targets(self) -> AsyncGenerator[Sequence[Step], None]:
         return self._objects.pages(self.patterns)
@@ -52,7 +53,7 @@ class UploadTree(Direction):
     async def look(self, source: Entry, target: Entry) -> TreeReason | None:
         assert target.info is not None
         if self.options.compare == "etag":
-            is_same = await self._objects.has_content_of(target.info, f"{self._root}/{source.name}")
+            is_same = await self._objects.has_content_of(target.info, self._disk, source.name)
             return None if is_same else "etag"
         found = await self.runtime.wire.head_object(self._objects.address(target.name))
         kept, stored = mtime.kept_in(found.metadata), mtime.stored(found)
@@ -65,15 +66,15 @@ class UploadTree(Direction):
             await self._upload(run, batch[0])
             return
         names = [entry.name for entry in batch]
-        contents = await read_files(self._root, names, SMALL_BYTES, follow=self.options.symlinks == "follow")
+        contents = await self._disk.read(names, SMALL_BYTES)
         for name, content in zip(names, contents, strict=True):
             try:
                 await self._put(run, name, content)
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(name, error)
 
-    async def delete(self, run: Run, names: Sequence[str]) -> None:
-        await self._objects.delete(run, names)
+    async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
+        await self._objects.delete(extra, tally)
 
     async def _put(self, run: Run, name: str, content: Content | Exception) -> None:
         if isinstance(content, Exception):
@@ -93,20 +94,20 @@ class UploadTree(Direction):
                 def note(progress: Progress) -> None:
                     gauge.bytes = progress.done_bytes
 
-                await upload.upload(
+                info = await upload.upload(
                     self.runtime,
                     self._objects.address(entry.name),
-                    f"{self._root}/{entry.name}",
+                    f"{self._disk.root}/{entry.name}",
                     ObjectAttributes(acl=self.options.acl),
                     _UNCONDITIONAL,
                     note if self.options.progress else None,
                     "auto",
-                    resume=False,
+                    opener=self._disk.opener(entry.name),
                 )
         except (DreamObjectsError, OSError, ValueError) as error:
             run.failed(entry.name, error)
         else:
-            run.copied(entry.name, entry.size, counted=True)
+            run.copied(entry.name, info.size or 0, counted=True)
 
     def _type_of(self, name: str) -> str | None:
         """Of files that are called alike but for what is before their two last dots, all have the same."""

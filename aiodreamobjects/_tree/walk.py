@@ -21,6 +21,14 @@ Symlinks = Literal["follow", "skip", "refuse"]
 PAGE_FILES = 1000
 
 
+Identity = tuple[int, int, int]
+"""What tells one state of a file from every other: inode, size and time."""
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class Entry(NamedTuple):
     """A file or an object, by the relative name that it has in both trees."""
 
@@ -28,6 +36,7 @@ class Entry(NamedTuple):
     size: int
     mtime_ns: int | None = None
     """Of a file: its own."""
+    identity: Identity | None = None
     info: ObjectInfo | None = None
     """Of an object: what the listing tells."""
 
@@ -92,9 +101,7 @@ class Walk:
             yield Unusable(directory.name, _error(errno.ELOOP, path, "it leads back to a directory above it"))
             return
         for name in names:
-            if not (name.isascii() or _is_utf8(name)):
-                yield from self._pass_over(name, _error(errno.EILSEQ, f"{self.root}/{name}", "its name is not UTF-8"))
-            elif not name.endswith("/"):
+            if not name.endswith("/"):
                 yield from self._look_at(name)
             elif self.patterns.leaves_out(name):
                 yield None
@@ -103,7 +110,10 @@ class Walk:
 
     def _name(self, directory: str, entry: os.DirEntry[str]) -> str:
         """With a slash behind it where it is a directory, as its keys have: so they sort by it."""
-        is_directory = entry.is_dir(follow_symlinks=self.symlinks == "follow")
+        try:
+            is_directory = entry.is_dir(follow_symlinks=self.symlinks == "follow")
+        except OSError:  # a link that leads in a circle, or to where nobody may look
+            is_directory = False
         return f"{directory}{entry.name}/" if is_directory else f"{directory}{entry.name}"
 
     def _look_at(self, name: str) -> Iterator[Step]:
@@ -111,13 +121,16 @@ class Walk:
             yield None
             return
         path = f"{self.root}/{name}"
+        if not (name.isascii() or _is_utf8(name)):
+            yield from self._pass_over(name, _error(errno.EILSEQ, path, "its name is not UTF-8"))
+            return
         try:
             found = os.stat(path, follow_symlinks=self.symlinks == "follow")  # noqa: PTH116 - a name, as it was given
         except OSError as error:
             yield from self._pass_over(name, error)
             return
         if stat.S_ISREG(found.st_mode):
-            yield Entry(name, found.st_size, found.st_mtime_ns)
+            yield Entry(name, found.st_size, found.st_mtime_ns, identity_of(found))
         elif not stat.S_ISLNK(found.st_mode):
             yield from self._pass_over(name, _error(errno.EINVAL, path, "it is no regular file"))
         elif self.symlinks == "refuse":

@@ -55,7 +55,7 @@ from aiodreamobjects._wire.contract import (
     VersionedKey,
     WriteConditions,
 )
-from aiodreamobjects._wire.errors import Context, error_of_key, refuse_reply, refused_as_existing, told
+from aiodreamobjects._wire.errors import Context, error_of_key, refuse_reply, refused_as_existing, untold
 from aiodreamobjects._wire.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._wire.retry import AttemptFailed
 from aiodreamobjects._wire.signing import Signer
@@ -267,9 +267,7 @@ class BotoWire:
         markers = [reply.get("NextKeyMarker"), reply.get("NextUploadIdMarker")]
         return Page(items, replies.next_cursor(reply.get("IsTruncated"), markers, decode, items[-1:]))
 
-    async def delete_objects(
-        self, bucket: str, keys: Sequence[VersionedKey]
-    ) -> Mapping[VersionedKey, ServiceError | None]:
+    async def delete_objects(self, bucket: str, keys: Sequence[VersionedKey]) -> Mapping[VersionedKey, ServiceError]:
         # Not "Quiet": a key that the reply does not name is a key of which nothing is known.
         asked = [{"Key": key.key} | ({"VersionId": key.version_id} if key.version_id else {}) for key in keys]
         reply = await self._call("delete_objects", f"s3://{bucket}", {"Bucket": bucket, "Delete": {"Objects": asked}})
@@ -280,7 +278,7 @@ class BotoWire:
             what = f"delete s3://{bucket}/{item.get('Key', '')}"
             error = error_of_key(item.get("Code", ""), item.get("Message", ""), self._context_of(what, None))
             outcome[item.get("Key"), item.get("VersionId") or None] = error
-        return {key: told(outcome, bucket, key) for key in keys}
+        return untold(outcome, bucket, keys)
 
     # Objects
 

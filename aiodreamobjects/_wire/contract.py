@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from aiodreamobjects._checks import check_key, check_token
+from aiodreamobjects._checks import check_token
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import (
     Acl,
@@ -80,14 +80,11 @@ class WriteConditions:
             raise ValueError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class VersionedKey:
+class VersionedKey(NamedTuple):
+    """Not checked when made: there may be millions."""
+
     key: str
     version_id: str | None = None
-
-    def __post_init__(self) -> None:
-        check_key(self.key)
-        check_token("version_id", self.version_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +204,8 @@ class Wire(Protocol):
 
     async def list_uploads(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[UploadInfo]: ...
 
-    async def delete_objects(
-        self, bucket: str, keys: Sequence[VersionedKey]
-    ) -> Mapping[VersionedKey, ServiceError | None]:
-        """At most 1,000 keys. What became of each: None where it is gone."""
+    async def delete_objects(self, bucket: str, keys: Sequence[VersionedKey]) -> Mapping[VersionedKey, ServiceError]:
+        """At most 1,000 keys. Those that are not known to be gone, and why."""
         ...
 
     # Objects

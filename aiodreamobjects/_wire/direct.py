@@ -60,8 +60,8 @@ from aiodreamobjects._wire.errors import (
     failure_of_refusal,
     refuse_reply,
     refused_as_existing,
-    told,
     unreadable,
+    untold,
 )
 from aiodreamobjects._wire.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._wire.replies import listed_date, unquoted, whole
@@ -460,14 +460,12 @@ class DirectWire:
         markers = [root.get("NextKeyMarker"), root.get("NextUploadIdMarker")]
         return Page(items, replies.next_cursor(_is_truncated(root), markers, decode, items[-1:]))
 
-    async def delete_objects(
-        self, bucket: str, keys: Sequence[VersionedKey]
-    ) -> Mapping[VersionedKey, ServiceError | None]:
+    async def delete_objects(self, bucket: str, keys: Sequence[VersionedKey]) -> Mapping[VersionedKey, ServiceError]:
         call = _Call("delete_objects", "POST", bucket, "", self._document, {"delete": ""})
         call.may_be_empty = True
         await self._fill(call, xml.delete_document(keys))
-        root = await self._tree(call, "DeleteResult")
-        outcome: dict[tuple[str | None, str | None], ServiceError | None] = {}
+        _, entries, root = await self._reply(call, "DeleteResult")
+        outcome: dict[tuple[str | None, str | None], ServiceError | None] = {(name, None): None for name, *_ in entries}
         for element in root.find_all("Deleted"):
             outcome[element.get("Key"), element.get("VersionId") or None] = None
         for element in root.find_all("Error"):
@@ -475,7 +473,7 @@ class DirectWire:
             context = self._context(f"delete s3://{bucket}/{key or ''}", None)
             error = error_of_key(element.get("Code") or "", element.get("Message") or "", context)
             outcome[key, element.get("VersionId") or None] = error
-        return {key: told(outcome, bucket, key) for key in keys}
+        return untold(outcome, bucket, keys)
 
     # The one door
 

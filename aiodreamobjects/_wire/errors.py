@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -182,11 +182,17 @@ Outcomes = Mapping[tuple[str | None, str | None], ServiceError | None]
 """What a reply to a request for many says, by key and version."""
 
 
-def told(outcomes: Outcomes, bucket: str, key: VersionedKey) -> ServiceError | None:
-    """What became of this key; an error where the reply says nothing of it."""
-    asked = key.key, key.version_id
-    if asked in outcomes:
-        return outcomes[asked]
+def untold(outcomes: Outcomes, bucket: str, keys: Iterable[VersionedKey]) -> dict[VersionedKey, ServiceError]:
+    """The keys that are not gone: an error also where the reply says nothing of one."""
+    failures = {}
+    for key in keys:
+        error = outcomes[key] if key in outcomes else _unanswered(bucket, key)
+        if error is not None:
+            failures[key] = error
+    return failures
+
+
+def _unanswered(bucket: str, key: VersionedKey) -> ServiceError:
     msg = f"delete {Address(bucket, key.key)}: the service does not say what became of it"
     return ServiceError(msg, code="Unanswered", status=HTTPStatus.OK, retryable=True)
 

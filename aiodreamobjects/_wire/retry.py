@@ -63,14 +63,13 @@ class Retrier:
         number, spent, clock_corrected, may_be_done = 1, 0, False, False
         crowd = self._crowd
         while True:
-            seen = crowd.decreases
             try:
                 result = await attempt()
             except AttemptFailed as failed:
                 failure = failed.failure
             else:
                 if crowd.is_reduced:
-                    crowd.increase()
+                    crowd.served()
                 if self._budget < BUDGET:
                     self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
                 return result
@@ -81,7 +80,7 @@ class Retrier:
             failure.error.in_doubt = may_be_done
             spent = 0 if failure.is_throttle else RETRY_COST
             if failure.is_throttle:
-                crowd.decrease(seen)
+                crowd.overrun()
             if failure.clock_offset is not None:
                 self._correct_clock(failure.clock_offset)
             if failure.clock_offset is not None and not clock_corrected:

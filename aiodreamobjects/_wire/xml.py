@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import cast, get_args
 from xml.parsers import expat
 
@@ -141,7 +142,8 @@ _ENTRY = re.compile(
     rf"<Size>([0-9]{{1,19}})</Size>\s*{_OWNER}(?:<StorageClass>([A-Za-z0-9_-]*)</StorageClass>\s*)?{_OWNER}"
     rf"(?:<Type>{_TEXT}</Type>\s*)?</Contents>\s*",
 )
-_STRIDE = _ENTRY.groups + 1
+# A key of which DeleteObjects tells nothing but that it is gone.
+_DELETED = re.compile(r"<Deleted>\s*<Key>([^<>]{0,4096})</Key>\s*</Deleted>\s*")
 # What a parser would not read as it stands, beside the references that S3 writes.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|&(?!(?:amp|lt|gt|quot|apos);)")
 
@@ -149,42 +151,56 @@ _ODD = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|&(?!(?:amp|lt|gt|quot|apos);
 def read(document: bytes) -> tuple[Iterable[Entry], Element]:
     """A document's root, and beside it the entries of a page of objects, to be gone through once. Raises MalformedError.
 
-    There are none, ``[]``, where they have an unusual shape: all stay in the tree then.
+    There are none, ``[]``, where they have an unusual shape: all stay in the tree then. Of what DeleteObjects deleted
+    there are the keys.
     """
-    return _cut(document) or ([], parse(document))
+    found = None
+    if b"<Contents>" in document:
+        found = _cut(document, "Contents", _ENTRY)
+    elif b"<Deleted>" in document:
+        found = _cut(document, "Deleted", _DELETED)
+    if found is None:
+        return [], parse(document)
+    columns, rest = found
+    return zip(*columns, *[repeat(None)] * (_ENTRY.groups - len(columns)), strict=False), rest
 
 
-def _cut(document: bytes) -> tuple[Iterable[Entry], Element] | None:
-    """The entries, and the tree without them; None for whatever a parser has to look at."""
+def _cut(document: bytes, name: str, shape: re.Pattern[str]) -> tuple[list[Iterable[str]], Element] | None:
+    """The entries, by columns with the keys first, and the tree without them; None for whatever a parser has to look at."""
     if b"<!" in document or b"<?" in document[1:]:  # comments, CDATA sections and the like
         return None
     try:
-        pieces: list[str] = _ENTRY.split(document.decode())
+        pieces: list[str] = shape.split(document.decode())
     except UnicodeDecodeError as error:
         raise MalformedError(str(error)) from error
-    keys, dates, etags, sizes, classes = (pieces[number::_STRIDE] for number in range(1, _STRIDE))
+    stride = shape.groups + 1
+    keys, *columns = (pieces[number::stride] for number in range(1, stride))
     written = "".join(keys)
     is_odd = ("&" in written or not written.isprintable()) and _ODD.search(written)
-    if not keys or len(keys) > MOST_ELEMENTS or any(pieces[_STRIDE:-1:_STRIDE]) or is_odd:
+    if not keys or len(keys) > MOST_ELEMENTS or any(pieces[stride:-1:stride]) or is_odd:
         return None
-    rest = parse(f"{pieces[0]}<Contents/>{pieces[-1]}".encode())
-    if [len(entry.children) for entry in rest.find_all("Contents")] != [0]:
+    rest = parse(f"{pieces[0]}<{name}/>{pieces[-1]}".encode())
+    if [len(entry.children) for entry in rest.find_all(name)] != [0]:
         return None
-    rest.children = [child for child in rest.children if child.name != "Contents"]
-    names = map(html.unescape, keys) if "&" in written else keys
-    return zip(names, dates, etags, sizes, classes, strict=True), rest
+    rest.children = [child for child in rest.children if child.name != name]
+    return [list(map(html.unescape, keys)) if "&" in written else keys, *columns], rest
 
 
 # Documents to be sent
 
 
-def delete_document(keys: Iterable[VersionedKey]) -> bytes:
+def delete_document(keys: Sequence[VersionedKey]) -> bytes:
     """Of DeleteObjects. Not "Quiet": a key that the reply does not name is a key of which nothing is known."""
+    names = _text("\0".join([key for key, _ in keys])).split("\0")  # all at once: there are a thousand
+    if len(names) != len(keys):  # no key that XML can carry has one
+        names = [_text(key) for key, _ in keys]
     objects = "".join(
-        f"<Object><Key>{_text(key.key)}</Key>"
-        + (f"<VersionId>{_text(key.version_id)}</VersionId>" if key.version_id else "")
-        + "</Object>"
-        for key in keys
+        [
+            f"<Object><Key>{name}</Key><VersionId>{_text(version_id)}</VersionId></Object>"
+            if version_id
+            else f"<Object><Key>{name}</Key></Object>"
+            for name, (_, version_id) in zip(names, keys, strict=True)
+        ]
     )
     return _document("Delete", objects)
 

@@ -240,16 +240,15 @@ class MemoryWire:
 
         return await self._ask(Request("list_uploads", bucket, prefix), act)
 
-    async def delete_objects(
-        self, bucket: str, keys: Sequence[VersionedKey]
-    ) -> Mapping[VersionedKey, ServiceError | None]:
+    async def delete_objects(self, bucket: str, keys: Sequence[VersionedKey]) -> Mapping[VersionedKey, ServiceError]:
         request = Request("delete_objects", bucket)
 
-        def act() -> Mapping[VersionedKey, ServiceError | None]:
+        def act() -> Mapping[VersionedKey, ServiceError]:
             kept = self._store.bucket(bucket)
             if not 1 <= len(keys) <= PAGE_ITEMS:
                 refuse("MalformedXML", f"1 to {PAGE_ITEMS} keys")
-            return {key: self._delete_one_of_many(request, kept, key) for key in keys}
+            outcomes = {key: self._delete_one_of_many(request, kept, key) for key in keys}
+            return {key: error for key, error in outcomes.items() if error is not None}
 
         return await self._ask(request, act)
 
