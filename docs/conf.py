@@ -47,6 +47,7 @@ nitpick_ignore = [
             "collections.abc.AsyncIterable",
             "collections.abc.AsyncIterator",
             "collections.abc.Awaitable",
+            "collections.abc.AsyncGenerator",
             "collections.abc.Callable",
             "collections.abc.Iterable",
             "collections.abc.Mapping",
@@ -62,7 +63,7 @@ nitpick_ignore = [
     ("py:class", "aiobotocore.session.AioSession"),
     ("py:class", "S3Client"),  # of types_aiobotocore_s3, known to type checkers only
     # No classes: what a Listing is of, and whatever has the ``write`` of an aiofiles file.
-    ("py:class", "aiodreamobjects._listing.T"),
+    ("py:class", "aiodreamobjects._listing.pages.T"),
     ("py:class", "aiodreamobjects._transfer.body.AsyncWriter"),
 ]
 
@@ -71,7 +72,10 @@ READABLE = {
     # Literals with a public name.
     **{
         stringify_annotation(getattr(aiodreamobjects, name), "smart"): f"~aiodreamobjects.{name}"
-        for name in ("CannedAcl", "IfChanged", "Lane", "Uploadable", "Verified", "Verify", "VersioningStatus")
+        for name in (
+            *("CannedAcl", "Compare", "IfChanged", "Lane", "Symlinks", "TreeReason", "Uploadable"),
+            *("Verified", "Verify", "VersioningStatus"),
+        )
     },
     "BotoSession": "aioboto3.Session | aiobotocore.session.AioSession",
     "= <factory>": "= ...",

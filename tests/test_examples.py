@@ -6,16 +6,18 @@ import asyncio
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from conftest import Server, new_name
+from conftest import Server, new_name, put_all
 from servers.ports import free_port, wait_until_listening
 
 import aiodreamobjects as dream
@@ -52,9 +54,15 @@ def run(script: str, *arguments: str, server: Server | None = None) -> subproces
 
 def test_every_example_is_run_here() -> None:
     assert SCRIPTS == [
+        "command.py",
+        "count_by_prefix.py",
         "delete_bucket.py",
+        "delete_by_age.py",
         "embedded_server.py",
         "event_loop.py",
+        "make_public.py",
+        "migrate_bucket.py",
+        "mirror_directory.py",
         "quickstart.py",
         "resume_after_crash.py",
         "share_links.py",
@@ -156,6 +164,204 @@ def test_what_was_killed_midway_goes_on_where_it_was(
         assert 15 * MIB <= int(match[1].replace(",", "")) <= 35 * MIB  # half of it, but for parts that were under way
     assert lines[4:] == ["The same bytes came back: True", "Left beside them: []"]
     assert not list(tmp_path.rglob("*.json"))
+
+
+# Trees, and many objects at once
+
+
+def last_lines(done: subprocess.CompletedProcess[str], count: int) -> list[str]:
+    """Without the bars."""
+    return done.stdout.splitlines()[-count:]
+
+
+async def test_what_is_old_is_shown_then_deleted(moto: Server) -> None:
+    async with moto.session() as session:
+        bucket = await session.create_bucket(new_name())
+        await put_all(bucket, ["logs/a", "logs/b", "other"])
+        await bucket.object("logs/c").put("12345")
+        done = run("delete_by_age.py", bucket.name, "logs/", "1", server=moto)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert last_lines(done, 1) == ["0 of 0 objects deleted, 0 bytes; 0 failed"]
+        done = run("delete_by_age.py", bucket.name, "logs/", "0", "--dry-run", server=moto)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r"^20\S+ \S+\t5\t'logs/c'$", done.stdout, re.MULTILINE)
+        assert last_lines(done, 1) == ["3 objects, 5 bytes, would be deleted"]
+        assert len(await bucket.list().collect()) == 4
+        done = run("delete_by_age.py", bucket.name, "logs/", "0", server=moto)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert last_lines(done, 1) == ["3 of 3 objects deleted, 5 bytes; 0 failed"]
+        assert [info.key async for info in bucket.list()] == ["other"]
+        await bucket.delete(force=True)
+
+
+async def test_a_prefix_is_made_public_and_private_again(rgw: Server) -> None:
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        await put_all(bucket, ["photos/a", "photos/b", "other"])
+        for option, acl in (([], "public-read"), (["--private"], "private")):
+            done = run("make_public.py", bucket.name, "photos/", *option, server=rgw)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert f"2 of 2 objects are {acl}; 0 failed" in done.stdout
+            assert [(await bucket.object(key).acl()).canned for key in ("photos/a", "other")] == [acl, "private"]
+        await bucket.delete(force=True)
+
+
+async def test_objects_that_cannot_be_made_public_are_told(b2: Server) -> None:
+    async with b2.session() as session:
+        bucket = await session.create_bucket(new_name())
+        await put_all(bucket, ["a", "b"])
+        done = run("make_public.py", bucket.name, "", server=b2)
+        assert done.returncode == 1
+        assert last_lines(done, 1) == ["0 of 2 objects are public-read; 2 failed"]
+        assert [line.partition(":")[0] for line in sorted(done.stderr.splitlines())] == ["'a'", "'b'"]
+        await bucket.delete(force=True)
+    known = replace(b2, service=dream.US_EAST_5)  # nothing is sent there
+    done = run("make_public.py", bucket.name, "", server=known)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "DreamObjects: objects always have their bucket's ACL here" in done.stderr
+
+
+async def test_a_directory_is_mirrored(rgw: Server, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", "sub/b.txt", "sub/b.tmp"):
+        (tmp_path / name).write_text("12345")
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        await bucket.object("docs/old.txt").put("old")
+        command = ["mirror_directory.py", str(tmp_path), bucket.name, "docs", "--delete", "--exclude", "*.tmp"]
+        done = run(*command, "--dry-run", server=rgw)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert last_lines(done, 5) == [
+            "copy\tmissing\t5\t'a.txt'",
+            "copy\tmissing\t5\t'sub/b.txt'",
+            "delete\textra\t3\t'old.txt'",
+            "2 files, 10 bytes, would be sent; 1 would be deleted",
+            "0 were the same, 1 left out, 0 failed",
+        ]
+        assert [info.key async for info in bucket.list()] == ["docs/old.txt"]
+        done = run(*command, server=rgw)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert last_lines(done, 2) == ["2 files, 10 bytes, sent; 1 deleted", "0 were the same, 1 left out, 0 failed"]
+        assert [info.key async for info in bucket.list()] == ["docs/a.txt", "docs/sub/b.txt"]
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "a.txt").unlink()
+        done = run(*command, server=rgw)
+        assert done.returncode == 1
+        assert last_lines(done, 2) == [
+            "1 were the same, 1 left out, 1 failed",
+            "Nothing was deleted, because something failed: 1 would have been",
+        ]
+        assert "'pipe': " in done.stderr
+        assert await bucket.object("docs/a.txt").exists()
+        await bucket.delete(force=True)
+
+
+async def test_a_mirror_that_is_interrupted_tells_how_far_it_was(rgw: Server, tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number:04}").write_text("12345")
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error::ResourceWarning", EXAMPLES / "mirror_directory.py", tmp_path, bucket.name),
+            env=environment_for(rgw),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        while process.returncode is None and not await bucket.list(limit=1).collect():  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = await process.communicate()
+        assert process.returncode == 130
+        told = re.fullmatch(r"interrupted; ([0-9,]+) names were copied until then, 0 deleted\n", said.decode())
+        assert told
+        assert 0 <= int(told[1].replace(",", "")) <= len(await bucket.list().collect()) < 2000
+        await bucket.delete(force=True)
+
+
+async def test_objects_are_counted_by_prefix(rgw: Server) -> None:
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        await put_all(bucket, [f"photos/{number:04}" for number in range(1010)])
+        await bucket.object("videos/2026/x").put("12345")
+        await bucket.object("readme").put("123")
+        done = run("count_by_prefix.py", bucket.name, server=rgw)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line.split() for line in last_lines(done, 4)] == [
+            ["1", "objects", "3", "bytes", "''"],
+            ["1,010", "objects", "0", "bytes", "'photos/'"],
+            ["1", "objects", "5", "bytes", "'videos/'"],
+            ["1,012", "objects", "8", "bytes", "in", "all"],
+        ]
+        done = run("count_by_prefix.py", bucket.name, "videos/", "--parallel", "1", server=rgw)
+        assert last_lines(done, 2)[0].split() == ["1", "objects", "5", "bytes", "'videos/2026/'"]
+        await bucket.delete(force=True)
+
+
+async def test_a_bucket_is_migrated_to_another_service(
+    rgw: Server, b2: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = tmp_path / "profiles"
+    profiles.write_text(
+        "".join(
+            f"[{server.name}]\naws_access_key_id = {server.access_key}\naws_secret_access_key = {server.secret_key}\n"
+            for server in (rgw, b2)
+        )
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
+    (tmp_path / "config").write_text(f"[profile b2]\nregion = {b2.service.region}\nca_bundle = {b2.ca}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    ends = ["--from", "rgw", rgw.service.endpoint, "--to", "b2", b2.service.endpoint]
+    async with rgw.session() as old, b2.session() as new:
+        bucket, other = await old.create_bucket(new_name()), await new.create_bucket(new_name())
+        await bucket.object("a").put("12345", content_type="text/plain", metadata={"by": "larry"})
+        await bucket.object("b/c").put(bytes(9 << 20))
+        await other.object("extra").put("x")
+        done = run("migrate_bucket.py", bucket.name, other.name, *ends, "--delete", "--dry-run")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert last_lines(done, 2)[0] == "2 objects, 9,437,189 bytes, would be copied; 1 would be deleted"
+        done = run("migrate_bucket.py", bucket.name, other.name, *ends, "--delete")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert last_lines(done, 2) == [
+            "2 objects, 9,437,189 bytes, copied; 1 deleted",
+            "0 were there already, 0 failed",
+        ]
+        info = await other.object("a").head()
+        assert (info.content_type, info.metadata) == ("text/plain", {"by": "larry"})
+        assert (await other.object("b/c").head()).size == 9 << 20
+        await bucket.object("large metadata").put(b"", metadata=dict.fromkeys("abcd", "x" * 1800))
+        done = run("migrate_bucket.py", bucket.name, other.name, *ends)
+        assert done.returncode == 1
+        assert last_lines(done, 1) == ["2 were there already, 1 failed"]
+        assert "'large metadata': " in done.stderr
+        done = run("migrate_bucket.py", bucket.name, other.name, *ends[:3], "--to", "nobody", b2.service.endpoint)
+        assert done.returncode == 1
+        assert "nobody" in done.stderr
+        assert "Traceback" not in done.stderr
+        await bucket.delete(force=True)
+        await other.delete(force=True)
+
+
+COMMANDS = {
+    "count_by_prefix.py": ["no-such-bucket-here"],
+    "delete_by_age.py": ["no-such-bucket-here", "a/", "1"],
+    "make_public.py": ["no-such-bucket-here", "a/"],
+    "mirror_directory.py": [str(EXAMPLES), "no-such-bucket-here", "--dry-run"],
+}
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_a_command_says_that_there_is_no_such_bucket(rgw: Server, script: str) -> None:
+    done = run(script, *COMMANDS[script], server=rgw)
+    assert done.returncode == 1
+    assert "NoSuchBucket (404)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_says_that_there_are_no_credentials() -> None:
+    done = run("count_by_prefix.py", "my-bucket")
+    assert done.returncode == 1
+    assert done.stderr.startswith("no credentials found; looked at")
+    assert "Traceback" not in done.stderr
 
 
 # The web service, as a process of its own
