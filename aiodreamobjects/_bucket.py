@@ -143,7 +143,7 @@ class Bucket:
 
         ``parallel`` is how many requests are made at once, for listings of many thousands: the same objects in the
         same order, several times as fast where the service's latency is what takes the time. The keys are cut where
-        their names let expect as many on each side, which costs about one small request more for every three pages.
+        their names let expect as many on each side, which costs a small request more for every page to every third.
         Up to 8,000 objects for each of the requests wait for the loop. An error of any of them ends the listing at
         once, also ahead of the loop.
         """

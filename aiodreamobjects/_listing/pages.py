@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from math import ceil
 from typing import Generic, TypeVar
 
 from aiodreamobjects._checks import encode_utf8
 from aiodreamobjects._concurrency import ahead
 from aiodreamobjects._errors import ServiceError
+from aiodreamobjects._listing.parallel import PAGE_KEYS, list_in_parallel
 from aiodreamobjects._models import BucketInfo, CommonPrefix, ObjectInfo, UploadInfo
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._wire.contract import Cursor, Page
@@ -17,9 +19,6 @@ T = TypeVar("T")
 
 Fetch = Callable[[Cursor | None, int], Awaitable[Page[T]]]
 """A page, from a cursor on and with so many items at most."""
-
-PAGE_KEYS = 1000
-"""What S3 gives at most in one page."""
 
 
 class Listing(Generic[T]):
@@ -76,7 +75,7 @@ def list_buckets(runtime: Runtime) -> Listing[BucketInfo]:
 
 
 def list_objects(
-    runtime: Runtime, bucket: str, prefix: str, start_after: str | None, limit: int | None
+    runtime: Runtime, bucket: str, prefix: str, start_after: str | None, limit: int | None, parallel: int = 1
 ) -> Listing[ObjectInfo]:
     _check_prefix(prefix)
     if start_after is not None:
@@ -84,11 +83,12 @@ def list_objects(
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         msg = f"limit {limit!r} must be a number of items, or None for all"
         raise ValueError(msg)
+    if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
+        msg = f"parallel {parallel!r} must be a number of requests at once, at least 1"
+        raise ValueError(msg)
 
-    async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo]:
-        page = await runtime.wire.list_objects(
-            bucket, prefix=prefix, start_after=start_after, cursor=cursor, max_keys=count
-        )
+    async def fetch(after: str | None, count: int, cursor: Cursor | None = None) -> Page[ObjectInfo]:
+        page = await runtime.wire.list_objects(bucket, prefix=prefix, start_after=after, cursor=cursor, max_keys=count)
         items = [item for item in page.items if isinstance(item, ObjectInfo)]
         for info in (*items[:1], *items[-1:]):  # what is listed may be deleted next
             if not info.key.startswith(prefix):
@@ -96,7 +96,15 @@ def list_objects(
                 raise ServiceError(msg, code="UnreadableReply", status=200)
         return Page(items, page.next)
 
-    return Listing(lambda: ahead(_one_after_the_other(fetch, limit)))
+    async def fetch_next(cursor: Cursor | None, count: int) -> Page[ObjectInfo]:
+        return await fetch(start_after, count, cursor)
+
+    width = min(parallel, runtime.limits.requests)
+    if limit is not None:
+        width = min(width, ceil(limit / PAGE_KEYS))
+    if width <= 1:
+        return Listing(lambda: ahead(_one_after_the_other(fetch_next, limit)))
+    return Listing(lambda: list_in_parallel(fetch, width, prefix, start_after, limit))
 
 
 def list_dir(runtime: Runtime, bucket: str, prefix: str) -> Listing[ObjectInfo | CommonPrefix]:

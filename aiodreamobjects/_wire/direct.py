@@ -465,7 +465,10 @@ class DirectWire:
         call.may_be_empty = True
         await self._fill(call, xml.delete_document(keys))
         _, entries, root = await self._reply(call, "DeleteResult")
-        outcome: dict[tuple[str | None, str | None], ServiceError | None] = {(name, None): None for name, *_ in entries}
+        deleted = [(name, None) for name, *_ in entries]
+        if deleted == keys:  # the usual answer to the usual question
+            return {}
+        outcome: dict[tuple[str | None, str | None], ServiceError | None] = dict.fromkeys(deleted)
         for element in root.find_all("Deleted"):
             outcome[element.get("Key"), element.get("VersionId") or None] = None
         for element in root.find_all("Error"):
