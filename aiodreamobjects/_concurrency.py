@@ -88,10 +88,6 @@ class Places:
         self._queue: deque[asyncio.Future[bool]] = deque()
         self._closed_by: Callable[[], Exception] | None = None
 
-    @property
-    def used(self) -> int:
-        return self._count - self._free
-
     def resize(self, count: int) -> None:
         """So many places from now on. Whoever has one keeps it: fewer come free."""
         self._free += count - self._count
@@ -156,21 +152,17 @@ class Crowd:
     def __init__(self, places: Places, most: int) -> None:
         self._places, self._most = places, most
         self._width = float(most)
-        self._sent_before = 0
         self.is_reduced = False
+        self.decreases = 0
 
-    def overrun(self) -> None:
-        """The service refused a request because there are too many."""
-        if self._sent_before:
-            self._sent_before -= 1
-        else:
-            self._sent_before = self._places.used
+    def overrun(self, decreases: int) -> None:
+        """The service refused a request because there are too many. It had its place after so many ``decreases``."""
+        if decreases == self.decreases:
+            self.decreases += 1
             self._set(max(1.0, self._width / 2))
 
     def served(self) -> None:
         """A request succeeded."""
-        if self._sent_before:
-            self._sent_before -= 1
         self._set(min(self._most, self._width + 1 / self._width))
 
     def _set(self, width: float) -> None:

@@ -439,6 +439,8 @@ async def test_an_unknown_canned_acl_is_refused(session: dream.Session, cat: dre
         await session.bucket("photos").set_acl(acl)
     with pytest.raises(ValueError, match="canned ACL"):
         await session.create_bucket("photos", acl)
+    with pytest.raises(ValueError, match="canned ACL"):
+        await session.bucket("photos").set_acl_many(["cat.jpg"], acl)
 
 
 # Access control lists
@@ -516,6 +518,8 @@ VALUES = [
     dream.Progress(1, 2, 0, 1, "cat.jpg"),
     dream.BulkFailure("cat.jpg", None, dream.ServiceError("no")),
     dream.BulkReport(2, 0),
+    dream.TreeAction("copy", "2026/cat.jpg", 3, "missing"),
+    dream.TreeReport(2, 0, copied=1, copied_bytes=3, deleted=1),
     dream.Statistics(0, 0, 0, 0, 0, 0),
 ]
 
@@ -572,6 +576,7 @@ BASES = {
     "ChecksumMismatchError": {dream.TransferError},
     "ObjectChangedError": {dream.TransferError},
     "SourceChangedError": {dream.TransferError},
+    "UnsafeKeyError": {dream.TransferError},
     "ConnectionFailedError": {dream.DreamObjectsError, ConnectionError},
     "BulkError": {ExceptionGroup, dream.DreamObjectsError},
 }
@@ -652,6 +657,16 @@ def test_a_part_of_a_bulk_error_keeps_the_report_and_survives_pickling_as_that_p
     assert part.report.failed == 2
     assert outline(part) == [(dream.NotFoundError, "gone", "NoSuchKey", 404)]
     assert outline(pickle.loads(pickle.dumps(part))) == outline(part)
+
+
+def test_the_report_of_a_tree_survives_in_its_error() -> None:
+    report = dream.TreeReport(1, 1, (dream.BulkFailure("a", None, OSError(errno.EACCES, "no", "a")),), copied=1, kept=2)
+    error = pickle.loads(pickle.dumps(dream.BulkError("1 name failed", [report.failures[0].error], report)))
+    assert isinstance(error.report, dream.TreeReport)
+    assert isinstance(error.report, dream.BulkReport)
+    assert (error.report.done, error.report.copied, error.report.kept, error.report.plan) == (1, 1, 2, None)
+    (failure,) = error.report.failures
+    assert isinstance(failure.error, PermissionError)
 
 
 def test_a_bulk_error_is_caught_as_a_group_and_as_one_of_ours() -> None:

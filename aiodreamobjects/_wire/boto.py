@@ -521,6 +521,7 @@ class BotoWire:
         given = {name: value for name, value in parameters.items() if value is not None}
         gate = self._gate
         await gate.enter(gate.requests)
+        decreases = gate.retrier.crowd.decreases
         attempt = _Attempt(sent, is_slow=operation in SLOW_OPERATIONS)
         try:
             await gate.keep_pace()
@@ -544,7 +545,7 @@ class BotoWire:
                 raise
             if failure.error is not error:
                 failure.error.__cause__ = error
-            raise AttemptFailed(failure) from error
+            raise AttemptFailed(failure, decreases) from error
         except BaseException:
             attempt.close()
             raise

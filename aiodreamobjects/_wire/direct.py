@@ -525,6 +525,7 @@ class DirectWire:
         gate = self._gate
         if not gate.requests.take():
             await gate.enter(gate.requests)
+        decreases = gate.retrier.crowd.decreases
         keeps_place = False
         try:
             if gate.has_pace:
@@ -543,7 +544,7 @@ class DirectWire:
                 sent=call.sent,
             )
             if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
-                raise AttemptFailed(self._refusal(call, response))
+                raise AttemptFailed(self._refusal(call, response), decreases)
             keeps_place = call.keeps_place and response.content is None
         except (ConnectionFailedError, IncompleteBodyError) as error:
             raise AttemptFailed(failure_of(error)) from error

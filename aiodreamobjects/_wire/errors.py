@@ -81,7 +81,8 @@ _BODILESS_CODES = {
     416: "InvalidRange",
     501: "NotImplemented",
 }
-_THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests"}
+_THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests", "HTTP503"}
+"""The last one is what is known of a HEAD, whose answer has no body to say SlowDown."""
 _CONFLICT_CODES = {"ConditionalRequestConflict"}
 """Another write was under way: the next attempt learns what became of it (S3 user guide, "Conditional writes")."""
 

@@ -36,9 +36,10 @@ class Failure:
 
 
 class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to the loop below, never seen outside
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, decreases: int | None = None) -> None:
+        """``decreases``: of the crowd, when the attempt had its place."""
         super().__init__(str(failure.error))
-        self.failure = failure
+        self.failure, self.decreases = failure, decreases
 
 
 class Retrier:
@@ -51,7 +52,7 @@ class Retrier:
         sleep: Callable[[float], Awaitable[None]],
         correct_clock: Callable[[float], None],
     ) -> None:
-        self._retry, self._crowd, self._sleep, self._correct_clock = retry, crowd, sleep, correct_clock
+        self._retry, self.crowd, self._sleep, self._correct_clock = retry, crowd, sleep, correct_clock
         self._budget = BUDGET
         self.retries = 0
 
@@ -61,12 +62,14 @@ class Retrier:
         ``is_write``: a refusal may then be this very call's own doing, by an attempt whose reply was lost; it says so.
         """
         number, spent, clock_corrected, may_be_done = 1, 0, False, False
-        crowd = self._crowd
+        crowd = self.crowd
         while True:
+            decreases = crowd.decreases
             try:
                 result = await attempt()
             except AttemptFailed as failed:
                 failure = failed.failure
+                decreases = decreases if failed.decreases is None else failed.decreases
             else:
                 if crowd.is_reduced:
                     crowd.served()
@@ -80,7 +83,7 @@ class Retrier:
             failure.error.in_doubt = may_be_done
             spent = 0 if failure.is_throttle else RETRY_COST
             if failure.is_throttle:
-                crowd.overrun()
+                crowd.overrun(decreases)
             if failure.clock_offset is not None:
                 self._correct_clock(failure.clock_offset)
             if failure.clock_offset is not None and not clock_corrected:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from conftest import new_name, put_all
+from conftest import Server, new_name, put_all
 
 import aiodreamobjects as dream
+from aiodreamobjects._models import Address, ObjectAttributes
 
 
 async def fill(bucket: dream.Bucket, count: int) -> list[str]:
@@ -88,3 +91,138 @@ async def test_a_key_that_is_none_is_refused(bucket: dream.Bucket) -> None:
         await bucket.delete_many("key")
     with pytest.raises(ValueError, match="on_error 'ignore' is none of 'raise', 'collect'"):
         await bucket.delete_many(["a"], on_error="ignore")  # type: ignore[arg-type]  # that is the point
+
+
+# Access control lists
+
+
+async def test_many_keys_are_given_an_acl(server: Server, bucket: dream.Bucket) -> None:
+    keys = await fill(bucket, 70)
+    infos = await bucket.list("key-001").collect()
+    if server.is_b2:
+        with pytest.raises(dream.BulkError, match=f"3 of 3 keys of s3://{bucket.name}") as caught:
+            await bucket.set_acl_many(keys[:3], "public-read")
+        assert {failure.key for failure in caught.value.report.failures} == {*keys[:3]}
+        for failure in caught.value.report.failures:
+            assert isinstance(failure.error, dream.UnsupportedByServiceError)
+            assert "bucket.set_acl()" in str(failure.error)
+        return
+    assert await bucket.set_acl_many(keys[:10], "public-read") == dream.BulkReport(done=10, failed=0)
+    assert await bucket.set_acl_many(infos, "public-read") == dream.BulkReport(done=10, failed=0)
+    assert await bucket.set_acl_many(bucket.list("key-002"), "public-read") == dream.BulkReport(done=10, failed=0)
+    canned = [(await bucket.object(key).acl()).canned for key in keys[:32]]
+    assert canned == ["public-read"] * 30 + ["private"] * 2
+    owner = (await bucket.object(keys[0]).acl()).owner
+    private = dream.Acl(owner, (dream.Grant("FULL_CONTROL", id=owner),))
+    assert await bucket.set_acl_many(bucket.list(), private) == dream.BulkReport(done=70, failed=0)
+    assert [(await bucket.object(key).acl()).canned for key in keys[::10]] == ["private"] * 7
+
+
+async def test_a_version_is_given_an_acl_of_its_own(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_moto:
+        pytest.skip("moto gives the ACL to the newest version, whichever is named")
+    await bucket.set_versioning("Enabled")
+    obj = bucket.object("a")
+    old, new = await obj.put("1"), await obj.put("2")
+    versions = [("a", old.version_id)]
+    if server.is_b2:
+        report = await bucket.set_acl_many(versions, "public-read", on_error="collect")
+        assert [(failure.key, failure.version_id) for failure in report.failures] == versions
+        return
+    assert (await bucket.set_acl_many(versions, "public-read")).done == 1
+    assert (await obj.acl()).canned == "private"
+    assert (await bucket.set_acl_many([new], "public-read")).done == 1
+    assert (await obj.acl()).canned == "public-read"
+    assert (await bucket.set_acl_many(bucket.list_versions(), "private")).done == 2
+    assert (await obj.acl()).canned == "private"
+
+
+async def test_a_missing_key_is_given_no_acl_and_fails_alone(server: Server, bucket: dream.Bucket) -> None:
+    keys = await fill(bucket, 3)
+    given = [keys[0], "missing", *keys[1:]]
+    report = await bucket.set_acl_many(given, "public-read", on_error="collect")
+    if server.is_b2:
+        assert (report.done, report.failed) == (0, 4)
+        return
+    assert (report.done, report.failed) == (3, 1)
+    (failure,) = report.failures
+    assert (failure.key, failure.version_id) == ("missing", None)
+    assert isinstance(failure.error, dream.NotFoundError)
+    assert failure.error.code == "NoSuchKey"
+    with pytest.raises(dream.BulkError, match="1 of 4 keys") as caught:
+        await bucket.set_acl_many(given, "private")
+    assert (caught.value.report.done, caught.value.report.failed) == (3, 1)
+    assert [type(error) for error in caught.value.exceptions] == [dream.NotFoundError]
+    assert [(await bucket.object(key).acl()).canned for key in keys] == ["private"] * 3
+
+
+async def test_no_key_is_given_an_acl_of_a_bucket_that_is_missing(session: dream.Session, server: Server) -> None:
+    if server.is_b2:
+        return  # it has no ACLs of objects, wherever they are
+    with pytest.raises(dream.NotFoundError) as caught:
+        await session.bucket(new_name()).set_acl_many(["a", "b"], "private")
+    assert caught.value.code == "NoSuchBucket"
+
+
+async def test_what_cannot_be_given_an_acl_is_refused(session: dream.Session, bucket: dream.Bucket) -> None:
+    other = dream.ObjectInfo("elsewhere", "a")
+    with pytest.raises(ValueError, match="canned ACL 'public'"):
+        await bucket.set_acl_many(["a"], "public")  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(TypeError, match="iterable of keys"):
+        await bucket.set_acl_many("key", "private")
+    with pytest.raises(ValueError, match="is of bucket 'elsewhere'"):
+        await bucket.set_acl_many([other], "private")
+    with pytest.raises(ValueError, match="empty"):
+        await bucket.set_acl_many([""], "private")
+    with pytest.raises(ValueError, match="on_error"):
+        await bucket.set_acl_many(["a"], "private", on_error="ignore")  # type: ignore[arg-type]  # that is the point
+    assert await bucket.set_acl_many([], "private") == dream.BulkReport(done=0, failed=0)
+
+
+# Uploads that were begun
+
+
+async def begin_uploads(session: dream.Session, bucket: dream.Bucket, *keys: str) -> None:
+    for key in keys:
+        await session._runtime.wire.create_upload(Address(bucket.name, key), ObjectAttributes())
+
+
+async def open_uploads(bucket: dream.Bucket) -> list[str]:
+    return sorted([upload.key async for upload in bucket.uploads()])
+
+
+async def test_uploads_are_aborted_by_their_age(server: Server, session: dream.Session, bucket: dream.Bucket) -> None:
+    await bucket.object("stored").put("x")
+    await begin_uploads(session, bucket, "a", "a", "b/ü +%20")
+    if not server.is_moto:  # there all uploads were begun in 2010
+        assert await bucket.abort_uploads(timedelta(hours=1)) == dream.BulkReport(done=0, failed=0)
+        assert await open_uploads(bucket) == ["a", "a", "b/ü +%20"]
+    assert await bucket.abort_uploads(timedelta(0)) == dream.BulkReport(done=3, failed=0)
+    assert await open_uploads(bucket) == []
+    assert await bucket.abort_uploads(timedelta(0)) == dream.BulkReport(done=0, failed=0)
+    assert await bucket.object("stored").read() == b"x"
+
+
+async def test_uploads_that_would_be_aborted_are_counted(session: dream.Session, bucket: dream.Bucket) -> None:
+    await begin_uploads(session, bucket, "a", "b", "c")
+    assert await bucket.abort_uploads(timedelta(0), dry_run=True) == dream.BulkReport(done=3, failed=0)
+    assert await bucket.abort_uploads(timedelta(0), True, prefix="b") == dream.BulkReport(done=1, failed=0)
+    assert await open_uploads(bucket) == ["a", "b", "c"]
+
+
+async def test_uploads_are_aborted_below_a_prefix(session: dream.Session, bucket: dream.Bucket) -> None:
+    await begin_uploads(session, bucket, "a/1", "a/2", "b/1")
+    assert await bucket.abort_uploads(timedelta(0), prefix="a/") == dream.BulkReport(done=2, failed=0)
+    assert await open_uploads(bucket) == ["b/1"]
+
+
+@pytest.mark.parametrize("older_than", [timedelta(seconds=-1), 3600, 0, None, "1 day"], ids=repr)
+async def test_an_age_that_is_none_is_refused(bucket: dream.Bucket, older_than: Any) -> None:
+    with pytest.raises(ValueError, match="must be a timedelta"):
+        await bucket.abort_uploads(older_than)
+
+
+async def test_uploads_of_a_bucket_that_is_missing_are_not_aborted(session: dream.Session) -> None:
+    with pytest.raises(dream.NotFoundError) as caught:
+        await session.bucket(new_name()).abort_uploads(timedelta(0))
+    assert caught.value.code == "NoSuchBucket"

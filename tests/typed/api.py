@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import assert_type
+from typing import Literal, assert_type
 
 import aioboto3
 import aiofiles
@@ -94,6 +94,7 @@ async def bucket(b: dream.Bucket) -> None:
     async for page in b.list().pages():
         assert_type(page, list[dream.ObjectInfo])
     assert_type(b.list(), dream.Listing[dream.ObjectInfo])
+    assert_type(b.list("prefix", start_after="key", limit=10, parallel=8), dream.Listing[dream.ObjectInfo])
     async for item in b.list_dir("prefix/"):
         match item:
             case dream.CommonPrefix(prefix=prefix):
@@ -122,7 +123,57 @@ async def bulk(b: dream.Bucket) -> None:
     except dream.BulkError as error:
         assert_type(error.report, dream.BulkReport)
         for failure in error.report.failures:
-            assert_type(failure.error, dream.ServiceError)
+            assert_type(failure.key, str)
+            assert_type(failure.version_id, str | None)
+            assert_type(failure.error, Exception)
+
+    assert_type(await b.set_acl_many(["a", "b"], "private"), dream.BulkReport)
+    await b.set_acl_many(keys(), await b.object("a").acl())
+    await b.set_acl_many(b.list("old/"), "public-read", on_error="collect")
+    await b.set_acl_many([("a", "version"), ("b", None)], acl="private", on_error="raise")
+
+    assert_type(await b.abort_uploads(timedelta(days=1)), dream.BulkReport)
+    await b.abort_uploads(older_than=timedelta(0), dry_run=True, prefix="old/", on_error="collect")
+
+    sources: list[dream.KeySource] = ["a", dream.ObjectInfo("name", "b"), ("c", "version")]
+    on_error: dream.OnError = "collect"
+    await b.delete_many(sources, on_error=on_error)
+
+
+async def trees(b: dream.Bucket, other: dream.Bucket) -> None:
+    callback: dream.ProgressCallback = print
+    compare: dream.Compare = "mtime"
+    symlinks: dream.Symlinks = "skip"
+    assert_type(await b.upload_tree("directory"), dream.TreeReport)
+    await b.upload_tree(
+        Path("directory"), "prefix/", compare=compare, delete=True, include=["*.jpg"], exclude=("tmp/",)
+    )
+    await b.upload_tree("directory", acl="public-read", progress=callback, on_error="collect", symlinks=symlinks)
+    await b.upload_tree("directory", compare=None, dry_run=True, allow_empty=True, symlinks="refuse")
+    assert_type(await b.download_tree("directory"), dream.TreeReport)
+    await b.download_tree(Path("directory"), "prefix/", compare="size", delete=True, include={"*.jpg"}, exclude=[])
+    await b.download_tree("directory", dry_run=True, progress=callback, on_error="collect", allow_empty=True)
+    assert_type(await b.copy_tree(other), dream.TreeReport)
+    await b.copy_tree(other, "prefix/", "to/", compare="etag", delete=True, include=iter(["*.jpg"]), exclude=["a", "b"])
+    await b.copy_tree(to=other, prefix="prefix/", to_prefix=None, dry_run=True, acl="private", progress=callback)
+    try:
+        report = await b.copy_tree(other, on_error="collect", allow_empty=True)
+    except dream.BulkError as error:
+        assert_type(error.report, dream.BulkReport)
+        if isinstance(error.report, dream.TreeReport):
+            assert_type(error.report.kept, int)
+    else:
+        assert_type(report.done + report.failed, int)
+        assert_type(report.failures, tuple[dream.BulkFailure, ...])
+        assert_type(report.copied + report.copied_bytes + report.skipped + report.deleted, int)
+        assert_type(report.kept + report.excluded, int)
+        assert_type(report.unmatched, tuple[str, ...])
+        for action in report.plan or ():
+            assert_type(action, dream.TreeAction)
+            assert_type(action.action, Literal["copy", "delete"])
+            assert_type(action.name, str)
+            assert_type(action.size, int)
+            assert_type(action.reason, dream.TreeReason)
 
 
 async def documents(b: dream.Bucket) -> None:
@@ -309,6 +360,8 @@ def errors() -> None:
         assert_type(error.retryable, bool)
     except (dream.SourceChangedError, dream.ObjectChangedError, dream.ChecksumMismatchError) as transfer:
         assert_type(transfer.in_doubt, bool)
+    except dream.UnsafeKeyError as unsafe:
+        assert_type(unsafe.retryable, bool)
     except dream.TransferError as other:
         assert_type(other.retryable, bool)
     except dream.ConnectionFailedError as failed:

@@ -529,6 +529,7 @@ class MemoryWire:
         """One request, in its place. A body that is yet to be read keeps it."""
         gate = self._gate
         await gate.enter(gate.requests)
+        decreases = gate.retrier.crowd.decreases
         keeps_place = False
         try:
             await gate.keep_pace()
@@ -541,7 +542,7 @@ class MemoryWire:
             raise AttemptFailed(failure_of(error)) from error
         except Refused as refused:
             raise AttemptFailed(
-                failure_of_refusal(self._refusal(request, refused), self._context(request, feature))
+                failure_of_refusal(self._refusal(request, refused), self._context(request, feature)), decreases
             ) from None
         finally:
             if not keeps_place:
