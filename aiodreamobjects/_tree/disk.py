@@ -26,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HOPS = 8
-"""So many threads write at once, each with the descriptors of one path."""
+"""So many threads write at once."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -93,7 +93,7 @@ class Disk:
         """The open directory that the file is in, which is made where it is missing."""
         opened: list[int] = []
         try:
-            await finish(to_thread.run_sync(lambda: opened.append(self._open_directory(name))))
+            await finish(to_thread.run_sync(lambda: opened.append(self._open_directory(name)), limiter=self._hops))
             yield opened[0]
         finally:
             for descriptor in opened:
@@ -177,28 +177,30 @@ def _is_directory(path: str) -> bool:
 
 
 class _Cursor:
-    """Where one is below a directory. Files in the order of their names are near each other."""
+    """Where one is below a directory: one descriptor, however deep. Files in the order of their names are near each other."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptors, self._path = [descriptor], list[str]()
+    def __init__(self, root: int) -> None:
+        self._root = self._here = root
+        self._path: list[str] = []
 
     def go_above(self, name: str, *, make: bool) -> tuple[int, str]:
         """The directory that this is in, and what it is called there."""
         *path, last = name.split("/")
-        shared = len(os.path.commonprefix([path, self._path]))  # noqa: RUF071 - of lists
-        self._go_up_to(shared)
-        for part in path[shared:]:
-            self._descriptors.append(_open_below(self._descriptors[-1], part, name, make=make))
+        if path[: len(self._path)] != self._path:
+            self.close()
+        for part in path[len(self._path) :]:
+            self._stand_in(_open_below(self._here, part, name, make=make))
             self._path.append(part)
-        return self._descriptors[-1], last
+        return self._here, last
 
     def close(self) -> None:
-        self._go_up_to(0)
+        self._stand_in(self._root)
+        self._path = []
 
-    def _go_up_to(self, depth: int) -> None:
-        while len(self._path) > depth:
-            self._path.pop()
-            os.close(self._descriptors.pop())
+    def _stand_in(self, directory: int) -> None:
+        left, self._here = self._here, directory
+        if left != self._root:
+            os.close(left)
 
 
 def _open_below(parent: int, name: str, of: str, *, make: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import aiofiles
 from anyio import to_thread
@@ -77,7 +78,11 @@ class Objects:
             async for page in extra:
                 yield [VersionedKey(self.prefix + entry.name) for entry in page]
 
-        await delete_pages(self.runtime, self.bucket, keys(), tally)
+        try:
+            await delete_pages(self.runtime, self.bucket, keys(), tally)
+        finally:
+            start = len(self.prefix)
+            tally.failures = [replace(failure, key=failure.key[start:]) for failure in tally.failures]
 
     async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str) -> bool:
         """Whether the object's ETag is that of this file. False where the ETag does not tell."""
