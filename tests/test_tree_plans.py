@@ -422,7 +422,7 @@ async def test_nothing_is_deleted_when_a_name_fails(memory: MemoryService, pair:
     await pair.source.fill(tree_of("a", "b", "c"))
     await pair.target.fill(tree_of("x", "y"))
     memory.fail(pair.writes, "AccessDenied", key=pair.key_of("b"))
-    with pytest.raises(dream.BulkError, match="1 names failed, 2 were copied; so nothing was deleted of the 2 names"):
+    with pytest.raises(dream.BulkError, match="1 names failed, 2 were copied; 2 were to be deleted and are kept"):
         await pair.run(delete=True)
     assert set(await pair.target.look()) == {"a", "c", "x", "y"}
     memory.fail(pair.writes, "AccessDenied", key=pair.key_of("b"))

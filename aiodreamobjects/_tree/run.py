@@ -245,7 +245,7 @@ class Run:
             plan=plan,
         )
         if report.failed and options.on_error == "raise":
-            kept = f"; so nothing was deleted of the {self._kept:,} names to delete" if self._kept else ""
+            kept = f"; {self._kept:,} were to be deleted and are kept" if self._kept else ""
             msg = f"{self._direction.what}: {report.failed:,} names failed, {report.copied:,} were copied{kept}"
             raise BulkError(msg, [failure.error for failure in report.failures], report)
         return report
