@@ -375,6 +375,9 @@ def _are_plain(keys: list[KeySource]) -> bool:
 
 def _versioned(bucket: str, key: ObjectInfo | tuple[str, str | None]) -> VersionedKey:
     if not isinstance(key, ObjectInfo):
+        if not isinstance(key, tuple) or len(key) != 2:  # noqa: PLR2004 - a pair
+            msg = f"{key!r} is no key: give a str, an ObjectInfo or a pair of key and version_id"
+            raise TypeError(msg)
         return VersionedKey(*key)
     if key.bucket != bucket:
         msg = f"key {key.key!r} is of bucket {key.bucket!r}, and the verb is one of bucket {bucket!r}"

@@ -25,6 +25,10 @@ class Gauge:
         self.bytes = 0
         self.count: Callable[[], int] = lambda: self.bytes
 
+    def follow(self, progress: Progress) -> None:
+        """As the callback of a transfer that is a piece of a larger one."""
+        self.bytes = progress.done_bytes
+
 
 class Meter:
     """Calls back ten times a second while there is something new, and once at the end. Of one object, or of several.

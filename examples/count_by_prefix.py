@@ -8,7 +8,6 @@ The listing is made by several requests at once.
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections import Counter
 from contextlib import aclosing
 
@@ -31,7 +30,7 @@ async def main(bucket_name: str, prefix: str, parallel: int) -> int:
                             counts[group] += 1
                             sizes[group] += info.size or 0
                         advance(len(page))
-        except asyncio.CancelledError:
+        except BaseException:
             say("Not all of it:")
             raise
         finally:

@@ -8,7 +8,6 @@ Where versioning is on, as on DreamObjects US-East 5, each gets a delete marker 
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -16,8 +15,6 @@ from datetime import UTC, datetime, timedelta
 from command import count_bar, exit_with, status_of
 
 import aiodreamobjects as dream
-
-IN_FLIGHT = 8000  # 8 requests, of 1,000 keys each
 
 
 async def main(bucket_name: str, prefix: str, days: float, *, dry_run: bool) -> int:
@@ -40,11 +37,7 @@ async def main(bucket_name: str, prefix: str, days: float, *, dry_run: bool) -> 
                     print(info.last_modified, info.size, repr(info.key), sep="\t")
                 print(f"{found:,} objects, {size:,} bytes, would be deleted")
                 return 0
-            try:
-                report = await bucket.delete_many(objects, on_error="collect")
-            except asyncio.CancelledError as error:
-                error.add_note(f"at least {max(0, found - IN_FLIGHT):,} of {found:,} older objects are deleted")
-                raise
+            report = await bucket.delete_many(objects, on_error="collect")
     print(f"{report.done:,} of {found:,} objects deleted, {size:,} bytes; {report.failed:,} failed")
     return status_of(report)
 

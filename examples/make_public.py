@@ -8,7 +8,6 @@ S3 has no request for many ACLs, so it is one for each object, as many at once a
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -28,18 +27,13 @@ async def main(bucket_name: str, prefix: str, acl: dream.CannedAcl) -> int:
                 found += 1
                 yield info
 
-    limits = dream.Limits(requests=64)
-    async with dream.Session(limits=limits) as session:
+    async with dream.Session() as session:
         bucket = session.bucket(bucket_name)
         if "object_acl" in session.service.unsupported:  # each object would be refused, by a request of its own
             say(f"{session.service.name}: {session.service.unsupported['object_acl']}")
             return 1
         async with aclosing(counted(bucket)) as objects:
-            try:
-                report = await bucket.set_acl_many(objects, acl, on_error="collect")
-            except asyncio.CancelledError as error:
-                error.add_note(f"at least {max(0, found - limits.requests):,} of {found:,} objects are {acl}")
-                raise
+            report = await bucket.set_acl_many(objects, acl, on_error="collect")
         print(f"{report.done:,} of {found:,} objects are {acl}; {report.failed:,} failed")
         if acl == "public-read" and report.done:
             print(f"They are at {bucket.object('KEY').url(scheme=session.service.scheme)}")

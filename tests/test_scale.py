@@ -21,7 +21,7 @@ from servers.scripted import Received, Reply, ScriptedServer
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address, ObjectAttributes
 
-SCALE = int(os.environ.get("SCALE", "3000"))
+SCALE = int(os.environ.get("SCALE", "1500"))
 WIDTH = 64
 UPLOADS = 50
 

@@ -106,7 +106,7 @@ def as_botocore_reads(operation: str, document: bytes) -> dict[str, Any]:
 
 def entries_of(document: bytes) -> tuple[list[xml.Entry], xml.Element]:
     """As the direct lane does."""
-    found, root = xml.read(document)
+    found, root = xml.read(document, "ListBucketResult")
     return list(found) or [direct._entry(element) for element in root.find_all("Contents")], root
 
 
@@ -228,7 +228,7 @@ def test_usual_pages_take_the_fast_path(entries: list[list[tuple[str, object]]],
     ]
     document = Writer(chance, is_plain=True).document("ListBucketResult", content)
     assume(b"/>" not in document)
-    entries_of_page, root = xml.read(document)
+    entries_of_page, root = xml.read(document, "ListBucketResult")
     assert [entry[0] for entry in entries_of_page] == [dict(entry)["Key"] for entry in entries]
     assert root.find("Contents") is None
 
@@ -350,7 +350,7 @@ def test_an_entry_is_one_only_where_it_belongs(content: str, declaration: str) -
 )
 def test_a_page_that_is_no_document_is_refused(document: str) -> None:
     with pytest.raises(xml.MalformedError):
-        xml.read(document.encode())
+        xml.read(document.encode(), "ListBucketResult")
 
 
 # Other pages
@@ -474,10 +474,10 @@ def test_the_outcome_of_a_bulk_delete_is_read_as_botocore_reads_it(
 )  # fmt: skip
 def test_a_truncated_document_is_refused_wherever_it_ends(document: bytes) -> None:
     whole = document.rstrip()
-    xml.read(whole)
+    xml.read(whole, "ListBucketResult")
     for end in range(len(whole)):
         with pytest.raises(xml.MalformedError):
-            xml.read(whole[:end])
+            xml.read(whole[:end], "ListBucketResult")
 
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
@@ -533,7 +533,7 @@ def test_hostile_documents_are_refused_in_time_and_in_memory(make: bytes | Calla
     started = time.monotonic()
     try:
         with pytest.raises(xml.MalformedError):
-            xml.read(document)
+            xml.read(document, "ListBucketResult")
         taken = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -554,7 +554,7 @@ def test_hostile_documents_are_refused_in_time_and_in_memory(make: bytes | Calla
     ],
 )
 def test_a_document_in_utf8_is_read_whatever_it_says(document: bytes) -> None:
-    root = xml.read(document)[1]
+    root = xml.read(document, "ListBucketResult")[1]
     assert (root.name, root.text) == ("a", "é")
 
 
@@ -567,7 +567,7 @@ def test_bytes_are_read_or_refused(data: bytes) -> None:
         b"<ListBucketResult>" + data + SHOWN.encode() + b"</ListBucketResult>",
     ):
         try:
-            xml.read(document)
+            xml.read(document, "ListBucketResult")
         except xml.MalformedError:
             continue
 
@@ -627,7 +627,7 @@ def test_a_request_to_delete_names_its_keys(keys: list[VersionedKey]) -> None:
     objects = list(root)
     versions = [texts_of(found, "VersionId") for found in objects]
     assert versions == [[key.version_id] if key.version_id else [] for key in keys]
-    assert xml.read(xml.delete_document(keys))[1].name == "Delete"
+    assert xml.read(xml.delete_document(keys), "Delete")[1].name == "Delete"
 
 
 @given(st.lists(st.builds(Part, st.integers(1, 10_000), ANY_TEXT), max_size=5))

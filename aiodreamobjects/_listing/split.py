@@ -37,7 +37,7 @@ class Ruler:
     @property
     def pages_left(self) -> float:
         """An estimate: up to ``hi``, or to the highest number there is."""
-        return max(0, self._end - self._start) / self._page
+        return min(max(0, self._end - self._start), self._page << 40) / self._page  # a float has its limits
 
     def evenly(self, pieces: int) -> list[str]:
         """The boundaries between so many pieces of all that is left."""

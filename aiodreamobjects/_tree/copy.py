@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import ObjectAttributes, ObjectInfo, Progress, TreeReason
+from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
@@ -40,7 +40,7 @@ class CopyTree(Direction):
         return self._target.pages(self.patterns)
 
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
-        """A copy is never older than what it is of. That decides also where the ETags cannot: of other parts, the same
+        """A copy is younger than what it is of. That decides also where the ETags cannot: of other parts, the same
         content has another one.
         """
         assert source.info is not None
@@ -49,7 +49,8 @@ class CopyTree(Direction):
         if self.options.compare == "etag" and (etags[0] == etags[1] or not any("-" in etag for etag in etags)):
             return "same" if etags[0] == etags[1] else "etag"
         stored, copied = source.info.last_modified, target.info.last_modified
-        is_same = stored is not None and copied is not None and copied >= stored
+        is_younger = stored is not None and copied is not None and copied > stored
+        is_same = is_younger or (stored == copied and etags[0] == etags[1])
         return "same" if is_same else self.options.compare or "mtime"
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
@@ -66,15 +67,11 @@ class CopyTree(Direction):
 
     async def _copy(self, run: Run, entry: Entry) -> ObjectInfo:
         with run.meter.piece(entry.size) as gauge:
-
-            def note(progress: Progress) -> None:
-                gauge.bytes = progress.done_bytes
-
             found, _ = await copy(
                 (self._source.runtime, self._source.address(entry.name)),
                 (self._target.runtime, self._target.address(entry.name)),
                 self._changes,
                 WriteConditions(),
-                note if self.options.progress else None,
+                gauge.follow if self.options.progress else None,
             )
         return found

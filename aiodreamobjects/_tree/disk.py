@@ -19,7 +19,7 @@ from anyio import CapacityLimiter, to_thread
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
-from aiodreamobjects._tree.walk import Identity, identity_of
+from aiodreamobjects._tree.walk import Entry, Identity, identity_of
 from aiodreamobjects._wire.contract import Buffer
 
 P = ParamSpec("P")
@@ -76,13 +76,17 @@ class Disk:
         """What is in each, or why that cannot be told: also where one has grown beyond ``most`` bytes."""
         return await finish(to_thread.run_sync(lambda: [_tried(self._read, name, most) for name in names]))
 
-    async def write(self, files: Sequence[NewFile]) -> list[Exception | None]:
-        """Each appears under its name when it is complete, or not at all: what went wrong with it."""
-        return await finish(to_thread.run_sync(self._write_all, files, limiter=self._hops))
+    async def write(self, files: Sequence[NewFile], outcomes: list[Exception | None]) -> None:
+        """Each appears under its name when it is complete, or not at all: what went wrong with it. All are tried, and
+        told, also where the caller is cancelled meanwhile.
+        """
+        await finish(to_thread.run_sync(self._write_all, files, outcomes, limiter=self._hops))
 
-    async def remove(self, names: Sequence[str], are: Sequence[Identity | None]) -> list[bool | Exception]:
-        """Delete the files that are still the same, and the directories that this leaves empty. Whether each is gone."""
-        return await finish(to_thread.run_sync(self._remove_all, names, are, limiter=self._hops))
+    async def remove(self, files: Sequence[Entry], outcomes: list[bool | Exception]) -> None:
+        """Delete the files that are still the same, and the directories that this leaves empty. Whether each is gone;
+        told as by ``write``.
+        """
+        await finish(to_thread.run_sync(self._remove_all, files, outcomes, limiter=self._hops))
 
     def opener(self, name: str) -> Callable[[str, int], int]:
         """For ``open``: this file, whatever path it is given."""
@@ -136,7 +140,7 @@ class Disk:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file", f"{self.root}/{name}")
-            data = os.read(descriptor, min(before.st_size, most) + 1)
+            data = _read_up_to(descriptor, min(before.st_size, most) + 1)
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
@@ -145,16 +149,15 @@ class Disk:
             raise SourceChangedError(msg)
         return Content(data, before.st_mtime_ns)
 
-    def _write_all(self, files: Sequence[NewFile]) -> list[Exception | None]:
+    def _write_all(self, files: Sequence[NewFile], outcomes: list[Exception | None]) -> None:
         with closing(self._cursor()) as cursor:
-            return [_tried(_write, cursor, file) for file in files]
+            outcomes += [_tried(_write, cursor, file) for file in files]
 
-    def _remove_all(self, names: Sequence[str], are: Sequence[Identity | None]) -> list[bool | Exception]:
+    def _remove_all(self, files: Sequence[Entry], outcomes: list[bool | Exception]) -> None:
         with closing(self._cursor()) as cursor:
-            gone = [_tried(_remove, cursor, name, identity) for name, identity in zip(names, are, strict=True)]
-            for above in sorted({name.rpartition("/")[0] for name in names}, reverse=True):
+            outcomes += [_tried(_remove, cursor, file.name, file.identity) for file in files]
+            for above in sorted({file.name.rpartition("/")[0] for file in files}, reverse=True):
                 _remove_empty(cursor, above)
-            return gone
 
     def _open_directory(self, name: str) -> int:
         with closing(self._cursor()) as cursor:
@@ -163,6 +166,14 @@ class Disk:
     def _cursor(self) -> _Cursor:
         assert self._descriptor is not None
         return _Cursor(self._descriptor)
+
+
+def _read_up_to(descriptor: int, size: int) -> bytes:
+    """Some file systems give less at once."""
+    data = os.read(descriptor, size)
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data
 
 
 def _is_directory(path: str) -> bool:
@@ -277,8 +288,11 @@ def _mode_to_keep(directory: int, name: str, of: str) -> int | None:
         return stat.S_IMODE(found.st_mode) & 0o777
     if stat.S_ISLNK(found.st_mode):  # it is replaced, and not what it leads to
         return None
-    msg = f"{of!r} is not written: a directory, or what is no regular file, has its name"
-    raise UnsafeKeyError(msg)
+    raise in_the_way(of)
+
+
+def in_the_way(name: str) -> UnsafeKeyError:
+    return UnsafeKeyError(f"{name!r} is not written: a directory, or what is no regular file, has its name")
 
 
 def _tried(act: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | Exception:

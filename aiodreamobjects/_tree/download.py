@@ -7,15 +7,15 @@ from contextlib import aclosing
 from functools import partial
 
 from aiodreamobjects._bulk import Tally
-from aiodreamobjects._errors import DreamObjectsError, UnsafeKeyError
-from aiodreamobjects._models import ObjectInfo, Progress, TreeReason
+from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._models import ObjectInfo, TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import read_with_info
 from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.sinks import PathSink
-from aiodreamobjects._tree.disk import Disk, NewFile
-from aiodreamobjects._tree.names import Clashes, is_safe
+from aiodreamobjects._tree.disk import Disk, NewFile, in_the_way
+from aiodreamobjects._tree.names import Clashes, folded, is_safe
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
@@ -28,12 +28,14 @@ class DownloadTree(Direction):
         self._objects, self._disk = Objects(runtime, bucket, prefix), Disk(root)
         self._is_there = False
         self._clashes = Clashes(folds_case=False)
+        self._written: set[str] | None = None
+        """Names as a disk has them that does not tell cases apart: what it calls otherwise may be one of these."""
         self.what = f"{self._objects} to {root}"
 
     async def open(self) -> None:
         self._is_there = await self._disk.open(make=not self.options.dry_run)
-        if not self.options.dry_run:
-            self._clashes = Clashes(folds_case=await self._disk.folds_case())
+        if not self.options.dry_run and await self._disk.folds_case():
+            self._clashes, self._written = Clashes(folds_case=True), set()
 
     async def aclose(self) -> None:
         await self._disk.aclose()
@@ -73,45 +75,51 @@ class DownloadTree(Direction):
                 run.failed(entry.name, error)
             else:
                 files.append(NewFile(entry.name, data, _time_of(entry.info, info)))
-        failures = await self._disk.write(files)
-        for file, failure in zip(files, failures, strict=True):
-            if failure is None:
-                run.copied(file.name, len(file.data))
-            else:
-                run.failed(file.name, failure)
+        failures: list[Exception | None] = []
+        try:
+            await self._disk.write(files, failures)
+        finally:
+            for file, failure in zip(files, failures, strict=False):
+                if failure is None:
+                    self._copied(run, file.name, len(file.data))
+                else:
+                    run.failed(file.name, failure)
 
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
         async for page in extra:
-            names = [entry.name for entry in page]
-            gone = await self._disk.remove(names, [entry.identity for entry in page])
-            for name, outcome in zip(names, gone, strict=True):
-                if isinstance(outcome, Exception):
-                    tally.fail(name, None, outcome)
-                else:
-                    tally.done += outcome
+            files = [entry for entry in page if not (self._written and folded(entry.name) in self._written)]
+            outcomes: list[bool | Exception] = []
+            try:
+                await self._disk.remove(files, outcomes)
+            finally:
+                for file, outcome in zip(files, outcomes, strict=False):
+                    if isinstance(outcome, Exception):
+                        tally.fail(file.name, None, outcome)
+                    else:
+                        tally.done += outcome
+
+    def _copied(self, run: Run, name: str, size: int, *, counted: bool = False) -> None:
+        if self._written is not None:
+            self._written.add(folded(name))
+        run.copied(name, size, counted=counted)
 
     async def _download(self, run: Run, entry: Entry) -> None:
         last = entry.name.rpartition("/")[2]
         address = self._objects.address(entry.name)
         try:
             with run.meter.piece(entry.size) as gauge:
-
-                def note(progress: Progress) -> None:
-                    gauge.bytes = progress.done_bytes
-
                 async with (
                     self._disk.directory_of(entry.name) as directory,
                     PathSink(last, overwrite=True, fsync=False, directory=directory) as sink,
                 ):
-                    told, time_of = note if self.options.progress else None, partial(_time_of, entry.info)
+                    told, time_of = gauge.follow if self.options.progress else None, partial(_time_of, entry.info)
                     info = await download_into(sink, self.runtime, address, told, "auto", "restart", time_of=time_of)
         except (IsADirectoryError, FileExistsError):
-            msg = f"{entry.name!r} is not written: a directory, or what is no regular file, has its name"
-            run.failed(entry.name, UnsafeKeyError(msg))
+            run.failed(entry.name, in_the_way(entry.name))
         except (DreamObjectsError, OSError, ValueError) as error:
             run.failed(entry.name, error)
         else:
-            run.copied(entry.name, info.size or 0, counted=True)
+            self._copied(run, entry.name, info.size or 0, counted=True)
 
     def _why_not(self, name: str) -> str | None:
         if not is_safe(name):

@@ -23,6 +23,11 @@ def is_safe(name: str, *, on_windows: bool = os.name == "nt") -> bool:
     return not (_UNSAFE.search(name) or (on_windows and _UNSAFE_ON_WINDOWS.search(name)))
 
 
+def folded(name: str) -> str:
+    """The same for names that are one where a disk does not tell cases, or ways to compose an accent, apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 class Clashes:
     """Names that cannot be files beside each other, found as they go by in order: the first keeps the place.
 
@@ -55,7 +60,7 @@ class Clashes:
         while True:
             base, names = levels[-1]
             head, slash, _ = name[len(base) :].partition("/")
-            other = names.setdefault(unicodedata.normalize("NFC", head).casefold(), head)
+            other = names.setdefault(folded(head), head)
             if other != head:
                 return base + other
             if not slash:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
-import aiofiles
 from anyio import to_thread
 
 from aiodreamobjects._bulk import Tally, delete_pages
@@ -17,6 +17,7 @@ from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._listing.pages import list_objects
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._transfer.sources import open_source
 from aiodreamobjects._transfer.verify import ContentCheck
 from aiodreamobjects._tree.disk import Disk
 from aiodreamobjects._tree.names import Patterns
@@ -98,7 +99,8 @@ class Objects:
             check = None
         if check is None:
             return False
-        async with aiofiles.open(f"{disk.root}/{name}", "rb", buffering=0, opener=disk.opener(name)) as file:
-            while data := await file.read(HASHED_AT_ONCE):
-                await check.update(data)
+        async with open_source(Path(disk.root, name), disk.opener(name)) as file:
+            memory = memoryview(bytearray(min(HASHED_AT_ONCE, info.size or 1)))
+            while count := await file.fill(memory):
+                await check.update(memory[:count])
         return check.digest.value() == info.etag

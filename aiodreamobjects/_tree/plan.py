@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 from aiodreamobjects._bulk import OnError
 from aiodreamobjects._checks import check_one_of
-from aiodreamobjects._errors import ServiceError
+from aiodreamobjects._errors import TransferError
 from aiodreamobjects._models import CannedAcl, TreeReason, check_canned_acl
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._tree.names import Patterns
@@ -132,7 +132,7 @@ class _Side:
         for entry in page:
             if self._last is not None and entry.name <= self._last:
                 msg = f"a tree is not in order: {entry.name!r} comes behind {self._last!r}"
-                raise ServiceError(msg, code="UnreadableReply", status=200)
+                raise TransferError(msg)
             self._last = entry.name
 
 

@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._concurrency import ahead, finish, in_parallel
-from aiodreamobjects._errors import BulkError, ConnectionFailedError, DreamObjectsError
+from aiodreamobjects._errors import BulkError, ConnectionFailedError, DreamObjectsError, ServiceBusyError
 from aiodreamobjects._models import TreeAction, TreeReason, TreeReport
 from aiodreamobjects._progress import Meter
 from aiodreamobjects._runtime import Runtime
@@ -34,7 +34,7 @@ BATCH_FILES = 16
 DELETIONS_AT_ONCE = 1000
 DELETIONS_IN_MEMORY = 1 << 20
 MOST_LOST_IN_A_ROW = 100
-"""Connections that fail one after the other, with none that succeeds between: the service is gone."""
+"""Names for which there was no service, one after the other and with none that succeeded between: it is gone."""
 
 _FAIL_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
@@ -120,7 +120,8 @@ class Run:
 
     def failed(self, name: str, error: Exception) -> None:
         """Raises the error where it is not this name's alone."""
-        self._lost_in_a_row = self._lost_in_a_row + 1 if isinstance(error, ConnectionFailedError) else 0
+        is_down = isinstance(error, ConnectionFailedError | ServiceBusyError)
+        self._lost_in_a_row = self._lost_in_a_row + 1 if is_down else 0
         is_alone = isinstance(error, DreamObjectsError | OSError | ValueError) and not fails_all(error)
         is_alone = is_alone and not (isinstance(error, OSError) and error.errno in _FAIL_ALL)
         if not is_alone or self._lost_in_a_row == MOST_LOST_IN_A_ROW:

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Sequence
 
 from anyio import to_thread
 
-from aiodreamobjects._bulk import Tally
-from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import ObjectAttributes, Progress, TreeReason
+from aiodreamobjects._bulk import Tally, fails_all
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError
+from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.sources import content_type_of
@@ -52,10 +52,18 @@ class UploadTree(Direction):
 
     async def look(self, source: Entry, target: Entry) -> TreeReason | None:
         assert target.info is not None
+        try:
+            return await self._look(source, target.info)
+        except NotFoundError as error:  # it was deleted since it was listed
+            if fails_all(error):
+                raise
+            return "missing"
+
+    async def _look(self, source: Entry, target: ObjectInfo) -> TreeReason | None:
         if self.options.compare == "etag":
-            is_same = await self._objects.has_content_of(target.info, self._disk, source.name)
+            is_same = await self._objects.has_content_of(target, self._disk, source.name)
             return None if is_same else "etag"
-        found = await self.runtime.wire.head_object(self._objects.address(target.name))
+        found = await self.runtime.wire.head_object(self._objects.address(source.name))
         kept, stored = mtime.kept_in(found.metadata), mtime.stored(found)
         assert source.mtime_ns is not None
         is_same = kept == source.mtime_ns if kept is not None else stored is not None and stored >= source.mtime_ns
@@ -90,17 +98,13 @@ class UploadTree(Direction):
     async def _upload(self, run: Run, entry: Entry) -> None:
         try:
             with run.meter.piece(entry.size) as gauge:
-
-                def note(progress: Progress) -> None:
-                    gauge.bytes = progress.done_bytes
-
                 info = await upload.upload(
                     self.runtime,
                     self._objects.address(entry.name),
                     f"{self._disk.root}/{entry.name}",
                     ObjectAttributes(acl=self.options.acl),
                     _UNCONDITIONAL,
-                    note if self.options.progress else None,
+                    gauge.follow if self.options.progress else None,
                     "auto",
                     opener=self._disk.opener(entry.name),
                 )
@@ -111,7 +115,8 @@ class UploadTree(Direction):
 
     def _type_of(self, name: str) -> str | None:
         """Of files that are called alike but for what is before their two last dots, all have the same."""
-        ending = ".".join(name.rpartition("/")[2].rsplit(".", 2)[1:])
+        stem, *ends = name.rpartition("/")[2].rsplit(".", 2)
+        ending = ".".join(ends) if stem or len(ends) > 1 else ""
         if ending not in self._types:
             if len(self._types) == MOST_TYPES:
                 self._types.clear()

@@ -281,4 +281,5 @@ def _refusal(error: boto.ClientError, status: int | None) -> Refusal:
         text=str(reply["Error"].get("Message") or ""),
         headers=metadata.get("HTTPHeaders", {}),
         request_id=metadata.get("RequestId"),
+        is_head=error.operation_name.startswith("Head"),
     )

@@ -466,7 +466,7 @@ class DirectWire:
         await self._fill(call, xml.delete_document(keys))
         _, entries, root = await self._reply(call, "DeleteResult")
         deleted = [(name, None) for name, *_ in entries]
-        if deleted == keys:  # the usual answer to the usual question
+        if deleted == keys and root.find("Error") is None:  # the usual answer to the usual question
             return {}
         outcome: dict[tuple[str | None, str | None], ServiceError | None] = dict.fromkeys(deleted)
         for element in root.find_all("Deleted"):
@@ -509,9 +509,9 @@ class DirectWire:
             return [], xml.Element(root_name)
         try:
             if len(document) <= INLINE_BYTES:
-                entries, root = xml.read(document)
+                entries, root = xml.read(document, root_name)
             else:
-                entries, root = await finish(to_thread.run_sync(xml.read, document))
+                entries, root = await finish(to_thread.run_sync(xml.read, document, root_name))
         except xml.MalformedError as error:
             raise unreadable(self._context(str(call), call.feature), response.status) from error
         if root.name == "Error":
@@ -603,6 +603,7 @@ class DirectWire:
             told.get("Message") or "",
             replies.texts(response.headers),
             told.get("RequestId"),
+            is_head=call.method == "HEAD",
         )
         return failure_of_refusal(refusal, self._context(str(call), call.feature))
 

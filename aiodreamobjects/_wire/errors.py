@@ -81,8 +81,7 @@ _BODILESS_CODES = {
     416: "InvalidRange",
     501: "NotImplemented",
 }
-_THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests", "HTTP503"}
-"""The last one is what is known of a HEAD, whose answer has no body to say SlowDown."""
+_THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests"}
 _CONFLICT_CODES = {"ConditionalRequestConflict"}
 """Another write was under way: the next attempt learns what became of it (S3 user guide, "Conditional writes")."""
 
@@ -98,6 +97,8 @@ class Refusal:
     headers: Mapping[str, str]
     """Names in lower case."""
     request_id: str | None
+    is_head: bool = False
+    """Whether it is an answer to a HEAD, which has no body to tell a code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
     if request_id:
         message += f" [request {request_id}]"
     is_throttle = code in _THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS
+    is_throttle = is_throttle or (refusal.is_head and status == HTTPStatus.SERVICE_UNAVAILABLE)
     failed = kind(
         printable(message),
         code=code,

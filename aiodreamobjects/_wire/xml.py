@@ -144,22 +144,18 @@ _ENTRY = re.compile(
 )
 # A key of which DeleteObjects tells nothing but that it is gone.
 _DELETED = re.compile(r"<Deleted>\s*<Key>([^<>]{0,4096})</Key>\s*</Deleted>\s*")
+_SHAPES = {"ListBucketResult": ("Contents", _ENTRY), "DeleteResult": ("Deleted", _DELETED)}
 # What a parser would not read as it stands, beside the references that S3 writes.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|&(?!(?:amp|lt|gt|quot|apos);)")
 
 
-def read(document: bytes) -> tuple[Iterable[Entry], Element]:
-    """A document's root, and beside it the entries of a page of objects, to be gone through once. Raises MalformedError.
+def read(document: bytes, root_name: str) -> tuple[Iterable[Entry], Element]:
+    """A document's root, and beside it its entries, to be gone through once. Raises MalformedError.
 
-    There are none, ``[]``, where they have an unusual shape: all stay in the tree then. Of what DeleteObjects deleted
-    there are the keys.
+    There are entries in a page of objects, and in what tells of deleted keys, with nothing but these; else none, ``[]``.
+    There are none either where they have an unusual shape: all stay in the tree then.
     """
-    found = None
-    if b"<Contents>" in document:
-        found = _cut(document, "Contents", _ENTRY)
-    elif b"<Deleted>" in document:
-        found = _cut(document, "Deleted", _DELETED)
-    if found is None:
+    if root_name not in _SHAPES or (found := _cut(document, *_SHAPES[root_name])) is None:
         return [], parse(document)
     columns, rest = found
     return zip(*columns, *[repeat(None)] * (_ENTRY.groups - len(columns)), strict=False), rest
@@ -175,7 +171,7 @@ def _cut(document: bytes, name: str, shape: re.Pattern[str]) -> tuple[list[Itera
         raise MalformedError(str(error)) from error
     stride = shape.groups + 1
     keys, *columns = (pieces[number::stride] for number in range(1, stride))
-    written = "".join(keys)
+    written = " ".join(keys)
     is_odd = ("&" in written or not written.isprintable()) and _ODD.search(written)
     if not keys or len(keys) > MOST_ELEMENTS or any(pieces[stride:-1:stride]) or is_odd:
         return None

@@ -92,7 +92,8 @@ async def test_a_large_file_goes_in_parts_and_is_the_same(server: Server, tmp_pa
             assert (await bucket.download_tree(tmp_path / "down", compare=compare)).skipped == 1
         assert (await bucket.copy_tree(bucket, "d", "copy")).copied_bytes == len(content)
         assert await bucket.object("copy/large").read() == content
-        for compare in ("size", "mtime"):  # an ETag of parts is not a copy's everywhere
+        # An ETag of parts is not a copy's everywhere, and within a second in memory their times are the same.
+        for compare in ("size", "mtime") if server.is_rgw else ("size",):
             assert (await bucket.copy_tree(bucket, "d", "copy", compare=compare)).skipped == 1
         await bucket.delete(force=True)
 

@@ -586,7 +586,8 @@ class MemoryWire:
         """The reply to a HEAD has no body that could hold a code, and a 304 has none either."""
         is_bodiless = request.verb in ("head_bucket", "head_object") or refused.status == HTTPStatus.NOT_MODIFIED
         code, text = ("", "") if is_bodiless else (refused.code, refused.text)
-        return Refusal(refused.status, code, text, {}, request_id=f"memory-{self._gate.sent}")
+        request_id = f"memory-{self._gate.sent}"
+        return Refusal(refused.status, code, text, {}, request_id, is_head=request.verb.startswith("head_"))
 
     def _context(self, request: Request, feature: Feature | None) -> Context:
         gate = self._gate
