@@ -28,7 +28,6 @@ from aiodreamobjects.testing import MemoryService
 LANES = get_args(Lane)
 SERVERS = ("rgw", "rgw-tls", "moto", "b2")  # TLS to moto is no other than TLS to the gateway and to b2
 SERVERS_BY_LANES = ["memory/direct", *(f"{server}/{lane}" for lane in LANES for server in SERVERS)]
-SERVERS_BY_LANES.remove("rgw-tls/boto")  # that lane speaks TLS to b2, and to the gateway without
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
 
 

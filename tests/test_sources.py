@@ -553,7 +553,7 @@ async def refused(obj: dream.Object, given: Any, kind: type[BaseException], matc
         (range(5), r"the iterable gave int at byte 0; it must give bytes"),
         (io.StringIO("text"), r"open in text mode; open it with 'rb'"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 async def test_what_is_no_source_is_refused_with_what_is_one(given: Any, match: str) -> None:
     async with opened() as (_, obj):

@@ -316,9 +316,10 @@ async def fill_both(pair: Pair, case: Case) -> None:
 async def currency(pair: Pair) -> Callable[[str], bool]:
     """Whether the target's time tells that it is the source's."""
     source, target = await pair.source.times(), await pair.target.times()
-    if pair.direction == "copy":
-        return lambda name: target[name] >= source[name]  # type: ignore[operator]  # both are times
     kept, stored = await pair.source.look(), await pair.target.look()
+    if pair.direction == "copy":  # at the same time only the content tells
+        is_same = {name: kept[name].content == stored[name].content for name in kept.keys() & stored.keys()}
+        return lambda name: target[name] > source[name] or (target[name] == source[name] and is_same[name])  # type: ignore[operator]  # both are times
     return lambda name: kept[name].seconds == stored[name].seconds
 
 
