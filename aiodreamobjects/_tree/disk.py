@@ -6,6 +6,7 @@ below the directory meanwhile, nothing lands outside of it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import secrets
@@ -26,7 +27,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HOPS = 8
-"""So many threads write at once."""
+"""So many threads read or write at once, where the disk is slow."""
+QUICK_SECONDS = 0.03
+"""What takes longer waits for the disk."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -58,6 +61,27 @@ class Disk:
         self._follow = follow
         self._descriptor: int | None = None
         self._hops = CapacityLimiter(HOPS)
+        self._rested = asyncio.Event()
+        self._rested.set()
+
+    async def rest(self) -> None:
+        """Let a hop that is quick get through, before anything is done that needs the interpreter.
+
+        Threads that hand it to each other at every system call take twice the time. What waits for a slow disk does not
+        need it, and is not waited for.
+        """
+        while not self._rested.is_set():
+            await self._rested.wait()
+
+    async def _hop(self, work: Callable[[], None]) -> None:
+        await self.rest()
+        self._rested.clear()
+        slow = asyncio.get_running_loop().call_later(QUICK_SECONDS, self._rested.set)
+        try:
+            await finish(to_thread.run_sync(work, limiter=self._hops))
+        finally:
+            slow.cancel()
+            self._rested.set()
 
     async def open(self, *, make: bool) -> bool:
         """Whether the directory is there, now. NotADirectoryError where there is something else."""
@@ -74,13 +98,15 @@ class Disk:
 
     async def read(self, names: Sequence[str], most: int) -> list[Content | Exception]:
         """What is in each, or why that cannot be told: also where one has grown beyond ``most`` bytes."""
-        return await finish(to_thread.run_sync(lambda: [_tried(self._read, name, most) for name in names]))
+        contents: list[Content | Exception] = []
+        await self._hop(lambda: contents.extend([_tried(self._read, name, most) for name in names]))
+        return contents
 
     async def write(self, files: Sequence[NewFile], outcomes: list[Exception | None]) -> None:
         """Each appears under its name when it is complete, or not at all: what went wrong with it. All are tried, and
         told, also where the caller is cancelled meanwhile.
         """
-        await finish(to_thread.run_sync(self._write_all, files, outcomes, limiter=self._hops))
+        await self._hop(lambda: self._write_all(files, outcomes))
 
     async def remove(self, files: Sequence[Entry], outcomes: list[bool | Exception]) -> None:
         """Delete the files that are still the same, and the directories that this leaves empty. Whether each is gone;

@@ -69,6 +69,7 @@ class DownloadTree(Direction):
             return
         files: list[NewFile] = []
         for entry in batch:
+            await self._disk.rest()
             try:
                 info, data = await read_with_info(self.runtime, self._objects.address(entry.name), SMALL_BYTES)
             except (DreamObjectsError, OSError, ValueError) as error:

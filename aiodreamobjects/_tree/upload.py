@@ -76,6 +76,7 @@ class UploadTree(Direction):
         names = [entry.name for entry in batch]
         contents = await self._disk.read(names, SMALL_BYTES)
         for name, content in zip(names, contents, strict=True):
+            await self._disk.rest()
             try:
                 await self._put(run, name, content)
             except (DreamObjectsError, OSError, ValueError) as error:
