@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -232,6 +233,17 @@ async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ForwardProxy]:
 async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer(lane=request.param) as running:
         yield running
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("a small disk can be mounted by root alone, and not in every container")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
 
 
 async def put_all(bucket: dream.Bucket, keys: Sequence[str]) -> None:

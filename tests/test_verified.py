@@ -11,7 +11,7 @@ import random
 import re
 import resource
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -560,17 +560,6 @@ async def test_a_file_that_changes_while_it_is_sent_is_noticed(
 
 
 # On the disk
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if os.geteuid() or subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode:
-        pytest.skip("a small disk can be mounted by root alone, and not in every container")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 async def test_a_full_disk_leaves_the_old_file(memory: MemoryService, small_disk: Path) -> None:

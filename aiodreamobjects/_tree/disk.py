@@ -103,8 +103,8 @@ class Disk:
         return contents
 
     async def write(self, files: Sequence[NewFile], outcomes: list[Exception | None]) -> None:
-        """Each appears under its name when it is complete, or not at all: what went wrong with it. All are tried, and
-        told, also where the caller is cancelled meanwhile.
+        """Each appears under its name when it is complete, or not at all: what went wrong with it. Once it has begun
+        all are tried, and told, also where the caller is cancelled meanwhile.
         """
         await self._hop(lambda: self._write_all(files, outcomes))
 
