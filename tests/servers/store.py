@@ -1,7 +1,7 @@
-"""What the Backblaze B2 stand-in remembers: buckets, versions, uploads. Nothing here knows HTTP.
+"""What an S3 service in memory remembers: buckets, versions, uploads. Nothing here knows HTTP.
 
-Versioning is always on, as B2 documents it ("File Versions"): a put adds a version, a delete without a version id adds
-a delete marker, and a bucket is empty only when every version and every marker is gone.
+Where versions are kept, as Backblaze B2 always does ("File Versions"), a put adds one, a delete without a version id
+adds a delete marker, and a bucket is empty only when every version and every marker is gone.
 
 The lists are one pure function, `cut_page`, over whatever has a key and a position. Positions order by key, then
 within a key by a rank: newest first for versions, oldest first for uploads. Python compares strings by code point,
@@ -15,7 +15,7 @@ import itertools
 import math
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
@@ -23,11 +23,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 TAKEN_BY_ANOTHER = "taken-by-another"
-SMALLEST_PART_BYTES = 5_000_000
 LARGEST_KEY_BYTES = 1024
 CANNED_ACLS = ("private", "public-read")
 
 Position: TypeAlias = tuple[str, float]
+
+
+@dataclass(slots=True)
+class Dialect:
+    """What kind of service it is, and whom it serves. May be changed while it runs."""
+
+    access_key: str
+    secret_key: str
+    region: str
+    is_b2: bool = False
+    """Refuses what Backblaze B2 refuses: checksum headers, object ACLs, conditional writes, other bucket names."""
+    keeps_versions: bool = False
+    smallest_part: int = 5 << 20
+    session_token: str | None = None
+    """The one that is good; any other is ExpiredToken."""
+    clock_offset: timedelta = timedelta(0)
+    """By how much its clock is ahead."""
+
+    def now(self) -> datetime:
+        return now() + self.clock_offset
 
 
 @unique
@@ -40,6 +59,7 @@ class Code(Enum):
     BucketAlreadyExists = 409, "The requested bucket name is not available."
     BucketAlreadyOwnedByYou = 409, "Your previous request to create the named bucket succeeded and you already own it."
     BucketNotEmpty = 409, "The bucket you tried to delete is not empty."
+    ExpiredToken = 400, "The provided token has expired."
     EntityTooSmall = 400, "Your proposed upload is smaller than the minimum allowed size."
     InvalidAccessKeyId = 403, "The key is not valid."
     InvalidArgument = 400, "Invalid argument."
@@ -154,13 +174,13 @@ class Upload:
     def position(self) -> Position:
         return self.key, self.number
 
-    def assembled(self, named: Sequence[tuple[int, str]]) -> Content:
+    def assembled(self, named: Sequence[tuple[int, str]], smallest_part: int) -> Content:
         """The object that these parts, by number and ETag, make; `-N` ends the ETag of one made of N parts."""
         numbers = [number for number, _ in named]
         if numbers != sorted(set(numbers)):
             raise S3Error(Code.InvalidPartOrder)
         parts = [self._named_part(number, etag) for number, etag in named]
-        if any(len(part.body) < SMALLEST_PART_BYTES for part in parts[:-1]):
+        if any(len(part.body) < smallest_part for part in parts[:-1]):
             raise S3Error(Code.EntityTooSmall)
         digests = b"".join(bytes.fromhex(part.etag) for part in parts)
         return Content(b"".join(part.body for part in parts), f"{md5_hex(digests)}-{len(parts)}", self.headers)
@@ -182,6 +202,7 @@ class Bucket:
     name: str
     acl: str
     numbers: Iterator[int]
+    keeps_versions: bool
     created: datetime = field(default_factory=now)
     documents: dict[str, bytes] = field(default_factory=dict)
     histories: dict[str, list[Version]] = field(default_factory=dict)
@@ -193,6 +214,10 @@ class Bucket:
     def hide(self, key: str) -> Version:
         """Put a delete marker on top, whether there is anything under it or not."""
         return self._append(Version(key, next(self.numbers), NOTHING, is_marker=True))
+
+    def drop(self, key: str) -> None:
+        """Where no versions are kept."""
+        self.histories.pop(key, None)
 
     def remove(self, key: str, version_id: str) -> Version | None:
         """Take out exactly this version; None when there was none."""
@@ -234,6 +259,8 @@ class Bucket:
         return upload
 
     def _append(self, version: Version) -> Version:
+        if not self.keeps_versions:
+            self.drop(version.key)
         self.histories.setdefault(version.key, []).append(version)
         return version
 
@@ -244,18 +271,20 @@ class Bucket:
 class Store:
     """All buckets of the one account there is."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
         self.buckets: dict[str, Bucket] = {}
         self._numbers = itertools.count(1)
 
     def create(self, name: str, acl: str) -> Bucket:
-        if not re.fullmatch(r"[a-z0-9-]{6,63}", name) or name.startswith("b2-"):
+        is_b2s = re.fullmatch(r"[a-z0-9-]{6,63}", name) and not name.startswith("b2-")
+        if not (is_b2s if self.dialect.is_b2 else re.fullmatch(r"[a-z0-9.-]{3,63}", name)):
             raise S3Error(Code.InvalidBucketName)
         if name == TAKEN_BY_ANOTHER:
             raise S3Error(Code.BucketAlreadyExists)
         if name in self.buckets:
             raise S3Error(Code.BucketAlreadyOwnedByYou)
-        self.buckets[name] = Bucket(name, acl, self._numbers)
+        self.buckets[name] = Bucket(name, acl, self._numbers, self.dialect.keeps_versions)
         return self.buckets[name]
 
     def bucket(self, name: str) -> Bucket:
