@@ -16,8 +16,10 @@ import pytest
 import pytest_asyncio
 import trustme
 from blockbuster import BlockBuster
+from invariants import nothing_is_left
 from servers import ceph
 from servers.b2 import B2Server
+from servers.faulty import FaultyServer
 from servers.moto_server import moto_server
 from servers.proxy import ForwardProxy
 from servers.scripted import ScriptedServer
@@ -233,6 +235,21 @@ async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ForwardProxy]:
 async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer(lane=request.param) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> Iterator[FaultyServer]:
+    with FaultyServer() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def faulty(faulty_server: FaultyServer, tmp_path: Path) -> AsyncIterator[FaultyServer]:
+    """With a bucket named ``bucket``. What the test begins, it must have ended; all rules must have struck."""
+    faulty_server.reset()
+    faulty_server.make_bucket("bucket")
+    async with nothing_is_left(faulty_server, tmp_path):
+        yield faulty_server
 
 
 @pytest.fixture
