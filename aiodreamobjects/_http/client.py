@@ -52,7 +52,7 @@ class HttpClient:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(sock_connect=timeouts.connect, sock_read=timeouts.read),
+            timeout=aiohttp.ClientTimeout(connect=timeouts.connect, sock_read=timeouts.read),
             auto_decompress=False,
             skip_auto_headers=("Content-Type", "User-Agent", "Accept"),
             read_bufsize=CHUNK_BYTES,

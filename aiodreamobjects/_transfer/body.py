@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from aiodreamobjects._errors import (
     NotFoundError,
     ObjectChangedError,
     PreconditionFailedError,
+    ServiceError,
     TransferError,
 )
 from aiodreamobjects._integrity import md5, md5_of_etag
@@ -23,9 +25,12 @@ from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified, Ve
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.verify import ContentCheck
 from aiodreamobjects._wire.contract import Conditions, ResponseBody
+from aiodreamobjects._wire.errors import is_unreadable
 from aiodreamobjects._wire.retry import backoff
 
 NO_CONDITIONS = Conditions()
+
+_log = logging.getLogger("aiodreamobjects")
 
 
 class AsyncWriter(Protocol):
@@ -39,38 +44,92 @@ class RangeIgnoredError(TransferError):
 
 
 async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
-    """A small object takes one request, and nothing of a Body's apparatus."""
-    return (await _read(runtime, address, byte_range))[1]
+    return (await _read_surely(runtime, address, byte_range))[1]
 
 
 async def read_with_info(runtime: Runtime, address: Address, most: int) -> tuple[ObjectInfo, bytes]:
-    """ObjectChangedError for an object of more than ``most`` bytes: it was said to be smaller. What is damaged, or
-    changes on its way, is asked for once more.
-    """
-    try:
-        response, content = await _read(runtime, address, None, most)
-    except (ChecksumMismatchError, ObjectChangedError):
-        response, content = await _read(runtime, address, None, most)
+    """ObjectChangedError for an object of more than ``most`` bytes: it was said to be smaller."""
+    response, content = await _read_surely(runtime, address, None, most)
     return response.info, content
 
 
-async def _read(
+async def _read_surely(
     runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None = None
 ) -> tuple[ResponseBody | Body, bytes]:
-    response = await runtime.wire.get_object(address, byte_range, NO_CONDITIONS, streamed=False)
+    """What is damaged, or changes on its way, is asked for once more."""
+    try:
+        return await _read(runtime, address, byte_range, most)
+    except (ChecksumMismatchError, ObjectChangedError) as error:
+        _log.warning("%s; asking again", error)
+        return await _read(runtime, address, byte_range, most)
+
+
+async def _read(
+    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None
+) -> tuple[ResponseBody | Body, bytes]:
+    """A small object takes one request, and nothing of a Body's apparatus."""
+    response = await _ask(runtime, address, byte_range, NO_CONDITIONS, streamed=False)
     content = response.content
     if content is None:
         async with _opened(Body(runtime, address, byte_range, NO_CONDITIONS, streamed=False), response) as body:
-            if most is not None and (body.info.size is None or body.info.size > most):
-                msg = f"{address} has {body.info.size} bytes now, and had no more than {most:,} when it was listed"
+            content = b"" if most is not None and (body.info.size or 0) > most else await body.read(_one_more(most))
+            if most is not None and (len(content) > most or len(content) < (body.info.size or 0)):
+                msg = f"{address} has more than the {most:,} bytes now that it had at most when it was listed"
                 raise ObjectChangedError(msg)
-            return body, await body.read()
-    _check_answer(address, byte_range, response)
+            return body, content
     expected_md5 = md5_of_etag(response.etag, response.encryption) if byte_range is None else None
     if expected_md5 and (found := (await md5(content)).hexdigest()) != expected_md5:
         msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}"
         raise ChecksumMismatchError(msg)
     return response, content
+
+
+def _one_more(most: int | None) -> int:
+    return -1 if most is None else most + 1
+
+
+async def _ask(
+    runtime: Runtime,
+    address: Address,
+    byte_range: ByteRange | None,
+    conditions: Conditions,
+    *,
+    streamed: bool,
+    or_whole: bool = False,
+) -> ResponseBody:
+    """A reply to this question; once more where it is one to another. Then it is RangeIgnoredError.
+
+    ``or_whole``: all of the object is as good as its beginning.
+    """
+    try:
+        return await _ask_once(runtime, address, byte_range, conditions, streamed=streamed, or_whole=or_whole)
+    except (RangeIgnoredError, ServiceError) as error:
+        if not isinstance(error, RangeIgnoredError) and not is_unreadable(error):
+            raise
+        _log.warning("%s; asking again", error)
+    return await _ask_once(runtime, address, byte_range, conditions, streamed=streamed, or_whole=or_whole)
+
+
+async def _ask_once(
+    runtime: Runtime,
+    address: Address,
+    byte_range: ByteRange | None,
+    conditions: Conditions,
+    *,
+    streamed: bool,
+    or_whole: bool,
+) -> ResponseBody:
+    response = await runtime.wire.get_object(address, byte_range, conditions, streamed=streamed)
+    try:
+        _check_answer(address, None if or_whole and _is_whole(response) else byte_range, response)
+    except BaseException:
+        await response.aclose()
+        raise
+    return response
+
+
+def _is_whole(response: ResponseBody) -> bool:
+    return response.start == 0 and response.length in (None, response.size)
 
 
 @asynccontextmanager
@@ -92,9 +151,8 @@ async def open_body(
     async with AsyncExitStack() as stack:
         if streamed:
             await stack.enter_async_context(wire.stream())
-        response = await wire.get_object(address, byte_range, conditions, streamed=streamed)
-        is_whole = or_whole and response.start == 0 and response.length in (None, response.size)
-        asked = None if is_whole else byte_range
+        response = await _ask(runtime, address, byte_range, conditions, streamed=streamed, or_whole=or_whole)
+        asked = None if or_whole and _is_whole(response) else byte_range
         body = Body(runtime, address, asked, conditions, streamed=streamed, verify=verify)
         if response.content is not None:  # all is here: it needs no place
             await stack.aclose()
@@ -327,8 +385,7 @@ class Body:
             raise ObjectChangedError(msg) from changed
 
     async def _open(self) -> None:
-        wire = self._runtime.wire
-        response = await wire.get_object(self._address, self._range, self._conditions, streamed=self._streamed)
+        response = await _ask(self._runtime, self._address, self._range, self._conditions, streamed=self._streamed)
         await self._begin(response)
 
     async def _begin(self, response: ResponseBody) -> None:

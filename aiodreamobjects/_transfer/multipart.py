@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Literal
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import (
@@ -29,8 +30,9 @@ from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verif
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
+from aiodreamobjects._transfer.orphans import Orphans
 from aiodreamobjects._wire.contract import Part, Wire, WriteConditions
-from aiodreamobjects._wire.errors import UNREADABLE
+from aiodreamobjects._wire.errors import is_unreadable
 from aiodreamobjects._wire.replies import unquoted
 
 ABORT_SECONDS = 10.0
@@ -38,7 +40,13 @@ COMPLETION_GRACE_SECONDS = 30.0
 """So long a completion that was sent may still take when its caller is cancelled."""
 LOOK_AFTER_SECONDS = (0.0, 0.2, 1.0, 2.0, 4.0)
 """When the object is looked at, after the reply to its completion was lost."""
+LOOK_AFTER_REPLY_SECONDS = (0.0, 0.2)
+"""The same where there was a reply, which made no sense: the service is no longer at it."""
+MOST_COMPLETIONS = 3
 MOST_ABORTS = 3
+
+Fate = Literal["gone", "open", "unknown"]
+"""Of an upload whose object is not there."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -63,6 +71,7 @@ class Multipart:
         """Whether the journal names it, so that it can be taken up."""
         self._is_in_doubt = False
         """Whether a completion was sent of which it is not known what became of it."""
+        self._orphans = Orphans(self._wire, address)
         self.held: Mapping[int, Part] = {}
         """Parts that were there before, by their numbers."""
 
@@ -89,6 +98,8 @@ class Multipart:
             elif not self._is_noted and self._upload_id is not None:
                 await finish(self._abort(self._upload_id))
             raise
+        finally:
+            await finish(self._orphans.abort())
         if self._journal is not None:
             await self._journal.remove()
         return info
@@ -100,7 +111,15 @@ class Multipart:
             return
 
         async def create() -> None:
-            self._upload_id = await self._wire.create_upload(self._address, self._attributes)
+            orphans = self._orphans
+            try:
+                self._upload_id = await self._wire.create_upload(self._address, self._attributes, orphans.note)
+            except DreamObjectsError as error:
+                if is_unreadable(error):
+                    orphans.note()
+                raise
+            finally:
+                await orphans.find(self._upload_id)
             if journal is not None:
                 await self._note(is_completing=False)
 
@@ -155,23 +174,39 @@ class Multipart:
         digests = [bytes.fromhex(part.md5) for part in parts if part.md5]
         expected = etag_of_parts(digests) if len(digests) == len(parts) else None
         size = sum(part.size or 0 for part in parts)
-        self._is_in_doubt = True
-        try:
-            info = await self._wire.complete_upload(self._address, self._upload_id, parts, self._conditions)
-        except (ServiceError, ConnectionFailedError, TransferError) as error:
-            is_lost = error.in_doubt or (isinstance(error, ServiceError) and error.code == UNREADABLE)
-            found = await self._look(self._upload_id, expected, size) if is_lost else None
-            if found is None:
-                self._is_in_doubt = self._is_in_doubt and is_lost
-                raise
-            info = found
+        info = await self._complete_surely(self._upload_id, parts, expected, size)
         self._is_in_doubt, self._upload_id = False, None
         return await self._completed(info, expected, size)
 
-    async def _look(self, upload_id: str, expected: str | None, size: int) -> ObjectInfo | None:
+    async def _complete_surely(
+        self, upload_id: str, parts: Sequence[Part], expected: str | None, size: int
+    ) -> ObjectInfo:
+        """Once more where the reply made no sense and the upload is still open: it was not completed then."""
+        for is_last in (*[False] * (MOST_COMPLETIONS - 1), True):
+            self._is_in_doubt = True
+            try:
+                return await self._wire.complete_upload(self._address, upload_id, parts, self._conditions)
+            except (ServiceError, ConnectionFailedError, TransferError) as error:
+                is_lost, is_answered = error.in_doubt, is_unreadable(error)
+                found: ObjectInfo | Fate = "open"
+                if is_lost or is_answered:
+                    times = LOOK_AFTER_SECONDS if is_lost else LOOK_AFTER_REPLY_SECONDS
+                    found = await self._look(upload_id, expected, size, times)
+                if isinstance(found, ObjectInfo):
+                    return found
+                if found == "gone":
+                    self._upload_id = None
+                self._is_in_doubt = found == "unknown" or (found == "open" and is_lost)
+                if is_last or found != "open" or not is_answered or is_lost:
+                    raise
+        raise AssertionError
+
+    async def _look(self, upload_id: str, expected: str | None, size: int, times: Sequence[float]) -> ObjectInfo | Fate:
         """What became of a completion whose reply was lost: the object, if it is this one."""
-        for seconds in LOOK_AFTER_SECONDS:
+        fate: Fate = "unknown"
+        for seconds in times:
             await self._wire.sleep(seconds)
+            fate = "unknown"
             try:
                 is_open = bool([part async for part in self._listed(upload_id)])
             except NotFoundError:
@@ -187,9 +222,9 @@ class Multipart:
                 if not is_open and (found.etag == expected or (not expected and found.size == size)):
                     return found  # with the upload open, it may be an earlier object of the same bytes
             if not is_open:  # neither the upload nor its object is there: nothing can come of it any more
-                self._is_in_doubt, self._upload_id = False, None
-                return None
-        return None
+                return "gone"
+            fate = "open"
+        return fate
 
     async def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
         """With what is known of it; the service's ETag must be the one of what was sent."""

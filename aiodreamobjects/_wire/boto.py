@@ -399,12 +399,15 @@ class BotoWire:
 
     # Multipart uploads
 
-    async def create_upload(self, address: Address, attributes: ObjectAttributes) -> str:
+    async def create_upload(
+        self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
+    ) -> str:
         reply = await self._call(
             "create_multipart_upload",
             str(address),
             {**_where(address), **values.attribute_parameters(attributes)},
             feature="object_acl" if attributes.acl else None,
+            on_doubt=on_doubt,
         )
         return cast(str, values.required(reply, "UploadId") or refuse_reply("a reply without UploadId"))
 
@@ -490,6 +493,7 @@ class BotoWire:
         done_earlier: str | None = None,
         is_write: bool = False,
         sent: Gauge | None = None,
+        on_doubt: Callable[[], None] | None = None,
     ) -> Reply:
         """One S3 request, tried as often as it takes. Parameters that are None are left out.
 
@@ -508,7 +512,7 @@ class BotoWire:
                 is_lost |= failed.failure.may_be_done
                 raise
 
-        return await self._gate.retrier.run(attempt, is_write=is_write)
+        return await self._gate.retrier.run(attempt, is_write=is_write, on_doubt=on_doubt)
 
     async def _attempt(
         self,

@@ -17,11 +17,12 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from aiobotocore.credentials import AioCredentials
+from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from anyio import to_thread
 from botocore import UNSIGNED
@@ -50,11 +51,24 @@ class FoundCredentials:
         self.current = current
         # botocore's plain ones stay as they are; whatever else a session may bring is asked each time.
         self.expires = type(source) is not AioCredentials
+        self._renewing = asyncio.Lock()
 
     async def refresh(self) -> None:
         found = await _frozen(self._source)
         if found != self.current:
             self.current = found
+
+    async def renew(self, refused: Credentials) -> bool:
+        """However many requests were refused: the first one renews, for all."""
+        if not self.expires:
+            return False
+        async with self._renewing:
+            if self.current == refused:
+                if isinstance(self._source, AioRefreshableCredentials):
+                    # botocore goes by its own clock, and has no public way to be told better.
+                    self._source._expiry_time = datetime.now(UTC)  # noqa: SLF001 - tests/test_credentials.py pins it
+                await self.refresh()
+            return self.current != refused
 
 
 async def _frozen(source: Any) -> Credentials:

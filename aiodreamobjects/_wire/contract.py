@@ -7,7 +7,7 @@ closed, ServiceError for what the service answers, ConnectionFailedError where t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
@@ -272,8 +272,10 @@ class Wire(Protocol):
 
     # Multipart uploads
 
-    async def create_upload(self, address: Address, attributes: ObjectAttributes) -> str:
-        """The upload's id. A lost reply may leave an upload behind that nobody knows."""
+    async def create_upload(
+        self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
+    ) -> str:
+        """The upload's id. A lost reply leaves an upload behind that nobody knows: ``on_doubt`` is called for each."""
         ...
 
     async def put_part(

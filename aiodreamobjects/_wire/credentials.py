@@ -22,6 +22,10 @@ class CredentialSource(Protocol):
         """Renew them if they are about to end. Raises CredentialsError."""
         ...
 
+    async def renew(self, refused: Credentials) -> bool:
+        """The service does not take these any more: whether there are others. Raises CredentialsError."""
+        ...
+
 
 class StaticCredentials:
     expires = False
@@ -31,6 +35,9 @@ class StaticCredentials:
 
     async def refresh(self) -> None:
         pass
+
+    async def renew(self, refused: Credentials) -> bool:  # noqa: ARG002 - the protocol's
+        return False
 
 
 @dataclass(frozen=True, slots=True)

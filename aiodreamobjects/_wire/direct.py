@@ -101,6 +101,8 @@ class _Call:
     payload_hash: str = ""
     feature: Feature | None = None
     is_write: bool = False
+    on_doubt: Callable[[], None] | None = None
+    """Called for each attempt that may have been carried out although it failed."""
     keeps_place: bool = False
     """Whether the request's place is kept for a body that is streamed."""
     may_be_empty: bool = False
@@ -309,10 +311,13 @@ class DirectWire:
 
     # Multipart uploads
 
-    async def create_upload(self, address: Address, attributes: ObjectAttributes) -> str:
+    async def create_upload(
+        self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
+    ) -> str:
         call = _Call("create_multipart_upload", "POST", address.bucket, address.key, self._document, {"uploads": ""})
         call.headers = replies.headers_of(attributes)
         call.feature = "object_acl" if attributes.acl else None
+        call.on_doubt = on_doubt
         root = await self._tree(call, "InitiateMultipartUploadResult")
         return root.get("UploadId") or refuse_reply("a reply without UploadId")
 
@@ -501,7 +506,7 @@ class DirectWire:
             response = await self._attempt(call)
             return response, *await self._read(call, response, root_name)
 
-        return await self._gate.retrier.run(attempt, is_write=call.is_write)
+        return await self._gate.retrier.run(attempt, is_write=call.is_write, on_doubt=call.on_doubt)
 
     async def _read(self, call: _Call, response: Response, root_name: str) -> tuple[Iterable[xml.Entry], xml.Element]:
         document = (response.content or b"").lstrip()
@@ -513,12 +518,15 @@ class DirectWire:
             else:
                 entries, root = await finish(to_thread.run_sync(xml.read, document, root_name))
         except xml.MalformedError as error:
-            raise unreadable(self._context(str(call), call.feature), response.status) from error
+            raise self._unreadable(call, response) from error
         if root.name == "Error":
             raise AttemptFailed(self._refusal(call, response, root))
         if not root.name.startswith(root_name) or root.name.lower() == "html":
-            raise unreadable(self._context(str(call), call.feature), response.status)
+            raise self._unreadable(call, response)
         return entries, root
+
+    def _unreadable(self, call: _Call, response: Response) -> AttemptFailed:
+        return AttemptFailed(failure_of(unreadable(self._context(str(call), call.feature), response.status)))
 
     async def _attempt(self, call: _Call) -> Response:
         """One request, in its place: the reply, if it is a success, and AttemptFailed if it is not."""

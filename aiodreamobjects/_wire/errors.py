@@ -50,6 +50,7 @@ _BY_CODE: dict[str, type[ServiceError]] = {
     "RequestExpired": AccessDeniedError,
     "RequestTimeTooSkewed": AccessDeniedError,
     "SignatureDoesNotMatch": AccessDeniedError,
+    "TokenRefreshRequired": AccessDeniedError,
     # Trouble that passes, whatever its status.
     "InternalError": ServiceBusyError,
     "RequestTimeout": ServiceBusyError,
@@ -82,6 +83,7 @@ _BODILESS_CODES = {
     501: "NotImplemented",
 }
 _THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests"}
+_EXPIRED_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 _CONFLICT_CODES = {"ConditionalRequestConflict"}
 """Another write was under way: the next attempt learns what became of it (S3 user guide, "Conditional writes")."""
 
@@ -144,6 +146,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
         failed,
         retry_after=_retry_after(headers, context.now),
         is_throttle=is_throttle,
+        has_expired=code in _EXPIRED_CODES,
         clock_offset=offset if code == "RequestTimeTooSkewed" else None,
         may_be_done=kind is ServiceBusyError and not is_throttle and status != HTTPStatus.SERVICE_UNAVAILABLE,
     )
@@ -203,6 +206,11 @@ def _unanswered(bucket: str, key: VersionedKey) -> ServiceError:
 def unreadable(context: Context, status: int | None) -> ServiceError:
     msg = f"{context.what}: {context.service.name} answered with something that is not S3's XML"
     return ServiceError(msg, code=UNREADABLE, status=status)
+
+
+def is_unreadable(error: DreamObjectsError) -> bool:
+    """Whether there was a reply, which is not what S3 promises."""
+    return isinstance(error, ServiceError) and error.code == UNREADABLE
 
 
 def refuse_reply(what: str) -> NoReturn:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 
 from aiodreamobjects._concurrency import BytePace, Crowd, Places, RateLimiter, finish
-from aiodreamobjects._config import Limits, Retry, Timeouts
+from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, CredentialsError, SessionClosedError
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._service import Service
@@ -39,7 +39,7 @@ class Gate:
         # cannot wait for itself.
         self.requests = Places(limits.requests)
         self.streams = Places(limits.requests)
-        self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self.sleep, self._correct_clock)
+        self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self)
         self.clock_offset = 0.0
         self.closed = False
         self.sent = self.bytes_sent = self.bytes_received = 0
@@ -107,7 +107,16 @@ class Gate:
         if self.closed:
             raise closed_meanwhile()
 
-    def _correct_clock(self, offset: float) -> None:
+    @property
+    def credentials(self) -> Credentials:
+        return self._credentials.current
+
+    async def renew(self, refused: Credentials) -> bool:
+        """The service does not take these credentials any more: whether there are others."""
+        with self.waiting():
+            return await self._credentials.renew(refused)
+
+    def correct_clock(self, offset: float) -> None:
         self.clock_offset = offset
 
     def now(self) -> float:

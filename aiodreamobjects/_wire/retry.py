@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from aiodreamobjects._concurrency import Crowd
-from aiodreamobjects._config import Retry
+from aiodreamobjects._config import Credentials, Retry
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError
 
 T = TypeVar("T")
@@ -29,6 +29,8 @@ class Failure:
     """Seconds the service asked for."""
     is_throttle: bool = False
     """The service is alive and asks for patience: waiting is due, the budget is not touched."""
+    has_expired: bool = False
+    """The service no longer takes the credentials: with others, worth one more attempt."""
     clock_offset: float | None = None
     """By how many seconds the service's clock is ahead, where it complains of ours: worth one more attempt."""
     may_be_done: bool = False
@@ -42,29 +44,37 @@ class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to th
         self.failure, self.decreases = failure, decreases
 
 
+class Owner(Protocol):
+    """Whose retries they are: it waits, and mends what a service complains of."""
+
+    @property
+    def credentials(self) -> Credentials: ...
+    async def sleep(self, seconds: float) -> None: ...
+    async def renew(self, refused: Credentials) -> bool: ...
+    def correct_clock(self, offset: float) -> None: ...
+
+
 class Retrier:
     """A session's retries: runs attempts until one succeeds or trying again is of no use."""
 
-    def __init__(
-        self,
-        retry: Retry,
-        crowd: Crowd,
-        sleep: Callable[[float], Awaitable[None]],
-        correct_clock: Callable[[float], None],
-    ) -> None:
-        self._retry, self.crowd, self._sleep, self._correct_clock = retry, crowd, sleep, correct_clock
+    def __init__(self, retry: Retry, crowd: Crowd, owner: Owner) -> None:
+        self._retry, self.crowd, self._owner = retry, crowd, owner
         self._budget = BUDGET
         self.retries = 0
 
-    async def run(self, attempt: Callable[[], Awaitable[T]], *, is_write: bool = False) -> T:
+    async def run(
+        self, attempt: Callable[[], Awaitable[T]], *, is_write: bool = False, on_doubt: Callable[[], None] | None = None
+    ) -> T:
         """The first result of ``attempt``. What it raises as AttemptFailed may be tried again.
 
         ``is_write``: a refusal may then be this very call's own doing, by an attempt whose reply was lost; it says so.
+        ``on_doubt`` is called for each attempt that may have been carried out although it failed.
         """
-        number, spent, clock_corrected, may_be_done = 1, 0, False, False
-        crowd = self.crowd
+        number, spent, may_be_done = 1, 0, False
+        mended: list[str] = []
+        crowd, owner = self.crowd, self._owner
         while True:
-            decreases = crowd.decreases
+            decreases, used = crowd.decreases, owner.credentials
             try:
                 result = await attempt()
             except AttemptFailed as failed:
@@ -80,14 +90,14 @@ class Retrier:
             if may_be_done and is_write and isinstance(failure.error, PreconditionFailedError | NotFoundError):
                 failure.error.args = (f"{failure.error}; {_DOUBT}",)
             may_be_done |= failure.may_be_done
+            if failure.may_be_done and on_doubt is not None:
+                on_doubt()
             failure.error.in_doubt = may_be_done
             spent = 0 if failure.is_throttle else RETRY_COST
             if failure.is_throttle:
                 crowd.overrun(decreases)
-            if failure.clock_offset is not None:
-                self._correct_clock(failure.clock_offset)
-            if failure.clock_offset is not None and not clock_corrected:
-                clock_corrected = True
+            if await self._is_mended(failure, used, mended):
+                pass
             elif not failure.error.retryable or number >= self._retry.attempts:
                 raise _with_attempts(failure.error, number)
             elif self._budget < spent:
@@ -95,9 +105,22 @@ class Retrier:
                 raise _with_attempts(failure.error, number)
             else:
                 self._budget -= spent
-                await self._sleep(backoff(self._retry, number, failure.retry_after))
+                await owner.sleep(backoff(self._retry, number, failure.retry_after))
             self.retries += 1
             number += 1
+
+    async def _is_mended(self, failure: Failure, used: Credentials, mended: list[str]) -> bool:
+        """Whether what was refused is another now, our clock or the credentials: each once a call."""
+        if failure.clock_offset is not None:
+            self._owner.correct_clock(failure.clock_offset)
+            what, is_new = "clock", True
+        elif failure.has_expired and "credentials" not in mended:
+            what, is_new = "credentials", await self._owner.renew(used)
+        else:
+            return False
+        is_first = what not in mended
+        mended.append(what)
+        return is_first and is_new
 
 
 _DOUBT = "an earlier attempt of this very call, whose reply was lost, may have done it"

@@ -111,6 +111,16 @@ class Shorten:
 
 
 @dataclass(frozen=True, slots=True)
+class Lengthen:
+    """The body with more behind it, and a length that fits."""
+
+    by: bytes
+
+    def of(self, reply: Reply) -> Reply:
+        return replace(reply, body=reply.body + self.by)
+
+
+@dataclass(frozen=True, slots=True)
 class Flip:
     """One bit of the body is another; counted from the end where it is negative."""
 
@@ -186,7 +196,7 @@ class Close:
     then: Then = "close"
 
 
-Change = Say | Shorten | Flip | Replace | Refuse
+Change = Say | Shorten | Lengthen | Flip | Replace | Refuse
 Delivery = Cut | Drip | Blanks | Raw | Extra | Close
 Action = Mishear | Meanwhile | Pause | Unread | SlowRead | Late | Change | Delivery
 
@@ -196,7 +206,7 @@ class Rule:
 
     ``op`` is the name of an S3 operation, with the wildcards of ``fnmatch``; ``key`` the same for keys (of a listing,
     the prefix); ``part`` a part's number; ``covers`` a byte of the object that is asked for. ``chance``: of being
-    struck. ``may_be_idle``: it need not have fired at the end.
+    struck. ``may_be_idle``: it need not have fired at the end. ``when``: what else makes it the request that is meant.
     """
 
     def __init__(
@@ -210,8 +220,9 @@ class Rule:
         times: int | None = 1,
         chance: float = 1.0,
         may_be_idle: bool = False,
+        when: Callable[[Asked], bool] | None = None,
     ) -> None:
-        self.op, self.actions, self.key, self.part, self.covers = op, actions, key, part, covers
+        self.op, self.actions, self.key, self.part, self.covers, self.when = op, actions, key, part, covers, when
         self.nth, self.times, self.chance, self.may_be_idle = nth, times, chance, may_be_idle
         self.fired = self.met = 0
         """How many times it struck, and how many requests it was meant for."""
@@ -235,6 +246,7 @@ class Rule:
             and (self.key is None or self.key == asked.key or fnmatchcase(asked.key, self.key))
             and (self.part is None or self.part == asked.part)
             and (self.covers is None or asked.covers(self.covers))
+            and (self.when is None or self.when(asked))
         )
 
 

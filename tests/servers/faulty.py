@@ -37,6 +37,7 @@ from servers.faults import (
     Mishear,
     Pause,
     Raw,
+    Refuse,
     Rule,
     SlowRead,
     Then,
@@ -164,6 +165,10 @@ class FaultyServer:
         """The keys of those that are open."""
         with self._lock:
             return sorted(upload.key for upload in self._store.bucket(bucket).uploads.values())
+
+    def upload_ids(self, bucket: str) -> set[str]:
+        with self._lock:
+            return set(self._store.bucket(bucket).uploads)
 
     def buckets(self) -> list[str]:
         with self._lock:
@@ -298,6 +303,8 @@ class _Exchange:
         reply = self._reply(asked, call, actions)
         delivery = next((one for one in actions if isinstance(one, Delivery)), None)
         asked.is_plain = not any(isinstance(one, Cut | Raw | Change) for one in actions)
+        is_told = not any(isinstance(one, Cut | Raw) for one in actions)
+        asked.is_refused = is_told and any(isinstance(one, Refuse) and one.is_definite for one in actions)
         await self._deliver(call.method, reply, delivery)
         self._server.carry_out_late(asked)
         return not is_unread
@@ -492,9 +499,13 @@ def operation_name(call: Call) -> str:  # noqa: PLR0911 - a table with a few row
 
 
 def check_uploads(log: Sequence[Asked]) -> None:
-    """No request for an upload after its Abort; no Abort while nobody can know what became of its Complete."""
+    """No request for an upload after its Abort; no Abort while nobody can know what became of its Complete.
+
+    A part that was cancelled, and whose connection ended with it, may be read after the Abort that followed.
+    """
     aborted: set[str] = set()
     in_doubt: dict[str, str] = {}
+    ends = {asked.connection: asked for asked in log}
     for asked in log:
         upload_id = asked.upload_id
         is_proof = asked.is_plain and asked.op in ("ListParts", "HeadObject", "CompleteMultipartUpload")
@@ -502,7 +513,7 @@ def check_uploads(log: Sequence[Asked]) -> None:
             in_doubt = {one: key for one, key in in_doubt.items() if key != asked.key}
         if upload_id is None:
             continue
-        if upload_id in aborted:
+        if upload_id in aborted and not (asked.part is not None and asked is ends[asked.connection]):
             assert asked.op in ("ListParts", "AbortMultipartUpload"), f"{asked.op} after an Abort of {asked.key}"
         if asked.op == "AbortMultipartUpload":
             assert upload_id not in in_doubt, f"an Abort of {asked.key}, which may be complete"

@@ -379,14 +379,16 @@ class MemoryWire:
 
     # Multipart uploads
 
-    async def create_upload(self, address: Address, attributes: ObjectAttributes) -> str:
+    async def create_upload(
+        self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
+    ) -> str:
         def act() -> str:
             bucket = self._store.bucket(address.bucket)
             acl = self._new_acl(bucket, attributes)
             return bucket.create_upload(address.key, as_stored(attributes), acl).upload_id
 
         request = Request("create_upload", address.bucket, address.key)
-        return await self._ask(request, act, feature=_acl_feature(attributes))
+        return await self._ask(request, act, feature=_acl_feature(attributes), on_doubt=on_doubt)
 
     async def put_part(
         self,
@@ -490,9 +492,16 @@ class MemoryWire:
     # The one door
 
     async def _ask(
-        self, request: Request, act: Callable[[], T], *, feature: Feature | None = None, is_write: bool = False
+        self,
+        request: Request,
+        act: Callable[[], T],
+        *,
+        feature: Feature | None = None,
+        is_write: bool = False,
+        on_doubt: Callable[[], None] | None = None,
     ) -> T:
-        return await self._gate.retrier.run(lambda: self._attempt(request, act, feature), is_write=is_write)
+        run = self._gate.retrier.run
+        return await run(lambda: self._attempt(request, act, feature), is_write=is_write, on_doubt=on_doubt)
 
     async def _write(
         self,

@@ -1,0 +1,88 @@
+"""Uploads that were created by a request whose reply was lost, so that nobody knows their ids."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import timedelta
+
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError
+from aiodreamobjects._models import Address, UploadInfo
+from aiodreamobjects._wire.contract import Wire
+
+ROUNDING = timedelta(seconds=2)
+"""Of the times that services tell."""
+PATIENCE_SECONDS = 10.0
+
+_log = logging.getLogger("aiodreamobjects")
+
+
+class Orphans:
+    """Those of one object, while it is uploaded once more.
+
+    Another writer's upload of the same key is never one that is older or younger than the lost attempts, and has parts
+    by the time that ours has ended. Of more candidates than lost replies none is touched.
+    """
+
+    def __init__(self, wire: Wire, address: Address) -> None:
+        self._wire, self._address = wire, address
+        self._began, self._lost = time.monotonic(), 0
+        self._found: list[UploadInfo] = []
+
+    def note(self) -> None:
+        """A reply was lost."""
+        self._lost += 1
+
+    async def find(self, ours: str | None) -> None:
+        """Look for them, with ``ours`` among the open uploads to tell the service's time; or without one."""
+        if not self._lost:
+            return
+        took = timedelta(seconds=time.monotonic() - self._began)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                around = _around(await self._open_uploads(), ours, self._wire.now(), took)
+                self._found = [upload for upload in around if not await self._has_parts(upload.upload_id)]
+        except (DreamObjectsError, TimeoutError) as error:
+            _log.warning("%s: an upload may have been left open, which was not looked for: %s", self._address, error)
+        if len(self._found) > self._lost:
+            ids = ", ".join(upload.upload_id for upload in self._found)
+            _log.warning("%s: an upload may have been left open, one of %s", self._address, ids)
+            self._found = []
+
+    async def abort(self) -> None:
+        """End those that were found and still have no part."""
+        while self._found:
+            upload_id = self._found.pop().upload_id
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    if not await self._has_parts(upload_id):
+                        await self._wire.abort_upload(self._address, upload_id)
+                        _log.info("%s: the upload %s, whose reply was lost, was aborted", self._address, upload_id)
+            except (DreamObjectsError, TimeoutError) as error:
+                _log.warning("%s: the upload %s may be left open: %s", self._address, upload_id, error)
+
+    async def _has_parts(self, upload_id: str) -> bool:
+        try:
+            return bool((await self._wire.list_parts(self._address, upload_id)).items)
+        except NotFoundError:  # completed or aborted since: it has an owner
+            return True
+
+    async def _open_uploads(self) -> list[UploadInfo]:
+        bucket, key = self._address.bucket, self._address.key
+        page = await self._wire.list_uploads(bucket, prefix=key)
+        found = list(page.items)
+        while page.next is not None and page.items[-1].key == key:  # the key itself comes before all that begin with it
+            page = await self._wire.list_uploads(bucket, prefix=key, cursor=page.next)
+            found += page.items
+        return [upload for upload in found if upload.key == key]
+
+
+def _around(uploads: list[UploadInfo], ours: str | None, now: float, took: timedelta) -> list[UploadInfo]:
+    """Those that were begun in the time which it ``took`` to create ours, or until ``now`` where there is none."""
+    times = {upload.upload_id: upload.initiated.timestamp() for upload in uploads if upload.initiated is not None}
+    end = times.pop(ours, None) if ours is not None else now
+    if end is None:
+        return []
+    earliest, latest = end - (took + ROUNDING).total_seconds(), end + ROUNDING.total_seconds()
+    return [upload for upload in uploads if earliest <= times.get(upload.upload_id, 0.0) <= latest]

@@ -1,0 +1,84 @@
+"""An upload that was created by a request whose reply was lost is found and ended; another writer's is left alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from conftest import LANES
+from servers.faults import Action, Cut, Meanwhile, Refuse, Rule, Say
+from servers.faulty import FaultyServer
+from servers.store import Bucket, Part, Upload, now
+
+import aiodreamobjects as dream
+
+PART = 64 << 10
+DATA = random.Random(1).randbytes(3 * PART)
+LIMITS = dream.Limits(part_size=PART)
+LOST: dict[str, Action] = {
+    "reset": Cut(None),
+    "cut": Cut(20),
+    "500": Refuse(500, "InternalError", is_done=True),
+    "504": Refuse(504, "GatewayTimeout", is_done=True),
+    "silence": Cut(None, "silence"),
+}
+
+
+def rival(bucket: Bucket, *, age: timedelta = timedelta(0), has_part: bool = False) -> Upload:
+    upload = bucket.begin_upload("a", {})
+    if has_part:
+        upload.parts[1] = Part(1, b"x", "e")
+    aged = Upload(upload.key, upload.number, upload.headers, upload.parts, now() - age)
+    bucket.uploads[upload.upload_id] = aged
+    return aged
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("how", LOST)
+async def test_the_orphan_of_a_lost_reply_is_ended(faulty: FaultyServer, lane: dream.Lane, how: str) -> None:
+    faulty.will(Rule("CreateMultipartUpload", LOST[how], times=2))
+    async with faulty.session(lane=lane, limits=LIMITS) as session:
+        await session.object("s3://bucket/a").put(DATA)
+    assert faulty.content("bucket", "a") == DATA
+    assert faulty.uploads("bucket") == []
+    assert len(faulty.asked("AbortMultipartUpload")) == 2
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("reply", [b"", b"<html/>", b"<InitiateMultipartUploadResult/>"])
+async def test_of_a_reply_without_an_id_nothing_is_left(faulty: FaultyServer, lane: dream.Lane, reply: bytes) -> None:
+    faulty.will(Rule("CreateMultipartUpload", Say(body=reply), times=None))
+    async with faulty.session(lane=lane, limits=LIMITS) as session:
+        with pytest.raises(dream.ServiceError):
+            await session.object("s3://bucket/a").put(DATA)
+    assert faulty.content("bucket", "a") is None
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_nothing_is_looked_for_where_no_reply_was_lost(faulty: FaultyServer, lane: dream.Lane) -> None:
+    faulty.will(Rule("CreateMultipartUpload", Refuse(503, "SlowDown"), times=2))
+    async with faulty.session(lane=lane, limits=LIMITS) as session:
+        await session.object("s3://bucket/a").put(DATA)
+    assert faulty.asked("ListMultipartUploads", "AbortMultipartUpload") == []
+
+
+RIVALS: dict[str, Callable[[Bucket], object]] = {
+    "an older one": lambda bucket: rival(bucket, age=timedelta(minutes=1)),
+    "one with a part": lambda bucket: rival(bucket, has_part=True),
+    "more than were lost": rival,
+}
+
+
+@pytest.mark.parametrize("which", RIVALS)
+async def test_another_writers_upload_is_left_alone(faulty: FaultyServer, which: str) -> None:
+    faulty.will(Rule("CreateMultipartUpload", Meanwhile(RIVALS[which]), LOST["reset"]))
+    async with faulty.session(limits=LIMITS) as session:
+        await session.object("s3://bucket/a").put(DATA)
+    assert faulty.content("bucket", "a") == DATA
+    aborted = {asked.upload_id for asked in faulty.asked("AbortMultipartUpload")}
+    left = faulty.upload_ids("bucket")
+    assert len(left) == (2 if which == "more than were lost" else 1)
+    assert not aborted & left
+    faulty.expected_uploads = ["a"] * len(left)
