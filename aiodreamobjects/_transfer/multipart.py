@@ -38,9 +38,9 @@ from aiodreamobjects._wire.replies import unquoted
 ABORT_SECONDS = 10.0
 COMPLETION_GRACE_SECONDS = 30.0
 """So long a completion that was sent may still take when its caller is cancelled."""
-LOOK_AFTER_SECONDS = (0.0, 0.2, 1.0, 2.0, 4.0)
-"""When the object is looked at, after the reply to its completion was lost."""
-LOOK_AFTER_REPLY_SECONDS = (0.0, 0.2)
+LOOKS = (0, 2, 10, 20, 40)
+"""When the object is looked at, after the reply to its completion was lost: in ``Retry.base``, one after the other."""
+LOOKS_AFTER_REPLY = (0, 2)
 """The same where there was a reply, which made no sense: the service is no longer at it."""
 MOST_COMPLETIONS = 3
 MOST_ABORTS = 3
@@ -63,7 +63,7 @@ class Multipart:
         journal: UploadJournal | None = None,
         record: UploadRecord | None = None,
     ) -> None:
-        self._wire, self._address = runtime.wire, address
+        self._wire, self._retry, self._address = runtime.wire, runtime.retry, address
         self._attributes, self._conditions = attributes, conditions
         self._journal, self._record = journal, record
         self._upload_id: str | None = None
@@ -190,8 +190,7 @@ class Multipart:
                 is_lost, is_answered = error.in_doubt, is_unreadable(error)
                 found: ObjectInfo | Fate = "open"
                 if is_lost or is_answered:
-                    times = LOOK_AFTER_SECONDS if is_lost else LOOK_AFTER_REPLY_SECONDS
-                    found = await self._look(upload_id, expected, size, times)
+                    found = await self._look(upload_id, expected, size, LOOKS if is_lost else LOOKS_AFTER_REPLY)
                 if isinstance(found, ObjectInfo):
                     return found
                 if found == "gone":
@@ -201,11 +200,11 @@ class Multipart:
                     raise
         raise AssertionError
 
-    async def _look(self, upload_id: str, expected: str | None, size: int, times: Sequence[float]) -> ObjectInfo | Fate:
+    async def _look(self, upload_id: str, expected: str | None, size: int, looks: Sequence[int]) -> ObjectInfo | Fate:
         """What became of a completion whose reply was lost: the object, if it is this one."""
         fate: Fate = "unknown"
-        for seconds in times:
-            await self._wire.sleep(seconds)
+        for look in looks:
+            await self._wire.sleep(min(look * self._retry.base, self._retry.cap))
             fate = "unknown"
             try:
                 is_open = bool([part async for part in self._listed(upload_id)])

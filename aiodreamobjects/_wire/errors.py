@@ -146,7 +146,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
         failed,
         retry_after=_retry_after(headers, context.now),
         is_throttle=is_throttle,
-        has_expired=code in _EXPIRED_CODES,
+        has_expired=code in _EXPIRED_CODES or (refusal.is_head and status == HTTPStatus.BAD_REQUEST),
         clock_offset=offset if code == "RequestTimeTooSkewed" else None,
         may_be_done=kind is ServiceBusyError and not is_throttle and status != HTTPStatus.SERVICE_UNAVAILABLE,
     )

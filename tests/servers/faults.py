@@ -21,12 +21,14 @@ Then = Literal["reset", "close", "silence"]
 
 @dataclass(frozen=True, slots=True)
 class Mishear:
-    """The request is worked on as if it had come with these headers; None takes one away."""
+    """The request is worked on as if it had come with these headers and this query; None takes one away."""
 
-    headers: Mapping[str, str | None]
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    query: Mapping[str, str | None] = field(default_factory=dict)
 
     def of(self, call: Call) -> Call:
-        return replace(call, headers=_changed(call.headers, self.headers))
+        headers, query = _changed(call.headers, self.headers), _changed(call.query, self.query)
+        return replace(call, headers=headers, query=query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,16 @@ class Replace:
     def of(self, reply: Reply) -> Reply:
         assert self.old in reply.body, (self.old, reply.body)
         return replace(reply, body=reply.body.replace(self.old, self.new))
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """Another reply of the true one."""
+
+    make: Callable[[Reply], Reply]
+
+    def of(self, reply: Reply) -> Reply:
+        return self.make(reply)
 
 
 # How the reply is sent

@@ -43,7 +43,7 @@ from servers.faults import (
     Then,
     Unread,
 )
-from servers.s3 import Call, Reply, answer, query_pairs
+from servers.s3 import Call, Reply, answer, claim_of, query_pairs, signature_of
 from servers.store import Content, Dialect, Store, md5_hex
 
 T = TypeVar("T")
@@ -146,6 +146,11 @@ class FaultyServer:
         with self._lock:
             self._store.bucket(bucket).add(key, Content(body, etag, headers))
         return etag
+
+    def begin_upload(self, bucket: str, key: str) -> str:
+        """A multipart upload that is open, without a part; its id."""
+        with self._lock:
+            return self._store.bucket(bucket).begin_upload(key, {}).upload_id
 
     def content(self, bucket: str, key: str) -> bytes | None:
         """None for an object that is not there."""
@@ -253,6 +258,18 @@ class FaultyServer:
         with self._lock:
             return answer(self._store, call)
 
+    def mishear(self, mishear: Mishear, call: Call) -> Call:
+        """Signed, where it was rightly signed as it came."""
+        misheard, claim = mishear.of(call), claim_of(call)
+        if claim is None or "authorization" not in call.headers:
+            return misheard
+        scope = claim.credential.partition("/")[2]
+        if signature_of(SECRET_KEY, call, claim, scope) != claim.signature:
+            return misheard
+        signature = signature_of(SECRET_KEY, misheard, claim, scope)
+        signed = call.headers["authorization"].replace(claim.signature, signature)
+        return replace(misheard, headers={**misheard.headers, "authorization": signed})
+
     def change(self, bucket: str, meanwhile: Meanwhile) -> None:
         with self._lock:
             meanwhile.change(self._store.bucket(bucket))
@@ -296,7 +313,7 @@ class _Exchange:
                 case Meanwhile():
                     self._server.change(call.bucket, action)
                 case Mishear():
-                    call = action.of(call)
+                    call = self._server.mishear(action, call)
                 case Late():
                     self._server.keep_for_later(asked, call)
                     self.reset()
