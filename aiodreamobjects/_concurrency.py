@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -20,9 +21,12 @@ async def finish(work: Awaitable[T], *, grace: float | None = None) -> T:
     """Run ``work`` to its end, whatever cancels the caller meanwhile; a cancellation is raised after it.
 
     For opening and cleaning up: anyio's shields keep out anyio's cancellations, not a bare ``task.cancel()``. Once
-    the caller is cancelled, work that takes longer than ``grace`` seconds from then on is cancelled as well.
+    the caller is cancelled, work that takes longer than ``grace`` seconds from then on is cancelled as well, and work
+    with a ``grace`` also where all tasks of the loop are: a second Ctrl-C does not wait for the network.
     """
     task = asyncio.ensure_future(work)
+    if grace is None and isinstance(task, asyncio.Task):
+        asyncio._unregister_task(task)  # noqa: SLF001 - documented ("Extending asyncio"): asyncio.run cancels all it finds
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -179,11 +183,11 @@ class Memory:
     def __init__(self, size: int, patience: float | None) -> None:
         self._size, self._patience = size, patience
         self._used = 0
-        self._spare: list[bytearray] = []
+        self._spare: list[memoryview] = []
         self._queue: deque[tuple[int, asyncio.Future[bool]]] = deque()
         self._closed_by: Callable[[], Exception] | None = None
 
-    async def take(self, size: int) -> bytearray:
+    async def take(self, size: int) -> memoryview:
         """A buffer of this size, to ``give_back``. ConnectionFailedError after ``patience`` seconds without one."""
         if self._closed_by is not None:
             raise self._closed_by()
@@ -199,9 +203,10 @@ class Memory:
         if self._spare and len(self._spare[-1]) == size:
             return self._spare.pop()
         self._spare.clear()
-        return bytearray(size)
+        # A bytearray would be filled with zeros at once, and hold the event loop: these pages come as they are used.
+        return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
-    def give_back(self, buffer: bytearray) -> None:
+    def give_back(self, buffer: memoryview) -> None:
         self._used -= len(buffer)
         self._spare.append(buffer)
         self._grant()

@@ -229,13 +229,13 @@ class Object:
         progress: ProgressCallback | None = None,
         fsync: bool = False,
         verify: Verify = "auto",
-        if_changed: IfChanged = "raise",
+        if_changed: IfChanged = "restart",
     ) -> ObjectInfo:
         """Fetch the content to a file that appears when every byte is there and verified, with the object's time.
 
         An object larger than ``Limits.part_size`` comes in ranges, ``Limits.parts_per_object`` at once, all of the
-        state that the first one had: ObjectChangedError if it is replaced meanwhile, or with ``if_changed="restart"``
-        it is begun again, three times at most. ``verified`` tells what the bytes were compared with: their MD5 where
+        state that the first one had: if it is replaced meanwhile the download begins again, once, and then it is
+        ObjectChangedError; at once with ``if_changed="raise"``. ``verified`` tells what the bytes were compared with: their MD5 where
         the ETag is one, the parts' MD5s where it is made of these and it can be told where they were cut, else their
         number only. Other bytes are fetched once more, and then ChecksumMismatchError. ``verify="off"``: only the number.
 

@@ -174,7 +174,8 @@ _CLOSED = {
     "objects.cdn.dream.io": "is a CDN for public reading, not an S3 endpoint",
 }
 _ENDPOINT = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[0-9a-z][0-9a-z._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
+    r"(?P<scheme>https?)://(?P<host>[0-9a-z][0-9a-z._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?",
+    re.ASCII | re.IGNORECASE,  # without ASCII, U+017F is an "s" to it
 )
 
 

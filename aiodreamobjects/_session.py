@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import logging
 import os
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, get_args
+from urllib.parse import urlsplit
 
 from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._checks import check_one_of
@@ -19,6 +22,8 @@ from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._service import US_EAST_5, Service
 from aiodreamobjects._wire.contract import Wire
 from aiodreamobjects._wire.lanes import Lane, Opening, find
+
+_log = logging.getLogger("aiodreamobjects")
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -139,7 +144,10 @@ class Session:
             found,
             self._ca or found.ca,
         )
-        return service, await opening.open(self._lane)
+        opened = await opening.open(self._lane)
+        if service.scheme == "http" and not _is_loopback(service.host):
+            _log.warning("%s is not encrypted: what is stored and read can be seen on the way", service.endpoint)
+        return service, opened
 
     async def aclose(self) -> None:
         """Close every connection. Requests under way fail with SessionClosedError. Closing twice is once."""
@@ -229,3 +237,11 @@ def _where_looked(profile: str) -> str:
         f"{_ACCESS_KEY} and {_SECRET_KEY}, and where aioboto3 looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
         f"profile {profile!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles"
     )
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.endswith(".localhost")

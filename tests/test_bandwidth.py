@@ -209,7 +209,7 @@ async def _turns(count: int = 20) -> None:
 
 async def test_no_more_memory_is_out_than_there_is() -> None:
     chance = random.Random(4)
-    held: list[bytearray] = []
+    held: list[memoryview] = []
 
     async def use() -> None:
         for _ in range(50):

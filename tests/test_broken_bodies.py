@@ -74,7 +74,7 @@ async def test_an_object_that_changes_meanwhile_is_noticed(scripted: ScriptedSer
     scripted.will(Content(CONTENT, ETAG, cut=5), error(412, "PreconditionFailed"))
     async with scripted.session() as session:
         with pytest.raises(dream.ObjectChangedError, match="changed while it was read"):
-            await session.object("s3://bucket/a").download(tmp_path / "a")
+            await session.object("s3://bucket/a").download(tmp_path / "a", if_changed="raise")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ async def test_an_object_that_vanishes_meanwhile_is_noticed(scripted: ScriptedSe
     scripted.will(Content(CONTENT, ETAG, cut=5), error(404, "NoSuchKey"))
     async with scripted.session() as session:
         with pytest.raises(dream.ObjectChangedError, match="changed while it was read"):
-            await session.object("s3://bucket/a").download(tmp_path / "a")
+            await session.object("s3://bucket/a").download(tmp_path / "a", if_changed="raise")
     assert list(tmp_path.iterdir()) == []
 
 

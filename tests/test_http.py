@@ -155,11 +155,12 @@ async def served_over_tls(
     ca: Path,
     *scripts: Script,
     timeouts: dream.Timeouts = PATIENT,
+    receive_buffer: int | None = None,
     paces: Paces | None = None,
 ) -> AsyncIterator[tuple[RawServer, Client]]:
     context = ssl.create_default_context(cafile=ca)
     async with (
-        RawServer(*scripts, certificate=certificate) as server,
+        RawServer(*scripts, certificate=certificate, receive_buffer=receive_buffer) as server,
         client_of(server, timeouts, context, paces) as client,
     ):
         yield server, client
@@ -1512,6 +1513,30 @@ async def test_a_peer_that_takes_a_body_slowly_is_given_up() -> None:
         with failing("crawls|took no byte"):
             await client.pool.send(server.host, head, BIG, Expect(low_speed=1e9), is_idempotent=True)
         await assert_serves(client)
+
+
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
+@on_every_loop
+async def test_a_slow_link_takes_what_the_kernel_holds_for_it(
+    over_tls: bool,  # noqa: FBT001 - a parameter of the test
+    certificate: tuple[Path, Path],
+    ca: Path,
+) -> None:
+    """The last write is long past when the last byte leaves: no silence, as long as the peer takes something."""
+    body = bytes(1 << 20)
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        for _ in range(len(body) >> 16):
+            await asyncio.sleep(0.06)
+            await peer.take(1 << 16)
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    serve = functools.partial(served_over_tls, certificate, ca) if over_tls else served
+    timeouts = dream.Timeouts(connect=10, read=0.4, write=0.4)
+    async with serve(script, receive_buffer=1 << 14, timeouts=timeouts) as (server, client):
+        assert (await client.put(body)).status == 200
+        assert server.connections == 1
 
 
 @on_every_loop

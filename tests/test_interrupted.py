@@ -8,108 +8,34 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 import pytest
 from conftest import Server, new_name
+from interruptions import (
+    PATIENCE_SECONDS,
+    How,
+    Interruption,
+    ended_with_its_loop,
+    nothing_is_told,
+    nothing_stays_open,
+)
 from servers.scripted import Received, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
-from aiodreamobjects.testing import MemoryService
+from aiodreamobjects.testing import Fault, MemoryService, Verb
 
 PART = 300_000  # of this size on, parts are taken from the session's memory
 DATA = random.Random(1).randbytes(2 * PART + 1000)
 RULES = dream.MultipartRules(smallest_part=1, largest_copy=PART)
 TIGHT = dream.Limits(requests=1, parts_per_object=3, part_size=PART, memory=PART)
 WIDE = dream.Limits(requests=8, parts_per_object=3, part_size=PART, memory=3 * PART)
-PATIENCE_SECONDS = 20
-"""So long a request that follows may take on a busy machine. One that waits for a place that is lost takes for ever."""
-
-How = Literal["the task", "a scope", "as it arrives"]
-
-
-class Interruption:
-    """Cancels what it runs at the n-th time that one of its tasks waits for something.
-
-    The task itself, or an anyio scope around it; or the task, in the very moment in which what was waited for has come.
-    """
-
-    def __init__(self, at: int, how: How) -> None:
-        self.at, self.how, self.count = at, how, 0
-        self._scope = anyio.CancelScope()
-        self._task: asyncio.Task[None] | None = None
-
-    async def run(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Whether the work was cut short."""
-        with self._watched_tasks():
-            self._task = asyncio.create_task(self._in_scope(work))
-            try:
-                await self._task
-            except asyncio.CancelledError:
-                return True
-        return self._scope.cancelled_caught
-
-    async def _in_scope(self, work: Coroutine[Any, Any, object]) -> None:
-        with self._scope:
-            await work
-
-    @contextmanager
-    def _watched_tasks(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-
-        def make(loop: asyncio.AbstractEventLoop, work: Any, **settings: Any) -> asyncio.Task[Any]:
-            return asyncio.Task(self._watched(work), loop=loop, **settings)
-
-        loop.set_task_factory(make)
-        try:
-            yield
-        finally:
-            loop.set_task_factory(None)
-
-    async def _watched(self, work: Coroutine[Any, Any, Any]) -> object:
-        return await _Steps(work, self._on_wait)
-
-    def _on_wait(self, waited_for: object) -> None:
-        self.count += 1
-        if self.count != self.at:
-            return
-        if self.how == "as it arrives" and isinstance(waited_for, asyncio.Future):
-            waited_for.add_done_callback(lambda _: self._cancel())
-        else:
-            self._cancel()
-
-    def _cancel(self) -> None:
-        if self.how == "a scope":
-            self._scope.cancel()
-        elif self._task is not None:
-            self._task.cancel()
-
-
-@dataclass
-class _Steps(Awaitable[object]):
-    """A coroutine that tells of everything it waits for."""
-
-    work: Coroutine[Any, Any, object]
-    on_wait: Callable[[object], None]
-
-    def __await__(self) -> Generator[Any, Any, object]:
-        thrown: BaseException | None = None
-        while True:
-            try:
-                waited_for = self.work.send(None) if thrown is None else self.work.throw(thrown)
-            except StopIteration as end:
-                return end.value
-            self.on_wait(waited_for)
-            try:
-                yield waited_for
-                thrown = None
-            except BaseException as error:  # noqa: BLE001 - it is the coroutine's
-                thrown = error
 
 
 @dataclass(frozen=True)
@@ -227,8 +153,8 @@ async def check(place: Place, verb: str, content: bytes, *, was_cut: bool) -> No
 
 @pytest.mark.parametrize(
     ("how", "limits"),
-    [("the task", TIGHT), ("a scope", WIDE), ("as it arrives", TIGHT), ("as it arrives", WIDE)],
-    ids=["the task", "a scope", "as it arrives", "as it arrives, side by side"],
+    [("the task", TIGHT), ("a scope", WIDE), ("as it arrives", TIGHT), ("as it arrives", WIDE), ("twice", WIDE)],
+    ids=["the task", "a scope", "as it arrives", "as it arrives, side by side", "twice"],
 )
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_verb_can_be_cancelled_at_every_await(
@@ -237,23 +163,298 @@ async def test_a_verb_can_be_cancelled_at_every_await(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     memory = memory_service()
     tasks = asyncio.all_tasks()
-    async with memory.session(limits=limits) as session, memory.session(limits=WIDE) as other:
-        bucket = await session.create_bucket("interrupted")
-        place = Place(bucket, other.bucket(bucket.name), tmp_path)
-        place.source.write_bytes(DATA)
-        await place.other.object("small").put(b"small")
-        for at in itertools.count(1):
+    with nothing_is_told():
+        async with memory.session(limits=limits) as session, memory.session(limits=WIDE) as other:
+            bucket = await session.create_bucket("interrupted")
+            place = Place(bucket, other.bucket(bucket.name), tmp_path)
+            place.source.write_bytes(DATA)
+            await place.other.object("small").put(b"small")
+            for at in itertools.count(1):
+                await set_up(place, DATA)
+                was_cut = await Interruption(at, how, again=1 + at % 5).run(VERBS[verb](place))
+                assert asyncio.all_tasks() == tasks
+                await check(place, verb, DATA, was_cut=was_cut)
+                await serves(place)
+                if not was_cut:
+                    break
+            assert at > 1
+
+
+async def serves(place: Place) -> None:
+    """A put takes all places and all of the memory; a stream one of the places for streams."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await place.bucket.object("follows").put(place.source)
+        async with place.bucket.object("follows").get() as body:
+            assert await body.read(1) == DATA[:1]
+
+
+Act = Callable[[dream.Session], Coroutine[Any, Any, object]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A verb of a request or two: what it may change, and how that is undone."""
+
+    do: Act
+    look: Act
+    undo: Act
+
+
+def one(session: dream.Session) -> dream.Bucket:
+    return session.bucket("interrupted")
+
+
+def another(session: dream.Session) -> dream.Bucket:
+    return session.bucket("another")
+
+
+def a(session: dream.Session) -> dream.Object:
+    return one(session).object("a")
+
+
+async def without_another(session: dream.Session) -> None:
+    with suppress(dream.NotFoundError):
+        await another(session).delete()
+
+
+def setting(name: str, value: object) -> dict[str, Change]:
+    def look(session: dream.Session) -> Coroutine[Any, Any, object]:
+        return getattr(one(session), name)()  # type: ignore[no-any-return]  # named in the table below
+
+    def put(session: dream.Session) -> Coroutine[Any, Any, object]:
+        return getattr(one(session), f"set_{name}")(value)  # type: ignore[no-any-return]  # the same
+
+    def delete(session: dream.Session) -> Coroutine[Any, Any, object]:
+        return getattr(one(session), f"delete_{name}")()  # type: ignore[no-any-return]  # the same
+
+    return {f"set_{name}": Change(put, look, delete), f"delete_{name}": Change(delete, look, put)}
+
+
+SETTINGS: dict[str, object] = {
+    "cors": [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}],
+    "lifecycle": [{"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "Expiration": {"Days": 3}}],
+    "policy": {"Version": "2012-10-17", "Statement": []},
+    "tags": {"a": "b"},
+    "versioning": "Enabled",
+    "website": {"IndexDocument": {"Suffix": "index.html"}},
+}
+
+CHANGES = {
+    "delete": Change(lambda by: a(by).delete(), lambda by: a(by).exists(), lambda by: a(by).put(b"x")),
+    "set_acl": Change(
+        lambda by: a(by).set_acl("public-read"), lambda by: a(by).acl(), lambda by: a(by).set_acl("private")
+    ),
+    "set_tags": Change(lambda by: a(by).set_tags({"a": "b"}), lambda by: a(by).tags(), lambda by: a(by).set_tags({})),
+    "bucket.set_acl": Change(
+        lambda by: one(by).set_acl("public-read"), lambda by: one(by).acl(), lambda by: one(by).set_acl("private")
+    ),
+    "create_bucket": Change(lambda by: by.create_bucket("another"), lambda by: another(by).exists(), without_another),
+    "bucket.create": Change(
+        lambda by: another(by).create(exist_ok=True), lambda by: another(by).exists(), without_another
+    ),
+    "bucket.delete": Change(
+        lambda by: another(by).delete(), lambda by: another(by).exists(), lambda by: another(by).create(exist_ok=True)
+    ),
+    **{f"bucket.{verb}": change for name, value in SETTINGS.items() for verb, change in setting(name, value).items()},
+}
+
+QUESTIONS: dict[str, Act] = {
+    "head": lambda by: a(by).head(),
+    "exists": lambda by: a(by).exists(),
+    "exists, of what does not": lambda by: one(by).object("nothing").exists(),
+    "read_text": lambda by: a(by).read_text(),
+    "acl": lambda by: a(by).acl(),
+    "tags": lambda by: a(by).tags(),
+    "buckets": lambda by: by.buckets().collect(),
+    "bucket.info": lambda by: one(by).info(),
+    "bucket.exists": lambda by: one(by).exists(),
+    "bucket.acl": lambda by: one(by).acl(),
+    **{
+        f"bucket.{name}": (lambda by, name=name: getattr(one(by), name)())  # type: ignore[misc]  # by its name
+        for name in SETTINGS
+    },
+}
+
+HOWS: tuple[How, ...] = ("the task", "a scope", "as it arrives", "twice")
+MOST_WAITS = 10
+"""More than any of these verbs has."""
+
+
+@pytest.mark.parametrize("verb", CHANGES)
+async def test_a_request_that_is_cancelled_was_carried_out_or_was_not(verb: str) -> None:
+    change, memory, tasks = CHANGES[verb], MemoryService(), asyncio.all_tasks()
+    with nothing_is_told():
+        async with memory.session(limits=TIGHT) as session, memory.session() as other:
+            await session.create_bucket("interrupted")
+            await a(other).put(b"x")
+            await change.undo(other)
+            await change.do(other)
+            done = await change.look(other)
+            await change.undo(other)
+            before = await change.look(other)
+            assert done != before
+            was_cut = True
+            for how, at in itertools.product(HOWS, range(1, MOST_WAITS)):
+                await change.undo(other)
+                was_cut = await Interruption(at, how).run(change.do(session))
+                assert was_cut or at > 1
+                assert asyncio.all_tasks() == tasks
+                assert await change.look(other) in ((before, done) if was_cut else (done,))
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await one(session).info()
+            assert not was_cut
+
+
+@pytest.mark.parametrize("verb", QUESTIONS)
+async def test_a_question_can_be_cancelled_at_every_await(verb: str) -> None:
+    ask, memory, tasks = QUESTIONS[verb], MemoryService(), asyncio.all_tasks()
+    with nothing_is_told():
+        async with memory.session(limits=TIGHT) as session:
+            await session.create_bucket("interrupted")
+            await a(session).put(b"x")
+            was_cut = True
+            for how, at in itertools.product(HOWS, range(1, MOST_WAITS)):
+                was_cut = await Interruption(at, how).run(ask(session))
+                assert was_cut or at > 1
+                assert asyncio.all_tasks() == tasks
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await ask(session)
+            assert not was_cut
+
+
+@pytest.mark.parametrize("how", HOWS)
+async def test_a_session_opens_and_closes_whenever_that_is_cancelled(scripted: ScriptedServer, how: How) -> None:
+    """It is open or it is not; and once it is closed, whichever call did it, nothing of it is left."""
+    scripted.will(Reply(200, b"x", {"ETag": '"opaque-1"'}))
+    async with scripted.session() as warm:  # what is imported, and which threads there are, is not the session's
+        await warm.object("s3://bucket/a").head()
+    with nothing_is_told(), nothing_stays_open() as settled:
+        for verb in ("open", "aclose"):
+            for at in itertools.count(1):
+                session = scripted.session()
+                was_cut = await Interruption(at if verb == "open" else 0, how).run(session.open())
+                if not was_cut:
+                    await session.object("s3://bucket/a").head()
+                was_cut |= await Interruption(at if verb == "aclose" else 0, how).run(session.aclose())
+                await session.aclose()
+                with pytest.raises(dream.SessionClosedError):
+                    await session.object("s3://bucket/a").head()
+                await settled()
+                if not was_cut:
+                    break
+            assert at > 1
+
+
+async def by_fail_after(work: Coroutine[Any, Any, object], fault: Fault) -> None:
+    with pytest.raises(TimeoutError), anyio.fail_after(0.02):
+        await work
+
+
+async def by_timeout(work: Coroutine[Any, Any, object], fault: Fault) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await work
+
+
+async def fail_when_it_is_held(fault: Fault) -> None:
+    while not fault.fired:  # noqa: ASYNC110 - a record has no event
+        await asyncio.sleep(0)
+    msg = "a sibling"
+    raise LookupError(msg)
+
+
+async def by_a_sibling(work: Coroutine[Any, Any, object], fault: Fault) -> None:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work)
+            group.create_task(fail_when_it_is_held(fault))
+    assert [type(error) for error in caught.value.exceptions] == [LookupError]
+
+
+async def by_a_sibling_of_anyio(work: Coroutine[Any, Any, object], fault: Fault) -> None:
+    async def run() -> None:
+        await work
+
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            group.start_soon(fail_when_it_is_held, fault)
+    assert [type(error) for error in caught.value.exceptions] == [LookupError]
+
+
+HELD: dict[str, Verb] = {
+    "put of a file": "put_part",
+    "upload": "put_part",
+    "writer": "put_part",
+    "download": "get_object",
+    "download of a stream": "get_object",
+    "reader": "get_object",
+    "copy_to": "copy_part",
+    "copy_to another session": "put_part",
+    "move_to": "copy_part",
+}
+
+
+@pytest.mark.parametrize("cut", [by_fail_after, by_timeout, by_a_sibling, by_a_sibling_of_anyio])
+@pytest.mark.parametrize("verb", HELD)
+async def test_a_deadline_and_a_sibling_that_fails_cancel_as_well(
+    tmp_path: Path, verb: str, cut: Callable[[Coroutine[Any, Any, object], Fault], Coroutine[Any, Any, None]]
+) -> None:
+    memory, tasks = memory_service(), asyncio.all_tasks()
+    with nothing_is_told():
+        async with memory.session(limits=WIDE) as session, memory.session(limits=WIDE) as other:
+            bucket = await session.create_bucket("interrupted")
+            place = Place(bucket, other.bucket(bucket.name), tmp_path)
+            place.source.write_bytes(DATA)
+            await place.other.object("small").put(b"small")
             await set_up(place, DATA)
-            was_cut = await Interruption(at, how).run(VERBS[verb](place))
+            fault = memory.delay(HELD[verb], asyncio.Event(), times=None)
+            await cut(VERBS[verb](place), fault)
             assert asyncio.all_tasks() == tasks
-            await check(place, verb, DATA, was_cut=was_cut)
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await place.bucket.object("follows").put(place.source)  # takes all places and all of the memory
-                async with place.bucket.object("follows").get() as body:
-                    assert await body.read(1) == DATA[:1]
-            if not was_cut:
-                break
-        assert at > 1
+            memory.stop_faults()
+            await check(place, verb, DATA, was_cut=True)
+            await serves(place)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("put of a file", "put of a body", "upload", "upload to go on with", "writer", "reader"),
+        *("download", "download of a stream", "download to go on with", "copy_to another session"),
+    ],
+)
+async def test_the_end_of_the_loop_finds_nothing_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    """``asyncio.run`` cancels what is in the background when its main task has ended: every task at once.
+
+    Only an upload whose completion is under way then stays open, and the log says so.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    memory = memory_service()
+
+    async def in_the_background() -> None:
+        async with memory.session(limits=WIDE) as session, memory.session(limits=WIDE) as other:
+            await VERBS[verb](Place(session.bucket("interrupted"), other.bucket("interrupted"), tmp_path))
+
+    with nothing_is_told():
+        async with memory.session(limits=WIDE) as other:
+            bucket = await other.create_bucket("interrupted")
+            place = Place(bucket, bucket, tmp_path)
+            place.source.write_bytes(DATA)
+            await bucket.object("small").put(b"small")
+            for at in itertools.count(1):
+                await set_up(place, DATA)
+                error = await asyncio.to_thread(ended_with_its_loop, at, in_the_background)
+                assert error is None or isinstance(error, asyncio.CancelledError)
+                if "left open" in caplog.text:
+                    report = await bucket.abort_uploads(timedelta(0))
+                    assert report.done == 1
+                    caplog.clear()
+                await check(place, verb, DATA, was_cut=error is not None)
+                if error is None:
+                    break
+            assert at > 1
 
 
 async def chunks_at_once() -> AsyncIterator[bytes]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 from weakref import WeakSet
 
 import aiohttp
@@ -44,7 +46,7 @@ class HttpClient:
     def __init__(self, *, width: int, timeouts: Timeouts, ssl_context: ssl.SSLContext, paces: Paces) -> None:
         self._timeouts, self._paces = timeouts, paces
         self._sockets: WeakSet[socket.socket] = WeakSet()
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=width,
             ssl=ssl_context,
             keepalive_timeout=KEEPALIVE_SECONDS,
@@ -122,6 +124,35 @@ class HttpClient:
         sock.setblocking(False)
         self._sockets.add(sock)
         return sock
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Without connections on which something came that nobody asked for: it would pass for the next answer."""
+
+    async def _get(
+        self, key: Any, traces: Any
+    ) -> Any:  # there is no public way; tests/faults/test_connections.py pins it
+        idle = self._conns.get(key)
+        for entry in tuple(idle or ()):
+            protocol = entry[0]
+            if idle is not None and (protocol.should_close or not _is_quiet(protocol.transport)):
+                idle.remove(entry)
+                protocol.close()
+        if idle is not None and not idle:
+            del self._conns[key]
+        return await super()._get(key, traces)
+
+
+def _is_quiet(transport: asyncio.Transport | None) -> bool:
+    """Neither closed by the peer nor with anything to say."""
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if sock is None or sock.fileno() == -1:
+        return False
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return not poll.poll(0)
 
 
 async def _cut(body: bytes | bytearray, cut_bytes: int) -> AsyncIterator[memoryview]:
@@ -218,7 +249,7 @@ def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:  # noqa: 
         raise ConnectionFailedError(msg, retryable=False) from None
     except aiohttp.ClientHttpProxyError as error:
         msg = f"{endpoint}: the proxy answered {error.status}"
-        raise ConnectionFailedError(msg, retryable=error.status >= HTTPStatus.INTERNAL_SERVER_ERROR) from error
+        raise ConnectionFailedError(msg, retryable=error.status >= HTTPStatus.INTERNAL_SERVER_ERROR) from None
     except aiohttp.ClientProxyConnectionError as error:
         msg = f"{endpoint}: the proxy {error.host}:{error.port} cannot be reached: {error.strerror}"
         raise ConnectionFailedError(msg, request_sent=False) from error
@@ -239,19 +270,22 @@ def connection_errors(url: str, timeouts: Timeouts) -> Iterator[None]:  # noqa: 
     except aiohttp.ClientConnectorError as error:
         msg = f"{endpoint}: connection failed: {os.strerror(error.errno) if error.errno else error.strerror}"
         raise ConnectionFailedError(msg, request_sent=False) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        msg = f"{endpoint} did not connect within {timeouts.connect:g} s"
+        raise ConnectionFailedError(msg, request_sent=False) from error
     except aiohttp.ServerTimeoutError as error:
-        msg = f"{endpoint} did not connect within {timeouts.connect:g} s, or was silent for {timeouts.read:g} s"
+        msg = f"{endpoint} was silent for {timeouts.read:g} s"
         raise ConnectionFailedError(msg) from error
     except TimeoutError as error:
         msg = f"{endpoint} took no byte of a body for {timeouts.write:g} s"
         raise ConnectionFailedError(msg) from error
     except http_exceptions.HttpProcessingError as error:
-        msg = f"{endpoint} does not answer in HTTP: {error.message}"
+        msg = f"{endpoint} does not answer in HTTP: {' '.join(error.message.split())}"
         raise ConnectionFailedError(msg, retryable=False) from error
     except aiohttp.ClientResponseError as error:
         # aiohttp's answer to a malformed head: status is its own, not the peer's.
-        msg = f"{endpoint} does not answer in HTTP: {error.message}"
-        raise ConnectionFailedError(msg, retryable=False) from error
+        msg = f"{endpoint} does not answer in HTTP: {' '.join(error.message.split())}"
+        raise ConnectionFailedError(msg, retryable=False) from None  # its repr shows the request's headers
     except (aiohttp.ClientError, OSError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error) or repr(error)
         msg = f"{endpoint}: connection failed: {reason}"

@@ -7,8 +7,11 @@ the connection: no byte of it can then be taken for the answer to another reques
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import select
+import struct
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -532,7 +535,7 @@ class Connection(asyncio.BufferedProtocol):
             self.idle_seconds += seconds
             return
         is_full = self._drained is not None
-        is_sending = is_full or (self._response is None and self._transport.get_write_buffer_size() > 0)
+        is_sending = is_full or (self._response is None and self._unsent() > 0)
         if self._hold is not None or self._waiter is None or not (is_full or self._is_awaited):
             return  # its owner does something else: takes its time over the body, or makes the next piece
         phase = "send" if is_sending else "receive" if self._response is not None else "answer"
@@ -565,8 +568,20 @@ class Connection(asyncio.BufferedProtocol):
     def _position(self, phase: str) -> int:
         """A figure that grows as the peer does its part."""
         if phase == "send":
-            return self._written - self._transport.get_write_buffer_size()
+            return self._written - self._unsent()
         return self._received if phase == "receive" else 0
+
+    def _unsent(self) -> int:
+        """What the peer has not taken yet: the kernel holds megabytes, which a slow link needs minutes for."""
+        waiting = self._transport.get_write_buffer_size()
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return waiting
+        try:
+            (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+        except OSError:
+            return waiting
+        return waiting + int(queued)
 
     def _refuse(self, error: Exception) -> None:
         """What arrived is not HTTP. A response that was complete before it is none the worse."""

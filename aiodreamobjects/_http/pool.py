@@ -81,6 +81,10 @@ class Pool:
                 if not (connection.went_stale and is_idempotent):
                     raise
         connection = await self._connect(host)
+        if self._ssl_context is None and not connection.is_quiet:  # TLS has its session tickets to send
+            connection.abort(
+                ConnectionFailedError(f"{connection.origin} spoke before it was asked", request_sent=False)
+            )
         return await connection.request(head, body, expect, sent)
 
     async def aclose(self, error: Callable[[], SessionClosedError]) -> None:

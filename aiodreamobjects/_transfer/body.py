@@ -9,7 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from anyio import to_thread
+
 from aiodreamobjects._checks import check_token
+from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
     ConnectionFailedError,
@@ -20,7 +23,7 @@ from aiodreamobjects._errors import (
     ServiceError,
     TransferError,
 )
-from aiodreamobjects._integrity import md5, md5_of_etag
+from aiodreamobjects._integrity import md5, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified, Verify
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.verify import ContentCheck
@@ -29,6 +32,8 @@ from aiodreamobjects._wire.errors import is_unreadable
 from aiodreamobjects._wire.retry import backoff
 
 NO_CONDITIONS = Conditions()
+JOINED_INLINE_BYTES = 8 << 20
+"""Up to here, chunks are joined on the event loop, for some milliseconds; more of them in a thread."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -41,6 +46,9 @@ class AsyncWriter(Protocol):
 
 class RangeIgnoredError(TransferError):
     """A range was asked for, and another one came, or all of it."""
+
+    told: tuple[str | None, int] | None = None
+    """ETag and size of the whole, as this answer has them, where it is of another length than it says."""
 
 
 async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
@@ -81,6 +89,11 @@ async def _read(
     if expected_md5 and (found := (await md5(content)).hexdigest()) != expected_md5:
         msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}"
         raise ChecksumMismatchError(msg)
+    if expected_md5 is None and byte_range is None and parts_of_etag(response.etag, response.encryption):
+        check = ContentCheck.of(response.info, response.encryption)
+        if check is not None:
+            await check.update(content)
+            check.verdict(address)
     return response, content
 
 
@@ -232,6 +245,8 @@ class Body:
                     chunk = chunk[:missing]
                 pieces.append(chunk)
                 missing -= len(chunk)
+            if sum(map(len, pieces)) > JOINED_INLINE_BYTES:
+                return await finish(to_thread.run_sync(b"".join, pieces))
         except BaseException:  # a later read goes on where this one began
             self._rest.extendleft(reversed(pieces))
             raise
@@ -429,7 +444,9 @@ def _check_answer(address: Address, byte_range: ByteRange | None, response: Resp
         raise RangeIgnoredError(msg)
     if stop is not None and response.length is not None and response.length != stop - start:
         msg = f"{address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
-        raise RangeIgnoredError(msg)
+        error = RangeIgnoredError(msg)
+        error.told = None if response.size is None else (response.etag, response.size)
+        raise error
     return start, stop
 
 

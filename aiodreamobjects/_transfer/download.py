@@ -36,7 +36,7 @@ IfChanged = Literal["raise", "restart"]
 
 UNCOUNTED_BYTES = 256 << 10
 """A transfer may hold so much without taking it from the session's memory: small objects do not wait for large ones."""
-MOST_RESTARTS = 3
+MOST_RESTARTS = 1
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -111,6 +111,7 @@ async def _with_second_chances(transfer: _Download, if_changed: IfChanged) -> Ob
             if not in_ranges:
                 raise
             in_ranges = False
+            transfer.known = error.told or transfer.known
             _log.info("%s; asking for all of it instead", error)
         except ChecksumMismatchError as error:
             if not may_mismatch:
@@ -142,7 +143,8 @@ class _Download:
         self._part_size = runtime.limits.part_size
         self.doubts = False
         """Whether the bytes did not have the digest that they should."""
-        self._known: tuple[str | None, int | None] | None = None
+        self.known: tuple[str | None, int | None] | None = None
+        """ETag and size, as an earlier answer had them: all of it can have no other size."""
         self._check: ContentCheck | None = None
         self._turns: dict[int, asyncio.Event] = {}
 
@@ -197,13 +199,13 @@ class _Download:
 
     async def _receive(self, body: Body, number: int) -> ObjectInfo:
         info = body.info
-        if self._known and self._known[0] == info.etag and self._known[1] != info.size:
-            msg = f"{self._address}: the service says that there are {self._known[1]} bytes in all, and {info.size}"
+        if self.known and self.known[0] == info.etag and self.known[1] != info.size:
+            msg = f"{self._address}: the service says that there are {self.known[1]} bytes in all, and {info.size}"
             raise TransferError(msg)
         if info.size is None and not body.is_whole:
             msg = f"{self._address}: the service does not say how many bytes there are in all"
             raise RangeIgnoredError(msg)
-        self._known = info.etag, info.size
+        self.known = info.etag, info.size
         self._meter.total_bytes = info.size
         if self._verify == "auto":
             self._check = await ContentCheck.asking(
@@ -222,13 +224,13 @@ class _Download:
         size = body.remaining
         piece = self._part_size if size is None else min(size, self._part_size)
         is_counted = piece > UNCOUNTED_BYTES
-        buffer = await self._runtime.memory.take(piece) if is_counted else bytearray(max(1, piece))
+        buffer = await self._runtime.memory.take(piece) if is_counted else memoryview(bytearray(max(1, piece)))
         position = 0
         try:
             with self._meter.piece(0) as gauge:
                 gauge.count = lambda: body.position
                 while count := await body.readinto(buffer):
-                    data = memoryview(buffer)[:count]
+                    data = buffer[:count]
                     if self._check is not None:
                         await self._check.update(data)
                     await self._sink.write_at(position, data)
@@ -255,7 +257,7 @@ class _Download:
                         return
                     number += 1
                     mine, start = number, number * self._part_size - self._part_size
-                    data = memoryview(buffer)[: min(self._part_size, size - start)]
+                    data = buffer[: min(self._part_size, size - start)]
                     with self._meter.piece(len(data)) as gauge:
                         if mine not in held or not await self._read_back(mine, start, data):
                             if mine == first:

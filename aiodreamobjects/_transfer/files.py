@@ -207,14 +207,20 @@ class ObjectReader:
     async def _open(self, byte_range: ByteRange) -> None:
         await self._close_body()
         pinned = Conditions(if_match=pin_of(self.info.etag))
-        try:
-            body = await self._stack.enter_async_context(open_body(self._runtime, self._address, byte_range, pinned))
-        except (PreconditionFailedError, NotFoundError) as error:
-            raise self._changed() from error
-        if body.info.etag != self.info.etag or body.info.size not in (None, self._size):
+        for may_ask_again in (True, False):
+            try:
+                body = await self._stack.enter_async_context(
+                    open_body(self._runtime, self._address, byte_range, pinned)
+                )
+            except (PreconditionFailedError, NotFoundError) as error:
+                raise self._changed() from error
+            if body.info.etag == self.info.etag and body.info.size in (None, self._size):
+                self._body, self._body_position = body, byte_range.start
+                return
             await self._close_body()
-            raise self._changed()
-        self._body, self._body_position = body, byte_range.start
+            if body.info.etag != self.info.etag or not may_ask_again:  # this object cannot have another size
+                break
+        raise self._changed()
 
     def _changed(self) -> ObjectChangedError:
         return ObjectChangedError(f"{self._address} changed while it was read, after byte {self._position:,}")

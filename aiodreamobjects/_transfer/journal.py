@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -77,7 +78,7 @@ class UploadJournal:
 
     def _read(self) -> UploadRecord | None:
         try:
-            return _parse(UploadRecord, self._path.read_bytes())
+            return _parse(UploadRecord, _read_regular(self._path))
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -206,6 +207,16 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def _read_regular(path: Path) -> bytes:
+    """ValueError where it is anything else: a FIFO would be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            msg = "it is no regular file"
+            raise ValueError(msg)
+        return file.read()
 
 
 def _path_of(source: str, *names: str) -> Path:

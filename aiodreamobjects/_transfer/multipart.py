@@ -26,7 +26,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._integrity import etag_of_parts, parts_of_etag
-from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified
+from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified, printable
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
@@ -76,6 +76,11 @@ class Multipart:
         """Parts that were there before, by their numbers."""
 
     @property
+    def _name(self) -> str:
+        """The upload's id, for people."""
+        return printable(self._upload_id or "")
+
+    @property
     def upload_id(self) -> str:
         assert self._upload_id
         return self._upload_id
@@ -92,14 +97,14 @@ class Multipart:
             info = await finish(self._complete(parts), grace=COMPLETION_GRACE_SECONDS)
         except BaseException as error:
             if self._is_in_doubt:
-                error.add_note(
-                    f"the upload {self._upload_id} of {self._address} may be completed yet, and was left open"
-                )
+                note = f"{self._address}: the upload {self._name} may be completed yet, and was left open"
+                error.add_note(note)
+                _log.warning("%s", note)
             elif not self._is_noted and self._upload_id is not None:
-                await finish(self._abort(self._upload_id))
+                await finish(self._abort(self._upload_id), grace=ABORT_SECONDS)
             raise
         finally:
-            await finish(self._orphans.abort())
+            await finish(self._orphans.abort(), grace=ABORT_SECONDS)
         if self._journal is not None:
             await self._journal.remove()
         return info
@@ -139,9 +144,11 @@ class Multipart:
 
     async def _drop(self, found: UploadRecord) -> None:
         if found.is_completing:
-            _log.warning("%s: the upload %s may be completed yet, and was left open", self._address, found.upload_id)
+            _log.warning(
+                "%s: the upload %s may be completed yet, and was left open", self._address, printable(found.upload_id)
+            )
         else:
-            await finish(self._abort(found.upload_id))
+            await finish(self._abort(found.upload_id), grace=ABORT_SECONDS)
 
     async def _take_up(self, found: UploadRecord | None, wanted: UploadRecord) -> bool:
         if found is None:
@@ -258,11 +265,11 @@ class Multipart:
                 for _ in range(MOST_ABORTS):
                     await self._wire.abort_upload(self._address, upload_id)
                     await self._wire.list_parts(self._address, upload_id)
-            _log.warning("%s: the upload %s was aborted, and still has parts", self._address, upload_id)
+            _log.warning("%s: the upload %s was aborted, and still has parts", self._address, printable(upload_id))
         except NotFoundError:
             return
         except (DreamObjectsError, TimeoutError) as error:
-            _log.warning("%s: the upload %s could not be aborted: %s", self._address, upload_id, error)
+            _log.warning("%s: the upload %s could not be aborted: %s", self._address, printable(upload_id), error)
 
 
 def refuse_conditions(service: Service, conditions: WriteConditions) -> None:

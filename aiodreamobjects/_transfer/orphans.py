@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
-from aiodreamobjects._models import Address, UploadInfo
+from aiodreamobjects._models import Address, UploadInfo, printable
 from aiodreamobjects._wire.contract import Wire
 
 ROUNDING = timedelta(seconds=2)
@@ -46,7 +46,7 @@ class Orphans:
         except (DreamObjectsError, TimeoutError) as error:
             _log.warning("%s: an upload may have been left open, which was not looked for: %s", self._address, error)
         if len(self._found) > self._lost:
-            ids = ", ".join(upload.upload_id for upload in self._found)
+            ids = ", ".join(printable(upload.upload_id) for upload in self._found)
             _log.warning("%s: an upload may have been left open, one of %s", self._address, ids)
             self._found = []
 
@@ -58,9 +58,13 @@ class Orphans:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     if not await self._has_parts(upload_id):
                         await self._wire.abort_upload(self._address, upload_id)
-                        _log.info("%s: the upload %s, whose reply was lost, was aborted", self._address, upload_id)
+                        _log.info(
+                            "%s: the upload %s, whose reply was lost, was aborted", self._address, printable(upload_id)
+                        )
+            except NotFoundError:  # by an attempt whose reply was lost
+                continue
             except (DreamObjectsError, TimeoutError) as error:
-                _log.warning("%s: the upload %s may be left open: %s", self._address, upload_id, error)
+                _log.warning("%s: the upload %s may be left open: %s", self._address, printable(upload_id), error)
 
     async def _has_parts(self, upload_id: str) -> bool:
         try:

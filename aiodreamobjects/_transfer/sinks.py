@@ -125,7 +125,14 @@ class PathSink:
     def _create(self, path: str, flags: int) -> int:
         """With the mode that the umask gives; for nobody else until it takes the place, and the mode, of a file."""
         mode = 0o666 if self._mode is None else 0o600
-        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, mode, dir_fd=self._directory)
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, mode, dir_fd=self._directory)
+        found = os.fstat(descriptor)
+        if self._is_new or (found.st_nlink == 1 and found.st_uid == os.geteuid()):
+            return descriptor
+        # Somebody else's, or the published file as well: so it is after a kill in the middle of _publish_if_absent.
+        os.close(descriptor)
+        os.unlink(path, dir_fd=self._directory)
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=self._directory)
 
     def _dress(self, descriptor: int, modified: int | None) -> None:
         if modified is not None:

@@ -79,7 +79,7 @@ class _Piece:
     """Some of the source, in memory that was taken for it."""
 
     data: memoryview
-    buffer: bytearray | None
+    buffer: memoryview | None
 
 
 class _Upload:
@@ -216,11 +216,11 @@ class _Upload:
         if isinstance(source, HeldSource):
             return _Piece(source.take(size), None)
         if size <= UNCOUNTED_BYTES:
-            buffer = bytearray(size)
-            return _Piece(memoryview(buffer)[: await source.fill(memoryview(buffer))], None)
+            small = memoryview(bytearray(size))
+            return _Piece(small[: await source.fill(small)], None)
         buffer = await memory.take(size)
         try:
-            return _Piece(memoryview(buffer)[: await source.fill(memoryview(buffer))], buffer)
+            return _Piece(buffer[: await source.fill(buffer)], buffer)
         except BaseException:
             memory.give_back(buffer)
             raise

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason
+from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason, printable
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
@@ -20,7 +20,7 @@ class CopyTree(Direction):
         super().__init__(source.runtime, options)
         self._source, self._target = source, target
         self._changes = Changes(ObjectAttributes(acl=options.acl), None, copies_acl=False)
-        self.what = f"{source} to {target}"
+        self.what = printable(f"{source} to {target}")
 
     async def open(self) -> None:
         source, target = self._source, self._target

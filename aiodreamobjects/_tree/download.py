@@ -8,7 +8,7 @@ from functools import partial
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import ObjectInfo, TreeReason
+from aiodreamobjects._models import ObjectInfo, TreeReason, printable
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import read_with_info
@@ -30,7 +30,7 @@ class DownloadTree(Direction):
         self._clashes = Clashes(folds_case=False)
         self._written: set[str] | None = None
         """Names as a disk has them that does not tell cases apart: what it calls otherwise may be one of these."""
-        self.what = f"{self._objects} to {root}"
+        self.what = printable(f"{self._objects} to {root}")
 
     async def open(self) -> None:
         self._is_there = await self._disk.open(make=not self.options.dry_run)

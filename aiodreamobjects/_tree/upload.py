@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
-from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason
+from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason, printable
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.sources import content_type_of
@@ -31,7 +31,7 @@ class UploadTree(Direction):
         super().__init__(runtime, options)
         self._disk, self._objects = Disk(root, follow=options.symlinks == "follow"), Objects(runtime, bucket, prefix)
         self._types: dict[str, str | None] = {}
-        self.what = f"{root} to {self._objects}"
+        self.what = printable(f"{root} to {self._objects}")
 
     async def open(self) -> None:
         if not await self._disk.open(make=False):

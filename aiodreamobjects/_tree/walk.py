@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._models import ObjectInfo
-from aiodreamobjects._tree.names import Patterns
+from aiodreamobjects._tree.names import Patterns, is_left_over
 
 Symlinks = Literal["follow", "skip", "refuse"]
 
@@ -118,6 +118,9 @@ class Walk:
 
     def _look_at(self, name: str) -> Iterator[Step]:
         if not self.patterns.select(name):
+            yield None
+            return
+        if not self.only_files and is_left_over(name):
             yield None
             return
         path = f"{self.root}/{name}"

@@ -24,7 +24,7 @@ from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import finish
-from aiodreamobjects._errors import NotFoundError, ServiceError
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError, ServiceError
 from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
     Acl,
@@ -59,7 +59,7 @@ from aiodreamobjects._wire.errors import Context, error_of_key, refuse_reply, re
 from aiodreamobjects._wire.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._wire.retry import AttemptFailed
 from aiodreamobjects._wire.signing import Signer
-from aiodreamobjects._wire.xml import DAMAGED, legible
+from aiodreamobjects._wire.xml import DAMAGED, MOST_ELEMENTS, legible
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -67,7 +67,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLOSING_SECONDS = 2.0
+LONGEST_PROLOG = 64 << 10
 _HTML = re.compile(rb"<(!doctype )?html", re.IGNORECASE)
+_ROOT = re.compile(rb"(?:<\?xml[^>]*>\s*)?<(?:\w+:)?(\w+)")
+_ROOTS = {
+    "CompleteMultipartUpload": b"CompleteMultipartUploadResult",
+    "CopyObject": b"CopyObjectResult",
+    "CreateMultipartUpload": b"InitiateMultipartUploadResult",
+    "DeleteObjects": b"DeleteResult",
+    "ListMultipartUploads": b"ListMultipartUploadsResult",
+    "ListObjectVersions": b"ListVersionsResult",
+    "ListObjects": b"ListBucketResult",
+    "ListObjectsV2": b"ListBucketResult",
+    "ListParts": b"ListParts",
+    "UploadPartCopy": b"CopyPartResult",
+}
+"""What botocore does not look at: any document with an ETag would be a completed upload."""
 _ERROR = re.compile(rb"(<\?xml[^>]*>\s*)?<Error[\s>]")
 SLOW_OPERATIONS = ("complete_multipart_upload", "copy_object", "upload_part_copy")
 """S3 sends a blank now and then while it works on these: only silence counts (S3 API reference)."""
@@ -559,9 +574,13 @@ class BotoWire:
     def _context_of(self, what: str, feature: Feature | None) -> Context:
         return Context(what, self._service, feature, time.time(), self._gate.clock_offset)
 
-    async def _send(self, request: Any, **_: object) -> AioAWSResponse:
+    async def _send(self, request: Any, event_name: str, **_: object) -> AioAWSResponse:
         """What botocore prepared, signed and sent: its ``before-send`` hook."""
         body = _plain_body(request.body)
+        host = urlsplit(request.url).netloc
+        if host != self._service.host and not host.endswith(f".{self._service.host}"):
+            msg = f"the request would leave for {host!r}, which is not of {self._service.endpoint}"
+            raise ValueError(msg)
         if "Transfer-Encoding" in request.headers:
             msg = "trailing checksums are refused by older Ceph and by B2: leave ChecksumAlgorithm out"
             raise ValueError(msg)
@@ -569,15 +588,20 @@ class BotoWire:
         headers = await self._signed(request.method, request.url, given, body)
         outgoing = body if isinstance(body, bytes | bytearray) else _read_chunks(body)
         attempt = _current_attempt.get()
-        with self._gate.waiting():
-            response = await self._http.send(
-                request.method,
-                request.url,
-                headers,
-                outgoing,
-                proxy=self._proxy,
-                sent=attempt.sent if attempt else None,
-            )
+        try:
+            with self._gate.waiting():
+                response = await self._http.send(
+                    request.method,
+                    request.url,
+                    headers,
+                    outgoing,
+                    proxy=self._proxy,
+                    sent=attempt.sent if attempt else None,
+                )
+        except DreamObjectsError as error:
+            raise _without_frames(error) from error.__cause__
+        finally:
+            headers = {}  # no traceback with its locals shows a signature
         if attempt:
             attempt.response = response
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
@@ -586,8 +610,17 @@ class BotoWire:
         with self._gate.waiting():
             low_speed = 0.0 if attempt and attempt.is_slow else self._timeouts.low_speed / DOCUMENT_SLOWNESS
             document = (await read_document(response, self._timeouts, low_speed=low_speed)).lstrip()
+        if document.startswith(b"<") and not _HTML.match(document) and _is_harmful(document):
+            if response.ok:
+                msg = f"a document type, or over {MOST_ELEMENTS:,} elements"
+                raise ResponseParserError(msg)
+            document = b""  # the status says enough
         if response.ok and _HTML.match(document):
             msg = "HTML where S3 has XML"
+            raise ResponseParserError(msg)
+        root, wanted = _ROOT.match(document), _ROOTS.get(event_name.rpartition(".")[2])
+        if response.ok and wanted and root and root[1] != b"Error" and not root[1].startswith(wanted):
+            msg = f"{root[1].decode()} where S3 has {wanted.decode()}"
             raise ResponseParserError(msg)
         # botocore looks for an error in a 200 of some requests only.
         status = HTTPStatus.INTERNAL_SERVER_ERROR if response.ok and _ERROR.match(document) else response.status
@@ -617,6 +650,20 @@ class BotoWire:
     def _resource(self, host: str, path: str) -> str:
         bucket = host.removesuffix(f".{self._service.host}")
         return path if bucket == host else f"/{bucket}{path}"
+
+
+def _without_frames(error: DreamObjectsError) -> DreamObjectsError:
+    """Without those of aiohttp, whose locals hold the signed headers; nor of what it comes from."""
+    problem: BaseException | None = error
+    while problem is not None:
+        problem.__traceback__ = None
+        problem = problem.__cause__ or problem.__context__
+    return error
+
+
+def _is_harmful(document: bytes) -> bool:
+    """What botocore would take seconds for, on the event loop."""
+    return b"<!DOCTYPE" in document[:LONGEST_PROLOG] or document.count(b"<") > 2 * MOST_ELEMENTS
 
 
 class _Document:
@@ -734,7 +781,7 @@ def _body_parameters(body: Buffer, digest: _integrity.Md5 | None) -> dict[str, o
 
 
 def _checked_etag(what: str, reply: Reply, digest: _integrity.Md5 | None) -> tuple[str, bool]:
-    etag = replies.unquoted(values.required(reply, "ETag")) or refuse_reply("a reply without ETag")
+    etag = replies.unquoted(reply.get("ETag")) or refuse_reply("a reply without ETag", may_be_done=True)
     return etag, replies.check_etag(what, etag, _encryption(reply), digest)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -28,6 +28,7 @@ from anyio import to_thread
 from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.utils import parse_timestamp
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._config import Credentials, Limits, Timeouts
@@ -100,7 +101,7 @@ async def find(profile: str | None, boto_session: BotoSession | None, *, with_cr
 
 async def _find(profile: str | None, boto_session: BotoSession | None, with_credentials: bool) -> tuple[Found, Any]:  # noqa: FBT001 - private
     try:
-        session = boto_session or aioboto3.Session(profile_name=profile)
+        session = boto_session or _make_session(profile)
         core: AioSession = getattr(session, "_session", session)  # aioboto3's session wraps aiobotocore's
         scoped = core.get_scoped_config()
         configured = ConfiguredEndpointProvider(full_config=core.full_config, scoped_config=scoped, client_name="s3")
@@ -121,6 +122,21 @@ async def _find(profile: str | None, boto_session: BotoSession | None, with_cred
         raise CredentialsError(msg) from error
     except Exception as error:
         raise _not_to_be_had(error) from error
+
+
+def _make_session(profile: str | None) -> aioboto3.Session:
+    session = aioboto3.Session(profile_name=profile)
+    parsers = session._session.get_component("response_parser_factory")  # noqa: SLF001 - aioboto3 has no other way
+    parsers.set_parser_defaults(timestamp_parser=_parse_timestamp)
+    return session
+
+
+def _parse_timestamp(value: Any) -> datetime:
+    """Of a thousand dates on a page, botocore's own parser makes more than half of the page's time."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return cast(datetime, parse_timestamp(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +188,7 @@ async def _open(
         read_timeout=timeouts.read,
     )
     try:
-        session = session or aioboto3.Session()
+        session = session or _make_session(None)
         return await _make_client(session, service, explicit, config, ssl_context)
     except boto.BotoCoreError as error:
         raise _not_to_be_had(error) from error

@@ -36,6 +36,7 @@ from aiodreamobjects._models import (
     Statistics,
     UploadInfo,
     make_object_info,
+    printable,
 )
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._service import Feature, quote_key
@@ -111,7 +112,7 @@ class _Call:
     """Of a listing, for the words of an error."""
 
     def __str__(self) -> str:
-        return f"{self.operation} s3://{self.bucket}/{self.key or self.prefix}"
+        return printable(f"{self.operation} s3://{self.bucket}/{self.key or self.prefix}")
 
 
 class DirectWire:
@@ -635,7 +636,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 def _checked_etag(call: _Call, response: Response, digest: _integrity.Md5 | None) -> tuple[str, bool]:
-    etag = replies.etag_of(response.headers) or refuse_reply("a reply without ETag")
+    etag = replies.etag_of(response.headers) or refuse_reply("a reply without ETag", may_be_done=True)
     return etag, replies.check_etag(str(call), etag, replies.encryption(response.headers), digest)
 
 

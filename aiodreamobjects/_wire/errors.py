@@ -32,6 +32,9 @@ from aiodreamobjects._wire.retry import Failure
 LARGEST_SKEW_SECONDS = 15 * 60
 """What S3 bears (S3 API reference, "RequestTimeTooSkewed")."""
 
+LONGEST_WORDS = 1000
+"""Of what the service says itself in a message."""
+
 UNREADABLE = "UnreadableReply"
 """Our code for a reply that is not what S3 promises."""
 
@@ -70,6 +73,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
     412: PreconditionFailedError,
     416: InvalidRequestError,
     429: ServiceBusyError,
+    499: ServiceBusyError,
     501: UnsupportedByServiceError,
 }
 _BODILESS_CODES = {
@@ -119,7 +123,7 @@ class Context:
 def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
     """What a service's error reply amounts to: an error, and whether and when to try again."""
     status, headers = refusal.status or 0, refusal.headers
-    code, text = refusal.code, refusal.text
+    code, text = refusal.code[:LONGEST_WORDS], refusal.text[:LONGEST_WORDS]
     if not code or code.isdigit():
         text = ""
         code = UNREADABLE if status == HTTPStatus.OK else _BODILESS_CODES.get(status, f"HTTP{status}")
@@ -213,9 +217,11 @@ def is_unreadable(error: DreamObjectsError) -> bool:
     return isinstance(error, ServiceError) and error.code == UNREADABLE
 
 
-def refuse_reply(what: str) -> NoReturn:
+def refuse_reply(what: str, *, may_be_done: bool = False) -> NoReturn:
     msg = f"the service sent {what}: not what S3 promises"
-    raise ServiceError(msg, code=UNREADABLE, status=HTTPStatus.OK)
+    error = ServiceError(msg, code=UNREADABLE, status=HTTPStatus.OK)
+    error.in_doubt = may_be_done
+    raise error
 
 
 def _class_of(code: str, status: int, text: str, context: Context) -> type[ServiceError]:

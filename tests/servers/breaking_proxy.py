@@ -22,6 +22,7 @@ class Break:
     """What happens to a connection after so many bytes in a direction, ``down`` being to the client.
 
     To the ``nth`` connection, that gets so far, and further ones, ``times`` in all; None for ever. ``fired`` counts.
+    ``behind``: what has been said by the client before; the next byte to it is then the one.
     """
 
     effect: Effect
@@ -29,6 +30,7 @@ class Break:
     direction: Direction = "down"
     nth: int = 1
     times: int | None = 1
+    behind: bytes = b""
     fired: int = 0
     met: int = 0
 
@@ -47,11 +49,13 @@ class BreakingProxy:
         self._target_port = target_port
         self._breaks: tuple[Break, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self.connections = 0
         self.plain_reply: bytes | None = None
         """Said to each client in place of all else."""
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
@@ -67,6 +71,14 @@ class BreakingProxy:
     def will(self, *breaks: Break) -> None:
         self._breaks = breaks
 
+    def drop_all(self) -> None:
+        """Reset the connections that there are. From any thread."""
+        self._loop.call_soon_threadsafe(self._drop_all)
+
+    def _drop_all(self) -> None:
+        for writer in self._clients:
+            _reset(writer)
+
     @property
     def idle_breaks(self) -> list[Break]:
         return [one for one in self._breaks if not one.fired]
@@ -81,6 +93,7 @@ class BreakingProxy:
                 writer.write(self.plain_reply)
                 await writer.drain()
                 return
+            self._clients.add(writer)
             from_target, to_target = await asyncio.open_connection("127.0.0.1", self._target_port)
             try:
                 await self._carry(reader, writer, from_target, to_target)
@@ -89,6 +102,7 @@ class BreakingProxy:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
+            self._clients.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -105,10 +119,10 @@ class BreakingProxy:
         breaks = {
             direction: [one for one in self._breaks if one.direction == direction] for direction in ("up", "down")
         }
-        pipes = [
-            asyncio.create_task(_Pipe(reader, to_target, writer, breaks["up"], ended.set).run()),
-            asyncio.create_task(_Pipe(from_target, writer, writer, breaks["down"], ended.set).run()),
-        ]
+        up = _Pipe(reader, to_target, writer, breaks["up"], ended.set)
+        down = _Pipe(from_target, writer, writer, breaks["down"], ended.set)
+        up.hears = down.hear
+        pipes = [asyncio.create_task(pipe.run()) for pipe in (up, down)]
         try:
             await ended.wait()
         finally:
@@ -129,7 +143,11 @@ class _Pipe:
         end: Callable[[], object],
     ) -> None:
         self._source, self._sink, self._client, self._end = source, sink, client, end
-        self._breaks = sorted(breaks, key=lambda one: one.after)
+        self._breaks = sorted((one for one in breaks if not one.behind), key=lambda one: one.after)
+        self._waiting = [one for one in breaks if one.behind]
+        self._armed: list[Break] = []
+        self.hears: Callable[[bytes], object] = lambda _: None
+        """Told what passes."""
         self._passed = 0
         self._is_slow = False
 
@@ -140,7 +158,16 @@ class _Pipe:
                 await self._pass(data)
         self._end()
 
+    def hear(self, said: bytes) -> None:
+        self._armed += [one for one in self._waiting if one.behind in said]
+        self._waiting = [one for one in self._waiting if one not in self._armed]
+
     async def _pass(self, data: bytes) -> None:
+        self.hears(data)
+        while self._armed:
+            found = self._armed.pop()
+            if found.strikes():
+                data = await self._strike(found, data)
         while self._breaks and self._breaks[0].after <= self._passed + len(data):
             count = self._breaks[0].after - self._passed
             await self._send(data[:count])
@@ -168,9 +195,7 @@ class _Pipe:
             case "silence":
                 await asyncio.Event().wait()
             case "reset":
-                sock = self._client.get_extra_info("socket")
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self._client.transport.abort()
+                _reset(self._client)
                 raise ConnectionAbortedError
             case "close":
                 raise ConnectionAbortedError
@@ -184,3 +209,9 @@ class _Pipe:
             self._passed += len(data[start : start + step])
             if self._is_slow:
                 await asyncio.sleep(DRIP_SECONDS)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

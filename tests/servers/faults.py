@@ -208,7 +208,7 @@ class Close:
     then: Then = "close"
 
 
-Change = Say | Shorten | Lengthen | Flip | Replace | Refuse
+Change = Say | Shorten | Lengthen | Flip | Replace | Make | Refuse
 Delivery = Cut | Drip | Blanks | Raw | Extra | Close
 Action = Mishear | Meanwhile | Pause | Unread | SlowRead | Late | Change | Delivery
 

@@ -203,6 +203,10 @@ class FaultyServer:
     def open_connections(self) -> int:
         return len(self._tasks)
 
+    def end_connections(self) -> None:
+        """All that are open, whatever is under way on them."""
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tuple(self._tasks)])
+
     # The thread and its loop
 
     def _run(self) -> None:

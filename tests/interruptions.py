@@ -1,0 +1,172 @@
+"""Work that is cancelled at one of the moments at which it waits; and what must hold when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+
+PATIENCE_SECONDS = 20
+"""So long a request that follows may take on a busy machine. One that waits for a place that is lost takes for ever."""
+
+How = Literal["the task", "a scope", "as it arrives", "twice"]
+
+ALL_OF_THE_FIRST = 60
+
+
+class Interruption:
+    """Cancels what it runs at the n-th time that one of its tasks waits for something; never where n is 0.
+
+    The task itself, or an anyio scope around it; or the task, in the very moment in which what was waited for has come;
+    or the task, and ``again`` waits later once more.
+    """
+
+    def __init__(self, at: int, how: How, *, again: int = 1) -> None:
+        self.at, self.how, self.count = at, how, 0
+        self._again = at + again if at and how == "twice" else None
+        self._scope = anyio.CancelScope()
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Whether the work was cut short."""
+        with watched_tasks(self._on_wait):
+            self._task = asyncio.create_task(self._in_scope(work))
+            try:
+                await self._task
+            except asyncio.CancelledError:
+                return True
+        return self._scope.cancelled_caught
+
+    async def _in_scope(self, work: Coroutine[Any, Any, object]) -> None:
+        with self._scope:
+            await work
+
+    def _on_wait(self, waited_for: object) -> None:
+        self.count += 1
+        if self.count not in (self.at, self._again):
+            return
+        if self.how == "as it arrives" and isinstance(waited_for, asyncio.Future):
+            waited_for.add_done_callback(lambda _: self._cancel())
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self.how == "a scope":
+            self._scope.cancel()
+        elif self._task is not None:
+            self._task.cancel()
+
+
+@contextmanager
+def watched_tasks(on_wait: Callable[[object], None]) -> Iterator[None]:
+    """The tasks that are made meanwhile tell of everything that they wait for."""
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **settings: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(_Watched(work, on_wait), loop=loop, **settings)
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(make)
+    try:
+        yield
+    finally:
+        loop.set_task_factory(None)
+
+
+class _Watched(Coroutine[Any, Any, Any]):
+    def __init__(self, work: Coroutine[Any, Any, Any], on_wait: Callable[[object], None]) -> None:
+        self._work, self._on_wait = work, on_wait
+        self.__name__ = getattr(work, "__name__", type(work).__name__)
+
+    def send(self, value: object) -> object:
+        return self._told(self._work.send(value))
+
+    def throw(self, *error: Any) -> object:
+        return self._told(self._work.throw(*error))
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._work.__await__()
+
+    def __getattr__(self, name: str) -> object:
+        """What is asked of a coroutine, such as whether it has started."""
+        return getattr(self._work, name)
+
+    def _told(self, waited_for: object) -> object:
+        self._on_wait(waited_for)
+        return waited_for
+
+
+def ended_with_its_loop(at: int, work: Callable[[], Coroutine[Any, Any, object]]) -> BaseException | None:
+    """Run it in the background of a loop of its own, which ends when it waits for the n-th time: the error it ended with."""
+    errors: list[BaseException] = []
+    count = 0
+
+    async def in_the_background() -> None:
+        try:
+            await work()
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    async def main() -> None:
+        is_time = asyncio.Event()
+
+        def on_wait(_: object) -> None:
+            nonlocal count
+            count += 1
+            if count == at:
+                is_time.set()
+
+        with watched_tasks(on_wait):
+            task = asyncio.create_task(in_the_background())
+            task.add_done_callback(lambda _: is_time.set())
+            await is_time.wait()
+
+    asyncio.run(main())
+    return errors[0] if errors else None
+
+
+def moments(count: int) -> list[int]:
+    """Of so many: each of the first, then ever fewer, and the last ones."""
+    growing = (int(ALL_OF_THE_FIRST * 1.3**n) for n in itertools.count(1))
+    sparse = itertools.takewhile(lambda at: at <= count, growing)
+    return sorted({*range(1, min(count, ALL_OF_THE_FIRST) + 1), *sparse, *range(max(1, count - 4), count + 1)})
+
+
+@contextmanager
+def nothing_is_told() -> Iterator[None]:
+    """Nothing is left for the event loop to tell of: no error that nobody asked for, no task that was dropped."""
+    loop = asyncio.get_running_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        yield
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+    assert told == []
+
+
+@contextmanager
+def nothing_stays_open() -> Iterator[Callable[[], Awaitable[None]]]:
+    """No descriptor and no task is left when what it gives is awaited: sockets take a turn of the loop to close."""
+    tasks, descriptors = asyncio.all_tasks(), _descriptors()
+
+    async def settled() -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while asyncio.all_tasks() != tasks or _descriptors() != descriptors:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+
+    yield settled
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
