@@ -68,6 +68,23 @@ def newest(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """What takes an hour: kills by the hundred, ten minutes of load with faults, slow links, and many more examples."""
+    install(session, "tests", ".")
+    session.run(SERVERS / "rgw", "install", external=True, success_codes=range(256))
+    files = ["test_killed.py", "test_load.py", "test_fuzz.py", "test_state_machine.py", "faults"]
+    scale = {"SOAK": "600", "FUZZ_EXAMPLES": "5000", "STATE_MACHINE_SCALE": "20"}
+    session.run("pytest", "--timeout=3600", *[f"tests/{file}" for file in files], *session.posargs, env=scale)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Whether a hole is known in what the library depends on: asks PyPI."""
+    session.install("-q", "pip-audit", ".")
+    session.run("pip-audit", "--progress-spinner=off", "--skip-editable", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """The examples alone."""
     install(session, "tests", ".")

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from aiodreamobjects._concurrency import Memory
+import resource
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiodreamobjects._concurrency import Memory, Places
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import SessionClosedError
 from aiodreamobjects._service import BucketNames, Service
 from aiodreamobjects._wire.contract import Wire
 
+OTHER_DESCRIPTORS = 32
+"""Of the process, beside connections and the files of transfers."""
+
+
+def _most_files(limits: Limits) -> int:
+    """As many as requests, fewer where the process may not have so many descriptors: each file has a connection too."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return limits.requests
+    return max(1, min(limits.requests, (soft - limits.requests - OTHER_DESCRIPTORS) // 2))
+
 
 class Runtime:
     """The service and the lane to it, once the session is open, and the limits. Nothing works before or after."""
 
-    __slots__ = ("_service", "_wire", "limits", "memory", "retry")
+    __slots__ = ("_files", "_service", "_wire", "limits", "memory", "retry")
 
     def __init__(self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None) -> None:
         self.limits = limits
         self.retry = retry
         self.memory = Memory(limits.memory, timeouts.pool)
+        self._files = Places(_most_files(limits))
         self._service = service
         self._wire: Wire | None = None
 
@@ -27,8 +43,19 @@ class Runtime:
     def disconnect(self) -> Wire | None:
         """Refuse all further verbs; the lane, for its owner to close."""
         self.memory.close(lambda: SessionClosedError("the session was closed while this transfer waited for memory"))
+        self._files.close(lambda: SessionClosedError("the session was closed while this transfer waited for its turn"))
         wire, self._wire = self._wire, None
         return wire
+
+    @asynccontextmanager
+    async def file(self) -> AsyncIterator[None]:
+        """A transfer's turn to have its file open: thousands at once do not need more descriptors than there may be."""
+        if not self._files.take():
+            await self._files.wait()
+        try:
+            yield
+        finally:
+            self._files.give_back()
 
     @property
     def is_open(self) -> bool:

@@ -1372,7 +1372,7 @@ async def test_a_peer_that_speaks_first_is_not_believed() -> None:
         await peer.until_gone()
 
     async with served(script, echo) as (_, client):
-        with failing("that nobody asked for|does not answer in HTTP"):
+        with failing("that nobody asked for|does not answer in HTTP|spoke before it was asked"):
             await client.get()
         await assert_serves(client)
 

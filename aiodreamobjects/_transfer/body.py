@@ -38,6 +38,10 @@ JOINED_INLINE_BYTES = 8 << 20
 _log = logging.getLogger("aiodreamobjects")
 
 
+ENOUGH_BYTES = 64 << 10
+"""A response that brought so much before it broke was worth its request: the attempts are counted anew."""
+
+
 class AsyncWriter(Protocol):
     """What bytes can be written to: an aiofiles file, or whatever has its ``write``."""
 
@@ -370,7 +374,6 @@ class Body:
 
     def _advance(self, count: int, *, is_end: bool) -> None:
         if count:
-            self._breaks = 0
             self._position += count
             self._taken += count
         if self._stop is not None and (self._position > self._stop or (is_end and self._position < self._stop)):
@@ -380,7 +383,7 @@ class Body:
     async def _resume(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
         """Make ready to ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
         etag, retry = self.info.etag, self._runtime.retry
-        self._breaks += 1
+        self._breaks = 1 if self._taken >= ENOUGH_BYTES else self._breaks + 1
         is_resumable = pin_of(etag) is not None and self._stop is not None and self._position <= self._stop
         if not error.retryable or not is_resumable or self._breaks >= retry.attempts:
             raise error

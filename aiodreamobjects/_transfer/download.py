@@ -58,6 +58,7 @@ async def download(
     word = hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     partial = beside(Path(path), word, "part") if resume else None
     async with (
+        runtime.file(),
         _journal(beside(Path(path), word, "journal")) if resume else nullcontext() as journal,
         PathSink(
             path,

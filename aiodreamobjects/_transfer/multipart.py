@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Literal
 
 from aiodreamobjects._concurrency import finish
@@ -194,16 +195,20 @@ class Multipart:
             try:
                 return await self._wire.complete_upload(self._address, upload_id, parts, self._conditions)
             except (ServiceError, ConnectionFailedError, TransferError) as error:
-                is_lost, is_answered = error.in_doubt, is_unreadable(error)
+                is_senseless = is_unreadable(error)
+                # The service has answered in the end: it is no longer at it.
+                is_over = is_senseless or (isinstance(error, ServiceError) and error.status == HTTPStatus.OK)
                 found: ObjectInfo | Fate = "open"
-                if is_lost or is_answered:
-                    found = await self._look(upload_id, expected, size, LOOKS if is_lost else LOOKS_AFTER_REPLY)
+                if error.in_doubt or is_over:
+                    looks = LOOKS if error.in_doubt else LOOKS_AFTER_REPLY
+                    found = await self._look(upload_id, expected, size, looks)
                 if isinstance(found, ObjectInfo):
                     return found
                 if found == "gone":
                     self._upload_id = None
-                self._is_in_doubt = found == "unknown" or (found == "open" and is_lost)
-                if is_last or found != "open" or not is_answered or is_lost:
+                if found != "open" or error.in_doubt or is_last or not is_senseless:
+                    may_come = found == "unknown" or (found == "open" and error.in_doubt and not is_over)
+                    self._is_in_doubt = error.in_doubt = may_come
                     raise
         raise AssertionError
 

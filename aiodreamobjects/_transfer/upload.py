@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ async def put(
         if progress is None and size <= max(runtime.limits.part_size, runtime.service.multipart.smallest_part):
             body = source if isinstance(source, bytes) else HeldSource(source).take(size)
             return await runtime.wire.put_object(address, body, attributes, conditions, verify=verify == "auto")
-    async with open_source(source) as opened:
+    async with runtime.file() if isinstance(source, Path) else nullcontext(), open_source(source) as opened:
         return await _Upload(runtime, address, opened, attributes, conditions, progress, verify).run()
 
 
@@ -61,7 +62,7 @@ async def upload(
 ) -> ObjectInfo:
     runtime.require_open()
     refuse_conditions(runtime.service, conditions)
-    async with open_source(Path(path), opener) as source:
+    async with runtime.file(), open_source(Path(path), opener) as source:
         assert isinstance(source, PathSource)
         attributes = replace(
             attributes,

@@ -47,17 +47,14 @@ COUNTS = {"once": 1, "twice": 2, "for-ever": None}
 # F01, F02: what breaks off
 
 POSITIONS: dict[str, int | None] = {"0": None, "1": 1, "hdr-1": -1, "hdr": 0, "1KiB": 1024, "part-1": PART - 1}
-IN_THE_BODY = ("1KiB", "part-1")
 GETS_ON = 64 << 10
-"""For ever, each answer gives so much in place of a KiB: else there would be hundreds."""
+"""What brings so much before it breaks off is asked again, however often."""
 
 
-def cut(position: str, then: Then, size: int, times: int | None) -> Action:
+def cut(position: str, then: Then, size: int) -> Action:
     if position == "1":
         return Raw(b"H", then)
     at = POSITIONS[position]
-    if position == "1KiB" and times is FOR_EVER and size > GETS_ON:
-        at = GETS_ON
     return Cut(at if at is None else min(at, size - 1), then)
 
 
@@ -70,13 +67,13 @@ async def test_what_breaks_off_is_taken_up(
     then: Then = "reset" if fault == "F01-reset" else "close"
 
     def cases(verb: Verb) -> list[Case]:
-        # As long as each answer brings something, it goes on. The direct lane has small bodies whole, or not at all.
-        gets_on = position in IN_THE_BODY and (lane == "boto" or verb.content is not SMALL)
+        # All but the last byte of a small body is as good; the direct lane has it whole, or not at all.
+        gets_on = position == "part-1" and (lane == "boto" or len(verb.content) > GETS_ON)
         return [
             Case(
                 f"{fault}-at-{position}-{count}",
                 verb,
-                [cut(position, then, len(verb.content), times)],
+                [cut(position, then, len(verb.content))],
                 RIGHT if times or gets_on else dream.DreamObjectsError,
                 times,
             )

@@ -307,7 +307,7 @@ ERRORS_IN_A_200 = [
         for code in PASSING
         for part in PARTS
     ),
-    Row("F16 SlowDown to a completion, for ever", rule("CompleteMultipartUpload", Refuse(200, "SlowDown"), times=None), FEW, dream.ServiceBusyError),
+    *(Row(f"F16 {code} to a completion, for ever", rule("CompleteMultipartUpload", Refuse(200, code), times=None), FEW, dream.ServiceBusyError, is_in_doubt=False) for code in PASSING),
     *(
         Row(f"F16 {code} to a copy, for ever", rule("CopyObject", Refuse(200, code), times=None), COPYING, dream.ServiceBusyError, SMALL)
         for code in PASSING
@@ -408,7 +408,6 @@ IN_DOUBT_FOR_EVER = [
     for name, kind, actions in (
         ("reset", dream.ConnectionFailedError, [Cut(None, is_done=False)]),
         ("504", dream.ServiceBusyError, [Refuse(504, "GatewayTimeout")]),
-        ("InternalError in a 200", dream.ServiceBusyError, [Refuse(200, "InternalError")]),
     )
 ]
 

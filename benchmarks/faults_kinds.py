@@ -1,0 +1,661 @@
+"""The fault kinds of :mod:`benchmarks.faults`, as data: what is asked for, what breaks, and what may be seen afterwards."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from servers.faults import Cut, Drip, Flip, Meanwhile, Pause, Refuse, Rule, Say, Shorten, SlowRead
+from servers.faulty import FaultyServer
+from servers.store import Content, md5_hex
+
+from benchmarks.faults_clients import (
+    AFTER_CANCEL,
+    DELETE,
+    DOWNLOAD,
+    LIST,
+    MANY,
+    QUICK,
+    SLOW,
+    SYNC,
+    TREE,
+    UPLOAD,
+    UPLOAD_OPEN,
+    Told,
+)
+
+KIB, MIB = 1 << 10, 1 << 20
+SMALL, LARGE, LONG, HUGE = 3 * MIB, 20 * MIB, 96 * MIB, 300 * MIB
+PART_BYTES, TINY_PART_BYTES = 5 * MIB, 256 * KIB
+HALF_WAY = 500_000
+BUCKET, KEY, CONTROL_KEY = "bucket", "key", "a\x07b"
+FILE, TREE_DIRECTORY = "file", "tree"
+OLD, FOREIGN = b"what was there before", b"what somebody else answers"
+RETRY_AFTER_SECONDS = 2
+DESCRIPTORS, DOWNLOADS = 128, 300
+MOST_MIB = 128
+LONGEST_SECONDS = 15.0
+ABORTED = "an Abort of what was complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the process of a client ended, and what it told."""
+
+    told: Told
+    is_hung: bool = False
+    seconds: float = 0
+    peak_bytes: int = 0
+
+    @property
+    def is_ok(self) -> bool:
+        return self.told.error is None and not self.is_hung
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where it happens: two servers, of which the second one is of another origin, and an empty directory."""
+
+    server: FaultyServer
+    other: FaultyServer
+    home: Path
+    key: str
+    new: bytes
+    """What is to be moved."""
+
+    @property
+    def source(self) -> Path:
+        return self.home / "source"
+
+    @property
+    def there(self) -> Path:
+        """Files arrive in this directory."""
+        return self.home / "there"
+
+    @property
+    def target(self) -> Path:
+        return self.there / FILE
+
+    @property
+    def stored(self) -> bytes | None:
+        return self.server.content(BUCKET, self.key)
+
+    def files(self) -> dict[str, bytes]:
+        """Those that arrived, by their paths."""
+        return {str(path.relative_to(self.there)): path.read_bytes() for path in _files_below(self.there)}
+
+    def put(self, *keys: str) -> None:
+        for key in keys:
+            self.server.put(BUCKET, key, key.encode())
+
+
+Make = Callable[[Scene], Sequence[Rule]]
+Judge = Callable[[Scene, Outcome], str | None]
+"""None where it survived, else what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    number: int
+    words: str
+    verb: str
+    make: Make
+    judge: Judge
+    size: int = LARGE
+    key: str = KEY
+    keys: tuple[str, ...] = ()
+    part_bytes: int = PART_BYTES
+    descriptors: int | None = None
+    has_small_disk: bool = False
+    signal: signal.Signals | None = None
+    is_due: Callable[[FaultyServer], bool] = lambda _: True
+    """When the signal is sent."""
+    is_measured: bool = False
+    """Whether the most memory belongs to the result."""
+    session_token: str | None = None
+    longest_seconds: float = LONGEST_SECONDS
+
+
+# What may be seen afterwards
+
+
+def hang(scene: Scene, outcome: Outcome) -> str:
+    return f"not done after {outcome.seconds:.0f} s and {len(scene.server.log):,} requests"
+
+
+def downloaded(scene: Scene, outcome: Outcome) -> str | None:
+    """The new file, or an error and the old one; and nothing beside it."""
+    found = scene.target.read_bytes() if scene.target.exists() else None
+    if outcome.is_ok:
+        seen = "success reported, " + wrong if (wrong := _difference(found, scene.new)) else None
+    else:
+        how = hang(scene, outcome) if outcome.is_hung else None if found == OLD else "error"
+        seen = ", ".join(filter(None, (how, None if found == OLD else _instead(found)))) or None
+    strangers = scene.files().keys() - {FILE}
+    return seen or (f"files left behind: {len(strangers)}" if strangers else None)
+
+
+def kept(scene: Scene, _: Outcome) -> str | None:
+    """Of a killed process: the file is old or new; what stands beside it does not matter."""
+    found = scene.target.read_bytes() if scene.target.exists() else None
+    return None if found in (OLD, scene.new) else _instead(found)
+
+
+def uploaded(scene: Scene, outcome: Outcome) -> str | None:
+    """The new object, or an error and the old one; and no open upload."""
+    seen = [
+        hang(scene, outcome) if outcome.is_hung else None,
+        _committed(scene, outcome),
+        _left_open(scene, outcome),
+        f"tasks still running: {outcome.told.tasks}" if outcome.told.tasks else None,
+    ]
+    return ", ".join(filter(None, seen)) or None
+
+
+def _left_open(scene: Scene, outcome: Outcome) -> str | None:
+    if not (count := len(scene.server.uploads(BUCKET))):
+        return None
+    return f"uploads left open: {count}" + (
+        ", and the error says that it is in doubt" if outcome.told.is_in_doubt else ""
+    )
+
+
+def _committed(scene: Scene, outcome: Outcome) -> str | None:
+    stored = scene.stored
+    if outcome.is_ok:
+        return None if stored == scene.new else f"success reported, {_difference(stored, scene.new, 'object')}"
+    if stored in (OLD, None):
+        return None
+    if stored == scene.new:
+        return None if outcome.told.is_in_doubt else "error, although the object is stored"
+    return "a torn object is stored"
+
+
+def completed(scene: Scene, outcome: Outcome) -> str | None:
+    """As ``uploaded``, and nobody has tried to abort what was complete."""
+    seen = [uploaded(scene, outcome), ABORTED if "AbortMultipartUpload" in scene.server.ops else None]
+    return ", ".join(filter(None, seen)) or None
+
+
+def rewritten(scene: Scene, outcome: Outcome) -> str | None:
+    """As ``uploaded``; all of what the file was made to be would do as well."""
+    is_later = outcome.is_ok and scene.stored == scene.source.read_bytes()
+    if outcome.is_ok and not is_later and scene.stored not in (scene.new, None):
+        return "success reported, a torn object is stored"
+    return None if is_later and not scene.server.uploads(BUCKET) else uploaded(scene, outcome)
+
+
+def patient(scene: Scene, outcome: Outcome) -> str | None:
+    """The second request comes when it was asked to, and all is well."""
+    first, second, *_ = [*(asked.at for asked in scene.server.asked("GetObject")), 0.0, 0.0]
+    if (waited := second - first) < 0.95 * RETRY_AFTER_SECONDS:
+        return f"asked again after {max(0, waited):.1f} s" if waited > 0 else "not asked again"
+    return downloaded(scene, outcome)
+
+
+def in_time(scene: Scene, outcome: Outcome) -> str | None:
+    """The clock is corrected: an error would be none of the user's doing."""
+    return downloaded(scene, outcome) or (None if outcome.is_ok else "not corrected, error")
+
+
+def at_home(scene: Scene, outcome: Outcome) -> str | None:
+    """Nobody else was asked for anything."""
+    asked = scene.other.asked()
+    if any("x-amz-security-token" in one.headers for one in asked):
+        return "the session token is sent to the other host" + (", whose body is accepted" if outcome.is_ok else "")
+    if asked:
+        return "the other host is asked" + (", and its body accepted" if outcome.is_ok else "")
+    if outcome.told.error and outcome.told.error.startswith("RecursionError"):
+        return "no request to the other host, but a RecursionError"
+    return downloaded(scene, outcome)
+
+
+def all_there(scene: Scene, outcome: Outcome) -> str | None:
+    files = scene.files()
+    right = sum(files.get(key) == key.encode() for key in keys_of_many())
+    if right == DOWNLOADS and len(files) == right and outcome.is_ok:
+        return None
+    return f"{right} of {DOWNLOADS} files are right" + (", success reported" if outcome.is_ok else "")
+
+
+def deleted(scene: Scene, outcome: Outcome) -> str | None:
+    left = scene.server.keys(BUCKET)
+    if outcome.is_ok:
+        return f"success reported, {', '.join(left)} is not deleted" if left else None
+    return hang(scene, outcome) if outcome.is_hung else None
+
+
+def deleted_at_last(scene: Scene, outcome: Outcome) -> str | None:
+    return deleted(scene, outcome) or (None if outcome.is_ok else "not tried again, error")
+
+
+def listed(scene: Scene, outcome: Outcome) -> str | None:
+    if outcome.is_ok:
+        return None if outcome.told.keys == tuple(scene.server.keys(BUCKET)) else f"listed: {outcome.told.keys}"
+    return hang(scene, outcome) if outcome.is_hung else "nothing is listed, error"
+
+
+def untouched(scene: Scene, outcome: Outcome) -> str | None:
+    lost = 3 - len(scene.files())
+    told = ", success reported" if outcome.is_ok else ""
+    return f"{lost} of 3 local files deleted{told}" if lost else told.removeprefix(", ") or None
+
+
+def inside(scene: Scene, outcome: Outcome) -> str | None:
+    """No file outside the directory, the others in it, and what is not downloaded is told."""
+    told = ", success reported" if outcome.is_ok else ""
+    strays = [name for name in scene.files() if not name.startswith(f"{TREE_DIRECTORY}/")]
+    outside = [*strays, *(path for path in scene.home.iterdir() if path != scene.there)]
+    if outside:
+        return f"files outside the directory: {len(outside)}{told}"
+    if f"{TREE_DIRECTORY}/plain" not in scene.files():
+        return f"no file is downloaded{told}"
+    return told.removeprefix(", ") or None
+
+
+def answered(scene: Scene, outcome: Outcome) -> str | None:
+    return None if outcome.is_ok else hang(scene, outcome) if outcome.is_hung else f"error: {outcome.told.error}"
+
+
+def in_little_memory(scene: Scene, outcome: Outcome) -> str | None:
+    peak = outcome.peak_bytes >> 20
+    return uploaded(scene, outcome) or (f"{peak} MiB" if peak > MOST_MIB else None)
+
+
+def _instead(found: bytes | None) -> str:
+    if found is None:
+        return "the old file is gone"
+    return f"the old file is gone, {f'{len(found):,} bytes' if found else 'an empty one'} in its place"
+
+
+def _difference(found: bytes | None, wanted: bytes, what: str = "file") -> str | None:
+    if found == wanted:
+        return None
+    if found is None:
+        return f"no {what}"
+    if len(found) != len(wanted):
+        return f"{len(found):,} bytes instead of {len(wanted):,}" if found else f"an empty {what}"
+    return "wrong bytes"
+
+
+# What is there, and what breaks
+
+
+def breaks(*rules: Callable[[], Rule]) -> Make:
+    """An object and a file of the old state; the rules are made anew each time."""
+
+    def make(scene: Scene) -> Sequence[Rule]:
+        scene.server.put(BUCKET, scene.key, scene.new)
+        scene.target.write_bytes(OLD)
+        return [rule() for rule in rules]
+
+    return make
+
+
+def takes(*rules: Callable[[Scene], Rule]) -> Make:
+    """A file of the new state and an object of the old one."""
+
+    def make(scene: Scene) -> Sequence[Rule]:
+        scene.source.write_bytes(scene.new)
+        scene.server.put(BUCKET, scene.key, OLD)
+        return [rule(scene) for rule in rules]
+
+    return make
+
+
+def _replaced(scene: Scene) -> Sequence[Rule]:
+    changed = _content(LARGE, seed=1)
+    replace = Meanwhile(lambda bucket: bucket.add(KEY, Content(changed, md5_hex(changed), {})))
+    return [*breaks()(scene), Rule("GetObject", replace, nth=2)]
+
+
+def _skewed(scene: Scene) -> Sequence[Rule]:
+    scene.server.dialect.clock_offset = timedelta(hours=1)
+    return breaks()(scene)
+
+
+def _redirected(scene: Scene) -> Sequence[Rule]:
+    scene.other.will(Rule("*", Say(status=200, headers={"ETag": '"0"'}, body=FOREIGN), times=None))
+    away = f"http://localhost:{scene.other.port}/{BUCKET}/{KEY}"
+    return [*breaks()(scene), Rule("*Object", Say(status=307, headers={"Location": away}, body=b""), times=None)]
+
+
+def _many(scene: Scene) -> Sequence[Rule]:
+    scene.put(*keys_of_many())
+    return [Rule("GetObject", Pause(0.02), times=None)]
+
+
+def keys_of_many() -> tuple[str, ...]:
+    return tuple(f"{number:03}" for number in range(DOWNLOADS))
+
+
+def _shrinking(scene: Scene) -> Rule:
+    return Rule("UploadPart", Meanwhile(lambda _: os.truncate(scene.source, LONG * 2 // 3)))
+
+
+def _rewritten(*, first: bool) -> Callable[[Scene], Rule]:
+    """The end of it, which nobody has read, with the first part; the rest with the completion."""
+
+    def make(scene: Scene) -> Rule:
+        start, stop = (LONG * 2 // 3, LONG) if first else (0, LONG * 2 // 3)
+
+        def rewrite(_: object) -> None:
+            with scene.source.open("r+b") as file:
+                file.seek(start)
+                file.write(_content(LONG, seed=1)[start:stop])
+
+        return Rule("UploadPart" if first else "CompleteMultipartUpload", Meanwhile(rewrite))
+
+    return make
+
+
+def _bulk(error: str, times: int | None) -> Make:
+    """Of three keys, the second one is not deleted."""
+    reply = (
+        "<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted><Key>c</Key></Deleted>"
+        f"<Error><Key>b</Key><Code>{error}</Code><Message>No.</Message></Error></DeleteResult>"
+    )
+
+    def make(scene: Scene) -> Sequence[Rule]:
+        scene.put("a", "b", "c")
+        both = (Meanwhile(lambda bucket: bucket.drop("a")), Meanwhile(lambda bucket: bucket.drop("c")))
+        said = Say(status=200, headers={"Content-Type": "application/xml"}, body=reply.encode(), is_done=False)
+        return [Rule("DeleteObjects", *both, said, times=times)]
+
+    return make
+
+
+def _listing(scene: Scene) -> Sequence[Rule]:
+    scene.put(CONTROL_KEY, "plain")
+    return []
+
+
+def _lost_listing(scene: Scene) -> Sequence[Rule]:
+    for name in ("a", "b", "c"):
+        scene.put(name)
+        (scene.there / name).write_text("local")
+    return [Rule("ListObjects*", Refuse(500, "InternalError"), times=None)]
+
+
+def _climbing(scene: Scene) -> Sequence[Rule]:
+    (scene.there / TREE_DIRECTORY).mkdir()
+    scene.put("../escaped", "sub/../../climbed", "plain")
+    return []
+
+
+def _silent(scene: Scene) -> Sequence[Rule]:
+    scene.server.put(BUCKET, SLOW, _content(SMALL))
+    scene.put(QUICK)
+    return [Rule("GetObject", Cut(64 * KIB, "silence"), key=SLOW, times=None)]
+
+
+def busy(status: int, code: str, times: int | None) -> Callable[[], Rule]:
+    return lambda: Rule("GetObject", Refuse(status, code), times=times)
+
+
+def _asked(op: str, count: int) -> Callable[[FaultyServer], bool]:
+    return lambda server: len(server.asked(op)) >= count
+
+
+@cache
+def _content(size: int, seed: int = 0) -> bytes:
+    """No two pieces of it are alike, up to 32 MiB."""
+    return (Random(seed).randbytes(min(size, 32 * MIB)) * (size // (32 * MIB) + 1))[:size]
+
+
+def _summed(data: bytes) -> Mapping[str, str]:
+    """As S3 sends it to those who ask for it."""
+    return {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
+
+
+KINDS = {
+    kind.number: kind
+    for kind in (
+        Kind(
+            1,
+            "reset in the middle of a body, once",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Cut(HALF_WAY))),
+            downloaded,
+        ),
+        Kind(
+            2,
+            "connection closed in the middle of a body, once",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Cut(HALF_WAY, "close"))),
+            downloaded,
+        ),
+        Kind(
+            3,
+            "closed after 1,000 bytes, for ever: the old file is kept",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Cut(1000, "close"), times=None)),
+            downloaded,
+        ),
+        Kind(
+            4,
+            "a short body with a length that fits",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Shorten(HALF_WAY))),
+            downloaded,
+        ),
+        Kind(
+            5,
+            "`Range` ignored",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Say(200, {"Content-Range": None}, _content(LARGE)), times=None)),
+            downloaded,
+        ),
+        Kind(6, "the object is replaced during the download", DOWNLOAD, _replaced, downloaded),
+        Kind(
+            7,
+            "a flipped bit in 3 MiB, and a CRC-32 beside it",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Say(headers=_summed(_content(SMALL))), Flip(HALF_WAY))),
+            downloaded,
+            size=SMALL,
+        ),
+        Kind(
+            8,
+            "a flipped bit in 20 MiB, whose ETag is their MD5",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Flip(HALF_WAY))),
+            downloaded,
+        ),
+        Kind(
+            9,
+            "silence in the middle of a body, once",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Cut(HALF_WAY, "silence"))),
+            downloaded,
+        ),
+        Kind(
+            10,
+            "1 KiB a second, for ever",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Drip(KIB, 1.0), times=None)),
+            downloaded,
+            longest_seconds=20,
+        ),
+        Kind(11, "503 `SlowDown`, three times", DOWNLOAD, breaks(busy(503, "SlowDown", 3)), downloaded),
+        Kind(12, "429, twice", DOWNLOAD, breaks(busy(429, "TooManyRequests", 2)), downloaded),
+        Kind(
+            13,
+            f"503 with `Retry-After: {RETRY_AFTER_SECONDS}` is honoured",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Refuse(503, "SlowDown", {"Retry-After": str(RETRY_AFTER_SECONDS)}))),
+            patient,
+            size=SMALL,
+        ),
+        Kind(14, "500 for ever: the old file is kept", DOWNLOAD, breaks(busy(500, "InternalError", None)), downloaded),
+        Kind(15, "a clock that is an hour off is corrected", DOWNLOAD, _skewed, in_time),
+        Kind(
+            16,
+            "`ExpiredToken` for whatever has the last byte in it: the old file is kept",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Refuse(400, "ExpiredToken"), covers=LARGE - 1, times=None)),
+            downloaded,
+        ),
+        Kind(
+            17,
+            "307 to another host is not followed",
+            DOWNLOAD,
+            _redirected,
+            at_home,
+            session_token="a-token-of-nobody",
+        ),
+        Kind(
+            18,
+            "cancelled during a download: the old file is kept",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Drip(256 * KIB, 0.1), times=None)),
+            downloaded,
+            signal=signal.SIGINT,
+            is_due=_asked("GetObject", 1),
+        ),
+        Kind(
+            19,
+            "`kill -9` during a download: the old file is kept",
+            DOWNLOAD,
+            breaks(lambda: Rule("GetObject", Drip(256 * KIB, 0.1), times=None)),
+            kept,
+            signal=signal.SIGKILL,
+            is_due=_asked("GetObject", 1),
+        ),
+        Kind(20, "disk full: the old file is kept", DOWNLOAD, breaks(), downloaded, has_small_disk=True),
+        Kind(
+            21,
+            f"{DOWNLOADS} downloads with `ulimit -n {DESCRIPTORS}`",
+            MANY,
+            _many,
+            all_there,
+            keys=keys_of_many(),
+            descriptors=DESCRIPTORS,
+        ),
+        Kind(
+            22,
+            "a part is refused with 403: the upload is aborted",
+            UPLOAD,
+            takes(lambda _: Rule("UploadPart", Refuse(403, "AccessDenied"), part=2, times=None)),
+            uploaded,
+        ),
+        Kind(
+            23,
+            "a part is answered with 500, for ever: the upload is aborted",
+            UPLOAD,
+            takes(lambda _: Rule("UploadPart", Refuse(500, "InternalError"), part=2, times=None)),
+            uploaded,
+        ),
+        Kind(
+            24,
+            "the completion is answered 200 with an error, once",
+            UPLOAD,
+            takes(lambda _: Rule("CompleteMultipartUpload", Refuse(200, "InternalError"))),
+            uploaded,
+        ),
+        Kind(
+            25,
+            "the completion is answered 200 with an error, for ever",
+            UPLOAD,
+            takes(lambda _: Rule("CompleteMultipartUpload", Refuse(200, "InternalError"), times=None)),
+            uploaded,
+        ),
+        Kind(
+            26,
+            "the completion is answered 200 and nothing, and not done",
+            UPLOAD,
+            takes(lambda _: Rule("CompleteMultipartUpload", Say(body=b"", status=200, is_done=False))),
+            uploaded,
+        ),
+        Kind(
+            27,
+            "the reply to the completion is lost: success or doubt is told, and nothing aborted",
+            UPLOAD,
+            takes(lambda _: Rule("CompleteMultipartUpload", Cut(None))),
+            completed,
+        ),
+        Kind(
+            28,
+            "cancelled during an upload: it is aborted",
+            UPLOAD,
+            takes(lambda _: Rule("UploadPart", SlowRead(256 * KIB, 0.1), times=None)),
+            uploaded,
+            signal=signal.SIGINT,
+            is_due=_asked("UploadPart", 2),
+        ),
+        Kind(
+            29, "the file shrinks during an upload", UPLOAD, takes(_shrinking), uploaded, size=LONG, longest_seconds=40
+        ),
+        Kind(
+            30,
+            "the file is rewritten in place during an upload, its end first",
+            UPLOAD,
+            takes(_rewritten(first=True), _rewritten(first=False)),
+            rewritten,
+            size=LONG,
+        ),
+        Kind(
+            31,
+            "every part is refused while hundreds wait for their turn",
+            UPLOAD_OPEN,
+            takes(lambda _: Rule("UploadPart", Pause(1.0), Refuse(403, "AccessDenied"), times=None)),
+            uploaded,
+            size=LONG,
+            part_bytes=TINY_PART_BYTES,
+        ),
+        Kind(
+            32,
+            "a bulk deletion refuses one key: an error is raised",
+            DELETE,
+            _bulk("AccessDenied", None),
+            deleted,
+            keys=("a", "b", "c"),
+        ),
+        Kind(
+            33,
+            "a bulk deletion fails for one key, once: it is tried again",
+            DELETE,
+            _bulk("InternalError", 1),
+            deleted_at_last,
+            keys=("a", "b", "c"),
+        ),
+        Kind(
+            34,
+            "a large upload to a key with a control character leaves nothing open",
+            UPLOAD,
+            takes(),
+            uploaded,
+            key=CONTROL_KEY,
+        ),
+        Kind(35, "a key with a control character is listed", LIST, _listing, listed),
+        Kind(36, "a sync that deletes; its source cannot be listed", SYNC, _lost_listing, untouched),
+        Kind(37, "a tree download of keys with `..`", TREE, _climbing, inside),
+        Kind(38, "ten reads are cancelled; then one request", AFTER_CANCEL, _silent, answered),
+        Kind(
+            39,
+            f"300 MiB to a slow peer with less than {MOST_MIB} MiB of memory",
+            UPLOAD,
+            takes(lambda _: Rule("UploadPart", SlowRead(512 * KIB, 0.05), times=None)),
+            in_little_memory,
+            size=HUGE,
+            is_measured=True,
+            longest_seconds=60,
+        ),
+    )
+}
+
+
+def _files_below(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def content_of(kind: Kind) -> bytes:
+    return _content(kind.size)
