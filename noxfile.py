@@ -22,7 +22,7 @@ def install(session: nox.Session, group: str, *packages: str) -> None:
 def run_tests(session: nox.Session) -> None:
     """The suite against the installed wheel, on a Ceph gateway that is installed first where that is possible."""
     session.run(SERVERS / "rgw", "install", external=True, success_codes=range(256))
-    session.run("pytest", "-n2", "--dist=loadfile", *session.posargs)
+    session.run("pytest", "-n3", "--dist=loadfile", *session.posargs)
 
 
 @nox.session

@@ -28,8 +28,7 @@ TIGHT = dream.Limits(requests=1, parts_per_object=3, part_size=PART, memory=PART
 WIDE = dream.Limits(requests=8, parts_per_object=3, part_size=PART, memory=3 * PART)
 
 HOWS: list[tuple[How, dream.Limits]] = [
-    ("the task", WIDE),
-    ("a scope", TIGHT),
+    ("the task", TIGHT),
     ("as it arrives", WIDE),
     ("twice", WIDE),
 ]

@@ -162,7 +162,7 @@ class Place:
 
 
 @asynccontextmanager
-async def place_on(server: Server, files: Path) -> AsyncIterator[Place]:
+async def place_on(server: Server, files: Path, *, has_many: bool = True) -> AsyncIterator[Place]:
     content = os.urandom(2 * LARGE)
     (files / "large").write_bytes(content[:LARGE])
     (files / "tree").mkdir()
@@ -173,8 +173,9 @@ async def place_on(server: Server, files: Path) -> AsyncIterator[Place]:
         bucket = await other.create_bucket(new_name())
         for size in (8, 16, 64):
             await bucket.object(f"{size} MiB").put(content[: size * MIB])
-        await bucket.upload_tree(files / "tree", "tree")
-        await asyncio.gather(*(bucket.object(f"page/{number:04}").put(b"") for number in range(PAGE_KEYS)))
+        if has_many:
+            await bucket.upload_tree(files / "tree", "tree")
+            await asyncio.gather(*(bucket.object(f"page/{number:04}").put(b"") for number in range(PAGE_KEYS)))
         yield Place(server, session, other, session.bucket(bucket.name), content, files)
         await bucket.delete(force=True)
 
@@ -193,7 +194,7 @@ async def boto(rgw_tls: Server, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def plain(rgw: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    async with place_on(rgw, tmp_path_factory.mktemp("plain")) as made:
+    async with place_on(rgw, tmp_path_factory.mktemp("plain"), has_many=False) as made:
         yield made
 
 

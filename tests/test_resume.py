@@ -31,7 +31,7 @@ DATA = random.Random(1).randbytes(COUNT * PART - 7)
 OTHER = random.Random(2).randbytes(COUNT * PART - 7)
 LIMITS = dream.Limits(part_size=PART)
 ONE_BY_ONE = dream.Limits(part_size=PART, parts_per_object=1)
-ROUNDS = 30
+ROUNDS = 8
 MIB = 1 << 20
 
 

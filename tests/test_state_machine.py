@@ -567,7 +567,7 @@ def test_a_bucket_of_ceph_is_a_dict_behind_a_proxy_that_breaks(rgw: Server, lane
     port = urlsplit(rgw.service.endpoint).port
     assert port
     with proxy_in_a_thread(port) as proxy:
-        run_machine(BucketMachine, lambda: OnGateway(replace(rgw, lane=lane), proxy), examples=3, steps=20)
+        run_machine(BucketMachine, lambda: OnGateway(replace(rgw, lane=lane), proxy), examples=2, steps=20)
 
 
 def test_versions_in_memory_are_lists_whatever_goes_wrong() -> None:

@@ -105,7 +105,8 @@ class Multipart:
                 await finish(self._abort(self._upload_id), grace=ABORT_SECONDS)
             raise
         finally:
-            await finish(self._orphans.abort(), grace=ABORT_SECONDS)
+            if self._orphans.found:
+                await finish(self._orphans.abort(), grace=ABORT_SECONDS)
         if self._journal is not None:
             await self._journal.remove()
         return info

@@ -28,7 +28,8 @@ class Orphans:
     def __init__(self, wire: Wire, address: Address) -> None:
         self._wire, self._address = wire, address
         self._began, self._lost = time.monotonic(), 0
-        self._found: list[UploadInfo] = []
+        self.found: list[UploadInfo] = []
+        """Those that are to be aborted in the end."""
 
     def note(self) -> None:
         """A reply was lost."""
@@ -42,18 +43,18 @@ class Orphans:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 around = _around(await self._open_uploads(), ours, self._wire.now(), took)
-                self._found = [upload for upload in around if not await self._has_parts(upload.upload_id)]
+                self.found = [upload for upload in around if not await self._has_parts(upload.upload_id)]
         except (DreamObjectsError, TimeoutError) as error:
             _log.warning("%s: an upload may have been left open, which was not looked for: %s", self._address, error)
-        if len(self._found) > self._lost:
-            ids = ", ".join(printable(upload.upload_id) for upload in self._found)
+        if len(self.found) > self._lost:
+            ids = ", ".join(printable(upload.upload_id) for upload in self.found)
             _log.warning("%s: an upload may have been left open, one of %s", self._address, ids)
-            self._found = []
+            self.found = []
 
     async def abort(self) -> None:
         """End those that were found and still have no part."""
-        while self._found:
-            upload_id = self._found.pop().upload_id
+        while self.found:
+            upload_id = self.found.pop().upload_id
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     if not await self._has_parts(upload_id):
@@ -76,7 +77,8 @@ class Orphans:
         bucket, key = self._address.bucket, self._address.key
         page = await self._wire.list_uploads(bucket, prefix=key)
         found = list(page.items)
-        while page.next is not None and page.items[-1].key == key:  # the key itself comes before all that begin with it
+        # The key itself comes before all that begin with it.
+        while page.next is not None and (not page.items or page.items[-1].key == key):
             page = await self._wire.list_uploads(bucket, prefix=key, cursor=page.next)
             found += page.items
         return [upload for upload in found if upload.key == key]

@@ -138,7 +138,7 @@ class Disk:
         return True
 
     def _folds_case(self) -> bool:
-        name = f".aA{secrets.token_hex(4)}.part"
+        name = f".aA.{secrets.token_hex(4)}.part"
         try:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=self._descriptor))
         except OSError:  # it is read-only, and each file will say so

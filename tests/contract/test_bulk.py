@@ -19,8 +19,9 @@ async def fill(bucket: dream.Bucket, count: int) -> list[str]:
     return keys
 
 
-async def test_more_keys_than_a_request_takes_are_deleted(bucket: dream.Bucket) -> None:
-    keys = await fill(bucket, 1005)
+async def test_more_keys_than_a_request_takes_are_deleted(server: Server, bucket: dream.Bucket) -> None:
+    async with server.quickly(bucket) as filled:
+        keys = await fill(filled, 1005)
     assert await bucket.delete_many(keys) == dream.BulkReport(done=1005, failed=0)
     assert await bucket.list().collect() == []
 

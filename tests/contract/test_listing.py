@@ -11,6 +11,7 @@ from conftest import Server, new_name, put_all
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address, ObjectAttributes
+from aiodreamobjects._wire.contract import Wire
 
 # In UTF-8 byte order: neither that of a directory walk ("a-b" < "a/b") nor of UTF-16 ("ﬀ" < "🎉").
 KEYS = ["a", "a b", "a+b", "a-b", "a.b", "a/b", "a/b/c", "a/d", "a0", "b%20", "é", "漢", "ﬀ", "🎉"]
@@ -25,10 +26,11 @@ async def filled(bucket: dream.Bucket) -> dream.Bucket:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def large(session: dream.Session) -> AsyncIterator[dream.Bucket]:
+async def large(server: Server, session: dream.Session) -> AsyncIterator[dream.Bucket]:
     """1,050 keys, all of them awkward to continue behind."""
     bucket = await session.create_bucket(new_name())
-    await put_all(bucket, [f"dir %2B+/ü {number:04}" for number in range(1050)])
+    async with server.quickly(bucket) as filled:
+        await put_all(filled, [f"dir %2B+/ü {number:04}" for number in range(1050)])
     yield bucket
     await bucket.delete(force=True)
 
@@ -99,7 +101,8 @@ async def test_a_page_may_end_at_a_key_that_xml_cannot_carry(server: Server, buc
     if server.is_moto:
         pytest.skip("moto answers 500 to the listing of a key with a bell")
     keys = [f"{n:04}\x07" for n in range(1002)]
-    await put_all(bucket, keys)
+    async with server.quickly(bucket) as filled:
+        await put_all(filled, keys)
     assert await keys_of(bucket.list()) == keys
     assert await keys_of(bucket.list("0000\x07")) == keys[:1]
     assert await keys_of(bucket.list(start_after="1000\x07")) == keys[1001:]
@@ -121,17 +124,16 @@ async def test_a_listing_can_be_left_and_begun_again(large: dream.Bucket) -> Non
     assert len(await listing.collect()) == 1050
 
 
-async def test_open_uploads_go_on_behind_a_page(server: Server, session: dream.Session, bucket: dream.Bucket) -> None:
-    wire = session._runtime.wire
+async def test_open_uploads_go_on_behind_a_page(server: Server, bucket: dream.Bucket) -> None:
     numbers = iter(range(1005))
 
-    async def begin_some() -> None:
+    async def begin_some(wire: Wire) -> None:
         for number in numbers:
             await wire.create_upload(Address(bucket.name, f"a %20+{number:04}"), ObjectAttributes())
 
-    async with asyncio.TaskGroup() as group:
+    async with server.quickly(bucket) as filled, asyncio.TaskGroup() as group:
         for _ in range(16):
-            group.create_task(begin_some())
+            group.create_task(begin_some(filled._runtime.wire))
     uploads = await bucket.uploads().collect()
     if server.is_moto:
         uploads.sort(key=lambda upload: upload.key)  # moto lists them as they were begun, in one page
