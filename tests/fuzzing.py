@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 T = TypeVar("T")
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-USUAL_EXAMPLES = 150
+USUAL_EXAMPLES = 100
 READ_AT_ONCE = 64 << 10
 
 

@@ -86,28 +86,6 @@ async def test_a_cancelled_request_leaves_the_session_serving(scripted: Scripted
             assert await obj.read() == b"here"
 
 
-async def test_opening_can_be_cancelled(scripted: ScriptedServer) -> None:
-    outcomes = set()
-    for turns in [0, 1, 2, 3, 5, 10, 100, 1 << 20]:
-        session = scripted.session()
-        outcomes.add(await cancelled_after(turns, session.open()))
-        if False not in outcomes:
-            with pytest.raises(dream.SessionClosedError):
-                session.statistics()
-        await session.aclose()
-    assert outcomes == {True, False}
-
-
-async def test_closing_cannot_be_cut_short(scripted: ScriptedServer) -> None:
-    scripted.will(Reply(200))
-    for turns in range(1, 12):
-        session = await scripted.session().open()
-        await session.object("s3://bucket/a").head()
-        await cancelled_after(turns, session.aclose())
-        with pytest.raises(dream.SessionClosedError):
-            await session.object("s3://bucket/a").head()
-
-
 async def test_a_full_disk_is_its_own_error_and_leaves_the_old_file(scripted: ScriptedServer, tmp_path: Path) -> None:
     scripted.will(Content(DATA, ETAG))
     (tmp_path / "file").write_bytes(b"old")

@@ -156,23 +156,6 @@ async def test_a_download_keeps_its_ranges_though_the_limits_are_others(
         left.target.unlink()
 
 
-async def test_a_journal_that_was_cut_anywhere_does_no_harm(
-    memory: MemoryService, obj: dream.Object, place: Path, log: pytest.LogCaptureFixture
-) -> None:
-    await obj.put(DATA)
-    left = await left_by_download(memory, place)
-    part, journal = left.part.read_bytes(), left.journal.read_bytes()
-    head = journal.index(b"\n")
-    for size in range(len(journal)):
-        log.clear()
-        left.part.write_bytes(part)
-        left.journal.write_bytes(journal[:size])
-        await obj.download(left.target, resume=True)
-        assert left.target.read_bytes() == DATA
-        assert ("starts afresh" in log.text) == (0 < size < head)
-        assert left.is_all()
-
-
 async def test_a_damaged_journal_does_no_harm(
     memory: MemoryService, obj: dream.Object, place: Path, log: pytest.LogCaptureFixture
 ) -> None:

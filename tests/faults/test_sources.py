@@ -179,7 +179,8 @@ async def test_a_full_disk_is_one_error_and_nothing_is_asked_again(
     data = random.Random(3).randbytes(2 << 20)
     faulty.put("bucket", "tree/large", data)
     (small_disk / "file").write_bytes(OLD)
-    async with faulty.session(lane=lane, limits=dream.Limits(part_size=PART_SIZE, parts_per_object=2)) as session:
+    limits = dream.Limits(part_size=PART_SIZE, parts_per_object=2)
+    async with faulty.session(lane=lane, limits=limits, timeouts=dream.Timeouts()) as session:
         for is_tree in (False, True):
             before = len(faulty.log)
             file, bucket = session.object("s3://bucket/tree/large"), session.bucket("bucket")
