@@ -72,7 +72,8 @@ class Retry:
 
     Before attempt n + 1 the wait is random between 0 and ``min(cap, base * 2 ** (n - 1))`` seconds ("full jitter"),
     but not less than the service's ``Retry-After``, which itself counts up to ``cap``. ``attempts=1`` never
-    retries, except once when the service says that this machine's clock is wrong.
+    retries, except once when the service says that this machine's clock is wrong or that credentials have expired
+    which can be renewed, and where bytes are damaged or the reply is to another question.
     """
 
     attempts: int = 8

@@ -235,9 +235,10 @@ class Object:
 
         An object larger than ``Limits.part_size`` comes in ranges, ``Limits.parts_per_object`` at once, all of the
         state that the first one had: if it is replaced meanwhile the download begins again, once, and then it is
-        ObjectChangedError; at once with ``if_changed="raise"``. ``verified`` tells what the bytes were compared with: their MD5 where
-        the ETag is one, the parts' MD5s where it is made of these and it can be told where they were cut, else their
-        number only. Other bytes are fetched once more, and then ChecksumMismatchError. ``verify="off"``: only the number.
+        ObjectChangedError; at once with ``if_changed="raise"``. ``verified`` tells what the bytes were compared with:
+        their MD5 where the ETag is one, the parts' MD5s where it is made of these and it can be told where they were
+        cut, else their number only. Other bytes are fetched once more, and then ChecksumMismatchError.
+        ``verify="off"``: only the number.
 
         Until then a hidden temporary file stands beside it, which a failure or a cancellation removes. An existing
         file is replaced in one step, or with ``overwrite=False`` left alone: FileExistsError. ``fsync`` makes sure of

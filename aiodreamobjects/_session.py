@@ -23,12 +23,12 @@ from aiodreamobjects._service import US_EAST_5, Service
 from aiodreamobjects._wire.contract import Wire
 from aiodreamobjects._wire.lanes import Lane, Opening, find
 
-_log = logging.getLogger("aiodreamobjects")
-
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
     from aiodreamobjects._wire.boto_client import BotoSession
+
+_log = logging.getLogger("aiodreamobjects")
 
 _ACCESS_KEY = "DREAMOBJECTS_ACCESS_KEY_ID"
 _SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name

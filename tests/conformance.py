@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -297,5 +297,8 @@ def outcome_of(operation: Operation, instruction: Instruction, lane: dream.Lane)
     if name == "CompleteMultipartUpload" and instruction.name == "200 with a page":  # it was not completed
         return again()
     if instruction.times is None and "reset" in instruction.name and is_direct and operation.is_resent:
-        return Outcome(ATTEMPTS + 1, dream.ConnectionFailedError, in_doubt=True)  # a dead idle connection is no attempt
+        is_in_doubt = operation.op != "UploadPart"  # as below
+        return Outcome(ATTEMPTS + 1, dream.ConnectionFailedError, is_in_doubt)  # a dead idle connection is no attempt
+    if operation.op in ("CreateMultipartUpload", "UploadPart"):  # without a completion there is no object
+        return replace(instruction.outcome, in_doubt=False)
     return instruction.outcome

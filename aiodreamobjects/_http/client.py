@@ -129,9 +129,8 @@ class HttpClient:
 class _Connector(aiohttp.TCPConnector):
     """Without connections on which something came that nobody asked for: it would pass for the next answer."""
 
-    async def _get(
-        self, key: Any, traces: Any
-    ) -> Any:  # there is no public way; tests/faults/test_connections.py pins it
+    async def _get(self, key: Any, traces: Any) -> Any:
+        # There is no public way; tests/faults/test_connections.py pins it.
         idle = self._conns.get(key)
         for entry in tuple(idle or ()):
             protocol = entry[0]

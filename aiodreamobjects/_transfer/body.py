@@ -34,12 +34,10 @@ from aiodreamobjects._wire.retry import backoff
 NO_CONDITIONS = Conditions()
 JOINED_INLINE_BYTES = 8 << 20
 """Up to here, chunks are joined on the event loop, for some milliseconds; more of them in a thread."""
-
-_log = logging.getLogger("aiodreamobjects")
-
-
 ENOUGH_BYTES = 64 << 10
 """A response that brought so much before it broke was worth its request: the attempts are counted anew."""
+
+_log = logging.getLogger("aiodreamobjects")
 
 
 class AsyncWriter(Protocol):

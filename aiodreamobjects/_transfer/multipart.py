@@ -101,7 +101,10 @@ class Multipart:
                 note = f"{self._address}: the upload {self._name} may be completed yet, and was left open"
                 error.add_note(note)
                 _log.warning("%s", note)
-            elif not self._is_noted and self._upload_id is not None:
+                raise
+            if isinstance(error, DreamObjectsError):
+                error.in_doubt = False  # whatever became of a part: without a completion there is no object
+            if not self._is_noted and self._upload_id is not None:
                 await finish(self._abort(self._upload_id), grace=ABORT_SECONDS)
             raise
         finally:

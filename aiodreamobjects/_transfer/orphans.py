@@ -21,8 +21,9 @@ _log = logging.getLogger("aiodreamobjects")
 class Orphans:
     """Those of one object, while it is uploaded once more.
 
-    Another writer's upload of the same key is never one that is older or younger than the lost attempts, and has parts
-    by the time that ours has ended. Of more candidates than lost replies none is touched.
+    Taken for ours are those that were begun in the seconds of the lost attempts and have no part, neither then nor when
+    ours has ended; none, if there are more of them than replies were lost. Another writer's that fits is taken too, where
+    the lost attempt was not carried out.
     """
 
     def __init__(self, wire: Wire, address: Address) -> None:

@@ -17,9 +17,8 @@ _UNSAFE_ON_WINDOWS = re.compile(
     re.IGNORECASE,
 )
 
-
-# What PathSink and Disk call their temporary files, and a resumed download its journal.
 _LEFT_OVER = re.compile(r"(?:.*/)?\.[^/]{1,50}\.(?:[0-9a-f]{8}\.part|[0-9a-f]{12}\.(?:part|journal))", re.DOTALL)
+"""What PathSink and Disk call their temporary files, and a resumed download its journal."""
 
 
 def is_left_over(name: str) -> bool:

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -26,11 +24,10 @@ from aiohttp import web
 
 from servers.s3 import Call, Reply, Seen, answer, error_reply, query_pairs
 from servers.store import Dialect, Store
+from servers.threads import ThreadedServer
 
 if TYPE_CHECKING:
     import os
-    from types import TracebackType
-    from typing import Self
 
 REGION = "us-east-005"
 ACCESS_KEY = "0055b2stub0000000000000001"
@@ -64,7 +61,7 @@ class Drop:
         return self.method == call.method and self.contains in call.target
 
 
-class B2Server:
+class B2Server(ThreadedServer):
     """Serves at `endpoint` for as long as the `with` block lasts, from a thread of its own, each time with no buckets.
 
     The certificate must be good for the address 127.0.0.1. `requests` lists what arrived, in order, faults included.
@@ -73,9 +70,9 @@ class B2Server:
     access_key = ACCESS_KEY
     secret_key = SECRET_KEY
     region = REGION
-    endpoint: str
 
     def __init__(self, cert_file: str | os.PathLike[str], key_file: str | os.PathLike[str]) -> None:
+        super().__init__("b2-stub")
         self.requests: list[Seen] = []
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._tls.load_cert_chain(cert_file, key_file)
@@ -84,24 +81,13 @@ class B2Server:
         self._store = Store(dialect)
         self._failures: list[Failure] = []
         self._drops: list[Drop] = []
-        self._loop: asyncio.AbstractEventLoop
-        self._stopping: asyncio.Event
-        self._listening: Future[int] = Future()
-        self._thread = threading.Thread(target=self._run, name="b2-stub", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self.endpoint = f"https://127.0.0.1:{self._listening.result()}"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+    @property
+    def endpoint(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
 
     def __repr__(self) -> str:
-        return f"<B2Server {getattr(self, 'endpoint', 'not started')} requests={len(self.requests)}>"
+        return f"<B2Server requests={len(self.requests)}>"
 
     @property
     def pending_faults(self) -> int:
@@ -134,16 +120,7 @@ class B2Server:
 
     # The thread and its loop
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            if self._listening.done():
-                raise
-            self._listening.set_exception(error)
-
     async def _serve(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         # Bodies are stored as they come: aiohttp must not unpack those that say Content-Encoding: gzip.
         server = web.Server(
             self._handle,

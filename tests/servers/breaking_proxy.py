@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
+
+from servers.sockets import reset
 
 Direction = Literal["up", "down"]
 Effect = Literal["reset", "close", "silence", "drip", "flip"]
@@ -51,8 +51,6 @@ class BreakingProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: set[asyncio.StreamWriter] = set()
         self.connections = 0
-        self.plain_reply: bytes | None = None
-        """Said to each client in place of all else."""
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -77,7 +75,7 @@ class BreakingProxy:
 
     def _drop_all(self) -> None:
         for writer in self._clients:
-            _reset(writer)
+            reset(writer)
 
     @property
     def idle_breaks(self) -> list[Break]:
@@ -89,10 +87,6 @@ class BreakingProxy:
         self._tasks.add(task)
         self.connections += 1
         try:
-            if self.plain_reply is not None:
-                writer.write(self.plain_reply)
-                await writer.drain()
-                return
             self._clients.add(writer)
             from_target, to_target = await asyncio.open_connection("127.0.0.1", self._target_port)
             try:
@@ -195,7 +189,7 @@ class _Pipe:
             case "silence":
                 await asyncio.Event().wait()
             case "reset":
-                _reset(self._client)
+                reset(self._client)
                 raise ConnectionAbortedError
             case "close":
                 raise ConnectionAbortedError
@@ -209,9 +203,3 @@ class _Pipe:
             self._passed += len(data[start : start + step])
             if self._is_slow:
                 await asyncio.sleep(DRIP_SECONDS)
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()

@@ -12,6 +12,8 @@ from typing import Literal
 from servers.s3 import Call, Reply, error_reply
 from servers.store import Bucket
 
+NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
 Then = Literal["reset", "close", "silence"]
 """How a connection ends: RST, FIN, or not at all until the client leaves."""
 
@@ -76,13 +78,12 @@ class Refuse:
     def is_definite(self) -> bool:
         """Whether a client may be sure that nothing was done."""
         is_busy = self.code == "InternalError" or (
-            self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self.status != 503
+            self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and self.status != HTTPStatus.SERVICE_UNAVAILABLE
         )
         return not self.is_done and not is_busy
 
     def of(self, reply: Reply) -> Reply:
-        refused = error_reply(self.status, self.code, "A fault that was asked for.", self.headers)
-        return Reply(self.status, refused.headers, refused.body)
+        return error_reply(self.status, self.code, "A fault that was asked for.", self.headers)
 
 
 # What is done with the reply
@@ -296,6 +297,3 @@ def _changed(headers: Mapping[str, str], changes: Mapping[str, str | None]) -> d
     lowered = {name.lower() for name in changes}
     kept = {name: value for name, value in headers.items() if name.lower() not in lowered}
     return kept | {name: value for name, value in changes.items() if value is not None}
-
-
-NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)

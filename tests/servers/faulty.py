@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
 import ssl
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote, unquote_plus
 
 import aiodreamobjects as dream
@@ -44,7 +40,9 @@ from servers.faults import (
     Unread,
 )
 from servers.s3 import Call, Reply, answer, claim_of, query_pairs, signature_of
+from servers.sockets import reset
 from servers.store import Content, Dialect, Store, md5_hex
+from servers.threads import ThreadedServer
 
 T = TypeVar("T")
 
@@ -55,24 +53,21 @@ LONGEST_HEAD_BYTES = 256 << 10
 PATIENCE_SECONDS = 10.0
 
 
-class FaultyServer:
+class FaultyServer(ThreadedServer):
     """Serves at ``endpoint`` while the ``with`` block lasts, from a thread and an event loop of its own.
 
-    A request meets all rules that are meant for it, in their order. Everything that answers may be asked afterwards:
+    A request meets all rules that are meant for it, in their order. Afterwards it can be asked for what it has seen:
     ``log``, the state (``content``, ``keys``, ``uploads``), and ``check``.
     """
 
     access_key, secret_key, region = ACCESS_KEY, SECRET_KEY, REGION
 
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
+        super().__init__("faulty-s3")
         self._context: ssl.SSLContext | None = None
         if certificate:
             self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self._context.load_cert_chain(*certificate)
-        self._listening: Future[int] = Future()
-        self._thread = threading.Thread(target=self._run, name="faulty-s3", daemon=True)
-        self._loop: asyncio.AbstractEventLoop
-        self._stopping: asyncio.Event
         self._lock = threading.RLock()
         self._left = threading.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,20 +88,10 @@ class FaultyServer:
             """Names of temporary files and journals that it means to keep."""
             self._late: list[tuple[Asked, Call]] = []
             self._random = Random(0)
-            self.drop_connection: Callable[[int], bool] = lambda _: False
-            """Whether a connection, by its number from 1, is reset as soon as it is there."""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self.port = self._listening.result()
-        self.endpoint = f"http{'s' if self._context else ''}://127.0.0.1:{self.port}"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+    @property
+    def endpoint(self) -> str:
+        return f"http{'s' if self._context else ''}://127.0.0.1:{self.port}"
 
     def __repr__(self) -> str:
         return f"<FaultyServer {len(self.rules)} rules, {len(self.log)} requests>"
@@ -209,16 +194,7 @@ class FaultyServer:
 
     # The thread and its loop
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            if self._listening.done():
-                raise
-            self._listening.set_exception(error)
-
     async def _serve(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(lambda *_: None)  # clients end as they like
         server = await asyncio.start_server(
             self._accept, "127.0.0.1", 0, ssl=self._context, limit=LONGEST_HEAD_BYTES, backlog=4096
@@ -237,8 +213,6 @@ class FaultyServer:
         self.accepted += 1
         exchange = _Exchange(self, reader, writer, self.accepted)
         try:
-            if self.drop_connection(self.accepted):
-                exchange.reset()
             while await exchange.answer():
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
@@ -333,11 +307,11 @@ class _Exchange:
     async def _read(self, size: int, slow: SlowRead | None) -> bytes:
         if slow is None:
             return await self._reader.readexactly(size)
-        body = b""
+        body = bytearray()
         while len(body) < size:
             body += await self._reader.readexactly(min(slow.bytes_per_step, size - len(body)))
             await asyncio.sleep(slow.seconds_between)
-        return body
+        return bytes(body)
 
     def _reply(self, asked: Asked, call: Call, actions: Iterable[Action]) -> Reply:
         reply = Reply(HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -391,7 +365,7 @@ class _Exchange:
         elif reply.status not in NO_BODY and not names & {"content-length", "transfer-encoding"}:
             told["Content-Length"] = str(len(reply.body))
         lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
-        return f"HTTP/1.1 {int(reply.status)} Scripted\r\n{lines}\r\n".encode("latin-1")
+        return f"HTTP/1.1 {int(reply.status)} Faulty\r\n{lines}\r\n".encode("latin-1")
 
     async def _send(self, data: bytes) -> None:
         self._writer.write(data)
@@ -406,9 +380,7 @@ class _Exchange:
         raise ConnectionAbortedError
 
     def reset(self) -> None:
-        sock = self._writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
+        reset(self._writer)
         raise ConnectionAbortedError
 
 

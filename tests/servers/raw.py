@@ -10,13 +10,14 @@ import asyncio
 import re
 import socket
 import ssl
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from servers.sockets import linger_not
 
 TURNS = 4
 """Of the event loop, in which a client on the same loop reads what was sent to it."""
@@ -129,7 +130,7 @@ class Peer:
 
     def reset(self) -> None:
         """The connection ends with a RST, and whatever is on its way is lost."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        linger_not(self._socket)
         self._socket.close()
 
     async def until_gone(self) -> None:
