@@ -204,7 +204,13 @@ class Memory:
             return self._spare.pop()
         self._spare.clear()
         # A bytearray would be filled with zeros at once, and hold the event loop: these pages come as they are used.
-        return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        try:
+            return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        except OSError as error:
+            self._used -= size
+            self._grant()
+            msg = f"there are no {size:,} bytes of memory for a part"
+            raise MemoryError(msg) from error
 
     def give_back(self, buffer: memoryview) -> None:
         self._used -= len(buffer)

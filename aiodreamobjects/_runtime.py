@@ -27,12 +27,14 @@ def _most_files(limits: Limits) -> int:
 class Runtime:
     """The service and the lane to it, once the session is open, and the limits. Nothing works before or after."""
 
-    __slots__ = ("_files", "_service", "_wire", "limits", "memory", "retry")
+    __slots__ = ("_files", "_service", "_wire", "limits", "memory", "retry", "uploads")
 
     def __init__(self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None) -> None:
         self.limits = limits
         self.retry = retry
         self.memory = Memory(limits.memory, timeouts.pool)
+        self.uploads: set[str | None] = set()
+        """Those in parts that are under way, by their ids."""
         self._files = Places(_most_files(limits))
         self._service = service
         self._wire: Wire | None = None

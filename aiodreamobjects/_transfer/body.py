@@ -144,7 +144,11 @@ async def _ask_once(
 
 
 def _is_whole(response: ResponseBody) -> bool:
-    return response.start == 0 and response.length in (None, response.size)
+    return response.start == 0 and response.length in (None, response.size) and not _is_part_of_unknown(response)
+
+
+def _is_part_of_unknown(response: ResponseBody) -> bool:
+    return response.is_part and response.size is None
 
 
 @asynccontextmanager
@@ -440,6 +444,9 @@ class Body:
 def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:
     """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent."""
     start, stop = _expected(byte_range, response.size)
+    if stop is None and _is_part_of_unknown(response):
+        msg = f"{address}: asked for all that there is, the service sends a part and does not say of how much"
+        raise RangeIgnoredError(msg)
     if response.start != start:
         msg = f"{address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
         raise RangeIgnoredError(msg)

@@ -33,7 +33,7 @@ from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
 from aiodreamobjects._wire.contract import Part, Wire, WriteConditions
-from aiodreamobjects._wire.errors import is_unreadable
+from aiodreamobjects._wire.errors import is_unreadable, refuse_reply
 from aiodreamobjects._wire.replies import unquoted
 
 ABORT_SECONDS = 10.0
@@ -72,7 +72,9 @@ class Multipart:
         """Whether the journal names it, so that it can be taken up."""
         self._is_in_doubt = False
         """Whether a completion was sent of which it is not known what became of it."""
-        self._orphans = Orphans(self._wire, address)
+        self._most_parts = runtime.service.multipart.most_parts
+        self._ours = runtime.uploads
+        self._orphans = Orphans(self._wire, address, runtime.uploads)
         self.held: Mapping[int, Part] = {}
         """Parts that were there before, by their numbers."""
 
@@ -90,9 +92,7 @@ class Multipart:
         """Create it, send its parts, complete it. Failed or cancelled before that, it is aborted."""
         await check_conditions(self._wire, self._address, self._conditions)
         try:
-            await self._begin()
-            parts = await send_parts()
-            await check_conditions(self._wire, self._address, self._conditions)
+            parts = await self._send(send_parts)
             if self._is_noted:
                 await self._note(is_completing=True)
             info = await finish(self._complete(parts), grace=COMPLETION_GRACE_SECONDS)
@@ -101,18 +101,28 @@ class Multipart:
                 note = f"{self._address}: the upload {self._name} may be completed yet, and was left open"
                 error.add_note(note)
                 _log.warning("%s", note)
-                raise
-            if isinstance(error, DreamObjectsError):
-                error.in_doubt = False  # whatever became of a part: without a completion there is no object
-            if not self._is_noted and self._upload_id is not None:
+                if isinstance(error, DreamObjectsError):
+                    error.in_doubt = True
+            elif not self._is_noted and self._upload_id is not None:
                 await finish(self._abort(self._upload_id), grace=ABORT_SECONDS)
             raise
         finally:
             if self._orphans.found:
                 await finish(self._orphans.abort(), grace=ABORT_SECONDS)
+            self._ours.discard(self._upload_id)
         if self._journal is not None:
             await self._journal.remove()
         return info
+
+    async def _send(self, send_parts: Callable[[], Awaitable[list[Part]]]) -> list[Part]:
+        try:
+            await self._begin()
+            parts = await send_parts()
+            await check_conditions(self._wire, self._address, self._conditions)
+        except DreamObjectsError as error:
+            error.in_doubt = False  # whatever became of a part: without a completion there is no object
+            raise
+        return parts
 
     async def _begin(self) -> None:
         """Create the upload, or take up the one that an earlier process left."""
@@ -124,6 +134,7 @@ class Multipart:
             orphans = self._orphans
             try:
                 self._upload_id = await self._wire.create_upload(self._address, self._attributes, orphans.note)
+                self._ours.add(self._upload_id)
             except DreamObjectsError as error:
                 if is_unreadable(error):
                     orphans.note()
@@ -172,7 +183,7 @@ class Multipart:
         return True
 
     async def _listed(self, upload_id: str) -> AsyncIterator[Part]:
-        cursor = None
+        cursor, last = None, 0
         while True:
             page = await self._wire.list_parts(self._address, upload_id, cursor)
             for part in page.items:
@@ -180,6 +191,9 @@ class Multipart:
             cursor = page.next
             if cursor is None:
                 return
+            before, last = last, page.items[-1].number if page.items else 0
+            if not before < last <= self._most_parts:
+                refuse_reply("a list of parts that does not get on")
 
     async def _complete(self, parts: Sequence[Part]) -> ObjectInfo:
         assert self._upload_id
@@ -212,7 +226,8 @@ class Multipart:
                     self._upload_id = None
                 if found != "open" or error.in_doubt or is_last or not is_senseless:
                     may_come = found == "unknown" or (found == "open" and error.in_doubt and not is_over)
-                    self._is_in_doubt = error.in_doubt = may_come
+                    self._is_in_doubt = may_come
+                    error.in_doubt = may_come or found == "gone"  # completed, and replaced since; or aborted by another
                     raise
         raise AssertionError
 

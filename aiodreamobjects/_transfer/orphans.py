@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Container
 from datetime import timedelta
 
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
@@ -26,8 +27,9 @@ class Orphans:
     the lost attempt was not carried out.
     """
 
-    def __init__(self, wire: Wire, address: Address) -> None:
-        self._wire, self._address = wire, address
+    def __init__(self, wire: Wire, address: Address, known: Container[str | None]) -> None:
+        """``known``: the session's own uploads."""
+        self._wire, self._address, self._known = wire, address, known
         self._began, self._lost = time.monotonic(), 0
         self.found: list[UploadInfo] = []
         """Those that are to be aborted in the end."""
@@ -44,7 +46,7 @@ class Orphans:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 around = _around(await self._open_uploads(), ours, self._wire.now(), took)
-                self.found = [upload for upload in around if not await self._has_parts(upload.upload_id)]
+                self.found = [upload for upload in around if not await self._is_anothers(upload.upload_id)]
         except (DreamObjectsError, TimeoutError) as error:
             _log.warning("%s: an upload may have been left open, which was not looked for: %s", self._address, error)
         if len(self.found) > self._lost:
@@ -58,7 +60,7 @@ class Orphans:
             upload_id = self.found.pop().upload_id
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    if not await self._has_parts(upload_id):
+                    if not await self._is_anothers(upload_id):
                         await self._wire.abort_upload(self._address, upload_id)
                         _log.info(
                             "%s: the upload %s, whose reply was lost, was aborted", self._address, printable(upload_id)
@@ -68,7 +70,9 @@ class Orphans:
             except (DreamObjectsError, TimeoutError) as error:
                 _log.warning("%s: the upload %s may be left open: %s", self._address, printable(upload_id), error)
 
-    async def _has_parts(self, upload_id: str) -> bool:
+    async def _is_anothers(self, upload_id: str) -> bool:
+        if upload_id in self._known:
+            return True
         try:
             return bool((await self._wire.list_parts(self._address, upload_id)).items)
         except NotFoundError:  # completed or aborted since: it has an owner

@@ -90,6 +90,8 @@ class PathSink:
 
     async def _commit(self, modified: int | None, size: int) -> None:
         assert self._file is not None
+        if os.fstat(self._file.fileno()).st_size < size:
+            raise OSError(errno.EIO, "somebody else shortened it while it was written", str(self._temporary))
         await self._file.truncate(size)
         await to_thread.run_sync(self._dress, self._file.fileno(), modified)
         if self._fsync:
@@ -101,10 +103,15 @@ class PathSink:
     async def _discard(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            with suppress(OSError):  # a full disk refuses the last bytes once more
-                await file.close()
-            if not self.is_kept:
-                await to_thread.run_sync(self._unlink, self._temporary)
+            try:
+                with suppress(OSError):  # a full disk refuses the last bytes once more
+                    await file.close()
+            finally:
+                if not self.is_kept:
+                    try:
+                        await to_thread.run_sync(self._unlink, self._temporary)
+                    except RuntimeError:  # there is no thread to be had
+                        self._unlink(self._temporary)
 
     def _check_target(self) -> None:
         try:
@@ -143,15 +150,16 @@ class PathSink:
 
     def _publish(self) -> None:
         here = self._directory
-        if self._overwrite:
-            os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
-        else:
-            self._publish_if_absent()
-        if self._fsync:
-            directory = os.open(self._path.parent, os.O_RDONLY, dir_fd=here)
-            try:
+        directory = os.open(self._path.parent, os.O_RDONLY, dir_fd=here) if self._fsync else None
+        try:
+            if self._overwrite:
+                os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
+            else:
+                self._publish_if_absent()
+            if directory is not None:
                 os.fsync(directory)
-            finally:
+        finally:
+            if directory is not None:
                 os.close(directory)
 
     def _publish_if_absent(self) -> None:

@@ -484,7 +484,11 @@ class BotoWire:
         return replies.assembled_object(address, reply.get("ETag"), None, values.raw_headers(reply))
 
     async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
-        parameters = {**_where(address), "UploadId": upload_id, "PartNumberMarker": int(cursor[0]) if cursor else None}
+        parameters = {
+            **_where(address),
+            "UploadId": upload_id,
+            "PartNumberMarker": replies.whole(cursor[0]) if cursor else None,
+        }
         reply = await self._call("list_parts", str(address), parameters)
         parts = [
             Part(values.required(part, "PartNumber"), replies.unquoted(part.get("ETag")) or "", part.get("Size"))
@@ -557,7 +561,9 @@ class BotoWire:
         except Exception as error:
             attempt.close()
             if gate.closed:
-                raise closed_meanwhile() from error
+                closed = closed_meanwhile()
+                closed.in_doubt = True  # it may have left
+                raise closed from error
             status = attempt.response.status if attempt.response else None
             failure = values.translate(error, status, self._context_of(f"{operation} {where}", feature))
             if failure is None:
@@ -711,6 +717,7 @@ class BotoBody:
         self.etag, self.size = self.info.etag, self.info.size
         self.start, _ = replies.place_of(headers)
         self.length: int | None = reply.get("ContentLength")
+        self.is_part = self._response.status == HTTPStatus.PARTIAL_CONTENT
         self.encryption = _encryption(reply)
         wire._busy += 1  # noqa: SLF001 - one thing in two classes
         self._is_closed = False

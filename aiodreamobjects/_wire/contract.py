@@ -126,6 +126,8 @@ class ResponseBody(Protocol):
     """The position in the object of the first byte."""
     length: int | None
     """How many bytes were announced."""
+    is_part: bool
+    """Whether it says of itself that it is a part (206), of whatever size."""
     encryption: str | None
     """How the service encrypted it; decides what the ETag says."""
     content: bytes | None

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import to_thread
@@ -21,6 +22,7 @@ from aiodreamobjects._errors import (
     ConnectionFailedError,
     IncompleteBodyError,
     ServiceError,
+    SessionClosedError,
 )
 from aiodreamobjects._http.connection import Expect, Head, Response
 from aiodreamobjects._http.pool import Pool
@@ -557,6 +559,9 @@ class DirectWire:
             keeps_place = call.keeps_place and response.content is None
         except (ConnectionFailedError, IncompleteBodyError) as error:
             raise AttemptFailed(failure_of(error)) from error
+        except SessionClosedError as error:
+            error.in_doubt = True  # it may have left
+            raise
         finally:
             if not keeps_place:
                 gate.requests.give_back()
@@ -675,7 +680,7 @@ class DirectBody:
 
     __slots__ = (
         *("_address", "_gate", "_place", "_response"),
-        *("content", "encryption", "etag", "length", "size", "start"),
+        *("content", "encryption", "etag", "is_part", "length", "size", "start"),
     )
 
     def __init__(self, gate: Gate, address: Address, response: Response) -> None:
@@ -687,6 +692,7 @@ class DirectBody:
         self.etag = replies.etag_of(headers)
         self.start, self.size = replies.place_of(headers)
         self.length = replies.length(headers)
+        self.is_part = response.status == HTTPStatus.PARTIAL_CONTENT
         self.encryption = replies.encryption(headers)
         self.content = response.content
         if self.content is not None:

@@ -618,6 +618,7 @@ class MemoryBody:
     ) -> None:
         self.info, self.etag, self.size = info, info.etag, info.size
         self.start, self.length = start, len(data)
+        self.is_part = len(data) != info.size
         self._gate, self._data, self._cut_after = gate, data, cut_after
         self._position = self.taken = 0
         is_small = cut_after is None and len(data) <= LARGEST_WITH_HEAD_BYTES
