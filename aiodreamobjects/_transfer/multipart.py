@@ -68,6 +68,8 @@ class Multipart:
         self._attributes, self._conditions = attributes, conditions
         self._journal, self._record = journal, record
         self._upload_id: str | None = None
+        self._created: str | None = None
+        """The same where it is not another process's, also when it has ended."""
         self._is_noted = False
         """Whether the journal names it, so that it can be taken up."""
         self._is_in_doubt = False
@@ -109,7 +111,7 @@ class Multipart:
         finally:
             if self._orphans.found:
                 await finish(self._orphans.abort(), grace=ABORT_SECONDS)
-            self._ours.discard(self._upload_id)
+            self._ours.discard(self._created)
         if self._journal is not None:
             await self._journal.remove()
         return info
@@ -134,7 +136,8 @@ class Multipart:
             orphans = self._orphans
             try:
                 self._upload_id = await self._wire.create_upload(self._address, self._attributes, orphans.note)
-                self._ours.add(self._upload_id)
+                self._created = self._upload_id
+                self._ours.add(self._created)
             except DreamObjectsError as error:
                 if is_unreadable(error):
                     orphans.note()
