@@ -109,9 +109,9 @@ class Multipart:
                 await finish(self._abort(self._upload_id), grace=ABORT_SECONDS)
             raise
         finally:
+            self._ours.discard(self._created)
             if self._orphans.found:
                 await finish(self._orphans.abort(), grace=ABORT_SECONDS)
-            self._ours.discard(self._created)
         if self._journal is not None:
             await self._journal.remove()
         return info

@@ -67,7 +67,7 @@ class FoundCredentials:
             if self.current == refused:
                 if isinstance(self._source, AioRefreshableCredentials):
                     # botocore goes by its own clock, and has no public way to be told better.
-                    self._source._expiry_time = datetime.now(UTC)  # noqa: SLF001 - tests/test_credentials.py pins it
+                    self._source._expiry_time = datetime.now(UTC)  # noqa: SLF001 - tests/faults/test_refusals.py pins it
                 await self.refresh()
             return self.current != refused
 
