@@ -33,6 +33,7 @@ from aiodreamobjects._errors import (
     TransferError,
     UnsafeKeyError,
     UnsupportedByServiceError,
+    WrongLoopError,
 )
 from aiodreamobjects._listing.pages import Listing
 from aiodreamobjects._models import (
@@ -150,5 +151,6 @@ __all__ = [
     "Verify",
     "VersioningStatus",
     "Website",
+    "WrongLoopError",
     "__version__",
 ]

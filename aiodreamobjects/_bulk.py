@@ -14,7 +14,7 @@ from typing import Generic, Literal, Self, TypeVar, get_args
 import anyio
 
 from aiodreamobjects._checks import KEY_BYTES, check_key, check_one_of, check_token
-from aiodreamobjects._concurrency import in_parallel
+from aiodreamobjects._concurrency import close_generator, in_parallel, is_foreign
 from aiodreamobjects._errors import (
     BucketNotEmptyError,
     BulkError,
@@ -187,12 +187,13 @@ class _Bulk(Generic[K]):
         tally: Tally | None = None,
     ) -> None:
         runtime.require_open()
+        self._runtime = runtime
         self._what, self._done = what, done
         self._act, self._batch = act, batch
         self._width = min(BATCHES_IN_FLIGHT if batch > 1 else runtime.limits.requests, runtime.limits.requests)
         self._turn = asyncio.Lock()
         self._reading = anyio.CancelScope()
-        self._stopped_by: Exception | None = None
+        self._stopped_by: BaseException | None = None
         self._tally = tally or Tally()
 
     async def run(self, source: Source[T], read: Callable[[list[T]], list[K]], on_error: OnError) -> BulkReport:
@@ -211,7 +212,7 @@ class _Bulk(Generic[K]):
         return report
 
     async def _run(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
-        async with aclosing(source):
+        async with aclosing(source), self._runtime.job():
             await in_parallel(self._width, partial(self._work, source, read))
         if self._stopped_by is not None:
             raise self._stopped_by
@@ -220,7 +221,10 @@ class _Bulk(Generic[K]):
         try:
             while batch := read(await self._next_batch(source)):
                 await self._act(self._tally, batch)
-        except Exception as error:  # noqa: BLE001 - raised by run(), when the batches under way have ended
+        except BaseException as error:
+            if not (isinstance(error, Exception) or is_foreign(error)):
+                raise
+            # Raised by run(), when the batches under way have ended.
             self._stopped_by = self._stopped_by or error
             self._reading.cancel()
 
@@ -275,7 +279,7 @@ async def _page_each(items: AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
             yield [item]
     finally:
         if isinstance(items, AsyncGenerator):
-            await items.aclose()
+            await close_generator(items)
 
 
 class _Deletion:

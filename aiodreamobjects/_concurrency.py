@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import mmap
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import anyio
 
@@ -16,15 +18,66 @@ from aiodreamobjects._errors import ConnectionFailedError
 
 T = TypeVar("T")
 
+_log = logging.getLogger("aiodreamobjects")
+
+
+class Background(Generic[T]):
+    """Work in a task of its own, which belongs to whoever made this.
+
+    What the work raises, of whatever class, is kept for ``result``. A bare task would hand a KeyboardInterrupt to the
+    event loop, past everybody who has something to clean up.
+    """
+
+    def __init__(self, work: Awaitable[T]) -> None:
+        self._value: T
+        self._error: BaseException | None = None
+        self.task = asyncio.ensure_future(self._run(work))
+        if isinstance(work, Coroutine):
+            # Cancelled before it began, it would complain that nobody awaited it.
+            self.task.add_done_callback(lambda task: work.close() if task.cancelled() else None)
+
+    async def _run(self, work: Awaitable[T]) -> None:
+        try:
+            self._value = await work
+        except BaseException as error:  # noqa: BLE001 - raised by result()
+            self._error = error
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the work raised, until the outcome is taken."""
+        return self._error
+
+    async def result(self) -> T:
+        """Wait for the end, and take the outcome."""
+        if not self.task.done():
+            await asyncio.wait({self.task})
+        return self.outcome()
+
+    def outcome(self) -> T:
+        """Return what the work returned, or raise the very exception that it raised. Once, after its end."""
+        if self.task.cancelled():  # before it began
+            raise asyncio.CancelledError
+        error, self._error = self._error, None  # a frame in its traceback holds this
+        if error is not None:
+            raise error
+        return self._value
+
+    async def stop(self) -> None:
+        """Cancel the work and wait for its end. What it raises is nobody's any more."""
+        if not self.task.done():
+            self.task.cancel()
+            await finish(asyncio.wait({self.task}))
+
 
 async def finish(work: Awaitable[T], *, grace: float | None = None) -> T:
-    """Run ``work`` to its end, whatever cancels the caller meanwhile; a cancellation is raised after it.
+    """Run ``work`` to its end, even if the caller is cancelled meanwhile; the cancellation is raised afterwards.
 
     For opening and cleaning up: anyio's shields keep out anyio's cancellations, not a bare ``task.cancel()``. Once
     the caller is cancelled, work that takes longer than ``grace`` seconds from then on is cancelled as well, and work
     with a ``grace`` also where all tasks of the loop are: a second Ctrl-C does not wait for the network.
     """
-    task = asyncio.ensure_future(work)
+    background = Background(work)
+    task = background.task
     if grace is None and isinstance(task, asyncio.Task):
         asyncio._unregister_task(task)  # noqa: SLF001 - documented ("Extending asyncio"): asyncio.run cancels all it finds
     cancelled: asyncio.CancelledError | None = None
@@ -37,20 +90,27 @@ async def finish(work: Awaitable[T], *, grace: float | None = None) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        if not task.cancelled() and (failure := task.exception()):
+        if failure := background.error:
             cancelled.__context__ = failure
         raise cancelled
-    return task.result()
+    return background.outcome()
 
 
 async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None:
-    """Run ``width`` copies of a worker that pulls its work. The first error stops them all and is raised as itself."""
-    errors: list[Exception] = []
+    """Run ``width`` copies of a worker that pulls its work. The first error stops them all and is raised as itself.
+
+    Whatever a worker raises is an error, of whatever class: users' code runs in workers. That goes for a
+    CancelledError that this group did not cause too; a task group would take it for the end of the worker, and the
+    work would seem done.
+    """
+    errors: list[BaseException] = []
 
     async def run(scope: anyio.CancelScope) -> None:
         try:
             await worker()
-        except Exception as error:  # noqa: BLE001 - raised below, when all have ended
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_scope_cancelled():
+                raise
             errors.append(error)
             scope.cancel()
 
@@ -61,89 +121,176 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
         raise errors[0]
 
 
-async def ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The same items, each made while the one before it is in use. What is under way is cancelled when this is closed."""
-    task = asyncio.ensure_future(anext(items, _END))
+def is_foreign(error: BaseException) -> bool:
+    """Whether this is a CancelledError although nobody cancelled this task: users' code raised it.
+
+    It comes from a future or a task of theirs that somebody cancelled. It is an error like any other. Ask in a task
+    of our own: who was cancelled before, and went on, is still counted as cancelled.
+    """
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and (task is None or not task.cancelling())
+
+
+async def close_generator(generator: AsyncGenerator[object, None]) -> None:
+    """Close a generator of the user's when the work has ended. What it raises is logged, since the end is told already."""
     try:
-        while (item := await task) is not _END:
-            task = asyncio.ensure_future(anext(items, _END))
+        await generator.aclose()
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_foreign(error)):
+            raise
+        _log.warning("an async generator could not be closed: %r", error)
+
+
+def _is_scope_cancelled() -> bool:
+    """Whether a scope around this code is cancelled."""
+    return anyio.current_effective_deadline() == -math.inf
+
+
+async def ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Yield the same items, each made while the one before it is in use. Closing this cancels what is under way."""
+    following = Background(anext(items, _END))
+    try:
+        while (item := await following.result()) is not _END:
+            following = Background(anext(items, _END))
             yield cast("T", item)
     finally:
-        if not task.done():
-            task.cancel()
-            await finish(asyncio.wait({task}))
-        if not task.cancelled():
-            task.exception()  # nobody else will ask for it
-        await items.aclose()
+        try:
+            await following.stop()
+        finally:
+            await items.aclose()
 
 
 _END = object()
 
 
+class Stalled(Exception):  # noqa: N818 - a message to who names what was waited for, never seen outside
+    """Nothing came free, and nothing moved, for as long as a queue has patience."""
+
+
+class _Queue:
+    """Tasks that wait for their turn: first come, first served.
+
+    They all fail with ``Stalled`` where none had its turn for ``patience`` seconds, and ``moved`` did not change
+    meanwhile. A queue that moves is not a stall, however long it is: ten thousand calls may wait for each other.
+    """
+
+    def __init__(self, patience: float | None) -> None:
+        self._patience = patience
+        self.turns: deque[tuple[int, asyncio.Future[bool]]] = deque()
+        """What each asks for, and how it hears of its turn."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_turn = 0.0
+        self._moved_before = 0
+        self.moved: Callable[[], int] = lambda: 0
+        """A figure that changes as long as those who have had their turn get on."""
+        self.closed_by: Callable[[], Exception] | None = None
+
+    @property
+    def first(self) -> int | None:
+        """The size that the first in the queue asks for; None where nobody waits."""
+        while self.turns and self.turns[0][1].done():
+            self.turns.popleft()
+        return self.turns[0][0] if self.turns else None
+
+    async def wait(self, size: int, give_back: Callable[[int], None]) -> None:
+        """Wait for a turn. ``give_back`` undoes one that came too late. Raises what ``close`` was given, or Stalled."""
+        if self.closed_by is not None:
+            raise self.closed_by()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        if not self.turns:
+            self._last_turn = loop.time()
+            if self._timer is None and self._patience is not None:
+                self._moved_before = self.moved()
+                self._timer = loop.call_later(self._patience, self._look)
+        self.turns.append((size, turn))
+        try:
+            has_turn = await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.exception() is None and turn.result():
+                give_back(size)
+            with suppress(ValueError):
+                self.turns.remove((size, turn))
+            raise
+        if not has_turn:
+            assert self.closed_by is not None
+            raise self.closed_by()
+
+    def hand_on(self) -> bool:
+        """Give the first of the queue its turn; whether there was one."""
+        if self.first is None:
+            return False
+        _, turn = self.turns.popleft()
+        self._last_turn = turn.get_loop().time()
+        turn.set_result(True)
+        return True
+
+    def close(self, error: Callable[[], Exception]) -> None:
+        """Fail all that wait, or come later, with such an error."""
+        self.closed_by = error
+        while self.first is not None:
+            self.turns.popleft()[1].set_result(False)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self.first is None or self._patience is None:
+            return
+        loop, moved = self.turns[0][1].get_loop(), self.moved()
+        if moved != self._moved_before:
+            self._moved_before, self._last_turn = moved, loop.time()
+        left = self._last_turn + self._patience - loop.time()
+        if left > 0:
+            self._timer = loop.call_later(left, self._look)
+            return
+        while self.first is not None:
+            self.turns.popleft()[1].set_exception(Stalled())
+
+
 class Places:
-    """A number of places, and a queue for them: first come, first served.
+    """A number of places, and a queue for them.
 
     Taking one that is free does not suspend: anyio's semaphore would, which costs a turn of the event loop.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, patience: float | None = None) -> None:
         self._count = count
         self._free = count
-        self._queue: deque[asyncio.Future[bool]] = deque()
-        self._closed_by: Callable[[], Exception] | None = None
+        self.queue = _Queue(patience)
+        self._turns = self.queue.turns
 
     def resize(self, count: int) -> None:
-        """So many places from now on. Whoever has one keeps it: fewer come free."""
+        """Have so many places from now on. Whoever has one keeps it: fewer come free."""
         self._free += count - self._count
         self._count = count
-        while self._free > 0 and self._hand_on():
+        while self._free > 0 and self.queue.hand_on():
             self._free -= 1
 
     def take(self) -> bool:
-        """Whether there was a free place; it is then the caller's, to ``give_back``."""
-        if self._free > 0 and self._closed_by is None:
+        """Take a free place, to ``give_back``; whether there was one."""
+        if self._free > 0 and self.queue.closed_by is None:
             self._free -= 1
             return True
         return False
 
-    async def wait(self) -> None:
-        """Queue for a place."""
-        if self._closed_by is not None:
-            raise self._closed_by()
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        try:
-            has_place = await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled() and turn.result():
-                self.give_back()  # it was this one's turn already
-            with suppress(ValueError):
-                self._queue.remove(turn)
-            raise
-        if not has_place:
-            assert self._closed_by is not None
-            raise self._closed_by()
+    def take_beyond(self) -> None:
+        """Take a place although none may be free: one less comes free later."""
+        self._free -= 1
 
-    def give_back(self) -> None:
-        if self._free < 0 or not self._hand_on():
+    async def wait(self) -> None:
+        """Queue for a place. Raises Stalled, or what ``close`` was given."""
+        await self.queue.wait(1, self.give_back)
+
+    def give_back(self, _: int = 1) -> None:
+        """Give a place back: to the first in the queue, if there is one."""
+        if not (self._turns and self._free >= 0 and self.queue.hand_on()):
             self._free += 1
 
-    def _hand_on(self) -> bool:
-        """Whether somebody waited, and has the place now."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(True)
-                return True
-        return False
-
     def close(self, error: Callable[[], Exception]) -> None:
-        """Whoever waits, or comes later, gets such an error."""
-        self._closed_by = error
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(False)
+        """Fail all that wait, or come later, with such an error."""
+        self.queue.close(error)
 
 
 class Crowd:
@@ -175,29 +322,37 @@ class Crowd:
 
 
 class Memory:
-    """So many bytes for what is under way, shared by all who ask: first come, first served.
+    """A number of bytes for what is under way, shared by all who ask: first come, first served.
 
-    Who asks for more than there is at all gets it when nobody else has any. Whoever holds memory never waits for more.
+    A request larger than the whole budget is granted when nothing else is held. Whoever holds memory never waits for
+    more.
     """
 
     def __init__(self, size: int, patience: float | None) -> None:
         self._size, self._patience = size, patience
         self._used = 0
         self._spare: list[memoryview] = []
-        self._queue: deque[tuple[int, asyncio.Future[bool]]] = deque()
-        self._closed_by: Callable[[], Exception] | None = None
+        self.queue = _Queue(patience)
 
     async def take(self, size: int) -> memoryview:
-        """A buffer of this size, to ``give_back``. ConnectionFailedError after ``patience`` seconds without one."""
-        if self._closed_by is not None:
-            raise self._closed_by()
-        if self._queue or not self._fits(size):
+        """Take a buffer of this size, to ``give_back``.
+
+        Raises ConnectionFailedError where nothing moved for ``patience`` seconds, MemoryError where the machine has no
+        memory left.
+        """
+        if self.queue.closed_by is not None or self.queue.first is not None or not self._fits(size):
             try:
-                async with asyncio.timeout(self._patience):
-                    await self._wait(size)
-            except TimeoutError as error:
-                msg = f"no memory for a part became free within Timeouts.pool={self._patience:g} s: raise Limits.memory"
+                await self.queue.wait(size, self._let_go)
+            except Stalled as error:
+                msg = (
+                    f"no memory for a part became free, and nothing moved, within Timeouts.pool={self._patience:g} s: "
+                    f"other transfers hold {self._used:,} of Limits.memory={self._size:,} bytes; raise it, or look for "
+                    "sources that give nothing"
+                )
                 raise ConnectionFailedError(msg, request_sent=False) from error
+            except BaseException:
+                self._grant()  # who comes behind may ask for less
+                raise
         else:
             self._used += size
         if self._spare and len(self._spare[-1]) == size:
@@ -207,51 +362,32 @@ class Memory:
         try:
             return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         except OSError as error:
-            self._used -= size
-            self._grant()
+            self._let_go(size)
             msg = f"there are no {size:,} bytes of memory for a part"
             raise MemoryError(msg) from error
 
     def give_back(self, buffer: memoryview) -> None:
-        self._used -= len(buffer)
+        """Give a buffer back, for the next one of its size."""
         self._spare.append(buffer)
-        self._grant()
+        self._let_go(len(buffer))
         if not self._used:
             self._spare.clear()
 
     def close(self, error: Callable[[], Exception]) -> None:
-        """Whoever waits, or comes later, gets such an error."""
-        self._closed_by = error
-        while self._queue:
-            _, turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(False)
+        """Fail all that wait, or come later, with such an error."""
+        self.queue.close(error)
 
-    async def _wait(self, size: int) -> None:
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queue.append((size, turn))
-        try:
-            has_memory = await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled() and turn.result():
-                self._used -= size
-            with suppress(ValueError):
-                self._queue.remove((size, turn))
-            self._grant()
-            raise
-        if not has_memory:
-            assert self._closed_by is not None
-            raise self._closed_by()
+    def _let_go(self, size: int) -> None:
+        self._used -= size
+        self._grant()
 
     def _fits(self, size: int) -> bool:
         return not self._used or self._used + size <= self._size
 
     def _grant(self) -> None:
-        while self._queue and self._fits(self._queue[0][0]):
-            size, turn = self._queue.popleft()
-            if not turn.done():
-                self._used += size
-                turn.set_result(True)
+        while (size := self.queue.first) is not None and self._fits(size):
+            self._used += size
+            self.queue.hand_on()
 
 
 class BytePace:

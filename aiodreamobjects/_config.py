@@ -47,21 +47,22 @@ class Timeouts:
 
     ``connect``: for a TCP and TLS connection. ``read`` and ``write``: without a single byte. ``low_speed``: in bytes
     per second; a body that is slower than this over a whole ``read`` window (``write`` for uploads) is cut as if it
-    were silent. Only time spent waiting for the peer counts. ``pool``: for a free place among ``Limits.requests``;
-    ``None`` waits for ever.
+    were silent. Only time spent waiting for the peer counts.
+
+    ``pool``: a call waits for a place among ``Limits.requests``, or for ``Limits.memory``, as long as others come free or
+    move bytes; it fails when nothing did for so many seconds. ``None`` waits for ever.
     """
 
     connect: float = 10.0
     read: float = 60.0
     write: float = 60.0
     low_speed: float = 10 * KIB
-    pool: float | None = None
+    pool: float | None = 30.0
 
     def __post_init__(self) -> None:
         for name in ("connect", "read", "write"):
             _check_positive(f"Timeouts.{name}", getattr(self, name))
-        if self.low_speed != 0 or isinstance(self.low_speed, bool):
-            _check_positive("Timeouts.low_speed", self.low_speed)
+        check_seconds("Timeouts.low_speed", self.low_speed)
         if self.pool is not None:
             _check_positive("Timeouts.pool", self.pool)
 
@@ -86,6 +87,22 @@ class Retry:
         _check_positive("Retry.cap", self.cap)
 
 
+class Secret(str):
+    """Text that no repr shows: neither a log, nor an error, nor a traceback with its locals."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<a secret>"
+
+
+def hide(value: str | None) -> Secret | None:
+    """Return a secret that was given, so that it cannot be shown. What is no text becomes one that is refused."""
+    if value is None:
+        return None
+    return Secret(value if isinstance(value, str) else "\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """An access key and its secret, which no repr shows."""
@@ -95,12 +112,14 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """CredentialsError for what no header can carry. The value is not shown."""
+        """Raise CredentialsError for what no header can carry. The value is not shown."""
+        object.__setattr__(self, "secret_key", hide(self.secret_key))
+        object.__setattr__(self, "session_token", hide(self.session_token))
         for name, value in (("access key", self.access_key), ("session token", self.session_token or "-")):
             if not isinstance(value, str) or not re.fullmatch("[!-~]+", value):
                 msg = f"the {name} must be printable US-ASCII without blanks; is a line end in it?"
                 raise CredentialsError(msg)
-        if not isinstance(self.secret_key, str) or not self.secret_key.isprintable() or not self.secret_key:
+        if not self.secret_key or not self.secret_key.isprintable():
             msg = "the secret key must be printable text; is a line end in it?"
             raise CredentialsError(msg)
 
@@ -109,6 +128,12 @@ def _check_whole(name: str, value: object, *, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         msg = f"{name} must be a whole number of at least {least}, not {value!r}"
         raise ValueError(msg)
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise ValueError unless it is a number of seconds, or none at all."""
+    if value != 0 or isinstance(value, bool):
+        _check_positive(name, value)
 
 
 def _check_positive(name: str, value: object) -> None:

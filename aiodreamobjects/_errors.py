@@ -1,7 +1,7 @@
 """Every error this library raises of its own.
 
     DreamObjectsError(Exception)
-    ├── CredentialsError, SessionClosedError
+    ├── CredentialsError, SessionClosedError, WrongLoopError(RuntimeError)
     ├── ServiceError              code, status, request_id, retryable; __cause__ kept
     │   ├── NotFoundError(FileNotFoundError)        NoSuchKey, NoSuchBucket, NoSuchUpload, 404
     │   ├── AccessDeniedError(PermissionError)      403, signature faults, clock skew
@@ -44,6 +44,10 @@ class CredentialsError(DreamObjectsError):
 
 class SessionClosedError(DreamObjectsError):
     """The session is not open: not yet, or no longer."""
+
+
+class WrongLoopError(DreamObjectsError, RuntimeError):
+    """The session belongs to another event loop, thread or process. Nothing was sent."""
 
 
 class ServiceError(DreamObjectsError):

@@ -46,7 +46,7 @@ def presign_url(
     headers: Mapping[str, str],
     signature: Signature | None,
 ) -> str:
-    service, wire = runtime.service, runtime.wire
+    service, wire = runtime.service, runtime.wire_anywhere
     chosen = _choose(service, signature)
     now = wire.now()
     seconds = seconds_from_now(expires_in, now)
@@ -74,7 +74,7 @@ def presign_post(
     conditions: Sequence[PostCondition],
     signature: Signature | None,
 ) -> PresignedPost:
-    service, wire = runtime.service, runtime.wire
+    service, wire = runtime.service, runtime.wire_anywhere
     if advice := service.unsupported.get("presigned_post"):
         msg = f"{service.name} takes no browser forms: {advice}"
         raise UnsupportedByServiceError(msg)

@@ -1,14 +1,17 @@
-"""How far a transfer is, told to whoever asked."""
+"""Tell whoever asked how far a transfer is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from inspect import isawaitable
+from types import TracebackType
+from typing import Self
 
 import anyio
 
+from aiodreamobjects._concurrency import Background
 from aiodreamobjects._models import Progress
 
 ProgressCallback = Callable[[Progress], Awaitable[None] | None]
@@ -17,23 +20,35 @@ INTERVAL_SECONDS = 0.1
 
 
 class Gauge:
-    """How many bytes of one request are under way: written by whoever sends them, or asked of whoever receives them."""
+    """How many bytes of one request are under way: written by who sends them, or asked of who receives them."""
 
-    __slots__ = ("bytes", "count")
+    __slots__ = ("before_end", "bytes", "count", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 0) -> None:
+        self.size = size
         self.bytes = 0
         self.count: Callable[[], int] = lambda: self.bytes
+        self.before_end: Callable[[], Awaitable[None]] | None = None
+        """Awaited before the last bytes of a request leave: nothing exists on the service yet that was not there."""
+
+    async def end(self) -> None:
+        """Say that the last bytes of the request are about to leave."""
+        if self.before_end is not None:
+            await self.before_end()
 
     def follow(self, progress: Progress) -> None:
-        """As the callback of a transfer that is a piece of a larger one."""
+        """Serve as the callback of a transfer that is a piece of a larger one."""
         self.bytes = progress.done_bytes
 
 
 class Meter:
-    """Calls back ten times a second while there is something new, and once at the end. Of one object, or of several.
+    """Call back ten times a second while there is something new, and once at the end. Of one object, or of several.
 
-    What the callback raises ends the transfer. Figures only grow: a part that is sent again counts once.
+    ``async with meter`` surrounds the transfer. Figures only grow: a part that is sent again counts once. What the
+    callback raises, of whatever class, ends the transfer and is raised as itself. A call under way is waited for, and
+    cancelled only if the caller is.
+
+    The last call of one object comes before the object appears: what it raises leaves the old one in place.
     """
 
     def __init__(
@@ -50,11 +65,17 @@ class Meter:
         self._done = self._done_objects = 0
         self._told = (0, 0)
         self._under_way: set[Gauge] = set()
+        self._scope = anyio.CancelScope()
+        self._watcher: Background[None] | None = None
+        self._cancelling = 0
+        self._is_calling = self._is_over = self._is_stopped = self._was_last = False
+        self._error: BaseException | None = None
+        """What the callback raised."""
 
     @contextmanager
     def piece(self, size: int) -> Iterator[Gauge]:
         """A piece of the transfer, which counts for its size once it is left without an error."""
-        gauge = Gauge()
+        gauge = Gauge(size)
         self._under_way.add(gauge)
         try:
             yield gauge
@@ -69,47 +90,95 @@ class Meter:
         self._done_objects += 1
 
     def start_again(self) -> None:
+        """Begin anew: what was done is to be done once more."""
         self._done = 0
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """While the transfer runs. Left without an error, the transfer is done, and the last call is made."""
-        if self._callback is None:
-            yield
+    async def complete(self) -> None:
+        """Make the last call, now that all bytes are there and nothing has appeared yet. A second time does nothing."""
+        if self._callback is None or self._was_last:
             return
-        error: BaseException | None = None
+        await self._end_watch(is_cancelled=False)
+        try:
+            await self._call_last()
+        except BaseException as raised:  # noqa: BLE001 - raised by __aexit__
+            self._fail(raised)
+            # Out of here as a cancellation: no code on the way mistakes the user's error for one of its own.
+            await anyio.sleep_forever()
 
-        async def watch(scope: anyio.CancelScope) -> None:
-            nonlocal error
-            try:
-                while True:
-                    await anyio.sleep(INTERVAL_SECONDS)
-                    count = self._done + sum(gauge.count() for gauge in self._under_way)
-                    if (count, self._done_objects) > self._told:
-                        await self._call(count)
-            except Exception as raised:  # noqa: BLE001 - raised below, when all have ended
-                error = raised
-                scope.cancel()
+    async def __aenter__(self) -> Self:
+        if self._callback is not None:
+            self._scope.__enter__()
+            self._cancelling = _cancellations()
+            self._watcher = Background(self._watch())
+        return self
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch, group.cancel_scope)
-            try:
-                yield
-            except asyncio.CancelledError:
-                raise
-            except BaseException as raised:  # noqa: BLE001 - raised below, as itself and not in a group
-                error = error or raised
-            finally:
-                group.cancel_scope.cancel()
-        if error is not None:
-            raise error
-        if self._is_of_one:
-            self._done_objects = 1
-        await self._call(self._done)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._callback is None:
+            return
+        is_callbacks = self._error is not None
+        problem = error
+        try:
+            await self._end_watch(is_cancelled=_cancellations() > self._cancelling)
+            if error is None and self._error is None:
+                await self._call_last()
+        except BaseException as raised:  # noqa: BLE001 - raised below, unless the callback's error comes first
+            problem = raised
+        is_ours = self._scope.__exit__(type(problem) if problem else None, problem, None)
+        failure, self._error = self._error, None
+        is_first = is_callbacks or error is None
+        if failure is not None and is_first and (is_ours or not isinstance(problem, asyncio.CancelledError)):
+            raise failure
+        if not is_ours and problem is not None and problem is not error:
+            raise problem
+
+    async def _watch(self) -> None:
+        try:
+            while not self._is_over:
+                await anyio.sleep(INTERVAL_SECONDS)
+                count = self._done + sum(gauge.count() for gauge in self._under_way)
+                if (count, self._done_objects) > self._told:
+                    await self._call(count)
+        except BaseException as raised:  # noqa: BLE001 - raised by __aexit__
+            if not (self._is_stopped and isinstance(raised, asyncio.CancelledError)):
+                self._fail(raised)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._scope.cancel()
+
+    async def _end_watch(self, *, is_cancelled: bool) -> None:
+        """Let a call under way end, or cancel it."""
+        watcher, self._watcher, self._is_over = self._watcher, None, True
+        if watcher is None:
+            return
+        try:
+            if self._is_calling and not is_cancelled:
+                await asyncio.wait({watcher.task})
+        finally:
+            self._is_stopped = True
+            await watcher.stop()
+
+    async def _call_last(self) -> None:
+        if not self._was_last:
+            self._was_last = True
+            if self._is_of_one:
+                self._done_objects = 1
+            await self._call(self._done + sum(gauge.size for gauge in self._under_way))
 
     async def _call(self, count: int) -> None:
         assert self._callback is not None
         self._told = count, objects = max(self._told[0], count), self._done_objects
-        answer = self._callback(Progress(count, self.total_bytes, objects, self.total_objects, self._key))
-        if isawaitable(answer):
-            await answer
+        self._is_calling = True
+        try:
+            answer = self._callback(Progress(count, self.total_bytes, objects, self.total_objects, self._key))
+            if isawaitable(answer):
+                await answer
+        finally:
+            self._is_calling = False
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import resource
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Self, TypeVar
+from weakref import WeakSet
 
-from aiodreamobjects._concurrency import Memory, Places
+import anyio
+
+from aiodreamobjects._concurrency import Memory, Places, finish
 from aiodreamobjects._config import Limits, Retry, Timeouts
-from aiodreamobjects._errors import SessionClosedError
+from aiodreamobjects._errors import SessionClosedError, WrongLoopError
 from aiodreamobjects._service import BucketNames, Service
 from aiodreamobjects._wire.contract import Wire
+from aiodreamobjects._wire.gate import IS_CLEANUP
+
+T = TypeVar("T")
 
 OTHER_DESCRIPTORS = 32
 """Of the process, beside connections and the files of transfers."""
@@ -25,29 +37,87 @@ def _most_files(limits: Limits) -> int:
 
 
 class Runtime:
-    """The service and the lane to it, once the session is open, and the limits. Nothing works before or after."""
+    """The service and the lane to it, once the session is open, and the limits. Nothing works before or after.
 
-    __slots__ = ("_files", "_service", "_wire", "limits", "memory", "retry", "uploads")
+    It belongs to the event loop on which the session was opened: on any other, and in a forked process, its
+    connections would be used by two at once.
+    """
+
+    __slots__ = (
+        *("__weakref__", "_files", "_jobs", "_jobs_ended", "_loop", "_opened_at", "_service", "_state", "_wire"),
+        *("limits", "memory", "retry", "uploads"),
+    )
 
     def __init__(self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None) -> None:
+        self._wire: Wire | None = None
+        self._service = service
+        self._state = "not open"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened_at = ""
+        self._jobs: set[Job] = set()
+        self._jobs_ended: asyncio.Event | None = None
         self.limits = limits
         self.retry = retry
         self.memory = Memory(limits.memory, timeouts.pool)
         self.uploads: set[str | None] = set()
         """Those in parts that are under way, by their ids."""
         self._files = Places(_most_files(limits))
-        self._service = service
-        self._wire: Wire | None = None
 
-    def connect(self, service: Service, wire: Wire) -> None:
-        self._service, self._wire = service, wire
+    def __str__(self) -> str:
+        """The session, for people."""
+        where = "a service not settled yet"
+        if self._service is not None:
+            where = f"{self._service.name} at {self._service.endpoint}"
+        return f"<Session to {where}, {self._state}>"
 
-    def disconnect(self) -> Wire | None:
-        """Refuse all further verbs; the lane, for its owner to close."""
-        self.memory.close(lambda: SessionClosedError("the session was closed while this transfer waited for memory"))
-        self._files.close(lambda: SessionClosedError("the session was closed while this transfer waited for its turn"))
-        wire, self._wire = self._wire, None
-        return wire
+    def __del__(self) -> None:
+        if self._wire is not None and self._loop is not None:
+            warnings.warn(f"unclosed {self}, opened at {self._opened_at}", ResourceWarning, source=self, stacklevel=2)
+            self._wire.abandon()
+
+    def connect(self, service: Service, wire: Wire, opened_at: str) -> None:
+        """Settle on a service and a lane, on the event loop that is to use them."""
+        self._service, self._wire, self._state, self._opened_at = service, wire, "open", opened_at
+        self._loop = asyncio.get_running_loop()
+        self.memory.queue.moved = wire.moved
+        _OPEN.add(self)
+
+    async def disconnect(self, grace: float) -> None:
+        """Refuse all further verbs, end those under way, and wait for their clean-ups; then close the lane.
+
+        A clean-up that takes more than ``grace`` seconds is cut short.
+        """
+        wire, self._wire, self._state = self._wire, None, "closed"
+        if wire is None:
+            return
+        try:
+            self.memory.close(
+                lambda: SessionClosedError("the session was closed while this transfer waited for memory")
+            )
+            self._files.close(
+                lambda: SessionClosedError("the session was closed while this transfer waited for its turn")
+            )
+            wire.stop()
+            for job in list(self._jobs):
+                job.interrupt()
+            if self._jobs:
+                self._jobs_ended = asyncio.Event()
+                with anyio.move_on_after(grace):
+                    await self._jobs_ended.wait()
+        finally:
+            await wire.aclose()
+
+    def job(self) -> Job:
+        """Surround a verb that takes several steps: closing the session interrupts it, and waits for its clean-ups."""
+        return Job(self)
+
+    def begin(self, job: Job) -> None:
+        self._jobs.add(job)
+
+    def end(self, job: Job) -> None:
+        self._jobs.discard(job)
+        if not self._jobs and self._jobs_ended is not None:
+            self._jobs_ended.set()
 
     @asynccontextmanager
     async def file(self) -> AsyncIterator[None]:
@@ -65,15 +135,44 @@ class Runtime:
 
     @property
     def wire(self) -> Wire:
+        """The lane. Raises SessionClosedError, and WrongLoopError anywhere but on the session's event loop."""
+        try:
+            is_here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            is_here = False
+        if is_here and self._wire is not None:
+            return self._wire
         self.require_open()
-        assert self._wire is not None
-        return self._wire
+        raise AssertionError
 
-    def require_open(self) -> None:
-        """For verbs that do something before their first request."""
+    @property
+    def wire_anywhere(self) -> Wire:
+        """The lane, for what sends nothing and waits for nothing: any thread may ask. Raises SessionClosedError."""
         if self._wire is None:
             msg = "the session is not open: use it inside 'async with Session() as session', or between open() and aclose()"
             raise SessionClosedError(msg)
+        return self._wire
+
+    def require_open(self) -> None:
+        """Refuse a verb that does something before its first request, as ``wire`` does."""
+        _ = self.wire_anywhere
+        self.require_loop()
+
+    def require_loop(self) -> None:
+        """Raise WrongLoopError anywhere but on the session's event loop."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if self._loop is None:
+            msg = f"{self} was opened before this process was forked: open a session of its own in each process"
+            raise WrongLoopError(msg)
+        if loop is not self._loop:
+            msg = (
+                f"{self} belongs to another event loop, on which it was opened at {self._opened_at}; nothing was sent. "
+                "Open a session on this loop too, or hand the call over: asyncio.run_coroutine_threadsafe(call, that_loop)"
+            )
+            raise WrongLoopError(msg)
 
     @property
     def service(self) -> Service:
@@ -86,3 +185,93 @@ class Runtime:
     @property
     def bucket_names(self) -> BucketNames:
         return self._service.bucket_names if self._service else BucketNames()
+
+    def forget_loop(self) -> None:
+        """Belong to nobody: this process is a copy of the one that opened the session."""
+        self._loop = None
+
+
+class Job:
+    """A verb of several steps, under way. The closing of the session interrupts it: SessionClosedError."""
+
+    __slots__ = ("_is_completing", "_is_writing", "_outer", "_runtime", "_scope", "_was_writing")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._scope = anyio.CancelScope()
+        self._is_completing = self._is_writing = self._was_writing = False
+
+    async def __aenter__(self) -> Self:
+        self._runtime.require_open()
+        self._runtime.begin(self)
+        self._scope.__enter__()
+        self._outer = _JOB.set(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _JOB.reset(self._outer)
+        is_interrupted = self._scope.__exit__(kind, error, trace)
+        self._runtime.end(self)
+        if is_interrupted:
+            msg = "the session was closed while this call was under way"
+            closed = SessionClosedError(msg)
+            closed.in_doubt = self._was_writing
+            raise closed from None
+
+    def interrupt(self) -> None:
+        """End it; what is completing may complete."""
+        if not self._is_completing:
+            self._was_writing = self._is_writing
+            self._scope.cancel()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The one request that makes an object: interrupted in it, the call is in doubt."""
+        self._is_writing = True
+        try:
+            yield
+        finally:
+            self._is_writing = False
+
+    @contextmanager
+    def completing(self) -> Iterator[None]:
+        """What the session's closing waits for, and does not interrupt."""
+        self._is_completing = True
+        try:
+            yield
+        finally:
+            self._is_completing = False
+
+
+_JOB: ContextVar[Job | None] = ContextVar("aiodreamobjects_job", default=None)
+
+
+async def clean_up(work: Awaitable[T], *, grace: float) -> T:
+    """``finish``, for requests that must be made even while the session closes. See there for ``grace``."""
+    token = IS_CLEANUP.set(True)  # the task that finish makes has a copy
+    try:
+        return await finish(work, grace=grace)
+    finally:
+        IS_CLEANUP.reset(token)
+
+
+async def complete(work: Awaitable[T], *, grace: float) -> T:
+    """``clean_up``, for what makes an object appear: the closing of the session lets it end as if nothing were."""
+    job = _JOB.get()
+    if job is None:
+        return await clean_up(work, grace=grace)
+    with job.completing():
+        return await clean_up(work, grace=grace)
+
+
+_OPEN: WeakSet[Runtime] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for runtime in _OPEN:
+        runtime.forget_loop()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

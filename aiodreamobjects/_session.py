@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import sys
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, get_args
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._checks import check_one_of
-from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._config import Credentials, Limits, Retry, Secret, Timeouts, check_seconds, hide
 from aiodreamobjects._errors import CredentialsError, SessionClosedError
 from aiodreamobjects._listing.pages import Listing, list_buckets
 from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
@@ -38,7 +39,9 @@ class Session:
     """A connection pool and the credentials for one service: open one, and share it among thousands of tasks.
 
     ``async with Session() as session``, or ``await session.open()`` and ``await session.aclose()``. Before and after,
-    every verb raises SessionClosedError at once. A session belongs to the event loop it was opened on.
+    every verb raises SessionClosedError at once. A session belongs to the event loop it was opened on: on any other,
+    in another thread or in a forked process every verb raises WrongLoopError, and nothing is sent. What sends nothing,
+    such as ``url`` and ``presign_get``, works everywhere.
 
     Each setting is taken from the first place that has it: the argument; ``DREAMOBJECTS_ACCESS_KEY_ID``,
     ``DREAMOBJECTS_SECRET_ACCESS_KEY``, ``DREAMOBJECTS_ENDPOINT_URL``, ``DREAMOBJECTS_REGION``,
@@ -47,7 +50,7 @@ class Session:
     count. ``service`` describes the service; left out, it is told from the endpoint.
 
     ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's); verification
-    cannot be turned off. ``lane="boto"`` sends every request by way of aioboto3, which is slower by far and asks no
+    cannot be turned off. ``close_grace``: how many seconds ``aclose`` waits for clean-ups. ``lane="boto"`` sends every request by way of aioboto3, which is slower by far and asks no
     trust in our own protocol; so does an HTTP proxy that is set for the endpoint (``http_proxy``, ``https_proxy``).
 
     Raises ValueError for an endpoint that is none, and for a DreamObjects cluster that was closed.
@@ -68,25 +71,28 @@ class Session:
         retry: Retry | None = None,
         ca: str | os.PathLike[str] | None = None,
         boto_session: BotoSession | None = None,
+        close_grace: float = 20.0,
         lane: Lane = "direct",
     ) -> None:
+        secret_key, session_token = hide(secret_key), hide(session_token)  # no traceback with its locals shows them
         check_one_of("lane", lane, get_args(Lane))
+        check_seconds("close_grace", close_grace)
         if profile is not None and boto_session is not None:
             msg = "give a profile or a boto_session, not both: a boto_session has its profile"
             raise ValueError(msg)
-        environment = {name: value for name, value in os.environ.items() if value}
         self._profile = profile
         has_own = profile is not None or boto_session is not None
         self._explicit = _explicit_credentials(
             (access_key, secret_key, session_token),
-            (None, None) if has_own else (environment.get(_ACCESS_KEY), environment.get(_SECRET_KEY)),
+            (None, None) if has_own else (_variable(_ACCESS_KEY), hide(_variable(_SECRET_KEY))),
         )
-        self._environment_profile = environment.get("DREAMOBJECTS_PROFILE")
-        self._endpoint = endpoint or (None if service else environment.get("DREAMOBJECTS_ENDPOINT_URL"))
-        self._region = region or (None if service else environment.get("DREAMOBJECTS_REGION"))
+        self._environment_profile = _variable("DREAMOBJECTS_PROFILE")
+        self._endpoint = endpoint or (None if service else _variable("DREAMOBJECTS_ENDPOINT_URL"))
+        self._region = region or (None if service else _variable("DREAMOBJECTS_REGION"))
         self._given_service = service
         self._ca = ca
         self._boto_session = boto_session
+        self._close_grace = close_grace
         self._lane: Lane = lane
         self._timeouts = timeouts or Timeouts()
         self._is_opened = False
@@ -96,11 +102,9 @@ class Session:
 
     def __repr__(self) -> str:
         try:
-            where = f"{self._runtime.service.name} at {self._runtime.service.endpoint}"
-        except SessionClosedError:
-            where = "a service not settled yet"
-        state = "open" if self._runtime.is_open else "closed" if self._is_opened else "not open"
-        return f"<Session to {where}, {state}>"
+            return str(self._runtime)
+        except AttributeError:  # its making failed
+            return "<Session, not made>"
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -116,11 +120,12 @@ class Session:
         Raises CredentialsError where there are no credentials or only half of them, saying where they were looked
         for; FileNotFoundError or ValueError for a bad ``ca``. A session opens once: SessionClosedError afterwards.
         """
+        opened_at = _caller()
         async with self._opening_or_closing:
             if self._is_opened:
                 msg = "this session was opened before; a session opens once, make another"
                 raise SessionClosedError(msg)
-            self._runtime.connect(*await self._connect())
+            self._runtime.connect(*await self._connect(), opened_at)
             self._is_opened = True
         return self
 
@@ -150,10 +155,16 @@ class Session:
         return service, opened
 
     async def aclose(self) -> None:
-        """Close every connection. Requests under way fail with SessionClosedError. Closing twice is once."""
+        """Close every connection. Verbs under way, and those called from now on, raise SessionClosedError.
+
+        Waits up to ``close_grace`` seconds until what was begun is cleaned up: uploads that this interrupts, or whose
+        tasks were cancelled just before, are aborted, and completions that were sent are waited for. So no upload is
+        left open on a service that answers, but for those of ``resume=True``. Closing twice is once.
+        """
+        if self._runtime.is_open:
+            self._runtime.require_loop()
         async with self._opening_or_closing:
-            if wire := self._runtime.disconnect():
-                await wire.aclose()
+            await self._runtime.disconnect(self._close_grace)
 
     # Buckets and objects
 
@@ -189,7 +200,7 @@ class Session:
 
     def statistics(self) -> Statistics:
         """Counters since opening."""
-        return self._runtime.wire.statistics()
+        return self._runtime.wire_anywhere.statistics()
 
     async def boto_client(self) -> S3Client:
         """The session's aioboto3 S3 client, for requests that have no verb here.
@@ -212,8 +223,20 @@ class Session:
         return replace(settled, region=self._region) if self._region else settled
 
 
+def _variable(name: str) -> str | None:
+    return os.environ.get(name) or None
+
+
+def _caller() -> str:
+    """File and line of the first frame that is not of this package."""
+    frame = sys._getframe(1)  # noqa: SLF001 - the interpreter's documented way
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("aiodreamobjects."):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
 def _explicit_credentials(
-    given: tuple[str | None, str | None, str | None], environment: tuple[str | None, str | None]
+    given: tuple[str | None, Secret | None, Secret | None], environment: tuple[str | None, Secret | None]
 ) -> Credentials | CredentialsError | None:
     """Those of the arguments or our variables, or what is wrong with them, to be raised when the session opens."""
     access_key, secret_key, session_token = given

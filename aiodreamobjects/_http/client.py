@@ -46,6 +46,7 @@ class HttpClient:
     def __init__(self, *, width: int, timeouts: Timeouts, ssl_context: ssl.SSLContext, paces: Paces) -> None:
         self._timeouts, self._paces = timeouts, paces
         self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._bytes_sent = 0
         connector = _Connector(
             limit=width,
             ssl=ssl_context,
@@ -63,6 +64,17 @@ class HttpClient:
         # aiohttp would send an idempotent request again by itself when its connection breaks. Whoever counts attempts
         # must know: a second "create only if absent" is refused because the first one succeeded.
         self._session._retry_connection = False  # noqa: SLF001 - there is no public way; tests/test_retry.py pins it
+
+    def bytes_moved(self) -> int:
+        """Return a figure that grows as long as any body is sent."""
+        return self._bytes_sent
+
+    def abandon(self) -> None:
+        """Close every connection as far as that can be done without waiting, also when the event loop is gone."""
+        connector = self._session.connector
+        self._session.detach()  # or it would warn in its own name
+        if isinstance(connector, _Connector):
+            connector.abandon()
 
     @property
     def open_connections(self) -> int:
@@ -116,6 +128,7 @@ class HttpClient:
             yield chunk
             guard.add(len(chunk), loop.time() - waited_from)
             sent.bytes += len(chunk)
+            self._bytes_sent += len(chunk)
         writing.reschedule(None)
 
     def _make_socket(self, address: tuple[object, ...]) -> socket.socket:
@@ -128,6 +141,10 @@ class HttpClient:
 
 class _Connector(aiohttp.TCPConnector):
     """Without connections on which something came that nobody asked for: it would pass for the next answer."""
+
+    def abandon(self) -> None:
+        # There is no public way without waiting; tests/test_wrong_loop.py pins it.
+        self._close()
 
     async def _get(self, key: Any, traces: Any) -> Any:
         # There is no public way; tests/faults/test_connections.py pins it.

@@ -138,6 +138,7 @@ class Connection(asyncio.BufferedProtocol):
         self._poll: select.poll | None = None
         self._view = memoryview(b"")
         self._is_tls = False
+        self._piece_bytes = PIECE_BYTES if paces.sending is None else PACED_BYTES
         # The parser's callbacks: two of them are methods of containers, which spares a Python call each.
         self._raw_headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
@@ -178,6 +179,8 @@ class Connection(asyncio.BufferedProtocol):
             self._parser = HttpResponseParser(self)
         self._waiter = waiter = self._loop.create_future()
         try:
+            if sent is not None and len(body) <= self._piece_bytes:
+                await sent.end()
             self._raise_if_lost()
             if len(body) <= RECEIVE_BYTES and self._paces.sending is None:
                 self._transport.write(head + body if body else head)
@@ -205,10 +208,11 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _send(self, body: memoryview, sent: Gauge | None) -> None:
         """Piece by piece as the peer takes it; no further once there is a response, or no connection."""
-        pace = self._paces.sending
-        size = PIECE_BYTES if pace is None else PACED_BYTES
+        pace, size = self._paces.sending, self._piece_bytes
         for start in range(0, len(body), size):
             piece = body[start : start + size]
+            if sent is not None and len(body) - size <= start > 0:
+                await sent.end()
             if pace is not None and (seconds := pace.spend(len(piece))) > 0:
                 assert self._waiter is not None
                 await asyncio.wait({self._waiter}, timeout=seconds)  # or until nothing more is to be sent
@@ -324,6 +328,11 @@ class Connection(asyncio.BufferedProtocol):
             self._filling = None
             self._transport.abort()
             self._wake()
+
+    @property
+    def bytes_moved(self) -> int:
+        """A figure that changes as long as it sends or receives."""
+        return self._written + self._received
 
     @property
     def is_quiet(self) -> bool:

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -56,6 +56,10 @@ class Pool:
     def idle_connections(self) -> int:
         return sum(map(len, self._idle.values()))
 
+    def bytes_moved(self) -> int:
+        """Return a figure that changes as long as any connection sends or receives."""
+        return sum(connection.bytes_moved for connection in self._open)
+
     async def send(
         self,
         host: str,
@@ -98,6 +102,15 @@ class Pool:
         if self._open:
             self._all_closed = self._all_closed or self._loop.create_future()
             await finish(_within(CLOSING_SECONDS, self._all_closed))
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
+    def abandon(self, error: Callable[[], SessionClosedError]) -> None:
+        """Close every connection as far as that can be done without waiting, also when the event loop is gone."""
+        self._closed_by = error
+        for connection in list(self._open):
+            with suppress(RuntimeError):  # the loop is closed; the transport closes its socket when it is collected
+                connection.abort(error())
         if self._sweeping is not None:
             self._sweeping.cancel()
 

@@ -308,6 +308,7 @@ class Body:
         return written
 
     async def _next(self) -> bytes:
+        self._runtime.require_loop()
         if self._rest:
             return self._rest.popleft()
         while True:
@@ -327,6 +328,7 @@ class Body:
 
     async def _next_into(self, memory: memoryview) -> int:
         """At least a byte, and as many as fit while nothing breaks; 0 at the end."""
+        self._runtime.require_loop()
         while True:
             await self._ensure_open()
             response = self._response

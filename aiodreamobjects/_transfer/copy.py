@@ -50,9 +50,10 @@ async def copy(
     (from_runtime, address), (to_runtime, target) = source, to
     from_runtime.require_open()
     to_runtime.require_open()
-    found = await from_runtime.wire.head_object(address)
-    transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, progress)
-    return found, await transfer.run()
+    async with from_runtime.job(), to_runtime.job():
+        found = await from_runtime.wire.head_object(address)
+        transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, progress)
+        return found, await transfer.run()
 
 
 async def move(
@@ -137,7 +138,7 @@ class _Copy:
         if self._is_large() and (unquote(key) != key or "?versionId=" in key):
             return None  # Ceph RGW 16.2 decodes the key of a part's source twice, and may find another object
         try:
-            async with self._meter.running():
+            async with self._meter:
                 return await self._copy_within()
         except UnsupportedByServiceError:
             if is_itself:
@@ -172,6 +173,7 @@ class _Copy:
         await check_conditions(wire, self._target, self._conditions)
         try:
             with self._meter.piece(size):
+                await self._meter.complete()
                 return await wire.copy_object(
                     self._address, self._target, attributes, self._conditions, source_if_match=self._pin
                 )
@@ -208,6 +210,7 @@ class _Copy:
 
         await in_parallel(self._to.limits.parts_per_object, work)
         await _check_source(self._from, self._address, self._found)  # Ceph RGW ignores what pins a part to its source
+        await self._meter.complete()
         return [part for _, part in sorted(parts.items())]
 
     async def _stream(self) -> ObjectInfo:

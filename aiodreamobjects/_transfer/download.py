@@ -82,8 +82,9 @@ async def download_into(
     time_of: Callable[[ObjectInfo], int | None] = mtime.of,
 ) -> ObjectInfo:
     meter = Meter(progress, total_bytes=None, key=address.key)
-    async with meter.running():
+    async with runtime.job(), meter:
         info = await _with_second_chances(_Download(runtime, address, sink, journal, meter, verify), if_changed)
+        await meter.complete()
     assert info.size is not None
     try:
         await sink.commit(time_of(info), info.size)

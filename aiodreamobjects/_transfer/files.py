@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from aiodreamobjects._concurrency import Background
 from aiodreamobjects._errors import (
     InvalidRequestError,
     NotFoundError,
@@ -41,14 +41,15 @@ class ObjectWriter:
     info: ObjectInfo
     """Of the object, once the ``async with`` has been left without an error."""
 
-    def __init__(self, sending: MemoryObjectSendStream[bytes]) -> None:
-        self._sending = sending
+    def __init__(self, runtime: Runtime, sending: MemoryObjectSendStream[bytes]) -> None:
+        self._runtime, self._sending = runtime, sending
         self._gathered = bytearray()
         self._position = 0
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     async def write(self, data: Buffer) -> int:
-        """How many bytes these were. Waits while all parts that may be under way are; raises what ended the upload."""
+        """Hand on bytes; return their number. Wait while all parts that may be under way are; raise what ended the upload."""
+        self._runtime.require_loop()
         if not isinstance(data, bytes | bytearray | memoryview):
             msg = f"write takes bytes, not {type(data).__name__}"
             raise TypeError(msg)
@@ -91,31 +92,28 @@ async def open_writer(
 ) -> AsyncIterator[ObjectWriter]:
     runtime.require_open()
     sending, receiving = anyio.create_memory_object_stream[bytes](0)
-    writer = ObjectWriter(sending)
-    failure: BaseException | None = None
+    writer = ObjectWriter(runtime, sending)
 
     async def store() -> None:
         with receiving:
             try:
                 writer.info = await upload.put(runtime, address, receiving, attributes, conditions, progress, verify)
-            except Exception as error:  # noqa: BLE001 - raised where the writer is used or left
+            except BaseException as error:  # noqa: BLE001 - raised where the writer is used or left
                 writer._failure = writer._failure or error  # noqa: SLF001 - one thing in two places
 
-    with sending:
-        async with anyio.create_task_group() as group:
-            group.start_soon(store)
-            try:
-                yield writer
-                if writer._gathered or writer._failure:  # noqa: SLF001 - the same
-                    await writer._hand_on()  # noqa: SLF001 - the same
-                sending.close()
-            except asyncio.CancelledError:
-                raise
-            except BaseException as raised:  # noqa: BLE001 - raised below, as itself and not in a group
-                failure = raised
-                group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    storing = Background(store())
+    try:
+        yield writer
+        if writer._gathered or writer._failure:  # noqa: SLF001 - the same
+            await writer._hand_on()  # noqa: SLF001 - the same
+        sending.close()
+        await storing.result()
+    except BaseException:
+        await storing.stop()  # before the stream closes: its end would be that of the content
+        raise
+    finally:
+        sending.close()
+        receiving.close()  # of an upload that never began
     if writer._failure is not None:  # noqa: SLF001 - the same
         raise writer._failure  # noqa: SLF001 - the same
 
@@ -169,6 +167,7 @@ class ObjectReader:
         if self._is_closed:
             msg = f"the reader of {self._address} is closed: read inside its 'async with'"
             raise ValueError(msg)
+        self._runtime.require_loop()
         memory, count, start = memoryview(buffer).cast("B"), 0, self._position
         try:
             while count < len(memory) and self._position < self._size:

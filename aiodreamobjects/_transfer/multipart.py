@@ -14,7 +14,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Literal
 
-from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import (
     AlreadyExistsError,
     ChecksumMismatchError,
@@ -28,7 +27,7 @@ from aiodreamobjects._errors import (
 )
 from aiodreamobjects._integrity import etag_of_parts, parts_of_etag
 from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified, printable
-from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._runtime import Runtime, clean_up, complete
 from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
@@ -97,7 +96,7 @@ class Multipart:
             parts = await self._send(send_parts)
             if self._is_noted:
                 await self._note(is_completing=True)
-            info = await finish(self._complete(parts), grace=COMPLETION_GRACE_SECONDS)
+            info = await complete(self._complete(parts), grace=COMPLETION_GRACE_SECONDS)
         except BaseException as error:
             if self._is_in_doubt:
                 note = f"{self._address}: the upload {self._name} may be completed yet, and was left open"
@@ -106,12 +105,12 @@ class Multipart:
                 if isinstance(error, DreamObjectsError):
                     error.in_doubt = True
             elif not self._is_noted and self._upload_id is not None:
-                await finish(self._abort(self._upload_id), grace=ABORT_SECONDS)
+                await clean_up(self._abort(self._upload_id), grace=ABORT_SECONDS)
             raise
         finally:
             self._ours.discard(self._created)
             if self._orphans.found:
-                await finish(self._orphans.abort(), grace=ABORT_SECONDS)
+                await clean_up(self._orphans.abort(), grace=ABORT_SECONDS)
         if self._journal is not None:
             await self._journal.remove()
         return info
@@ -147,7 +146,7 @@ class Multipart:
             if journal is not None:
                 await self._note(is_completing=False)
 
-        await finish(create(), grace=ABORT_SECONDS)  # an upload whose id nobody knows could not be aborted
+        await clean_up(create(), grace=ABORT_SECONDS)  # an upload whose id nobody knows could not be aborted
 
     async def _note(self, *, is_completing: bool) -> None:
         assert self._journal
@@ -167,7 +166,7 @@ class Multipart:
                 "%s: the upload %s may be completed yet, and was left open", self._address, printable(found.upload_id)
             )
         else:
-            await finish(self._abort(found.upload_id), grace=ABORT_SECONDS)
+            await clean_up(self._abort(found.upload_id), grace=ABORT_SECONDS)
 
     async def _take_up(self, found: UploadRecord | None, wanted: UploadRecord) -> bool:
         if found is None:

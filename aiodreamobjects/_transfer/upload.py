@@ -15,7 +15,7 @@ from aiodreamobjects._errors import TransferError
 from aiodreamobjects._integrity import md5
 from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verify
 from aiodreamobjects._progress import Meter, ProgressCallback
-from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._runtime import Job, Runtime
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.download import UNCOUNTED_BYTES
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
@@ -104,11 +104,11 @@ class _Upload:
         self._first: _Piece | None = None
 
     async def run(self) -> ObjectInfo:
-        async with self._meter.running():
+        async with self._runtime.job() as job, self._meter:
             sizes = plan(self._source.size, self._runtime.limits.part_size, self._runtime.service.multipart)
             try:
                 if await self._is_whole(sizes(1)):
-                    return await self._put_whole()
+                    return await self._put_whole(job)
                 return await self._put_parts(sizes)
             finally:
                 self._release(self._first)
@@ -127,12 +127,13 @@ class _Upload:
         self._first = await self._read(part_size)
         return len(self._first.data) < part_size or await source.is_at_end()
 
-    async def _put_whole(self) -> ObjectInfo:
+    async def _put_whole(self, job: Job) -> ObjectInfo:
         await self._source.check_end()
         left = await self._journal.read() if self._journal is not None else None
         assert self._first
         data = self._first.data
-        with self._meter.piece(len(data)) as sent:
+        with self._meter.piece(len(data)) as sent, job.writing():
+            sent.before_end = self._meter.complete
             info = await self._wire.put_object(
                 self._address, data, self._attributes, self._conditions, verify=self._verify, sent=sent
             )
@@ -189,6 +190,7 @@ class _Upload:
 
         await in_parallel(self._runtime.limits.parts_per_object, work)
         await self._source.check_end()
+        await self._meter.complete()
         return [part for _, part in sorted(parts.items())]
 
     async def _read_part(self, number: int, sizes: PartSizes) -> _Piece:

@@ -24,7 +24,7 @@ from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import finish
-from aiodreamobjects._errors import DreamObjectsError, NotFoundError, ServiceError
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError, ServiceError, SessionClosedError
 from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
     Acl,
@@ -104,6 +104,17 @@ class BotoWire:
         )
         self._busy = 0
         take_over(self._client, self._send)
+
+        gate.movements.append(self._http.bytes_moved)
+
+    def stop(self) -> None:
+        self._gate.stop()
+
+    def moved(self) -> int:
+        return self._gate.moved()
+
+    def abandon(self) -> None:
+        self._http.abandon()
 
     async def aclose(self) -> None:
         await self._gate.aclose()
@@ -308,6 +319,8 @@ class BotoWire:
         sent: Gauge | None = None,
     ) -> ObjectInfo:
         digest = await _integrity.md5(body) if verify else None
+        if sent is not None:
+            await sent.end()
         parameters = {
             **_where(address),
             **values.attribute_parameters(attributes),
@@ -560,7 +573,7 @@ class BotoWire:
                 self._busy -= 1
         except Exception as error:
             attempt.close()
-            if gate.closed:
+            if gate.closed or isinstance(error, SessionClosedError):
                 closed = closed_meanwhile()
                 closed.in_doubt = True  # it may have left
                 raise closed from error
@@ -730,6 +743,7 @@ class BotoBody:
             with gate.waiting():
                 chunk = await self._reader.read_chunk()
             gate.bytes_received += len(chunk)
+            gate.bytes_streamed += len(chunk)
         self.taken += len(chunk)
         return chunk
 

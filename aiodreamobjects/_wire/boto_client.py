@@ -31,7 +31,7 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.utils import parse_timestamp
 
 from aiodreamobjects import _integrity
-from aiodreamobjects._config import Credentials, Limits, Timeouts
+from aiodreamobjects._config import Credentials, Limits, Secret, Timeouts, hide
 from aiodreamobjects._errors import CredentialsError
 from aiodreamobjects._http.client import Proxy, parse_proxy
 from aiodreamobjects._http.tls import make_ssl_context
@@ -76,7 +76,9 @@ async def _frozen(source: Any) -> Credentials:
     """Raises CredentialsError for whatever a provider may raise: programs, files and services of any kind are behind it."""
     try:
         frozen = await source.get_frozen_credentials()
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        access_key, secret_key, token = frozen.access_key, hide(frozen.secret_key), hide(frozen.token)
+        del frozen  # its repr shows them
+        return Credentials(access_key, secret_key or Secret(), token)
     except CredentialsError:
         raise
     except Exception as error:

@@ -152,7 +152,19 @@ class ResponseBody(Protocol):
 
 
 class Wire(Protocol):
+    def stop(self) -> None:
+        """Refuse every request from now on with SessionClosedError, but those of clean-ups (``gate.IS_CLEANUP``)."""
+        ...
+
     async def aclose(self) -> None: ...
+
+    def abandon(self) -> None:
+        """Let go of what is open, for a session that nobody closed. Its event loop may be gone."""
+        ...
+
+    def moved(self) -> int:
+        """Return a figure that changes as long as bytes of any request or reply move."""
+        ...
 
     def statistics(self) -> Statistics: ...
 

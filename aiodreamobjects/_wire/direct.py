@@ -136,11 +136,23 @@ class DirectWire:
         self._signs_payload = self._is_v4 and self._scheme == "http"
         self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
         self._pool = Pool(timeouts=gate.timeouts, ssl_context=ssl_context, paces=gate.paces)
+        gate.movements.append(self._pool.bytes_moved)
         self._object = Expect(low_speed, stream_from=WHOLE_BYTES)
         self._document = Expect(low_speed / DOCUMENT_SLOWNESS)
         # S3 sends a blank now and then while it copies or completes: only silence counts (S3 API reference).
         self._slow_document = Expect(low_speed=0)
         self._head = Expect(low_speed, is_head=True)
+
+    def stop(self) -> None:
+        self._gate.stop()
+
+    def moved(self) -> int:
+        return self._gate.moved()
+
+    def abandon(self) -> None:
+        self._pool.abandon(closed_meanwhile)
+        if self._boto is not None:
+            self._boto.abandon()
 
     async def aclose(self) -> None:
         await finish(self._release())
@@ -708,7 +720,7 @@ class DirectBody:
 
     async def read_chunk(self) -> bytes:
         chunk = await self._response.read_chunk()
-        self._gate.bytes_received += len(chunk)
+        self._count(len(chunk))
         return chunk
 
     async def read_into(self, memory: memoryview) -> int:
@@ -716,7 +728,12 @@ class DirectBody:
         try:
             return await self._response.read_into(memory)
         finally:
-            self._gate.bytes_received += self._response.taken - before
+            self._count(self._response.taken - before)
+
+    def _count(self, received: int) -> None:
+        self._gate.bytes_received += received
+        if self._place is None:  # then it has its place among the streams
+            self._gate.bytes_streamed += received
 
     async def aclose(self) -> None:
         self._response.close()

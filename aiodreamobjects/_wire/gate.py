@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 
 import anyio
 
-from aiodreamobjects._concurrency import BytePace, Crowd, Places, RateLimiter, finish
+from aiodreamobjects._concurrency import BytePace, Crowd, Places, RateLimiter, Stalled, finish
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, CredentialsError, SessionClosedError
 from aiodreamobjects._http.paces import Paces
@@ -25,6 +26,9 @@ REFRESH_SECONDS = 60.0
 DOCUMENT_SLOWNESS = 20
 """A service may write a document as it works, of DeleteObjects a line a key: it may be that much slower than a body."""
 
+IS_CLEANUP: ContextVar[bool] = ContextVar("aiodreamobjects_is_cleanup", default=False)
+"""Whether a request must be made even while the session closes: it ends or completes what was begun."""
+
 _log = logging.getLogger("aiodreamobjects")
 
 
@@ -37,26 +41,39 @@ class Gate:
         self.service, self.limits, self.timeouts = service, limits, timeouts
         # A streamed body holds a connection and a place of its own, so that a pipe from one object to another
         # cannot wait for itself.
-        self.requests = Places(limits.requests)
-        self.streams = Places(limits.requests)
+        self.requests = Places(limits.requests, timeouts.pool)
+        self.streams = Places(limits.requests, timeouts.pool)
+        self.requests.queue.moved = self.moved
+        self.streams.queue.moved = lambda: self.bytes_streamed
         self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self)
         self.clock_offset = 0.0
-        self.closed = False
-        self.sent = self.bytes_sent = self.bytes_received = 0
+        self.is_closing = self.closed = False
+        self.sent = self.bytes_sent = self.bytes_received = self.bytes_streamed = 0
+        self.movements: list[Callable[[], int]] = []
+        """What each lane's connections know of bytes under way: figures that change as these move."""
         self.paces = Paces(_pace(limits.upload_bytes_per_second), _pace(limits.download_bytes_per_second))
         self.has_pace = limits.requests_per_second is not None
         self.has_expiring_credentials = credentials.expires
         self._pace = RateLimiter(limits.requests_per_second) if limits.requests_per_second else None
-        self._waits: set[anyio.CancelScope] = set()
+        self._waits: dict[anyio.CancelScope, bool] = {}
+        """Those under way, and whether each is a clean-up's."""
         self._credentials = credentials
         self._signer = Signer(credentials.current, service.region)
         self._refresher = asyncio.create_task(self._keep_fresh()) if credentials.expires else None
 
-    async def aclose(self) -> None:
-        """End every wait with SessionClosedError."""
-        self.closed = True
+    def stop(self) -> None:
+        """Refuse every request from now on with SessionClosedError, but those of clean-ups; so ends every wait."""
+        self.is_closing = True
         self.requests.close(closed_meanwhile)
         self.streams.close(closed_meanwhile)
+        for scope, is_cleanup in self._waits.items():
+            if not is_cleanup:
+                scope.cancel()
+
+    async def aclose(self) -> None:
+        """End every wait with SessionClosedError, those of clean-ups too."""
+        self.stop()
+        self.closed = True
         for scope in self._waits:
             scope.cancel()
         refresher, self._refresher = self._refresher, None
@@ -64,18 +81,33 @@ class Gate:
             refresher.cancel()
             await finish(_ended(refresher))
 
+    def moved(self) -> int:
+        """Return a figure that changes as long as bytes of any request or reply move."""
+        return self.sent + self.bytes_received + sum(moved() for moved in self.movements)
+
     async def enter(self, places: Places) -> None:
         """Take a place among the requests or the streams, which is then to be given back."""
-        if not places.take():
-            try:
-                async with asyncio.timeout(self.timeouts.pool):
-                    await places.wait()
-            except TimeoutError as error:
-                msg = (
-                    f"no place became free within Timeouts.pool={self.timeouts.pool:g} s: "
-                    f"Limits.requests={self.limits.requests} are in use"
-                )
-                raise ConnectionFailedError(msg, request_sent=False) from error
+        if places.take():
+            return
+        if self.is_closing and not self.closed and IS_CLEANUP.get():
+            places.take_beyond()  # who holds the others may be waiting for a silent service
+            return
+        try:
+            await places.wait()
+        except Stalled as error:
+            raise self._stalled(places) from error
+
+    def _stalled(self, places: Places) -> ConnectionFailedError:
+        limits, patience = self.limits, self.timeouts.pool
+        what, why = "request", "the service answers none of them: try later, or raise the limit"
+        if places is self.streams:
+            what = "body"
+            why = "their readers take nothing: close bodies that are not read to their end, or raise the limit"
+        msg = (
+            f"no place for another {what} came free, and nothing moved, within Timeouts.pool={patience:g} s: "
+            f"all of Limits.requests={limits.requests} are taken, and {why}"
+        )
+        return ConnectionFailedError(msg, request_sent=False)
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[None]:
@@ -98,13 +130,14 @@ class Gate:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """A wait that the session's closing ends, with SessionClosedError."""
+        is_cleanup = IS_CLEANUP.get()
         with anyio.CancelScope() as scope:
-            self._waits.add(scope)
+            self._waits[scope] = is_cleanup
             try:
                 yield
             finally:
-                self._waits.discard(scope)
-        if self.closed:
+                del self._waits[scope]
+        if self.closed or (self.is_closing and not is_cleanup):
             raise closed_meanwhile()
 
     @property

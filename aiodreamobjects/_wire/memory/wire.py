@@ -109,6 +109,15 @@ class MemoryWire:
     def __init__(self, store: Store, faults: Faults, record: MutableSequence[Request], gate: Gate) -> None:
         self._store, self._faults, self._record, self._gate = store, faults, record, gate
 
+    def stop(self) -> None:
+        self._gate.stop()
+
+    def moved(self) -> int:
+        return self._gate.moved()
+
+    def abandon(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         await self._gate.aclose()
 
@@ -271,6 +280,8 @@ class MemoryWire:
         verify: bool = True,
         sent: Gauge | None = None,
     ) -> ObjectInfo:
+        if sent is not None:
+            await sent.end()
         await self._pace(self._gate.paces.sending, len(body))
 
         def act() -> ObjectInfo:
@@ -656,6 +667,7 @@ class MemoryBody:
         self._position += count
         self.taken += count
         self._gate.bytes_received += count
+        self._gate.bytes_streamed += count
 
     async def aclose(self) -> None:
         place, self.place = self.place, None
