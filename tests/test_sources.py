@@ -396,6 +396,116 @@ async def test_generators_are_closed_when_the_upload_fails(content: bytes) -> No
     assert closed == ["generator", "async generator"]
 
 
+def endless(at_the_end: Callable[[], object]) -> Iterator[bytes]:
+    try:
+        while True:
+            yield b"x" * 10 * PART
+    finally:
+        at_the_end()
+
+
+async def endless_async(at_the_end: Callable[[], object]) -> AsyncIterator[bytes]:
+    try:
+        while True:
+            yield b"x" * 10 * PART
+    finally:
+        at_the_end()
+
+
+class MadeByAGenerator:
+    """No generator itself: its ``__iter__`` and ``__aiter__`` are generator functions."""
+
+    def __init__(self, at_the_end: Callable[[], object]) -> None:
+        self._at_the_end = at_the_end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return endless(self._at_the_end)
+
+
+class MadeByAnAsyncGenerator(MadeByAGenerator):
+    __iter__ = None  # type: ignore[assignment]  # it cannot be iterated
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return endless_async(self._at_the_end)
+
+
+GENERATORS: list[Callable[[Callable[[], object]], Any]] = [
+    endless,
+    endless_async,
+    MadeByAGenerator,
+    MadeByAnAsyncGenerator,
+]
+
+
+@pytest.mark.parametrize("make", GENERATORS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "error",
+    [OwnError("own"), RuntimeError("own"), ValueError("own"), asyncio.CancelledError("own"), KeyError("own")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_a_generator_raises_while_it_is_closed_is_logged_and_hides_no_error(
+    make: Callable[[Callable[[], object]], Any], error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[bool] = []
+
+    def at_the_end() -> None:
+        closed.append(True)
+        raise error
+
+    memory = tiny_parts()
+    memory.fail("put_part", "AccessDenied", times=None)
+    async with opened(memory) as (_, obj):
+        await obj.put("old")
+        with pytest.raises(dream.AccessDeniedError):
+            await obj.put(make(at_the_end))
+        assert await obj.read() == b"old"
+    assert closed == [True]
+    (record,) = [record for record in caplog.records if "could not be closed" in record.getMessage()]
+    assert record.levelname == "WARNING"
+    assert repr(error) in record.getMessage()
+
+
+@pytest.mark.parametrize("how", ["task", "timeout"])
+async def test_a_cancellation_while_a_generator_is_closed_is_not_absorbed(how: str) -> None:
+    closing, may_end = asyncio.Event(), asyncio.Event()
+    ended: list[bool] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 10 * PART
+        finally:
+            closing.set()
+            await may_end.wait()
+            ended.append(True)
+            raise OwnError
+
+    memory = tiny_parts()
+    memory.fail("put_part", "AccessDenied", times=None)
+    async with opened(memory) as (_, obj):
+
+        async def put() -> None:
+            async with asyncio.timeout(None) as scope:
+                scopes.append(scope)
+                await obj.put(source())
+
+        scopes: list[asyncio.Timeout] = []
+        task = asyncio.create_task(put())
+        await closing.wait()
+        if how == "task":
+            task.cancel()
+        else:
+            scopes[0].reschedule(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError if how == "task" else TimeoutError):
+            await task
+        assert ended == [True]
+        assert not await obj.exists()
+
+
 async def test_a_body_that_breaks_is_taken_up_in_the_middle_of_an_upload() -> None:
     memory = tiny_parts()
     content = os.urandom(300_000)

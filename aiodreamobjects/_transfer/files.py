@@ -22,6 +22,7 @@ from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import upload
 from aiodreamobjects._transfer.body import NO_CONDITIONS, Body, open_body, pin_of
+from aiodreamobjects._transfer.sources import as_bytes
 from aiodreamobjects._wire.contract import Buffer, Conditions, WriteConditions
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ObjectWriter:
         if not isinstance(data, bytes | bytearray | memoryview):
             msg = f"write takes bytes, not {type(data).__name__}"
             raise TypeError(msg)
-        view = memoryview(data).cast("B")
+        view = as_bytes(data)
         for start in range(0, len(view), PIECE_BYTES):
             self._gathered += view[start : start + PIECE_BYTES]
             if len(self._gathered) >= PIECE_BYTES:

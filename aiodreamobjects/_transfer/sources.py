@@ -32,9 +32,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BLOCKED_SECONDS = 1.0
+CLOSE_GRACE_SECONDS = 10.0
+"""A source that is being closed may take this long after its caller is cancelled."""
 READ_BYTES = 1 << 20
 """Asked of a file at once that gives its bytes in objects of its own."""
-
+_CANNOT_SEEK = {errno.ESPIPE, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""How systems say that a file cannot seek to its end. Files below ``/proc`` answer EINVAL."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -64,6 +67,8 @@ class Source(ABC):
     size: int | None = None
     what: str
     """For the words of an error."""
+    close_grace: float | None = None
+    """How many seconds closing may take once the caller is cancelled; None where it always ends by itself."""
 
     def __init__(self) -> None:
         self.position = 0
@@ -128,7 +133,18 @@ async def open_source(given: Uploadable, opener: Opener | None = None) -> AsyncI
     try:
         yield source
     finally:
-        await finish(source.aclose())
+        await finish(_close(source), grace=source.close_grace)
+
+
+async def _close(source: Source) -> None:
+    """Log what a source raises while it is closed: the transfer has ended by now, well or with an error of its own.
+
+    Runs in a task of its own. So a CancelledError here is not our caller's: ``finish`` raises that one.
+    """
+    try:
+        await source.aclose()
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - users' clean-up can raise anything
+        _log.warning("%s could not be closed: %s", source.what, repr(error))
 
 
 async def _source_of(given: object) -> Source:
@@ -158,8 +174,7 @@ class HeldSource(Source):
 
     def __init__(self, data: Buffer) -> None:
         super().__init__()
-        view = memoryview(data)
-        self._data = (view if view.c_contiguous else memoryview(view.tobytes())).cast("B")
+        self._data = as_bytes(data)
         self.size = len(self._data)
 
     def take(self, size: int) -> memoryview:
@@ -200,16 +215,25 @@ class AiofilesSource(Source):
 async def _fill_from(what: str, readinto: Callable[[memoryview], Awaitable[int | None]], memory: memoryview) -> int:
     """A short read is not the end of a file."""
     position = 0
-    while position < len(memory) and (count := _counted(what, await readinto(memory[position:]))):
+    while position < len(memory):
+        room = memory[position:]
+        if not (count := _counted(what, await readinto(room), len(room))):
+            break
         position += count
     return position
 
 
-def _counted(what: str, count: int | None) -> int:
+def _counted(what: str, count: int | None, room: int) -> int:
+    """The result of a ``readinto``, if it can be true."""
     if count is None:
-        msg = f"{what} does not block, and had nothing to read"
-        raise BlockingIOError(msg)
+        raise BlockingIOError(_NOTHING_TO_READ.format(what))
+    if not 0 <= count <= room:
+        msg = f"{what}: readinto() said that it read {count} bytes into a buffer of {room}"
+        raise OSError(errno.EIO, msg)
     return count
+
+
+_NOTHING_TO_READ = "{} does not block, and had nothing to read"
 
 
 class PathSource(AiofilesSource):
@@ -279,17 +303,22 @@ class FileSource(Source):
 
     def __init__(self, file: BinaryFile, size: int | None, found: os.stat_result | None) -> None:
         super().__init__()
-        self.what = f"the file {getattr(file, 'name', None) or type(file).__name__!r}"
+        self.what = _name_of(file)
         self._file, self._found = file, found
         self.size = size
         self._is_async = inspect.iscoroutinefunction(file.read)
         self._readinto: Callable[[memoryview], int | None] | None = getattr(file, "readinto", None)
 
     @classmethod
-    async def of(cls, file: BinaryFile) -> Self:
+    async def of(cls, file: BinaryFile) -> FileSource:
         if inspect.iscoroutinefunction(file.read):
             return cls(file, None, None)
-        return await finish(to_thread.run_sync(lambda: cls(file, *_size_of(file))))
+
+        def looked_at() -> FileSource:
+            size = _size_of(file)  # first: seeking writes out what the file has buffered
+            return cls(file, size, _stat_of(file))
+
+        return await finish(to_thread.run_sync(looked_at))
 
     async def check_end(self) -> None:
         await super().check_end()
@@ -297,35 +326,54 @@ class FileSource(Source):
 
     async def _fill(self, memory: memoryview) -> int:
         if self.size is not None and self._readinto is not None:
-            return await finish(to_thread.run_sync(self._fill_in_thread, self._readinto, memory))
+            try:
+                return await finish(to_thread.run_sync(self._fill_in_thread, self._readinto, memory))
+            except AttributeError as error:
+                if error.name != "readinto" or self.position:
+                    raise
+                self._readinto = None  # the file is a wrapper around one that has only read()
         position = 0
-        while position < len(memory) and (data := await self._read(min(len(memory) - position, READ_BYTES))):
-            position += self._take(_checked(data, self.what, self.position + position), memory[position:])
+        while position < len(memory):
+            given = await self._read(min(len(memory) - position, READ_BYTES))
+            if not (data := _checked(given, self.what, self.position + position)):
+                break
+            position += self._take(data, memory[position:])
         return position
 
     async def _read(self, size: int) -> object:
         if self._is_async:
-            return await cast(AsyncBinaryFile, self._file).read(size)
-        data: object = await _in_thread_of_its_own(lambda: self._file.read(size))
-        if inspect.isawaitable(data):
-            self._is_async = True
-            return await data
+            data: object = await cast(AsyncBinaryFile, self._file).read(size)
+        else:
+            data = await _in_thread_of_its_own(lambda: self._file.read(size))
+            if inspect.isawaitable(data):
+                self._is_async = True
+                data = await data
         if data is None:
-            _counted(self.what, None)
+            raise BlockingIOError(_NOTHING_TO_READ.format(self.what))
         return data
 
     def _fill_in_thread(self, readinto: Callable[[memoryview], int | None], memory: memoryview) -> int:
         position = 0
-        while position < len(memory) and (count := _counted(self.what, readinto(memory[position:]))):
+        while position < len(memory):
+            room = memory[position:]
+            if not (count := _counted(self.what, readinto(room), len(room))):
+                break
             position += count
         return position
 
 
+def _name_of(file: object) -> str:
+    return f"the file {getattr(file, 'name', None) or type(file).__name__!r}"
+
+
 def _stat_of(file: object) -> os.stat_result | None:
-    """Of a file on disk that is a regular one."""
+    """What a file on disk is, if it is a regular one."""
+    descriptor = _ask(file, "fileno")
+    if not isinstance(descriptor, int):
+        return None
     try:
-        found = os.fstat(file.fileno())  # type: ignore[attr-defined]  # whatever it is, it may have one
-    except (AttributeError, OSError, ValueError, TypeError):
+        found = os.fstat(descriptor)
+    except (OSError, OverflowError):
         return None
     return found if stat.S_ISREG(found.st_mode) else None
 
@@ -337,15 +385,72 @@ def _check_unchanged(what: str, file: object, before: os.stat_result | None) -> 
         raise SourceChangedError(msg)
 
 
-def _size_of(file: BinaryFile) -> tuple[int | None, os.stat_result | None]:
-    """How many bytes it has from where it stands, and what it is on disk, where it is a regular file."""
+def _size_of(file: object) -> int | None:
+    """How many bytes there are from where the file stands to its end; None where it cannot seek.
+
+    The file stands where it stood when this returns. ValueError where it does not go back: the object would lack its
+    beginning. Only ``tell()`` says where a file stands: what ``seek()`` returns is None for an mmap on Python 3.12.
+    """
+    here = _ask(file, "tell") if _ask(file, "seekable") else None
+    if not isinstance(here, int) or not callable(getattr(file, "seek", None)):
+        return None
+    failure: Exception | None = None
+    end: object = None
     try:
-        here: int = file.tell()  # type: ignore[attr-defined]  # whatever it is, it may have one
-        end: int = file.seek(0, os.SEEK_END)  # type: ignore[attr-defined]  # the same; writes out what it has buffered
-        file.seek(here)  # type: ignore[attr-defined]  # the same
-    except (AttributeError, OSError, ValueError, TypeError):
-        return None, _stat_of(file)
-    return max(0, end - here), _stat_of(file)
+        if not _seek(file, 0, os.SEEK_END):
+            return None
+        end = file.tell()  # type: ignore[attr-defined]  # it was asked before
+    except Exception as error:  # noqa: BLE001 - raised below, when the file is back
+        failure = error
+    back: object = None
+    lost: Exception | None = None
+    try:
+        _seek(file, here)
+        back = file.tell()  # type: ignore[attr-defined]  # the same
+    except Exception as error:  # noqa: BLE001 - the cause of the ValueError below
+        lost = error
+    if failure is not None and not _says_unsupported(failure):
+        raise failure
+    if back != here:
+        msg = (
+            f"{_name_of(file)} stood at byte {here:,}. Its size was looked for at its end, and then it did not go back"
+            f" ({'it raised an error' if lost else f'it stands at {back!r}'}). Make its seekable() return False:"
+            " then it is read from where it stands, without seeking"
+        )
+        raise ValueError(msg) from (lost or failure)
+    return max(0, end - here) if failure is None and isinstance(end, int) else None
+
+
+def _ask(file: object, name: str) -> object:
+    """What this method of the file returns. None where there is none, or the file does not support it."""
+    try:
+        method = getattr(file, name)
+        found: object = method() if callable(method) else None
+    except AttributeError as error:
+        if error.name != name:
+            raise
+        return None
+    except OSError:
+        return None
+    return None if _is_later(found) else found
+
+
+def _seek(file: object, position: int, whence: int = os.SEEK_SET) -> bool:
+    """False where the file seeks by an awaitable: nothing has moved then."""
+    return not _is_later(file.seek(position, whence))  # type: ignore[attr-defined]  # its caller looked for it
+
+
+def _is_later(result: object) -> bool:
+    """Whether this is a result to be awaited. It is not going to be."""
+    if inspect.iscoroutine(result):
+        result.close()
+    return inspect.isawaitable(result)
+
+
+def _says_unsupported(error: Exception) -> bool:
+    if isinstance(error, AttributeError):
+        return error.name in {"seek", "tell"}
+    return isinstance(error, io.UnsupportedOperation) or (isinstance(error, OSError) and error.errno in _CANNOT_SEEK)
 
 
 async def _in_thread_of_its_own(work: Callable[[], T]) -> T:
@@ -369,10 +474,10 @@ class ChunksSource(Source):
     """An iterable of bytes, taken in a thread: it may do what blocks."""
 
     what = "the iterable"
+    close_grace = CLOSE_GRACE_SECONDS
 
     def __init__(self, chunks: Iterable[object]) -> None:
         super().__init__()
-        self._given = chunks
         self._chunks: Iterator[object] = iter(chunks)
 
     async def _fill(self, memory: memoryview) -> int:
@@ -399,19 +504,19 @@ class ChunksSource(Source):
         return chunks
 
     async def aclose(self) -> None:
-        if inspect.isgenerator(self._given):
-            with suppress(ValueError):  # it is still at work, in a thread that was left to it
-                await to_thread.run_sync(self._given.close)
+        chunks = self._chunks
+        if inspect.isgenerator(chunks) and not chunks.gi_running:  # else it is at work in a thread that was left to it
+            await to_thread.run_sync(chunks.close, abandon_on_cancel=True)
 
 
 class AsyncChunksSource(Source):
     """An async-iterable of bytes."""
 
     what = "the async iterable"
+    close_grace = CLOSE_GRACE_SECONDS
 
     def __init__(self, chunks: AsyncIterable[object]) -> None:
         super().__init__()
-        self._given = chunks
         self._chunks = aiter(chunks)
 
     async def _fill(self, memory: memoryview) -> int:
@@ -425,19 +530,30 @@ class AsyncChunksSource(Source):
         return position
 
     async def aclose(self) -> None:
-        if inspect.isasyncgen(self._given):
-            try:
-                await self._given.aclose()
-            except (RuntimeError, asyncio.CancelledError) as error:  # a cancel scope of another task is open in it
-                _log.warning("an async generator could not be closed: %s", error)
+        if inspect.isasyncgen(self._chunks):
+            await self._chunks.aclose()
 
 
 _END = object()
 
 
 def _checked(data: object, what: str, position: int) -> memoryview:
+    """The chunk, as bytes that stay as they are: what is not ``bytes`` is copied before its source is asked for more.
+
+    Sources fill one buffer again and again. A read-only view is no promise, because its buffer may be a bytearray.
+    """
     if not isinstance(data, bytes | bytearray | memoryview):
         msg = f"{what} gave {type(data).__name__} at byte {position:,}; it must give bytes"
         raise TypeError(msg)
     view = memoryview(data)
-    return view if view.format == "B" and view.ndim == 1 and view.contiguous else memoryview(view.tobytes())
+    stays = type(view.obj) is bytes and view.format == "B" and view.ndim == 1 and view.contiguous
+    return view if stays else memoryview(view.tobytes())
+
+
+def as_bytes(data: Buffer) -> memoryview:
+    """A view of these bytes, one after the other; of a copy where they are not so in memory."""
+    view = memoryview(data)
+    if view.c_contiguous and view.nbytes:
+        with suppress(ValueError, NotImplementedError):  # an item's format that memoryview cannot cast
+            return view.cast("B")
+    return memoryview(view.tobytes())
