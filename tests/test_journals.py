@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import signal
@@ -433,3 +434,303 @@ async def test_a_journal_that_another_process_holds_is_left_to_it_until_that_die
     assert left.target.read_bytes() == DATA
     assert count(memory, "get_object") <= COUNT - HELD
     assert left.has_gone
+
+
+# What somebody else has put there
+
+
+def link_to(path: Path, precious: Path) -> None:
+    path.hardlink_to(precious)
+
+
+def owned_by_another(path: Path, precious: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can make another user's file")
+    path.write_bytes(precious.read_bytes())
+    os.chown(path, 1, 1)
+    path.chmod(0o666)
+
+
+FOREIGN = {"a hard link": link_to, "another user's": owned_by_another}
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="aiodreamobjects")
+    return caplog
+
+
+def told(log: pytest.LogCaptureFixture) -> list[str]:
+    """Once each time that something is begun anew, or replaced."""
+    words = ("starts afresh", "a new one takes its place")
+    return [record.getMessage() for record in log.records if any(word in record.getMessage() for word in words)]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+@pytest.mark.parametrize("what", ["a journal", "text", "nothing"])
+@pytest.mark.parametrize("suffix", ["journal", "part"])
+async def test_a_file_that_is_not_a_downloads_own_is_replaced_and_not_written_to(
+    memory: MemoryService, bucket: dream.Bucket, tmp_path: Path, place: Path, suffix: str, what: str, foreign: str
+) -> None:
+    await bucket.object("a").put(DATA)
+    left = await left_by_download(memory, place / "file")
+    path = left.journal if suffix == "journal" else left.part
+    precious = tmp_path / "precious"
+    content = {"a journal": path.read_bytes(), "text": b"precious", "nothing": b""}[what]
+    precious.write_bytes(content)
+    path.unlink()
+    FOREIGN[foreign](path, precious)
+    theirs = path.stat()
+    with path.open("rb") as their_file:  # so that its number is not given to another one
+        await cut_off(memory, "get_object", "a", lambda obj: obj.download(left.target, resume=True))
+        assert (path.stat().st_ino, path.stat().st_uid, path.stat().st_nlink) != (theirs.st_ino, theirs.st_uid, 2)
+        assert their_file.read() == content
+    assert precious.read_bytes() == content
+    info = await bucket.object("a").download(left.target, resume=True)
+    assert (left.target.read_bytes(), info.verified) == (DATA, "parts")
+    assert precious.read_bytes() == content
+    assert left.has_gone
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+@pytest.mark.parametrize("what", ["a journal", "text", "nothing"])
+async def test_an_uploads_journal_that_is_not_its_own_is_not_believed_and_not_written_to(
+    memory: MemoryService,
+    bucket: dream.Bucket,
+    tmp_path: Path,
+    place: Path,
+    uploads: Path,
+    what: str,
+    foreign: str,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    path = place / "file"
+    path.write_bytes(DATA)
+    journal = await left_by_upload(memory, path, uploads)
+    left_open = await bucket.uploads().collect()
+    precious = tmp_path / "precious"
+    content = {"a journal": journal.read_bytes(), "text": b"precious", "nothing": b""}[what]
+    precious.write_bytes(content)
+    journal.unlink()
+    FOREIGN[foreign](journal, precious)
+    log.clear()
+    await bucket.object("a").upload(path, resume=True)
+    assert await bucket.object("a").read() == DATA
+    assert precious.read_bytes() == content
+    assert len(told(log)) == 1
+    assert list(uploads.iterdir()) == []
+    assert await bucket.uploads().collect() == left_open
+
+
+def checked(document: bytes) -> bytes:
+    """Any text that ends with a brace, as a record with a good check."""
+    return document[:-1] + b', "check": "%08x"}' % zlib.crc32(document)
+
+
+def of_words(*words: bytes) -> bytes:
+    """Any words, as a line with a good check."""
+    line = b" ".join(words)
+    return b"%s %08x\n" % (line, zlib.crc32(line))
+
+
+def with_value(name: str, value: object) -> Callable[[bytes], bytes]:
+    return lambda line: forged(line, **{name: value})
+
+
+NESTED = checked(b'{"format":' * 5000 + b"1" + b"}" * 5000)
+BRACKETS = checked(b"[" * 50_000 + b"}")
+WORDS = [
+    "",
+    "x" * 5000,
+    "x" * 100_000,
+    "a\nb",
+    "a\r\nevil: 1",
+    "caf\u00e9",
+    "\ud800",
+    "a\0",
+    "\u2028",
+    1,
+    None,
+    True,
+    [],
+    {},
+]
+PLANTED: dict[str, Callable[[bytes], bytes]] = {
+    **{
+        f"{name} {value!r:.30}": with_value(name, value)
+        for name, values in {
+            "part_size": [0, 1, -1, True, False, 10**9, 10**15, 1 << 63, 1 << 64, 10**400, 10**4000, 64.0, "64", None],
+            "size": [-1, -(10**15), True, 10**400, 10**4000, float("inf"), float("nan"), "64", None],
+            "etag": WORDS,
+            "key": WORDS,
+        }.items()
+        for value in values
+    },
+    "a small part of all there is": lambda line: forged(line, part_size=1, size=10**15),
+    "ranges without an end": lambda line: forged(line, size=10**18),
+    "as large as can be": lambda line: forged(line, part_size=10**4000, size=10**4000),
+    "nested": lambda _: NESTED,
+    "brackets": lambda _: BRACKETS,
+    "long": lambda line: line + b" " * 100_000,
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+async def test_a_planted_journal_costs_no_more_than_none(
+    memory: MemoryService, bucket: dream.Bucket, place: Path, planted: str, log: pytest.LogCaptureFixture
+) -> None:
+    await bucket.object("a").put(DATA)
+    left = await left_by_download(memory, place / "file")
+    first, *others = lines_of(left.journal.read_bytes())
+    left.journal.write_bytes(PLANTED[planted](first.rstrip()) + b"\n" + b"".join(others))
+    log.clear()
+    info = await bucket.object("a").download(left.target, resume=True)
+    assert (left.target.read_bytes(), info.verified) == (DATA, "parts")
+    assert count(memory, "get_object") == COUNT
+    assert len(told(log)) == 1
+    assert left.has_gone
+
+
+LINES_PLANTED: dict[str, bytes] = {
+    "a number of 5,000 digits": of_words(b"9" * 5000, b"00000000"),
+    "a number of 7 digits": of_words(b"9999999", b"00000000"),
+    "a CRC that is no number": of_words(b"1", b"zzzzzzzz"),
+    "a CRC of 5,000 digits": of_words(b"1", b"9" * 5000),
+    "a CRC below 0": of_words(b"1", b"-0000001"),
+    "a digit of another script": of_words("\u0663".encode(), b"00000000"),
+    "underscores": of_words(b"1_0", b"0000_000"),
+}
+
+
+@pytest.mark.parametrize("planted", LINES_PLANTED)
+async def test_a_planted_line_is_passed_over(
+    memory: MemoryService, bucket: dream.Bucket, place: Path, planted: str
+) -> None:
+    await bucket.object("a").put(DATA)
+    left = await left_by_download(memory, place / "file")
+    first, *others = lines_of(left.journal.read_bytes())
+    line = LINES_PLANTED[planted]
+    is_short = len(line) < 50
+    left.journal.write_bytes(b"".join([first, line, *others, line]))
+    await bucket.object("a").download(left.target, resume=True, verify="off")
+    assert left.target.read_bytes() == DATA
+    assert count(memory, "get_object") <= (COUNT - HELD if is_short else COUNT)
+    assert left.has_gone
+
+
+async def test_a_journal_that_is_larger_than_one_can_be_is_none(
+    memory: MemoryService, bucket: dream.Bucket, place: Path, uploads: Path, log: pytest.LogCaptureFixture
+) -> None:
+    """Files of a tebibyte, all of it a hole; and a million lines."""
+    await bucket.object("a").put(DATA)
+    path = place / "source"
+    path.write_bytes(OTHER)
+    for lines in (0, 1_000_000):
+        left = await left_by_download(memory, place / "file")
+        journal = await left_by_upload(memory, path, uploads, "b")
+        for planted in (left.journal, journal):
+            with planted.open("ab") as file:
+                file.write(range_line(1, DATA[:PART]) * lines)
+            if not lines:
+                os.truncate(planted, 1 << 40)
+        log.clear()
+        await bucket.object("a").download(left.target, resume=True)
+        await bucket.object("b").upload(path, resume=True)
+        assert (left.target.read_bytes(), await bucket.object("b").read()) == (DATA, OTHER)
+        assert len(told(log)) == 2
+        assert left.has_gone
+        assert not journal.exists()
+        left.target.unlink()
+
+
+async def test_ranges_of_other_limits_are_used_as_far_as_they_are_sensible(place: Path) -> None:
+    """No smaller than 64 KiB, or a 32nd of this session's part size; no larger than its memory."""
+    memory, content = MemoryService(), random.Random(7).randbytes(1 << 20)
+    usual, small, tiny = 8 << 20, 64 << 10, (64 << 10) - 1
+    cases = [
+        (small, usual, True),
+        (tiny, usual, False),
+        (tiny, tiny, True),
+        (tiny, 1 << 20, True),
+        (30_000, 1 << 20, False),
+    ]
+    async with memory.session() as session:
+        await (await session.create_bucket("journals")).object("a").put(content)
+    for number, (earlier, now, is_used) in enumerate(cases):
+        target = place / f"{number}"
+        async with memory.session(limits=dream.Limits(part_size=earlier, parts_per_object=1)) as session:
+            task = asyncio.create_task(session.object("s3://journals/a").download(target, resume=True))
+            memory.forget_requests()
+            while count(memory, "get_object") < 6:  # noqa: ASYNC110 - a record has no event
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        memory.forget_requests()
+        async with memory.session(limits=dream.Limits(part_size=now)) as session:
+            await session.object("s3://journals/a").download(target, resume=True)
+        assert target.read_bytes() == content
+        ranges = [earlier, now][not is_used]
+        assert count(memory, "get_object") == -(-len(content) // ranges) - 5 * is_used
+
+
+@pytest.mark.parametrize("upload_id", WORDS, ids=lambda value: f"{value!r:.20}")
+async def test_an_upload_id_that_cannot_be_one_is_asked_of_nobody(
+    memory: MemoryService,
+    bucket: dream.Bucket,
+    place: Path,
+    uploads: Path,
+    upload_id: object,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    path = place / "file"
+    path.write_bytes(DATA)
+    journal = await left_by_upload(memory, path, uploads)
+    left_open = await bucket.uploads().collect()
+    journal.write_bytes(forged(journal.read_bytes(), upload_id=upload_id))
+    log.clear()
+    memory.forget_requests()
+    await bucket.object("a").upload(path, resume=True)
+    assert {count(memory, verb) for verb in ("list_parts", "abort_upload")} == {0}
+    assert await bucket.object("a").read() == DATA
+    assert len(told(log)) == 1
+    assert await bucket.uploads().collect() == left_open
+
+
+@pytest.mark.parametrize("planted", [NESTED, BRACKETS], ids=["nested", "brackets"])
+async def test_an_uploads_journal_that_is_nested_is_none(
+    memory: MemoryService,
+    bucket: dream.Bucket,
+    place: Path,
+    uploads: Path,
+    planted: bytes,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    path = place / "file"
+    path.write_bytes(DATA)
+    journal = await left_by_upload(memory, path, uploads)
+    journal.write_bytes(planted)
+    log.clear()
+    await bucket.object("a").upload(path, resume=True)
+    assert await bucket.object("a").read() == DATA
+    assert len(told(log)) == 1
+
+
+@pytest.mark.parametrize("code", ["NoSuchUpload", "InvalidArgument", "InvalidRequest"])
+async def test_an_upload_that_the_service_does_not_know_is_begun_anew(
+    memory: MemoryService,
+    bucket: dream.Bucket,
+    place: Path,
+    uploads: Path,
+    code: str,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    path = place / "file"
+    path.write_bytes(DATA)
+    await left_by_upload(memory, path, uploads)
+    log.clear()
+    memory.fail("list_parts", code)
+    await bucket.object("a").upload(path, resume=True)
+    assert await bucket.object("a").read() == DATA
+    assert len(told(log)) == 1
+    assert list(uploads.iterdir()) == []

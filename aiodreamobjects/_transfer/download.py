@@ -190,13 +190,13 @@ class _Download:
             bucket=self._address.bucket,
             key=self._address.key,
         )
-        if found != expected or found.part_size < 1 or pin_of(found.etag) is None:
-            _log.info("the journal of %s is of another download, it starts afresh", self._address)
+        limits = self._runtime.limits
+        if found != expected or not found.fits(limits.part_size, limits.memory) or pin_of(found.etag) is None:
+            _log.info("%s: the journal is of another download, or of other limits: it starts afresh", self._address)
             journal.record, journal.held, self._sink.is_kept = None, {}, False
             return None
         self._part_size = found.part_size
-        count = -(-found.size // found.part_size)
-        missing = next((number for number in range(1, count + 1) if number not in journal.held), 1)
+        missing = next((number for number in range(1, found.count + 1) if number not in journal.held), 1)
         return missing, Conditions(if_match=found.etag)
 
     async def _receive(self, body: Body, number: int) -> ObjectInfo:

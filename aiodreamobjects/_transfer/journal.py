@@ -1,4 +1,8 @@
-"""What a transfer needs to know after a crash. A journal is believed only as far as what it says can be checked."""
+"""What a transfer needs to know after a crash. A journal is believed only as far as what it says can be checked.
+
+Somebody else may have put it there. So it is used only if it is a regular file of ours that has no other name, and
+nothing in it makes a transfer hold or ask for more than one that starts afresh, within a known factor.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import stat
 import zlib
@@ -23,6 +28,18 @@ from aiodreamobjects._concurrency import finish
 T = TypeVar("T", "UploadRecord", "DownloadRecord")
 
 FORMAT = 1
+MOST_RECORD_BYTES = 64 << 10
+"""A record is smaller: a key has 1,024 bytes, which JSON writes with six characters each at most."""
+MOST_WORD_CHARACTERS = 4096
+"""An ETag or an upload's id is shorter, so that it fits into a request."""
+MOST_RANGES = 1 << 20
+"""So many ranges a journal notes at most; 5 TiB in ranges of 8 MiB are 655,360."""
+LEAST_PART_SIZE, LEAST_SHARE = 64 << 10, 32
+"""Ranges of an earlier process are no smaller than this, or than this session's, divided by the second number."""
+_LINE = re.compile(rb"^(([1-9][0-9]{0,6}) ([0-9a-f]{8})) ([0-9a-f]{8})$", re.MULTILINE)
+_MOST_LINE_BYTES = 26
+_MOST_LINES_PER_RANGE = 4
+"""A range is noted again when the bytes that an earlier process wrote were wrong."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -55,6 +72,16 @@ class DownloadRecord:
     size: int
     part_size: int
 
+    @property
+    def count(self) -> int:
+        """How many ranges there are."""
+        return -(-self.size // self.part_size)
+
+    def fits(self, part_size: int, memory: int) -> bool:
+        """Whether a session with these limits can use such ranges: neither too many of them, nor too large ones."""
+        least = min(LEAST_PART_SIZE, part_size // LEAST_SHARE)
+        return self.part_size == part_size or least <= self.part_size <= max(part_size, memory)
+
 
 class UploadJournal:
     """One small file for each pair of a file and an object, under ``$XDG_STATE_HOME/aiodreamobjects/uploads``."""
@@ -78,12 +105,14 @@ class UploadJournal:
 
     def _read(self) -> UploadRecord | None:
         try:
-            return _parse(UploadRecord, _read_regular(self._path))
+            record = _parse(UploadRecord, _read_own(self._path))
+            _check_word("upload ID", record.upload_id)
         except FileNotFoundError:
             return None
         except ValueError as error:
             _log.warning("%s is no journal, the upload starts afresh: %s", self._path, error)
             return None
+        return record
 
     def _write(self, record: UploadRecord) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -143,35 +172,50 @@ class DownloadJournal:
     @classmethod
     def _open(cls, path: Path) -> Self:
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
             try:
+                require_regular(descriptor, path)
                 _lock(descriptor, path)
-                if _is_file(descriptor, path):
+                if not _is_file(descriptor, path):
+                    pass  # whoever had it removed it when done: the lock was on nothing
+                elif not is_own(descriptor):
+                    _log.warning("%s is another file as well, or another user's: a new one takes its place", path)
+                    path.unlink()
+                else:
                     self = cls(path, descriptor)
                     self._read()
                     return self
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)  # whoever had it removed it when done: the lock was on nothing
+            os.close(descriptor)
 
     def _read(self) -> None:
-        content = b""
-        while chunk := os.pread(self._descriptor, 1 << 20, len(content)):
-            content += chunk
-        if not content:
+        first, _, _ = os.pread(self._descriptor, MOST_RECORD_BYTES, 0).partition(b"\n")
+        if not first and not os.fstat(self._descriptor).st_size:
             return
-        first, *lines = content.split(b"\n")
         try:
-            self.record = _parse(DownloadRecord, first)
+            record = _parse(DownloadRecord, first)
+            _check_ranges(record)
+            content = self._content(len(first) + record.count * _MOST_LINE_BYTES * _MOST_LINES_PER_RANGE)
         except ValueError as error:
             _log.warning("%s is no journal, the download starts afresh: %s", self._path, error)
             return
-        for line in lines:
-            words = line.split(b" ")
-            is_whole = len(words) == 3 and words[0].isdigit() and _check_of(words[0], words[1]) == words[2]  # noqa: PLR2004
-            if is_whole:
-                self.held[int(words[0])] = int(words[1], 16)
+        self.record = record
+        for line in _LINE.finditer(content, len(first)):
+            number = int(line[2])
+            if number <= record.count and _check_of(line[1]) == line[4]:
+                self.held[number] = int(line[3], 16)
+
+    def _content(self, most: int) -> bytes:
+        """All of it. ValueError where there are more bytes than that."""
+        content = b""
+        while chunk := os.pread(self._descriptor, most + 1 - len(content), len(content)):
+            content += chunk
+        if len(content) > most:
+            msg = f"it is larger than {most:,} bytes, as no journal of such a download is"
+            raise ValueError(msg)
+        return content
 
     def _start(self, record: DownloadRecord) -> None:
         os.ftruncate(self._descriptor, 0)
@@ -209,14 +253,53 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _read_regular(path: Path) -> bytes:
-    """ValueError where it is anything else: a FIFO would be waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+def require_regular(descriptor: int, path: str | Path) -> None:
+    """FileExistsError where it is a FIFO, a device or a directory: nothing of that is ours to use or to remove."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise FileExistsError(errno.EEXIST, "not a regular file", str(path))
+
+
+def is_own(descriptor: int) -> bool:
+    """Whether this file is ours alone. Under a second name it may be any file of this user's, put here by a hard link."""
+    found = os.fstat(descriptor)
+    return found.st_nlink == 1 and found.st_uid == os.geteuid()
+
+
+def _read_own(path: Path) -> bytes:
+    """What a file of our own says. ValueError where it is anything else, or too long."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # else a FIFO would be waited for
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        msg = "it is a symbolic link"
+        raise ValueError(msg) from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             msg = "it is no regular file"
             raise ValueError(msg)
-        return file.read()
+        if not is_own(descriptor):
+            msg = "it is another file as well, or another user's"
+            raise ValueError(msg)
+        content = file.read(MOST_RECORD_BYTES + 1)
+    if len(content) > MOST_RECORD_BYTES:
+        msg = "it is too large"
+        raise ValueError(msg)
+    return content
+
+
+def _check_ranges(record: DownloadRecord) -> None:
+    _check_word("ETag", record.etag)
+    if record.size < 0 or record.part_size < 1 or record.count > MOST_RANGES:
+        msg = "no download has such ranges"
+        raise ValueError(msg)
+
+
+def _check_word(name: str, word: str) -> None:
+    """ValueError where this cannot stand in a request."""
+    if not 0 < len(word) <= MOST_WORD_CHARACTERS or not (word.isascii() and word.isprintable()):
+        msg = f"its {name} cannot be one"
+        raise ValueError(msg)
 
 
 def _path_of(source: str, *names: str) -> Path:
@@ -245,7 +328,10 @@ def _parse(kind: type[T], line: bytes) -> T:
     if not separator or line != document[:-1] + b', "check": "%s"}' % _check_of(document):
         msg = "it is damaged"
         raise ValueError(msg)
-    found = json.loads(document)
+    try:
+        found = json.loads(document)
+    except RecursionError:
+        found = None  # what is nested so deep is no record
     types = get_type_hints(kind)
     if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found.keys() != types.keys():
         msg = "it is of another format"

@@ -19,6 +19,7 @@ from aiodreamobjects._errors import (
     ChecksumMismatchError,
     ConnectionFailedError,
     DreamObjectsError,
+    InvalidRequestError,
     NotFoundError,
     PreconditionFailedError,
     ServiceError,
@@ -178,7 +179,7 @@ class Multipart:
             return False
         try:
             self.held = {part.number: part async for part in self._listed(found.upload_id)}
-        except NotFoundError:
+        except (NotFoundError, InvalidRequestError):  # the latter: the service says that this is no upload's ID
             _log.info("%s: the upload of the last try is gone; it starts afresh", self._address)
             return False
         self._upload_id, self._is_noted = found.upload_id, True

@@ -16,6 +16,7 @@ import aiofiles.os
 from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
+from aiodreamobjects._transfer.journal import is_own, require_regular
 from aiodreamobjects._wire.contract import Buffer
 
 if TYPE_CHECKING:
@@ -132,10 +133,16 @@ class PathSink:
     def _create(self, path: str, flags: int) -> int:
         """With the mode that the umask gives; for nobody else until it takes the place, and the mode, of a file."""
         mode = 0o666 if self._mode is None else 0o600
-        descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, mode, dir_fd=self._directory)
-        found = os.fstat(descriptor)
-        if self._is_new or (found.st_nlink == 1 and found.st_uid == os.geteuid()):
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=self._directory)
+        if self._is_new:
             return descriptor
+        try:
+            require_regular(descriptor, path)
+            if is_own(descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         # Somebody else's, or the published file as well: so it is after a kill in the middle of _publish_if_absent.
         os.close(descriptor)
         os.unlink(path, dir_fd=self._directory)
