@@ -345,8 +345,8 @@ class Memory:
                 await self.queue.wait(size, self._let_go)
             except Stalled as error:
                 msg = (
-                    f"no memory for a part became free, and nothing moved, within Timeouts.pool={self._patience:g} s: "
-                    f"other transfers hold {self._used:,} of Limits.memory={self._size:,} bytes; raise it, or look for "
+                    f"no memory for a part became free within Timeouts.pool={self._patience:g} s: other transfers hold "
+                    f"{self._used:,} bytes, and none of them moves; raise Limits.memory={self._size:,}, or look for "
                     "sources that give nothing"
                 )
                 raise ConnectionFailedError(msg, request_sent=False) from error

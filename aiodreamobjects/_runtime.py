@@ -87,9 +87,10 @@ class Runtime:
 
         A clean-up that takes more than ``grace`` seconds is cut short.
         """
-        wire, self._wire, self._state = self._wire, None, "closed"
+        wire, self._wire = self._wire, None
         if wire is None:
             return
+        self._state = "closed"
         try:
             self.memory.close(
                 lambda: SessionClosedError("the session was closed while this transfer waited for memory")

@@ -46,7 +46,7 @@ async def bucket(session: dream.Session, memory: MemoryService) -> dream.Bucket:
 @pytest.fixture
 def wire(session: dream.Session) -> Wire:
     """For requests that no public verb makes alone."""
-    return session._runtime.wire
+    return session._runtime.wire_anywhere  # a fixture that runs on no loop
 
 
 def verbs(memory: MemoryService) -> list[Verb]:

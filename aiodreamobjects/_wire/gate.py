@@ -99,13 +99,12 @@ class Gate:
 
     def _stalled(self, places: Places) -> ConnectionFailedError:
         limits, patience = self.limits, self.timeouts.pool
-        what, why = "request", "the service answers none of them: try later, or raise the limit"
+        why = "by requests that the service does not answer"
         if places is self.streams:
-            what = "body"
-            why = "their readers take nothing: close bodies that are not read to their end, or raise the limit"
+            why = "by open bodies that nobody reads: leave the 'async with' of those that are not read to their end"
         msg = (
-            f"no place for another {what} came free, and nothing moved, within Timeouts.pool={patience:g} s: "
-            f"all of Limits.requests={limits.requests} are taken, and {why}"
+            f"no place became free within Timeouts.pool={patience:g} s: "
+            f"Limits.requests={limits.requests} are in use, {why}"
         )
         return ConnectionFailedError(msg, request_sent=False)
 

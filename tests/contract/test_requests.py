@@ -19,7 +19,7 @@ ALWAYS = WriteConditions()
 
 @pytest.fixture
 def wire(session: dream.Session) -> Wire:
-    return session._runtime.wire
+    return session._runtime.wire_anywhere  # a fixture that runs on no loop
 
 
 @pytest.fixture
