@@ -1,0 +1,500 @@
+"""Closing a session ends what is under way, and leaves no upload open on a service that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import LANES
+from faulty_verbs import botocore_says_less
+from interruptions import watched_tasks
+from servers.faults import Blanks, Cut, Pause, Rule
+from servers.faulty import FaultyServer
+from user_code import OLD, outcome, pieces_of
+
+import aiodreamobjects as dream
+
+PART = 100_000
+DATA = random.Random(1).randbytes(2 * PART + 20_000)
+LIMITS = dream.Limits(part_size=PART, parts_per_object=2, requests=8)
+HANG_SECONDS = 15.0
+"""Less than the default of ``close_grace``, and than ``PATIENT`` lets a request be silent."""
+PATIENT = dream.Timeouts(connect=60, read=60, write=60)
+SILENCE = Cut(None, "silence", is_done=False)
+
+Work = Callable[[dream.Session, str, Path], Awaitable[object]]
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    for piece in pieces_of(DATA, 8):
+        await asyncio.sleep(0)
+        yield piece
+
+
+async def write(session: dream.Session, key: str, _: Path) -> None:
+    async with session.object(f"s3://bucket/{key}").writer() as file:
+        async for piece in chunks():
+            await file.write(piece)
+
+
+UPLOADS: dict[str, Work] = {
+    "put of bytes": lambda session, key, _: session.object(f"s3://bucket/{key}").put(DATA),
+    "put of an async generator": lambda session, key, _: session.object(f"s3://bucket/{key}").put(chunks()),
+    "put with progress": lambda session, key, _: session.object(f"s3://bucket/{key}").put(DATA, progress=print_nothing),
+    "upload": lambda session, key, home: session.object(f"s3://bucket/{key}").upload(home / "source"),
+    "writer": write,
+    "copy_to": lambda session, key, _: session.object("s3://bucket/origin").copy_to(
+        session.object(f"s3://bucket/{key}")
+    ),
+    "move_to": lambda session, key, _: session.object("s3://bucket/origin").move_to(
+        session.object(f"s3://bucket/{key}")
+    ),
+    "upload_tree": lambda session, key, home: session.bucket("bucket").upload_tree(home / "tree", key),
+    "copy_tree": lambda session, key, _: session.bucket("bucket").copy_tree(session.bucket("bucket"), "from", key),
+}
+
+
+def print_nothing(_: dream.Progress) -> None:
+    pass
+
+
+def session_to(faulty: FaultyServer, **settings: object) -> dream.Session:
+    rules = dream.MultipartRules(smallest_part=1, largest_copy=PART)
+    no_tags: dict[dream.Feature, str] = {"tagging": "this server has no tags"}
+    service = replace(faulty.service, multipart=rules, unsupported=no_tags)
+    return faulty.session(**{"service": service, "limits": LIMITS, "timeouts": PATIENT, **settings})
+
+
+def prepare(faulty: FaultyServer, home: Path) -> None:
+    """What the uploads read."""
+    faulty.put("bucket", "origin", DATA)
+    faulty.put("bucket", "from/large", DATA)
+    (home / "source").write_bytes(DATA)
+    (home / "tree").mkdir(exist_ok=True)
+    (home / "tree" / "large").write_bytes(DATA)
+
+
+def stored(faulty: FaultyServer, verb: str, key: str) -> bytes | None:
+    return faulty.content("bucket", f"{key}/large" if verb.endswith("tree") else key)
+
+
+@asynccontextmanager
+async def ended(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
+    """These have ended when this is left, whatever goes wrong meanwhile."""
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def closed_at(
+    faulty: FaultyServer, verb: str, key: str, home: Path, at: int, lane: dream.Lane, *, cancels: bool
+) -> tuple[bool, BaseException | None]:
+    """Close the session when the verb waits for the n-th time. Whether it was still under way, and how it ended."""
+    count, is_time = 0, asyncio.Event()
+
+    def on_wait(_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == at:
+            is_time.set()
+
+    session = session_to(faulty, lane=lane)
+    await session.open()
+    with watched_tasks(on_wait):
+        task = asyncio.create_task(outcome(UPLOADS[verb](session, key, home)))
+        task.add_done_callback(lambda _: is_time.set())
+        async with ended(task):
+            await is_time.wait()
+            was_under_way = not task.done()
+            if cancels:
+                task.cancel()
+            async with asyncio.timeout(HANG_SECONDS):
+                await session.aclose()
+                assert faulty.uploads("bucket") == [], f"open after aclose at {at}"
+                await asyncio.wait({task})
+            found = asyncio.CancelledError() if task.cancelled() else task.result()
+    assert faulty.uploads("bucket") == [], f"open after the verb at {at}"
+    return was_under_way, found
+
+
+ALL_OF_THE_FIRST = 12
+
+
+def next_moment(at: int) -> int:
+    """Each of the first, then ever fewer."""
+    return at + 1 if at < ALL_OF_THE_FIRST else int(at * 1.15) + 1
+
+
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancelled-and-closed", "closed"])
+@pytest.mark.parametrize("verb", UPLOADS)
+async def test_no_upload_is_open_after_aclose_at_any_await(
+    faulty: FaultyServer, tmp_path: Path, verb: str, *, cancels: bool
+) -> None:
+    """``task.cancel(); await session.aclose()``, and ``aclose`` alone, which interrupts what is under way."""
+    at, outcomes = 1, set()
+    while True:
+        prepare(faulty, tmp_path)
+        key = f"t{at}"
+        faulty.put("bucket", f"{key}/large" if verb.endswith("tree") else key, OLD)
+        was_under_way, found = await closed_at(faulty, verb, key, tmp_path, at, "direct", cancels=cancels)
+        content = stored(faulty, verb, key)
+        outcomes.add(type(found).__name__)
+        assert content in (OLD, DATA), at
+        if found is None:
+            assert content == DATA, at
+        else:
+            expected = asyncio.CancelledError if cancels else dream.SessionClosedError
+            assert isinstance(found, expected), (at, found)
+        if isinstance(found, dream.SessionClosedError) and not found.in_doubt and not verb.endswith("tree"):
+            assert content == OLD or verb == "move_to", at
+        if not was_under_way:
+            break
+        at = next_moment(at)
+    assert len(outcomes) == 2
+
+
+@pytest.mark.parametrize("verb", ["put of an async generator", "copy_to", "upload_tree"])
+async def test_no_upload_is_open_after_aclose_on_the_other_lane(
+    faulty: FaultyServer, tmp_path: Path, verb: str
+) -> None:
+    prepare(faulty, tmp_path)
+    with botocore_says_less():
+        for at in (5, 12, 25, 45):
+            await closed_at(faulty, verb, f"t{at}", tmp_path, at, "boto", cancels=bool(at % 2))
+
+
+class BodyError(Exception):
+    """What the body of an ``async with`` raises."""
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "UploadPartCopy"])
+async def test_an_exception_in_the_body_leaves_no_upload_open(
+    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, operation: str
+) -> None:
+    """While uploads run in other tasks, each of which is told."""
+    prepare(faulty, tmp_path)
+    held = Rule(operation, Pause(0.2), times=None)
+    faulty.will(held)
+    tasks: list[asyncio.Task[BaseException | None]] = []
+    with botocore_says_less():
+        with pytest.raises(BodyError):
+            async with asyncio.timeout(HANG_SECONDS), session_to(faulty, lane=lane) as session:
+                for number, work in enumerate(UPLOADS.values()):
+                    tasks.append(asyncio.create_task(outcome(work(session, f"t{number}", tmp_path))))
+                while not held.fired:  # noqa: ASYNC110 - the server sets no event
+                    await asyncio.sleep(0.001)
+                raise BodyError
+        assert faulty.uploads("bucket") == []
+        async with asyncio.timeout(HANG_SECONDS), ended(*tasks):
+            found = await asyncio.gather(*tasks)
+    assert {type(one) for one in found} <= {dream.SessionClosedError, type(None)}
+    assert any(isinstance(one, dream.SessionClosedError) for one in found)
+
+
+# What is silent
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("is_in_parts", [False, True], ids=["before-anything-is-sent", "in-parts"])
+async def test_a_source_that_is_silent_does_not_hold_a_closing_up(
+    faulty: FaultyServer, lane: dream.Lane, *, is_in_parts: bool
+) -> None:
+    is_asked = asyncio.Event()
+
+    async def silent() -> AsyncIterator[bytes]:
+        if is_in_parts:
+            yield DATA
+        is_asked.set()
+        await asyncio.Event().wait()
+
+    faulty.put("bucket", "t", OLD)
+    session = session_to(faulty, lane=lane)
+    await session.open()
+    with botocore_says_less():
+        task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(silent())))
+        async with ended(task):
+            await is_asked.wait()
+            async with asyncio.timeout(HANG_SECONDS):
+                await session.aclose()
+                assert faulty.uploads("bucket") == []
+                assert isinstance(await task, dream.SessionClosedError)
+    assert faulty.content("bucket", "t") == OLD
+
+
+WAITING: dict[str, Callable[[dream.Session, asyncio.Event], Awaitable[object]]] = {
+    "a writer that writes nothing": lambda session, entered: idle_writer(session, entered),
+    "a progress callback": lambda session, entered: session.object("s3://bucket/t").put(
+        DATA, progress=lambda _: wait_for_ever(entered)
+    ),
+    "a source of keys": lambda session, entered: session.bucket("bucket").delete_many(silent_keys(entered)),
+    "a body that is not read": lambda session, entered: idle_body(session, entered),
+}
+
+
+async def wait_for_ever(entered: asyncio.Event) -> None:
+    entered.set()
+    await asyncio.Event().wait()
+
+
+async def silent_keys(entered: asyncio.Event) -> AsyncIterator[str]:
+    yield "a"
+    await wait_for_ever(entered)
+
+
+async def idle_writer(session: dream.Session, entered: asyncio.Event) -> None:
+    async with session.object("s3://bucket/t").writer() as file:
+        await file.write(DATA)
+        entered.set()
+        while True:
+            await asyncio.sleep(0.001)
+            await file.write(b"x" * (64 << 10))
+
+
+async def idle_body(session: dream.Session, entered: asyncio.Event) -> None:
+    async with session.object("s3://bucket/origin").get() as body:
+        entered.set()
+        while True:
+            await asyncio.sleep(0.001)
+            await body.read(1)
+
+
+@pytest.mark.parametrize("waits_for", WAITING)
+async def test_aclose_interrupts_verbs_that_wait_for_code_of_the_caller(
+    faulty: FaultyServer, tmp_path: Path, waits_for: str
+) -> None:
+    faulty.put("bucket", "origin", DATA * 20)
+    entered = asyncio.Event()
+    session = session_to(faulty)
+    await session.open()
+    task = asyncio.create_task(outcome(WAITING[waits_for](session, entered)))
+    async with ended(task):
+        await entered.wait()
+        async with asyncio.timeout(HANG_SECONDS):
+            await session.aclose()
+            assert isinstance(await task, dream.SessionClosedError)
+    assert faulty.uploads("bucket") == []
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("grace", [0, 0.3])
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "Abort*"])
+async def test_a_service_that_does_not_answer_any_more_does_not_hold_a_closing_up(
+    faulty: FaultyServer, operation: str, grace: float, lane: dream.Lane
+) -> None:
+    """Beyond ``close_grace``; 0 means at once. What stays open is then the service's."""
+    held = Rule("*", SILENCE, times=None, when=lambda asked: held.fired > 0 or asked.op.startswith(operation.rstrip("*")))
+    held.fired = 0
+    faulty.will(held)
+    session = session_to(faulty, lane=lane, close_grace=grace)
+    await session.open()
+    with botocore_says_less():
+        task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
+        async with ended(task):
+            if operation == "Abort*":
+                while "UploadPart" not in faulty.ops:  # noqa: ASYNC110 - the server sets no event
+                    await asyncio.sleep(0.001)
+                task.cancel()
+            while not held.fired:  # noqa: ASYNC110 - the same
+                await asyncio.sleep(0.001)
+            async with asyncio.timeout(HANG_SECONDS):
+                await session.aclose()
+                await asyncio.wait({task})
+            if not task.cancelled():
+                assert isinstance(task.result(), dream.SessionClosedError | None)
+    faulty.expected_uploads = faulty.uploads("bucket")
+
+
+# A completion that is in flight
+
+
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancelled-and-closed", "closed"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_completion_in_flight_is_let_finish(faulty: FaultyServer, lane: dream.Lane, *, cancels: bool) -> None:
+    slow = Rule("CompleteMultipartUpload", Pause(0.2), Blanks(5, 0.02))
+    faulty.will(slow)
+    faulty.put("bucket", "t", OLD)
+    session = session_to(faulty, lane=lane)
+    await session.open()
+    with botocore_says_less():
+        task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
+        async with ended(task):
+            while not slow.fired:  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.001)
+            if cancels:
+                task.cancel()
+            async with asyncio.timeout(HANG_SECONDS):
+                await session.aclose()
+                assert faulty.uploads("bucket") == []
+                assert faulty.content("bucket", "t") == DATA
+                await asyncio.wait({task})
+    if not cancels:
+        found = task.result()
+        assert found is None or (isinstance(found, dream.SessionClosedError) and found.in_doubt)
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["it-was-carried-out", "it-was-not"])
+async def test_a_completion_that_outlasts_the_grace_is_in_doubt(faulty: FaultyServer, *, is_done: bool) -> None:
+    held = Rule("CompleteMultipartUpload", Cut(None, "silence", is_done=is_done), times=None)
+    faulty.will(held)
+    session = session_to(faulty, close_grace=0.1)
+    await session.open()
+    task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
+    async with ended(task):
+        while not held.fired:  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(HANG_SECONDS):
+            await session.aclose()
+            found = await task
+    assert isinstance(found, dream.SessionClosedError)
+    assert found.in_doubt
+    faulty.expected_uploads = faulty.uploads("bucket")
+
+
+# The closing itself
+
+
+VERBS: dict[str, Callable[[dream.Session], Awaitable[object]]] = {
+    "put": lambda session: session.object("s3://bucket/a").put(b"x"),
+    "put in parts": lambda session: session.object("s3://bucket/a").put(DATA),
+    "read": lambda session: session.object("s3://bucket/origin").read(),
+    "head": lambda session: session.object("s3://bucket/origin").head(),
+    "list": lambda session: session.bucket("bucket").list().collect(),
+    "delete_many": lambda session: session.bucket("bucket").delete_many(["b"]),
+    "create_bucket": lambda session: session.create_bucket("another"),
+    "boto_client": lambda session: session.boto_client(),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_session_that_closes_takes_no_new_requests(faulty: FaultyServer, verb: str) -> None:
+    """Also while it waits for an abort that is under way."""
+    faulty.put("bucket", "origin", DATA)
+    slow, part = Rule("AbortMultipartUpload", Pause(0.1)), Rule("UploadPart", SILENCE, times=None)
+    faulty.will(slow, part)
+    session = session_to(faulty)
+    await session.open()
+    upload = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
+    async with asyncio.timeout(HANG_SECONDS), ended(upload):
+        while not part.fired:  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.001)
+        closing = asyncio.create_task(session.aclose())
+        async with ended(closing):
+            while not slow.fired and not closing.done():  # noqa: ASYNC110 - the same
+                await asyncio.sleep(0.001)
+            assert slow.fired, "the closing did not wait for an abort"
+            before = len(faulty.log)
+            with pytest.raises(dream.SessionClosedError):
+                await VERBS[verb](session)
+            await closing
+        assert {asked.op for asked in faulty.log[before:]} <= {"AbortMultipartUpload", "ListParts"}
+        assert isinstance(await upload, dream.SessionClosedError)
+    assert faulty.uploads("bucket") == []
+
+
+async def test_two_that_close_at_once_wait_for_the_same_end(faulty: FaultyServer) -> None:
+    slow, part = Rule("AbortMultipartUpload", Pause(0.1)), Rule("UploadPart", SILENCE, times=None)
+    faulty.will(slow, part)
+    session = session_to(faulty)
+    await session.open()
+    upload = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
+
+    async def close() -> list[str]:
+        await session.aclose()
+        return faulty.uploads("bucket")
+
+    async with asyncio.timeout(HANG_SECONDS), ended(upload):
+        while not part.fired:  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.001)
+        assert await asyncio.gather(close(), close(), close()) == [[], [], []]
+        assert isinstance(await upload, dream.SessionClosedError)
+        await session.aclose()
+
+
+async def test_a_closing_that_is_cancelled_can_be_done_again(faulty: FaultyServer) -> None:
+    """Cancelled at each of its awaits: the session is closed all the same, and the next ``aclose`` ends the rest."""
+    at, was_cut = 0, True
+    while was_cut:
+        at += 1
+        session, key = session_to(faulty), f"t{at}"
+        part = Rule("UploadPart", SILENCE, key=key, times=None)
+        faulty.will(part)
+        await session.open()
+        upload = asyncio.create_task(outcome(session.object(f"s3://bucket/{key}").put(DATA)))
+        async with asyncio.timeout(HANG_SECONDS), ended(upload):
+            while not part.fired:  # noqa: ASYNC110 - the server sets no event
+                await asyncio.sleep(0.001)
+            was_cut = await cut_closing(session, at)
+            with pytest.raises(dream.SessionClosedError):
+                await session.object("s3://bucket/a").head()
+            await session.aclose()
+            assert isinstance(await upload, dream.SessionClosedError)
+        assert faulty.uploads("bucket") == []
+    assert at > 1
+
+
+async def cut_closing(session: dream.Session, at: int) -> bool:
+    count = 0
+    closing: asyncio.Task[None] | None = None
+
+    def on_wait(_: object) -> None:
+        nonlocal count
+        count += asyncio.current_task() is closing
+        if count == at and closing is not None:
+            closing.cancel()
+
+    with watched_tasks(on_wait):
+        closing = asyncio.create_task(session.aclose())
+        await asyncio.wait({closing})
+    return closing.cancelled()
+
+
+async def test_an_upload_to_go_on_with_stays_open(
+    faulty: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    prepare(faulty, tmp_path)
+    part = Rule("UploadPart", SILENCE, part=3, times=None)
+    faulty.will(part)
+    session = session_to(faulty)
+    await session.open()
+    task = asyncio.create_task(outcome(session.object("s3://bucket/t").upload(tmp_path / "source", resume=True)))
+    async with asyncio.timeout(HANG_SECONDS), ended(task):
+        while not part.fired:  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.001)
+        await session.aclose()
+        assert isinstance(await task, dream.SessionClosedError)
+    assert faulty.uploads("bucket") == ["t"]
+    faulty.will()
+    async with session_to(faulty) as another:
+        await another.object("s3://bucket/t").upload(tmp_path / "source", resume=True)
+    assert faulty.content("bucket", "t") == DATA
+
+
+async def test_a_session_with_nothing_under_way_closes_without_a_request(faulty: FaultyServer) -> None:
+    async with session_to(faulty, close_grace=HANG_SECONDS * 4) as session:
+        await session.object("s3://bucket/t").put(DATA)
+        before = len(faulty.log)
+        async with asyncio.timeout(HANG_SECONDS):
+            await session.aclose()
+    assert len(faulty.log) == before
+
+
+@pytest.mark.parametrize("grace", [-1, -0.001, float("nan"), True, False, "20", None])
+def test_a_grace_that_is_none_is_refused(grace: object) -> None:
+    with pytest.raises(ValueError, match="close_grace"):
+        dream.Session(close_grace=grace)  # type: ignore[arg-type]  # the fault that is tested
+
+
+@pytest.mark.parametrize("grace", [0, 0.5, 20, 3600.0])
+def test_a_grace_is_a_number_of_seconds(grace: float) -> None:
+    dream.Session(close_grace=grace)

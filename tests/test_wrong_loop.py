@@ -1,0 +1,595 @@
+"""A session belongs to one event loop of one process: elsewhere every verb is refused before anything is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from conftest import LANES
+from faulty_verbs import botocore_says_less
+from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
+
+import aiodreamobjects as dream
+
+HANG_SECONDS = 60.0
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+CORS: list[dream.CorsRule] = [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}]
+LIFECYCLE: list[dream.LifecycleRule] = [
+    {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "Expiration": {"Days": 3}}
+]
+
+Act = Callable[[dream.Session, Path], Awaitable[object]]
+
+
+def bucket(session: dream.Session) -> dream.Bucket:
+    return session.bucket("bucket")
+
+
+def a(session: dream.Session) -> dream.Object:
+    return bucket(session).object("a")
+
+
+async def gone_through(items: Any) -> None:
+    async for _ in items:
+        pass
+
+
+async def entered(opening: AbstractAsyncContextManager[object]) -> None:
+    async with opening:
+        pass
+
+
+async def async_chunks() -> AsyncIterator[bytes]:
+    yield b"x"
+
+
+OF_OBJECTS: dict[str, Act] = {
+    "put": lambda session, _: a(session).put(b"x"),
+    "upload": lambda session, home: a(session).upload(home / "source"),
+    "read": lambda session, _: a(session).read(),
+    "read_text": lambda session, _: a(session).read_text(),
+    "download": lambda session, home: a(session).download(home / "target"),
+    "copy_to": lambda session, _: a(session).copy_to(bucket(session).object("b")),
+    "move_to": lambda session, _: a(session).move_to(bucket(session).object("b")),
+    "head": lambda session, _: a(session).head(),
+    "exists": lambda session, _: a(session).exists(),
+    "delete": lambda session, _: a(session).delete(),
+    "acl": lambda session, _: a(session).acl(),
+    "set_acl": lambda session, _: a(session).set_acl("public-read"),
+    "tags": lambda session, _: a(session).tags(),
+    "set_tags": lambda session, _: a(session).set_tags({"a": "b"}),
+}
+OF_BUCKETS: dict[str, Act] = {
+    "create": lambda session, _: session.bucket("another").create(),
+    "exists": lambda session, _: bucket(session).exists(),
+    "info": lambda session, _: bucket(session).info(),
+    "delete": lambda session, _: bucket(session).delete(force=True),
+    "empty": lambda session, _: bucket(session).empty(),
+    "acl": lambda session, _: bucket(session).acl(),
+    "set_acl": lambda session, _: bucket(session).set_acl("public-read"),
+    "delete_many": lambda session, _: bucket(session).delete_many(["a"]),
+    "set_acl_many": lambda session, _: bucket(session).set_acl_many(["a"], "public-read"),
+    "abort_uploads": lambda session, _: bucket(session).abort_uploads(timedelta(0)),
+    "upload_tree": lambda session, home: bucket(session).upload_tree(home / "tree", "tree"),
+    "download_tree": lambda session, home: bucket(session).download_tree(home / "down"),
+    "copy_tree": lambda session, _: bucket(session).copy_tree(bucket(session), "from", "to"),
+    "cors": lambda session, _: bucket(session).cors(),
+    "set_cors": lambda session, _: bucket(session).set_cors(CORS),
+    "delete_cors": lambda session, _: bucket(session).delete_cors(),
+    "policy": lambda session, _: bucket(session).policy(),
+    "set_policy": lambda session, _: bucket(session).set_policy({"Version": "2012-10-17", "Statement": []}),
+    "delete_policy": lambda session, _: bucket(session).delete_policy(),
+    "lifecycle": lambda session, _: bucket(session).lifecycle(),
+    "set_lifecycle": lambda session, _: bucket(session).set_lifecycle(LIFECYCLE),
+    "delete_lifecycle": lambda session, _: bucket(session).delete_lifecycle(),
+    "tags": lambda session, _: bucket(session).tags(),
+    "set_tags": lambda session, _: bucket(session).set_tags({"a": "b"}),
+    "delete_tags": lambda session, _: bucket(session).delete_tags(),
+    "versioning": lambda session, _: bucket(session).versioning(),
+    "set_versioning": lambda session, _: bucket(session).set_versioning("Enabled"),
+    "delete_versioning": lambda session, _: bucket(session).delete_versioning(),
+    "website": lambda session, _: bucket(session).website(),
+    "set_website": lambda session, _: bucket(session).set_website({"IndexDocument": {"Suffix": "index.html"}}),
+    "delete_website": lambda session, _: bucket(session).delete_website(),
+}
+OF_SESSIONS: dict[str, Act] = {
+    "aclose": lambda session, _: session.aclose(),
+    "create_bucket": lambda session, _: session.create_bucket("another"),
+    "boto_client": lambda session, _: session.boto_client(),
+}
+OTHERS: dict[str, Act] = {
+    "put of a file": lambda session, _: a(session).put(io.BytesIO(b"x")),
+    "put of a path": lambda session, home: a(session).put(home / "source"),
+    "put of chunks": lambda session, _: a(session).put(iter([b"x"])),
+    "put of async chunks": lambda session, _: a(session).put(async_chunks()),
+    "put in parts": lambda session, _: a(session).put(bytes(300_000)),
+    "put with progress": lambda session, _: a(session).put(b"x", progress=lambda _: None),
+    "put under a condition": lambda session, _: bucket(session).object("new").put(b"x", if_absent=True),
+    "upload to go on with": lambda session, home: a(session).upload(home / "source", resume=True),
+    "download to go on with": lambda session, home: a(session).download(home / "target", resume=True),
+    "read of a range": lambda session, _: a(session).read((0, 1)),
+    "get": lambda session, _: entered(a(session).get()),
+    "reader": lambda session, _: entered(a(session).reader()),
+    "writer": lambda session, _: entered(a(session).writer()),
+    "buckets": lambda session, _: gone_through(session.buckets()),
+    "list": lambda session, _: gone_through(bucket(session).list()),
+    "list in parallel": lambda session, _: gone_through(bucket(session).list(parallel=4)),
+    "pages": lambda session, _: gone_through(bucket(session).list().pages()),
+    "collect": lambda session, _: bucket(session).list().collect(),
+    "list_dir": lambda session, _: gone_through(bucket(session).list_dir()),
+    "list_versions": lambda session, _: gone_through(bucket(session).list_versions()),
+    "uploads": lambda session, _: gone_through(bucket(session).uploads()),
+}
+ALL: dict[str, Act] = {
+    **{f"object.{name}": act for name, act in OF_OBJECTS.items()},
+    **{f"bucket.{name}": act for name, act in OF_BUCKETS.items()},
+    **{f"session.{name}": act for name, act in OF_SESSIONS.items()},
+    **OTHERS,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "left_out"),
+    [
+        (dream.Object, OF_OBJECTS, set[str]()),
+        (dream.Bucket, OF_BUCKETS, set[str]()),
+        (dream.Session, OF_SESSIONS, {"open"}),
+    ],
+)
+def test_every_awaited_verb_is_tried(kind: type, named: dict[str, Act], left_out: set[str]) -> None:
+    found = {name for name, member in inspect.getmembers(kind, inspect.iscoroutinefunction) if not name.startswith("_")}
+    assert found - left_out == set(named)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the service has and was asked for, and what is on the disk."""
+
+    asked: int
+    keys: tuple[str, ...]
+    uploads: tuple[str, ...]
+    buckets: tuple[str, ...]
+    content: bytes | None
+    files: tuple[str, ...]
+
+    @classmethod
+    def now(cls, faulty: FaultyServer, home: Path) -> State:
+        return cls(
+            len(faulty.log),
+            tuple(faulty.keys("bucket")),
+            tuple(faulty.uploads("bucket")),
+            tuple(faulty.buckets()),
+            faulty.content("bucket", "a"),
+            tuple(sorted(path.name for path in home.rglob("*"))),
+        )
+
+
+def prepare(faulty: FaultyServer, home: Path) -> None:
+    faulty.put("bucket", "a", b"old")
+    faulty.put("bucket", "from/a", b"old")
+    (home / "source").write_bytes(b"new")
+    (home / "tree").mkdir()
+    (home / "tree" / "a").write_bytes(b"new")
+
+
+def refusals(
+    run: Callable[[Coroutine[Any, Any, None]], None], session: dream.Session, faulty: FaultyServer, home: Path
+) -> list[str]:
+    """Try every verb by ``run``; what was not refused as it should be."""
+    wrong: list[str] = []
+
+    async def attempt(name: str, act: Act) -> None:
+        before = State.now(faulty, home)
+        told = repr(session)
+        try:
+            async with asyncio.timeout(HANG_SECONDS):
+                await act(session, home)
+        except dream.WrongLoopError as error:
+            if told not in str(error):
+                wrong.append(f"{name}: the message does not name {told}: {error}")
+        except BaseException as error:  # noqa: BLE001 - whatever comes instead
+            wrong.append(f"{name}: {error!r}")
+        else:
+            wrong.append(f"{name}: nothing was raised")
+        if State.now(faulty, home) != before:
+            wrong.append(f"{name}: something was done")
+
+    for name, act in ALL.items():
+        run(attempt(name, act))
+    return wrong
+
+
+async def warm_up(session: dream.Session) -> None:
+    """A connection is there, which another loop might take."""
+    await a(session).head()
+
+
+@pytest.mark.parametrize("second", LOOPS)
+@pytest.mark.parametrize("first", LOOPS)
+@pytest.mark.parametrize("lane", LANES)
+async def test_every_verb_is_refused_on_another_loop_of_the_same_thread(
+    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, first: str, second: str
+) -> None:
+    """As in a second ``asyncio.run``."""
+    if lane == "boto" and "uvloop" in (first, second):
+        pytest.skip("seen on the other lane")
+    prepare(faulty, tmp_path)
+
+    def work() -> list[str]:
+        session = faulty.session(lane=lane)
+        with asyncio.Runner(loop_factory=LOOPS[first]) as own, asyncio.Runner(loop_factory=LOOPS[second]) as other:
+            own.run(session.open())
+            own.run(warm_up(session))
+            try:
+                wrong = refusals(other.run, session, faulty, tmp_path)
+                own.run(warm_up(session))  # it still works where it belongs
+            finally:
+                own.run(session.aclose())
+        return wrong
+
+    with botocore_says_less():
+        wrong = await asyncio.to_thread(work)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_every_verb_is_refused_on_the_loop_of_another_thread(
+    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
+) -> None:
+    """While the session's own loop runs."""
+    prepare(faulty, tmp_path)
+
+    def work(session: dream.Session) -> list[str]:
+        with asyncio.Runner() as other:
+            return refusals(other.run, session, faulty, tmp_path)
+
+    with botocore_says_less():
+        async with faulty.session(lane=lane) as session:
+            await warm_up(session)
+            wrong = await asyncio.to_thread(work, session)
+            await warm_up(session)
+    assert not wrong, "\n".join(wrong)
+
+
+def in_another_loop(work: Coroutine[Any, Any, object]) -> object:
+    return asyncio.run(work)
+
+
+OPEN: dict[str, Callable[[Any], Coroutine[Any, Any, object]]] = {
+    "body.read": lambda body: body.read(1),
+    "body.read of all": lambda body: body.read(),
+    "body.readinto": lambda body: body.readinto(bytearray(10)),
+    "body in a loop": lambda body: gone_through(body),
+    "body.write_to": lambda body: body.write_to(io.BytesIO()),
+}
+
+
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_open_body_is_read_only_on_its_own_loop(faulty: FaultyServer, lane: dream.Lane, size: int) -> None:
+    faulty.put("bucket", "a", bytes(size))
+    with botocore_says_less():
+        async with faulty.session(lane=lane, timeouts=dream.Timeouts()) as session:
+            for read in OPEN.values():
+                async with a(session).get() as body:
+                    with pytest.raises(dream.WrongLoopError):
+                        await asyncio.to_thread(in_another_loop, read(body))
+                    assert await body.read() == bytes(size)
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_open_file_is_used_only_on_its_own_loop(faulty: FaultyServer, lane: dream.Lane) -> None:
+    content = bytes(1_000_000)
+    faulty.put("bucket", "a", content)
+    with botocore_says_less():
+        async with faulty.session(lane=lane, timeouts=dream.Timeouts()) as session:
+            async with a(session).reader() as reader:
+                await reader.seek(500_000)
+                with pytest.raises(dream.WrongLoopError):
+                    await asyncio.to_thread(in_another_loop, reader.read())
+                assert await reader.read() == content[500_000:]
+            async with bucket(session).object("b").writer() as writer:
+                await writer.write(b"x" * 100_000)
+                with pytest.raises(dream.WrongLoopError):
+                    await asyncio.to_thread(in_another_loop, writer.write(b"y" * 100_000))
+    assert faulty.content("bucket", "b") in (b"x" * 100_000, None)
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_what_sends_nothing_works_anywhere(faulty: FaultyServer, lane: dream.Lane) -> None:
+    faulty.put("bucket", "a", b"x")
+
+    async def all_of_it(session: dream.Session) -> list[str]:
+        obj = session.object("s3://bucket/a")
+        return [
+            repr(session),
+            repr(session.bucket("bucket").object("b")),
+            obj.url(),
+            *(obj.presign_get(), obj.presign_put(), obj.presign_post().url),
+            repr(session.statistics()),
+            repr(session.service),
+            repr(session.buckets()),
+            repr(session.bucket("bucket").list()),
+        ]
+
+    async with faulty.session(lane=lane) as session:
+        await warm_up(session)
+        told = await asyncio.to_thread(in_another_loop, all_of_it(session))
+        assert isinstance(told, list)
+        assert all(told)
+        assert await asyncio.to_thread(session.object("s3://bucket/a").presign_get)  # without a loop
+        assert await asyncio.to_thread(session.statistics)
+        assert await asyncio.to_thread(repr, session) == repr(session)
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_session_may_be_made_in_one_loop_and_opened_in_another(faulty: FaultyServer, lane: dream.Lane) -> None:
+    faulty.put("bucket", "a", b"x")
+
+    async def make() -> tuple[dream.Session, dream.Object]:
+        session = faulty.session(lane=lane)
+        return session, session.object("s3://bucket/a")
+
+    async def use(session: dream.Session, obj: dream.Object) -> bytes:
+        async with session:
+            return await obj.read()
+
+    def work() -> bytes:
+        session, obj = asyncio.run(make())
+        return asyncio.run(use(session, obj))
+
+    assert await asyncio.to_thread(work) == b"x"
+
+
+async def test_the_error_is_one_of_ours_and_a_runtime_error(faulty: FaultyServer) -> None:
+    async with faulty.session() as session:
+        with pytest.raises(RuntimeError) as caught:
+            await asyncio.to_thread(in_another_loop, a(session).head())
+        assert isinstance(caught.value, dream.DreamObjectsError)
+        assert isinstance(caught.value, dream.WrongLoopError)
+        assert not caught.value.retryable
+        assert not caught.value.in_doubt
+        words = str(caught.value).replace(repr(session), "")
+        assert "loop" in words
+        assert "Session" in words or "session" in words  # what to do: open another there
+
+
+# Scripts in processes of their own
+
+CLOSED = "closed"
+HEAD = """
+import asyncio, gc, os, sys, warnings
+import aiodreamobjects as dream
+
+endpoint, key, secret, lane = sys.argv[1:]
+
+def session():
+    return dream.Session(endpoint=endpoint, access_key=key, secret_key=secret, lane=lane)
+"""
+
+
+async def run_script(faulty: FaultyServer, lane: str, script: str, *flags: str) -> tuple[str, str]:
+    """What it says, and what it says on stderr."""
+    command = [sys.executable, *flags, "-c", HEAD + script, faulty.endpoint, ACCESS_KEY, SECRET_KEY, lane]
+    run = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False, cwd=os.getcwd()
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout, run.stderr
+
+
+FORK = """
+VERBS = {
+    "put": lambda it: it.object("s3://bucket/a").put(b"new"),
+    "put in parts": lambda it: it.object("s3://bucket/a").put(bytes(20 << 20)),
+    "delete": lambda it: it.object("s3://bucket/a").delete(),
+    "delete_many": lambda it: it.bucket("bucket").delete_many(["a"]),
+    "read": lambda it: it.object("s3://bucket/a").read(),
+    "list": lambda it: it.bucket("bucket").list().collect(),
+    "cors": lambda it: it.bucket("bucket").cors(),
+    "aclose": lambda it: it.aclose(),
+    "boto_client": lambda it: it.boto_client(),
+}
+
+def told(run):
+    try:
+        run()
+    except dream.WrongLoopError as error:
+        return "" if "<Session" in str(error) else f"the message is {error}"
+    except BaseException as error:
+        return repr(error)
+    return "nothing was raised"
+
+def child(it):
+    for name, verb in VERBS.items():
+        for way, run in {"asyncio.run": lambda: asyncio.run(verb(it)), "stepped": lambda: verb(it).send(None)}.items():
+            if wrong := told(run):
+                print(f"{name}, {way}: {wrong}", flush=True)
+    assert it.object("s3://bucket/a").presign_get() and repr(it)
+
+async def main():
+    async with session() as it:
+        await it.object("s3://bucket/a").head()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+            pid = os.fork()
+        if not pid:
+            try:
+                child(it)
+            finally:
+                sys.stdout.flush()
+                os._exit(0)
+        os.waitpid(pid, 0)
+        await it.object("s3://bucket/a").head()
+
+asyncio.run(main())
+print("done")
+"""
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_every_verb_is_refused_in_a_forked_child(faulty: FaultyServer, lane: str) -> None:
+    """Also where the child is still inside the loop that it was forked in; the parent's session goes on."""
+    faulty.put("bucket", "a", b"old")
+    told, _ = await run_script(faulty, lane, FORK)
+    assert told == "done\n"
+    assert faulty.ops == ["HeadObject", "HeadObject"]
+
+
+# Sessions that nobody closes
+
+REQUEST = 'await it.object("s3://bucket/a").head()'
+UNCLOSED: dict[str, str] = {
+    "collected in its loop": """
+async def main():
+    it = await session().open()
+    {request}
+    del it
+    gc.collect()
+    await asyncio.sleep(0)
+
+asyncio.run(main())
+""",
+    "collected after its loop": """
+async def main():
+    it = await session().open()
+    {request}
+    return it
+
+it = asyncio.run(main())
+del it
+gc.collect()
+""",
+    "still there at the end": """
+async def main():
+    it = await session().open()
+    {request}
+    return it
+
+it = asyncio.run(main())
+""",
+    "its loop never closed": """
+async def main():
+    it = await session().open()
+    {request}
+    return it
+
+loop = asyncio.new_event_loop()
+it = loop.run_until_complete(main())
+del it
+gc.collect()
+loop.close()
+""",
+    "dropped before its bucket": """
+async def main():
+    it = await session().open()
+    bucket = it.bucket("bucket")
+    {request}
+    del it
+    gc.collect()
+    assert await bucket.object("a").read() == b"old"
+    print("the bucket works", file=sys.stderr)
+    del bucket
+    gc.collect()
+
+asyncio.run(main())
+""",
+}
+
+
+def line_that_opens(script: str) -> int:
+    lines = (HEAD + script).splitlines()
+    return next(number for number, line in enumerate(lines, 1) if ".open()" in line)
+
+
+@pytest.mark.parametrize("requests", [False, True], ids=["no-request", "a-request"])
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("ends", UNCLOSED)
+async def test_a_session_that_is_never_closed_warns_once_and_says_where_it_was_opened(
+    faulty: FaultyServer, tmp_path: Path, ends: str, lane: str, *, requests: bool
+) -> None:
+    if lane == "boto" and not requests:
+        pytest.skip("the lane is made by the first request")
+    faulty.put("bucket", "a", b"old")
+    script = UNCLOSED[ends].format(request=REQUEST if requests else "pass")
+    file = tmp_path / "script.py"
+    file.write_text(HEAD + script, encoding="utf-8")
+    command = [sys.executable, "-X", "dev", "-W", "always::ResourceWarning", str(file)]
+    run = await asyncio.to_thread(
+        subprocess.run,
+        [*command, faulty.endpoint, ACCESS_KEY, SECRET_KEY, lane],
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    told = [line for line in run.stderr.splitlines() if "ResourceWarning" in line]
+    if "loop" not in ends:  # asyncio warns of its own
+        assert len(told) == 1, run.stderr
+    ours = [line for line in told if "unclosed <Session" in line]
+    assert len(ours) == 1, run.stderr
+    assert f"{file}:{line_that_opens(script)}" in run.stderr or (
+        str(file) in ours[0] and str(line_that_opens(script)) in ours[0]
+    )
+    for stranger in ("aiohttp", "ClientSession", "Unclosed connector", "unclosed transport", "Traceback", "Exception"):
+        assert stranger not in run.stderr
+    if ends == "dropped before its bucket":
+        assert run.stderr.index("the bucket works") < run.stderr.index("unclosed <Session")
+
+
+CLOSED_WELL = """
+async def by_with():
+    async with session() as it:
+        {request}
+
+async def by_aclose():
+    it = await session().open()
+    {request}
+    await it.aclose()
+
+async def never_opened():
+    session()
+
+async def failing():
+    try:
+        async with session() as it:
+            {request}
+            raise KeyError
+    except KeyError:
+        pass
+
+for work in (by_with, by_aclose, never_opened, failing):
+    asyncio.run(work())
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_closed_session_does_not_warn(faulty: FaultyServer, lane: str) -> None:
+    faulty.put("bucket", "a", b"old")
+    script = CLOSED_WELL.format(request=REQUEST)
+    _, told = await run_script(faulty, lane, script, "-X", "dev", "-W", "always::ResourceWarning")
+    assert told == ""
+
+
+@pytest.fixture(autouse=True)
+def path_of_the_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Scripts find the library where this process has it from."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(dream.__file__).parent.parent))
+    yield
