@@ -46,13 +46,14 @@ def test_a_wait_for_a_place_has_an_end() -> None:
     assert dream.Timeouts(pool=None).pool is None
 
 
-def check_words(error: dream.ConnectionFailedError, limit: str, *reasons: str) -> None:
+def check_words(error: dream.ConnectionFailedError, limit: str, reason: str) -> None:
     """It names the two settings, how long it waited, and what holds the places."""
     words = str(error)
+    rest = re.sub(r"(Limits|Timeouts)\.\w+", "", words)
     assert "Timeouts.pool" in words
     assert f"{POOL_SECONDS:g} s" in words
     assert f"Limits.{limit}" in words
-    assert any(re.search(reason, words) for reason in reasons), words
+    assert re.search(reason, rest), words
     assert not error.request_sent
     assert not error.in_doubt
 
@@ -102,7 +103,7 @@ async def test_requests_that_are_never_answered_make_the_next_one_an_error(
         before = len(faulty.log)
         with pytest.raises(dream.ConnectionFailedError) as caught:
             await VERBS[verb](session)
-        check_words(caught.value, "requests", "request", "answer", "repl")
+        check_words(caught.value, "requests", "answer|repl|under way")
         assert len(faulty.log) == before
         for task in tasks:
             task.cancel()
@@ -193,7 +194,7 @@ async def test_memory_that_never_comes_free_is_an_error(faulty: FaultyServer) ->
             await asyncio.sleep(0.001)
         with pytest.raises(dream.ConnectionFailedError) as caught:
             await session.object("s3://bucket/b").put(iter([DATA]))
-        check_words(caught.value, "memory", "part", "transfer")
+        check_words(caught.value, "memory", "hold|held|answer|under way")
         await session.object("s3://bucket/small").put(iter([b"x"]))
         task.cancel()
     assert faulty.keys("bucket") == ["small"]
@@ -212,7 +213,7 @@ async def test_a_source_that_gives_nothing_holds_memory_and_is_named(faulty: Fau
         await is_asked.wait()
         with pytest.raises(dream.ConnectionFailedError) as caught:
             await session.object("s3://bucket/b").put(iter([DATA]))
-        check_words(caught.value, "memory", "part", "transfer", "source")
+        check_words(caught.value, "memory", "hold|held|answer|under way|source")
         task.cancel()
     assert faulty.keys("bucket") == []
 

@@ -7,9 +7,9 @@ import logging
 import pickle
 import re
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -319,3 +319,112 @@ async def test_no_record_of_a_transfer_moves_a_cursor_or_forges_a_line(
     messages = [str(one) for problem in problems if problem for one in chain(problem)[:2]]
     assert len(messages) >= 4
     assert [text for text in records + messages if obeyed(text)] == []
+
+
+# Settings that are wrong
+
+LIBRARY = str(Path(dream.__file__).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Settings that cannot be, and whether that is found only when the session opens."""
+
+    given: Mapping[str, object]
+    is_found_at_opening: bool = False
+    has_keys: bool = True
+    """Whether the keys are given as well."""
+
+
+MISTAKES: dict[str, Mistake] = {
+    "lane": Mistake({"lane": "x"}),
+    "endpoint": Mistake({"endpoint": "no endpoint"}),
+    "endpoint, another scheme": Mistake({"endpoint": "ftp://s3.example.com"}),
+    "endpoint, no text": Mistake({"endpoint": 7}),
+    "endpoint, closed": Mistake({"endpoint": "https://objects-us-west-1.dream.io"}),
+    "region": Mistake({"region": "here and there"}),
+    "limits": Mistake({"limits": "many"}),
+    "timeouts": Mistake({"timeouts": 7}),
+    "retry": Mistake({"retry": 7}),
+    "close_grace": Mistake({"close_grace": -1}),
+    "service": Mistake({"service": "x"}),
+    "no such setting": Mistake({"colour": "blue"}),
+    "profile and boto_session": Mistake({"profile": "a", "boto_session": object()}),
+    "half of the keys": Mistake({"secret_key": SECRET}, is_found_at_opening=True, has_keys=False),
+    "a token alone": Mistake({"session_token": TOKEN}, is_found_at_opening=True, has_keys=False),
+    "access key": Mistake({"access_key": "a b"}, is_found_at_opening=True),
+    "access key, no text": Mistake({"access_key": 7}, is_found_at_opening=True),
+    "secret key": Mistake({"secret_key": f"{SECRET}\n"}, is_found_at_opening=True),
+    "secret key, bytes": Mistake({"secret_key": SECRET.encode()}, is_found_at_opening=True),
+    "session token": Mistake({"session_token": f"{TOKEN}\n"}, is_found_at_opening=True),
+    "ca": Mistake({"ca": "/no/such/file.pem", "endpoint": "https://s3.example.com"}, is_found_at_opening=True),
+    "profile": Mistake({"profile": "no-such-profile"}, is_found_at_opening=True, has_keys=False),
+    "boto_session": Mistake({"boto_session": object()}, is_found_at_opening=True, has_keys=False),
+}
+KEYS = {"access_key": "AKIA", "secret_key": SECRET, "session_token": TOKEN}
+SOURCES_OF_KEYS: dict[str, dict[str, str]] = {
+    "arguments": {},
+    "DREAMOBJECTS_": {"DREAMOBJECTS_ACCESS_KEY_ID": "AKIA", "DREAMOBJECTS_SECRET_ACCESS_KEY": SECRET},
+    "AWS_": {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN},
+}
+
+
+async def mistaken(mistake: Mistake, keys: Mapping[str, object]) -> BaseException:
+    """What making or opening such a session raises."""
+    try:
+        session = dream.Session(**{**keys, **mistake.given})  # type: ignore[arg-type]  # each by its name
+    except Exception as problem:  # noqa: BLE001 - whichever it is
+        return problem
+    try:
+        await session.open()
+    except Exception as problem:  # noqa: BLE001 - the same
+        return problem
+    await session.aclose()
+    msg = f"{mistake} was taken"
+    raise AssertionError(msg)
+
+
+def frames_of_the_library(problem: BaseException) -> list[tuple[str, dict[str, object]]]:
+    """Where each frame of ours is, and its locals, of the error and of all that it comes from."""
+    return [
+        (f"{frame.f_code.co_filename}:{line}", dict(frame.f_locals))
+        for one in chain(problem)
+        for frame, line in traceback.walk_tb(one.__traceback__)
+        if frame.f_code.co_filename.startswith(LIBRARY)
+    ]
+
+
+@pytest.mark.parametrize("source", SOURCES_OF_KEYS)
+@pytest.mark.parametrize("name", MISTAKES)
+async def test_a_session_that_cannot_be_leaves_no_secret_in_a_frame(
+    monkeypatch: pytest.MonkeyPatch, name: str, source: str
+) -> None:
+    mistake = MISTAKES[name]
+    for variable, value in SOURCES_OF_KEYS[source].items():
+        monkeypatch.setenv(variable, value)
+    has_keys = source == "arguments" and mistake.has_keys
+    if source != "arguments" and "key" in name:
+        pytest.skip("the environment's keys do not count then")
+    if source != "arguments" and name in ("a token alone",):
+        pytest.skip("what is given is half of the keys, whatever the environment has")
+    problem = await mistaken(mistake, KEYS if has_keys else {})
+    locals_of_ours = frames_of_the_library(problem)
+    for secret in (SECRET, TOKEN):
+        assert [(where, key) for where, found in locals_of_ours for key, value in found.items() if secret in repr(value)] == []
+    for one in chain(problem):
+        told_of = traceback.TracebackException.from_exception(one, capture_locals=True)
+        shown = [(frame.name, frame.locals) for frame in told_of.stack if frame.filename.startswith(LIBRARY)]
+        assert not [name for name, held in shown if SECRET in repr(held) or TOKEN in repr(held)]
+        assert "repr() failed" not in repr([held for _, held in shown])
+        assert SECRET not in f"{one} {one!r} {one.args}"
+        assert TOKEN not in f"{one} {one!r} {one.args}"
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+async def test_a_session_that_is_half_made_has_a_repr(name: str) -> None:
+    mistake = MISTAKES[name]
+    problem = await mistaken(mistake, KEYS if mistake.has_keys else {})
+    sessions = [one for _, held in frames_of_the_library(problem) for one in held.values() if isinstance(one, dream.Session)]
+    for session in (*sessions, object.__new__(dream.Session)):
+        assert repr(session).startswith("<Session")
+        assert SECRET not in repr(session)

@@ -6,8 +6,10 @@ import asyncio
 import inspect
 import io
 import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -483,7 +485,7 @@ async def main():
 
 it = asyncio.run(main())
 """,
-    "its loop never closed": """
+    "collected before its loop is closed": """
 async def main():
     it = await session().open()
     {request}
@@ -523,8 +525,9 @@ def line_that_opens(script: str) -> int:
 async def test_a_session_that_is_never_closed_warns_once_and_says_where_it_was_opened(
     faulty: FaultyServer, tmp_path: Path, ends: str, lane: str, *, requests: bool
 ) -> None:
-    if lane == "boto" and not requests:
-        pytest.skip("the lane is made by the first request")
+    is_seen_often = (lane, requests) != ("direct", True) and ends not in ("collected in its loop", "still there at the end")
+    if is_seen_often or (lane == "boto" and not requests):
+        pytest.skip("a process takes long; this way is seen with the other lane, or with a request")
     faulty.put("bucket", "a", b"old")
     script = UNCLOSED[ends].format(request=REQUEST if requests else "pass")
     file = tmp_path / "script.py"
@@ -539,18 +542,20 @@ async def test_a_session_that_is_never_closed_warns_once_and_says_where_it_was_o
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    told = [line for line in run.stderr.splitlines() if "ResourceWarning" in line]
-    if "loop" not in ends:  # asyncio warns of its own
-        assert len(told) == 1, run.stderr
-    ours = [line for line in told if "unclosed <Session" in line]
-    assert len(ours) == 1, run.stderr
-    assert f"{file}:{line_that_opens(script)}" in run.stderr or (
-        str(file) in ours[0] and str(line_that_opens(script)) in ours[0]
-    )
+    told = said(run.stderr)
+    warned = [line for line in told.splitlines() if "ResourceWarning: " in line and "Enable tracemalloc" not in line]
+    assert len(warned) == 1, told
+    assert "unclosed <Session" in warned[0]
+    assert re.search(rf"{re.escape(str(file))}\D{{1,10}}{line_that_opens(script)}\b", told), told
     for stranger in ("aiohttp", "ClientSession", "Unclosed connector", "unclosed transport", "Traceback", "Exception"):
-        assert stranger not in run.stderr
+        assert stranger not in told
     if ends == "dropped before its bucket":
-        assert run.stderr.index("the bucket works") < run.stderr.index("unclosed <Session")
+        assert told.index("the bucket works") < told.index("unclosed <Session")
+
+
+def said(text: str) -> str:
+    """Without what asyncio's debug mode says of slow steps."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("Executing <"))
 
 
 CLOSED_WELL = """
@@ -585,7 +590,20 @@ async def test_a_closed_session_does_not_warn(faulty: FaultyServer, lane: str) -
     faulty.put("bucket", "a", b"old")
     script = CLOSED_WELL.format(request=REQUEST)
     _, told = await run_script(faulty, lane, script, "-X", "dev", "-W", "always::ResourceWarning")
-    assert told == ""
+    assert said(told) == ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uvloop_has_what_it_keeps() -> None:
+    """A pipe for signals, which the process keeps from its first loop on."""
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(asyncio.sleep(0))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 @pytest.fixture(autouse=True)
