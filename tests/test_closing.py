@@ -189,7 +189,7 @@ async def test_an_exception_in_the_body_leaves_no_upload_open(
     faulty.will(held)
     tasks: list[asyncio.Task[BaseException | None]] = []
     with botocore_says_less():
-        with pytest.raises(BodyError):
+        with pytest.raises(BodyError):  # noqa: PT012 - leaving the session raises it
             async with asyncio.timeout(HANG_SECONDS), session_to(faulty, lane=lane) as session:
                 for number, work in enumerate(UPLOADS.values()):
                     tasks.append(asyncio.create_task(outcome(work(session, f"t{number}", tmp_path))))
@@ -233,16 +233,6 @@ async def test_a_source_that_is_silent_does_not_hold_a_closing_up(
     assert faulty.content("bucket", "t") == OLD
 
 
-WAITING: dict[str, Callable[[dream.Session, asyncio.Event], Awaitable[object]]] = {
-    "a writer that writes nothing": lambda session, entered: idle_writer(session, entered),
-    "a progress callback": lambda session, entered: session.object("s3://bucket/t").put(
-        DATA, progress=lambda _: wait_for_ever(entered)
-    ),
-    "a source of keys": lambda session, entered: session.bucket("bucket").delete_many(silent_keys(entered)),
-    "a body that is not read": lambda session, entered: idle_body(session, entered),
-}
-
-
 async def wait_for_ever(entered: asyncio.Event) -> None:
     entered.set()
     await asyncio.Event().wait()
@@ -270,6 +260,16 @@ async def idle_body(session: dream.Session, entered: asyncio.Event) -> None:
             await body.read(100_000)
 
 
+WAITING: dict[str, Callable[[dream.Session, asyncio.Event], Awaitable[object]]] = {
+    "a writer that writes now and then": idle_writer,
+    "a progress callback": lambda session, entered: session.object("s3://bucket/t").put(
+        DATA, progress=lambda _: wait_for_ever(entered)
+    ),
+    "a source of keys": lambda session, entered: session.bucket("bucket").delete_many(silent_keys(entered)),
+    "a body that is read now and then": idle_body,
+}
+
+
 @pytest.mark.parametrize("waits_for", WAITING)
 async def test_aclose_interrupts_verbs_that_wait_for_code_of_the_caller(
     faulty: FaultyServer, tmp_path: Path, waits_for: str
@@ -294,7 +294,9 @@ async def test_a_service_that_does_not_answer_any_more_does_not_hold_a_closing_u
     faulty: FaultyServer, operation: str, grace: float, lane: dream.Lane
 ) -> None:
     """Beyond ``close_grace``; 0 means at once. What stays open is then the service's."""
-    held = Rule("*", SILENCE, times=None, when=lambda asked: held.fired > 0 or asked.op.startswith(operation.rstrip("*")))
+    held = Rule(
+        "*", SILENCE, times=None, when=lambda asked: held.fired > 0 or asked.op.startswith(operation.rstrip("*"))
+    )
     held.fired = 0
     faulty.will(held)
     session = session_to(faulty, lane=lane, close_grace=grace)
@@ -417,7 +419,7 @@ async def test_two_that_close_at_once_wait_for_the_same_end(faulty: FaultyServer
     async with asyncio.timeout(HANG_SECONDS), ended(upload):
         while not part.fired:  # noqa: ASYNC110 - the server sets no event
             await asyncio.sleep(0.001)
-        assert await asyncio.gather(close(), close(), close()) == [[], [], []]
+        assert [*await asyncio.gather(close(), close(), close())] == [[], [], []]
         assert isinstance(await upload, dream.SessionClosedError)
         await session.aclose()
 
@@ -494,7 +496,7 @@ async def test_a_session_with_nothing_under_way_closes_without_a_request(faulty:
 @pytest.mark.parametrize("grace", [-1, -0.001, float("nan"), True, False, "20", None])
 def test_a_grace_that_is_none_is_refused(grace: object) -> None:
     with pytest.raises(ValueError, match="close_grace"):
-        dream.Session(close_grace=grace)  # type: ignore[arg-type]  # the fault that is tested
+        dream.Session(close_grace=grace)  # type: ignore[arg-type]  # the fault under test
 
 
 @pytest.mark.parametrize("grace", [0, 0.5, 20, 3600.0])

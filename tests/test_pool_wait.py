@@ -173,12 +173,14 @@ async def test_an_upload_that_is_sent_slowly_is_no_stall(faulty: FaultyServer) -
     size = 8_000_000
     slow = Rule("PutObject", SlowRead(size // 40, SLOW_SECONDS / 40), key="slow")
     faulty.will(slow)
-    async with open_session(faulty, timeouts=MOVING, requests=1, part_size=size) as session:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(session.object("s3://bucket/slow").put(bytes(size)))
-            while not slow.fired:  # noqa: ASYNC110 - the server sets no event
-                await asyncio.sleep(0.001)
-            assert not await session.object("s3://bucket/other").exists()
+    async with (
+        open_session(faulty, timeouts=MOVING, requests=1, part_size=size) as session,
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(session.object("s3://bucket/slow").put(bytes(size)))
+        while not slow.fired:  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.001)
+        assert not await session.object("s3://bucket/other").exists()
     assert faulty.content("bucket", "slow") == bytes(size)
 
 
@@ -230,9 +232,8 @@ async def test_without_a_pool_timeout_the_wait_has_no_end_of_its_own(faulty: Fau
     faulty.put("bucket", "a", bytes(2_000_000))
     async with open_session(faulty, timeouts=dream.Timeouts(pool=None), requests=1) as session:
         obj = session.object("s3://bucket/a")
-        async with asyncio.TaskGroup() as group:
-            async with obj.get():
-                waiting = group.create_task(size_of(obj))
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(waiting), 2 * POOL_SECONDS)
+        async with asyncio.TaskGroup() as group, obj.get():
+            waiting = group.create_task(size_of(obj))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(waiting), 2 * POOL_SECONDS)
         assert waiting.result() == 2_000_000

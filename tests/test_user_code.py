@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -361,13 +362,13 @@ async def test_patterns_that_raise_change_nothing(
         set_up(place, verb)
         before = len(faulty.log)
         bucket, given = place.bucket, {argument: patterns()}
+        trees: dict[str, Callable[..., Awaitable[object]]] = {
+            "upload_tree": partial(bucket.upload_tree, place.source, "t"),
+            "download_tree": partial(bucket.download_tree, place.target, "t.from"),
+            "copy_tree": partial(bucket.copy_tree, bucket, "t.from", "t"),
+        }
         with pytest.raises(FilterError):
-            if verb == "upload_tree":
-                await bucket.upload_tree(place.source, "t", **given)  # type: ignore[arg-type]  # by its name
-            elif verb == "download_tree":
-                await bucket.download_tree(place.target, "t.from", **given)  # type: ignore[arg-type]  # the same
-            else:
-                await bucket.copy_tree(bucket, "t.from", "t", **given)  # type: ignore[arg-type]  # the same
+            await trees[verb](**given)
         assert wrong_state(place, verb, FilterError()) == ""
         assert not {asked.op for asked in faulty.log[before:]} - {"ListObjectsV2"}
 
@@ -377,6 +378,11 @@ async def test_patterns_that_raise_change_nothing(
 
 def is_last(verb: str) -> Callable[[dream.Progress], bool]:
     return lambda progress: progress.done_objects == (1 if WITH_PROGRESS[verb].is_of_one else 3)
+
+
+def place_for(faulty: FaultyServer, home: Path, name: str, content: bytes, setting: Setting) -> Place:
+    session, other = setting
+    return Place(session, other, faulty, home, name, content)
 
 
 def progress_trial(
@@ -428,7 +434,7 @@ async def test_the_last_call_may_raise_anything(faulty: FaultyServer, tmp_path: 
         name = next(names)
         return progress_trial(
             faulty,
-            lambda setting: Place(*setting, faulty, tmp_path, name, content),
+            partial(place_for, faulty, tmp_path, name, content),
             verb,
             at_the_end=True,
             is_async=is_async,
@@ -457,7 +463,7 @@ async def test_a_callback_that_raises_ends_a_transfer_that_is_under_way(
             trials.append(
                 progress_trial(
                     faulty,
-                    lambda setting, name=name: Place(*setting, faulty, tmp_path, name, DATA),  # type: ignore[misc]  # bound here
+                    partial(place_for, faulty, tmp_path, name, DATA),
                     verb,
                     at_the_end=False,
                     is_async=is_async,
@@ -618,7 +624,7 @@ class Stranger:
     def __init__(self, at: int) -> None:
         self._at, self.count, self.cancelled = at, 0, 0
         self._keeps = asyncio.all_tasks()
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[BaseException | None] | None = None
 
     async def run(self, work: Awaitable[object]) -> BaseException | None:
         with watched_tasks(self._on_wait):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
-import os
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -276,7 +275,7 @@ OPEN: dict[str, Callable[[Any], Coroutine[Any, Any, object]]] = {
     "body.read": lambda body: body.read(1),
     "body.read of all": lambda body: body.read(),
     "body.readinto": lambda body: body.readinto(bytearray(10)),
-    "body in a loop": lambda body: gone_through(body),
+    "body in a loop": gone_through,
     "body.write_to": lambda body: body.write_to(io.BytesIO()),
 }
 
@@ -335,7 +334,7 @@ async def test_what_sends_nothing_works_anywhere(faulty: FaultyServer, lane: dre
         assert isinstance(told, list)
         assert all(told)
         assert await asyncio.to_thread(session.object("s3://bucket/a").presign_get)  # without a loop
-        assert await asyncio.to_thread(session.statistics)
+        assert await asyncio.to_thread(session.statistics) == session.statistics()
         assert await asyncio.to_thread(repr, session) == repr(session)
 
 
@@ -389,7 +388,7 @@ async def run_script(faulty: FaultyServer, lane: str, script: str, *flags: str) 
     """What it says, and what it says on stderr."""
     command = [sys.executable, *flags, "-c", HEAD + script, faulty.endpoint, ACCESS_KEY, SECRET_KEY, lane]
     run = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False, cwd=os.getcwd()
+        subprocess.run, command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
     assert run.returncode == 0, run.stderr
     return run.stdout, run.stderr
@@ -525,7 +524,10 @@ def line_that_opens(script: str) -> int:
 async def test_a_session_that_is_never_closed_warns_once_and_says_where_it_was_opened(
     faulty: FaultyServer, tmp_path: Path, ends: str, lane: str, *, requests: bool
 ) -> None:
-    is_seen_often = (lane, requests) != ("direct", True) and ends not in ("collected in its loop", "still there at the end")
+    is_seen_often = (lane, requests) != ("direct", True) and ends not in (
+        "collected in its loop",
+        "still there at the end",
+    )
     if is_seen_often or (lane == "boto" and not requests):
         pytest.skip("a process takes long; this way is seen with the other lane, or with a request")
     faulty.put("bucket", "a", b"old")
@@ -607,7 +609,6 @@ def uvloop_has_what_it_keeps() -> None:
 
 
 @pytest.fixture(autouse=True)
-def path_of_the_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def path_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scripts find the library where this process has it from."""
     monkeypatch.setenv("PYTHONPATH", str(Path(dream.__file__).parent.parent))
-    yield

@@ -238,7 +238,7 @@ class BufferedFile(io.BufferedReader):
     """For aiofiles, which wraps such a file."""
 
     def __init__(self, steps: Steps, content: bytes) -> None:
-        super().__init__(io.BytesIO(content))  # type: ignore[arg-type]  # it has all that is called
+        super().__init__(io.BytesIO(content))
         self._steps = steps
 
     def read(self, size: int | None = -1, /) -> bytes:
