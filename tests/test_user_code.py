@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -240,21 +241,24 @@ async def test_the_body_of_a_loop_over_a_listing_may_raise_anything(faulty: Faul
     def trial(at: int, mistake: str) -> Trial:
         async def go_through(bucket: dream.Bucket, steps: Steps) -> None:
             async for info in bucket.list(parallel=parallel):
-                if info.key in ("0000", "1050", "1099"):
+                if info.key in ("0000", "0500", "1050"):
                     await steps.take_async()
 
         async def run(setting: Setting) -> str:
             steps = Steps(at, mistake)
             tasks = asyncio.all_tasks()
             found = await outcome(go_through(setting[0].bucket("bucket"), steps))
+            is_right = steps.is_outcome(found)
+            steps.raised = found = None  # its traceback holds the generator, which the loop closes when it is dropped
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while asyncio.all_tasks() != tasks:  # noqa: ASYNC110 - the loop closes the generator in a task
-                    await asyncio.sleep(0)
-            return "" if steps.is_outcome(found) else f"{found!r} is not what was raised"
+                while asyncio.all_tasks() - tasks:
+                    gc.collect(1)
+                    await asyncio.sleep(0.001)
+            return "" if is_right else "another error than was raised"
 
         return Trial(f"{mistake} at step {at}", run)
 
-    await check_all(sessions(faulty), [trial(at, one) for at in (1, 2, 3) for one in mistakes_of(is_async=True)])
+    await check_all(sessions(faulty), [trial(at, one) for at in (1, 3) for one in mistakes_of(is_async=True, some=True)])
 
 
 # Sources of keys
@@ -270,7 +274,7 @@ class OwnKeys:
         return self
 
     def __next__(self) -> str:
-        self._steps.take()
+        self._steps.take(StopIteration)
         return next(self._keys)
 
 

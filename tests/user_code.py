@@ -78,7 +78,10 @@ class Steps:
         self.count = 0
         self.raised: BaseException | None = None
 
-    def take(self) -> None:
+    def take(self, end: type[BaseException] | None = None) -> None:
+        """``end``: what an iterator raises again and again, once it has."""
+        if end is not None and isinstance(self.raised, end):
+            raise self.raised
         self.count += 1
         if self.count == self.at:
             self.raised = MISTAKES[self.mistake]()
@@ -153,7 +156,7 @@ class OwnIterator:
         return self
 
     def __next__(self) -> bytes:
-        self._steps.take()
+        self._steps.take(StopIteration)
         return next(self._pieces)
 
 
@@ -166,6 +169,8 @@ class OwnAsyncIterator:
         return self
 
     async def __anext__(self) -> bytes:
+        if isinstance(self._steps.raised, StopAsyncIteration):
+            raise self._steps.raised
         await self._steps.take_async()
         for piece in self._pieces:
             return piece
