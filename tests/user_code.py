@@ -84,7 +84,7 @@ class Steps:
             raise self.raised
         self.count += 1
         if self.count == self.at:
-            self.raised = MISTAKES[self.mistake]()
+            self.raised = MISTAKES.get(self.mistake, MISTAKES["CancelledError"])()  # this step cannot wait
             raise self.raised
 
     async def take_async(self) -> None:
@@ -239,11 +239,15 @@ class FileThatReturnsAnAwaitable:
         return self._file.read(size)
 
 
+class NamedBytes(io.BytesIO):
+    name = "own"
+
+
 class BufferedFile(io.BufferedReader):
     """For aiofiles, which wraps such a file."""
 
     def __init__(self, steps: Steps, content: bytes) -> None:
-        super().__init__(io.BytesIO(content))
+        super().__init__(NamedBytes(content))
         self._steps = steps
 
     def read(self, size: int | None = -1, /) -> bytes:
