@@ -258,7 +258,9 @@ async def test_the_body_of_a_loop_over_a_listing_may_raise_anything(faulty: Faul
 
         return Trial(f"{mistake} at step {at}", run)
 
-    await check_all(sessions(faulty), [trial(at, one) for at in (1, 3) for one in mistakes_of(is_async=True, some=True)])
+    await check_all(
+        sessions(faulty), [trial(at, one) for at in (1, 3) for one in mistakes_of(is_async=True, some=True)]
+    )
 
 
 # Sources of keys
