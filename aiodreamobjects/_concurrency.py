@@ -104,10 +104,13 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
     work would seem done.
     """
     errors: list[BaseException] = []
+    ended = 0
 
     async def run(scope: anyio.CancelScope) -> None:
+        nonlocal ended
         try:
             await worker()
+            ended += 1
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_scope_cancelled():
                 raise
@@ -119,6 +122,8 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
             group.start_soon(run, group.cancel_scope)
     if errors:
         raise errors[0]
+    if ended < width:  # somebody cancelled a worker before it began
+        raise asyncio.CancelledError
 
 
 def is_foreign(error: BaseException) -> bool:

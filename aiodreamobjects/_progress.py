@@ -163,9 +163,11 @@ class Meter:
     async def _call_last(self) -> None:
         if not self._was_last:
             self._was_last = True
+            done = self._done + sum(gauge.size for gauge in self._under_way)
             if self._is_of_one:
                 self._done_objects = 1
-            await self._call(self._done + sum(gauge.size for gauge in self._under_way))
+                self.total_bytes = done if self.total_bytes is None else self.total_bytes
+            await self._call(done)
 
     async def _call(self, count: int) -> None:
         assert self._callback is not None

@@ -50,7 +50,7 @@ async def copy(
     (from_runtime, address), (to_runtime, target) = source, to
     from_runtime.require_open()
     to_runtime.require_open()
-    async with from_runtime.job(), to_runtime.job():
+    async with from_runtime.job(), to_runtime.job() as job:
         found = await from_runtime.wire.head_object(address)
         transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, progress)
         return found, await transfer.run()

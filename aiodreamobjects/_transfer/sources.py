@@ -197,7 +197,7 @@ class AiofilesSource(Source):
 
     @classmethod
     async def of(cls, file: AsyncFileIO) -> Self:
-        what = f"the aiofiles file {file.name!r}"
+        what = _name_of(file)
         await finish(file.flush())
         found = await to_thread.run_sync(_stat_of, file)
         size = None if found is None else max(0, found.st_size - await file.tell())
@@ -388,8 +388,8 @@ def _check_unchanged(what: str, file: object, before: os.stat_result | None) -> 
 def _size_of(file: object) -> int | None:
     """How many bytes there are from where the file stands to its end; None where it cannot seek.
 
-    The file stands where it stood when this returns. ValueError where it does not go back: the object would lack its
-    beginning. Only ``tell()`` says where a file stands: what ``seek()`` returns is None for an mmap on Python 3.12.
+    The file stands where it stood when this returns. Where it does not go back the object would lack its beginning:
+    ValueError, or what the file itself raises. Only ``tell()`` says where a file stands: what ``seek()`` returns is None for an mmap on Python 3.12.
     """
     here = _ask(file, "tell") if _ask(file, "seekable") else None
     if not isinstance(here, int) or not callable(getattr(file, "seek", None)):
@@ -414,10 +414,13 @@ def _size_of(file: object) -> int | None:
     if back != here:
         msg = (
             f"{_name_of(file)} stood at byte {here:,}. Its size was looked for at its end, and then it did not go back"
-            f" ({'it raised an error' if lost else f'it stands at {back!r}'}). Make its seekable() return False:"
+            f"{'' if lost else f' (it stands at {back!r})'}. Make its seekable() return False:"
             " then it is read from where it stands, without seeking"
         )
-        raise ValueError(msg) from (lost or failure)
+        if lost is not None:
+            lost.add_note(msg)
+            raise lost
+        raise ValueError(msg) from failure
     return max(0, end - here) if failure is None and isinstance(end, int) else None
 
 
