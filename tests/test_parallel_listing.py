@@ -371,20 +371,25 @@ def another_prefix(request: Received) -> Reply:
     return page(["other/1", "other/2"], is_truncated=True)
 
 
+def another_in_the_middle(request: Received) -> Reply:
+    return page(["0/1", "precious", "0/2"], is_truncated=False)
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (shuffled, "not in the order"),
-        (the_same_key_twice, "not in the order"),
+        (the_same_key_twice, "lists 'b' twice"),
         (the_same_again, "was asked for keys behind '0000"),
         (nothing_and_more, "lists none"),
         (another_prefix, "start with '0'"),
+        (another_in_the_middle, "not in the order"),
     ],
 )
 async def test_a_page_that_cannot_be_relied_on_ends_the_listing(
     answer: Callable[[Received], Reply], message: str
 ) -> None:
-    prefix = "0" if answer is another_prefix else ""
+    prefix = "0" if answer in (another_prefix, another_in_the_middle) else ""
     async with bucket_of(answer) as (bucket, _):
         before = tasks_of_the_client()
         with pytest.raises(dream.ServiceError, match=message):

@@ -7,19 +7,18 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
-from operator import ge
 
 from aiodreamobjects._concurrency import finish, in_parallel
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._listing.split import Ruler, middle_first
 from aiodreamobjects._models import ObjectInfo
 from aiodreamobjects._wire.contract import Page
+from aiodreamobjects._wire.errors import UNREADABLE
+from aiodreamobjects._wire.paging import PAGE_KEYS
 
 FetchBehind = Callable[[str | None, int], Awaitable[Page[ObjectInfo]]]
-"""A page of the keys behind this one, with so many items at most."""
+"""Ask for a page of the keys behind this one, with at most so many items. It is checked: see ``paging.Objects``."""
 
-PAGE_KEYS = 1000
-"""What S3 gives at most in one page."""
 SEGMENT_PAGES = 5
 """How much is cut off at once: each segment costs a probe, and an end where two of them may list the same keys."""
 BUFFER_PAGES = 8
@@ -256,18 +255,8 @@ class _Segments:
         self.tell()
 
     async def _ask(self, after: str | None, count: int) -> Page[ObjectInfo]:
-        """A page that can be relied on: what is listed may be deleted next."""
         page = await self._fetch(after, count)
-        keys = [item.key for item in page.items]
-        if page.next is not None and not keys:
-            _refuse(f"says that more keys come behind {after!r}, and lists none")
-        if keys and after is not None and keys[0] <= after:
-            _refuse(f"was asked for keys behind {after!r} and lists {keys[0]!r}")
-        if any(map(ge, keys, keys[1:])):
-            _refuse(f"lists keys behind {after!r} that are not in the order of their UTF-8 bytes")
+        if page.next is not None and not page.items:
+            msg = f"the service says that more keys come behind {after!r}, and lists none: parallel=1 may do"
+            raise ServiceError(msg, code=UNREADABLE, status=200)
         return page
-
-
-def _refuse(what: str) -> None:
-    msg = f"the service {what}: parallel=1 may do"
-    raise ServiceError(msg, code="UnreadableReply", status=200)

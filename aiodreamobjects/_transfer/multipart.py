@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Literal
@@ -32,8 +32,9 @@ from aiodreamobjects._runtime import Runtime, clean_up, complete
 from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
+from aiodreamobjects._wire import paging
 from aiodreamobjects._wire.contract import Part, Wire, WriteConditions
-from aiodreamobjects._wire.errors import is_unreadable, refuse_reply
+from aiodreamobjects._wire.errors import is_unreadable
 from aiodreamobjects._wire.replies import unquoted
 
 ABORT_SECONDS = 10.0
@@ -186,17 +187,10 @@ class Multipart:
         return True
 
     async def _listed(self, upload_id: str) -> AsyncIterator[Part]:
-        cursor, last = None, 0
-        while True:
-            page = await self._wire.list_parts(self._address, upload_id, cursor)
-            for part in page.items:
-                yield part
-            cursor = page.next
-            if cursor is None:
-                return
-            before, last = last, page.items[-1].number if page.items else 0
-            if not before < last <= self._most_parts:
-                refuse_reply("a list of parts that does not get on")
+        async with aclosing(paging.parts(self._wire, self._address, upload_id, self._most_parts)) as pages:
+            async for page in pages:
+                for part in page:
+                    yield part
 
     async def _complete(self, parts: Sequence[Part]) -> ObjectInfo:
         assert self._upload_id

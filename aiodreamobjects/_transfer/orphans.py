@@ -6,10 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Container
+from contextlib import aclosing
 from datetime import timedelta
 
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
 from aiodreamobjects._models import Address, UploadInfo, printable
+from aiodreamobjects._wire import paging
 from aiodreamobjects._wire.contract import Wire
 
 ROUNDING = timedelta(seconds=2)
@@ -79,14 +81,14 @@ class Orphans:
             return True
 
     async def _open_uploads(self) -> list[UploadInfo]:
-        bucket, key = self._address.bucket, self._address.key
-        page = await self._wire.list_uploads(bucket, prefix=key)
-        found = list(page.items)
-        # The key itself comes before all that begin with it.
-        while page.next is not None and (not page.items or page.items[-1].key == key):
-            page = await self._wire.list_uploads(bucket, prefix=key, cursor=page.next)
-            found += page.items
-        return [upload for upload in found if upload.key == key]
+        key, found = self._address.key, list[UploadInfo]()
+        async with aclosing(paging.uploads(self._wire, self._address.bucket, key)) as pages:
+            async for page in pages:
+                found += [upload for upload in page if upload.key == key]
+                # Most services sort by the key, Ceph RGW by the key, a dot and the id: nothing of it comes behind "/".
+                if page[-1].key >= f"{key}/":
+                    break
+        return found
 
 
 def _around(uploads: list[UploadInfo], ours: str | None, now: float, took: timedelta) -> list[UploadInfo]:

@@ -243,7 +243,7 @@ class BotoWire:
         items: list[ObjectInfo | CommonPrefix] = [values.listed_object(bucket, item, decode) for item in contents]
         if prefixes:
             items += [CommonPrefix(bucket, decode(values.required(item, "Prefix"))) for item in prefixes]
-            items.sort(key=replies.utf8_order)
+            items.sort(key=replies.name_of)
         is_truncated = reply.get("IsTruncated")
         if not is_v2:
             return Page(items, replies.marker_cursor(is_truncated, items, reply.get("NextMarker")))

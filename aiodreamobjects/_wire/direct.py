@@ -440,7 +440,7 @@ class DirectWire:
         ]
         if prefixes:
             items += [CommonPrefix(bucket, decode(name)) for name in prefixes]
-            items.sort(key=replies.utf8_order)
+            items.sort(key=replies.name_of)
         if is_v2:
             markers = [root.get("NextContinuationToken")]
             return Page(items, replies.objects_cursor(replies.next_cursor(_is_truncated(root), markers), items))
@@ -458,7 +458,7 @@ class DirectWire:
         decode = replies.key_decoder(root.get("EncodingType"), [element.get("Key") or "" for element in found])
         # In the document's order, but that moto has the markers behind all versions.
         items = [_version(bucket, element, decode) for element in found]
-        items.sort(key=lambda item: (replies.utf8_order(item), not item.is_latest))
+        items.sort(key=lambda item: (item.key, not item.is_latest))
         markers = [root.get("NextKeyMarker"), root.get("NextVersionIdMarker")]
         return Page(items, replies.next_cursor(_is_truncated(root), markers, decode, items[-1:]))
 

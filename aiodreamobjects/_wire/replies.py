@@ -329,10 +329,11 @@ def _end_of(item: ObjectInfo | CommonPrefix) -> str:
     return item.key if isinstance(item, ObjectInfo) else f"{item.prefix}\U0010ffff"
 
 
-def utf8_order(item: ObjectInfo | CommonPrefix) -> bytes:
-    return (item.key if isinstance(item, ObjectInfo) else item.prefix).encode("utf-8", "surrogatepass")
+def name_of(item: ObjectInfo | CommonPrefix) -> str:
+    """What a page is sorted by: the order of ``str`` is that of UTF-8 bytes."""
+    return item.key if isinstance(item, ObjectInfo) else item.prefix
 
 
-def newest_first(item: ObjectInfo) -> tuple[bytes, bool, float]:
+def newest_first(item: ObjectInfo) -> tuple[str, bool, float]:
     age = -item.last_modified.timestamp() if item.last_modified else 0.0
-    return utf8_order(item), not item.is_latest, age
+    return item.key, not item.is_latest, age

@@ -105,7 +105,7 @@ IN_ORDER = [
     Fault("unsorted", [items_changed(lambda found: found[::-1])], is_healed=False, times=None),
     Fault("a key twice", [items_changed(lambda found: [*found, found[-1]])], is_healed=False, times=None),
 ]
-"""What a plain listing passes on as it comes, and what relies on the order must refuse."""
+"""What no listing passes on."""
 
 Listing = Callable[[dream.Bucket], Awaitable[list[str]]]
 
@@ -157,7 +157,8 @@ async def test_a_listing_is_whole_or_an_error(faulty: FaultyServer, lane: dream.
     faulty.change("bucket", Meanwhile(begin_uploads))
     wrong = []
     async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
-        for fault in [*FAULTS, *(IN_ORDER if is_parallel else ())]:
+        # A page of versions is sorted here, since delete markers may come apart from them.
+        for fault in [*FAULTS, *(() if listing is listed_versions else IN_ORDER)]:
             pages = (1,) if is_parallel else (2,) if lane == "boto" or "stall" in fault.name else (1, 2, 3)
             for page in pages:
                 if page == 3 and "token" in fault.name:

@@ -1,0 +1,319 @@
+"""The pages of every listing, one after the other. Each page is checked before anything of it is used.
+
+Whatever is listed may be deleted, overwritten or aborted next. So every item must start with the prefix that was asked
+for, the items must be in the order that S3 promises, and the listing must get on. A page that breaks a rule is an error,
+and its items are not handed out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from itertools import pairwise
+from typing import Final, NoReturn, Protocol, TypeVar, cast
+
+from aiodreamobjects._errors import ServiceError
+from aiodreamobjects._models import Address, CommonPrefix, ObjectInfo, UploadInfo, printable
+from aiodreamobjects._wire.contract import Cursor, Page, Part, Wire
+from aiodreamobjects._wire.errors import UNREADABLE
+from aiodreamobjects._wire.replies import name_of
+
+S_contra = TypeVar("S_contra", contravariant=True)
+S = TypeVar("S")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+PAGE_KEYS = 1000
+"""S3 gives no more in one page."""
+DELIMITER = "/"
+MOST_EMPTY_PAGES = 1000
+"""In a row. A service sends empty pages while it passes over what it does not list, such as delete markers: about 1,000 in a
+request, so this is a million of them. A listing that never ends looks the same, and costs a request for each page.
+"""
+MOST_REMEMBERED = 10_000
+"""So many versions or uploads of one key are remembered, about 2 MB."""
+
+Fetch = Callable[[Cursor | None, int], Awaitable[Page[S]]]
+"""Ask for a page: from this cursor on, with at most so many items."""
+Id = tuple[str, str | None]
+
+
+class Check(Protocol[S_contra, T_co]):
+    """What must hold of the pages of one listing. It keeps what it must know of the pages before."""
+
+    where: str
+    """What was asked for, for the words of an error."""
+
+    def take(self, page: Page[S_contra]) -> Sequence[T_co]:
+        """Return the items of the next page that are to be used. Raises ServiceError for a page that is wrong."""
+        ...
+
+
+def objects(
+    wire: Wire, bucket: str, prefix: str, start_after: str | None, limit: int | None
+) -> AsyncGenerator[list[ObjectInfo], None]:
+    async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo | CommonPrefix]:
+        return await wire.list_objects(bucket, prefix=prefix, start_after=start_after, cursor=cursor, max_keys=count)
+
+    return _one_after_the_other(fetch, Objects(bucket, prefix, start_after), limit)
+
+
+async def objects_behind(wire: Wire, bucket: str, prefix: str, after: str | None, count: int) -> Page[ObjectInfo]:
+    """Return one page, of the keys behind this one."""
+    page = await wire.list_objects(bucket, prefix=prefix, start_after=after, max_keys=count)
+    return Page(Objects(bucket, prefix, after).take(page), page.next)
+
+
+def directory(wire: Wire, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo | CommonPrefix], None]:
+    async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo | CommonPrefix]:
+        return await wire.list_objects(bucket, prefix=prefix, delimiter=DELIMITER, cursor=cursor, max_keys=count)
+
+    return _one_after_the_other(fetch, Directory(bucket, prefix))
+
+
+def versions(wire: Wire, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo], None]:
+    async def fetch(cursor: Cursor | None, _: int) -> Page[ObjectInfo]:
+        return await wire.list_versions(bucket, prefix=prefix, cursor=cursor)
+
+    return _one_after_the_other(fetch, Versions(bucket, prefix))
+
+
+def uploads(wire: Wire, bucket: str, prefix: str) -> AsyncGenerator[list[UploadInfo], None]:
+    async def fetch(cursor: Cursor | None, _: int) -> Page[UploadInfo]:
+        return await wire.list_uploads(bucket, prefix=prefix, cursor=cursor)
+
+    return _one_after_the_other(fetch, Uploads(bucket, prefix))
+
+
+def parts(wire: Wire, address: Address, upload_id: str, most_parts: int) -> AsyncGenerator[list[Part], None]:
+    async def fetch(cursor: Cursor | None, _: int) -> Page[Part]:
+        return await wire.list_parts(address, upload_id, cursor)
+
+    return _one_after_the_other(fetch, Parts(address, upload_id, most_parts))
+
+
+async def _one_after_the_other(
+    fetch: Fetch[S], check: Check[S, T], limit: int | None = None
+) -> AsyncGenerator[list[T], None]:
+    left, cursor, empty = limit, None, 0
+    while left is None or left > 0:
+        page = await fetch(cursor, PAGE_KEYS if left is None else min(PAGE_KEYS, left))
+        items = list(check.take(page))
+        if left is not None:
+            items = items[:left]
+            left -= len(items)
+        empty = 0 if items else empty + 1
+        if page.next is not None and page.next == cursor:
+            _refuse(check.where, f"the listing does not get on: the service says again to continue at {page.next!r}")
+        if page.next is not None and empty > MOST_EMPTY_PAGES:
+            _refuse(check.where, f"the listing does not get on: {empty:,} pages in a row hold nothing, and more follow")
+        if items:
+            yield items
+        if page.next is None:
+            return
+        cursor = page.next
+
+
+class Objects:
+    """Keys start with the prefix and grow strictly, in the order of their UTF-8 bytes, which is that of ``str``.
+
+    Keys up to ``start_after`` are dropped: some services ignore it.
+    """
+
+    def __init__(self, bucket: str, prefix: str, start_after: str | None) -> None:
+        self.where = _where("objects", bucket, prefix)
+        self._prefix, self._start_after = prefix, start_after
+        self._last: str | None = None
+
+    def take(self, page: Page[ObjectInfo | CommonPrefix]) -> Sequence[ObjectInfo]:
+        items = cast("Sequence[ObjectInfo]", page.items)  # as is seen next
+        keys = [item.key for item in items if type(item) is ObjectInfo]
+        if len(keys) < len(items):
+            odd = next(item for item in page.items if isinstance(item, CommonPrefix))
+            _refuse(self.where, f"the service lists the common prefix {odd.prefix!r}, and was given no delimiter")
+        if not keys:
+            return items
+        _check_growth(self.where, keys, self._last)
+        _check_ends(self.where, keys, self._prefix)
+        if self._last is None and self._start_after and keys[0] <= self._start_after:
+            items = items[bisect_right(keys, self._start_after) :]
+            if not items:
+                what = f"behind {self._start_after!r}, and lists only {keys[0]!r} to {keys[-1]!r}"
+                _refuse(self.where, f"the service was asked for keys {what}: it may not know start_after")
+        self._last = keys[-1]
+        return items
+
+
+class Directory:
+    """The same for one level: its objects and common prefixes together.
+
+    A common prefix at the end of a page may come again at the beginning of the next page. It is dropped.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.where = _where("one level of objects", bucket, prefix)
+        self._prefix = prefix
+        self._last: str | None = None
+
+    def take(self, page: Page[ObjectInfo | CommonPrefix]) -> Sequence[ObjectInfo | CommonPrefix]:
+        items = page.items
+        if items and isinstance(items[0], CommonPrefix) and items[0].prefix == self._last:
+            items = items[1:]
+        if not items:
+            return items
+        names = [name_of(item) for item in items]
+        _check_growth(self.where, names, self._last)
+        _check_ends(self.where, names, self._prefix)
+        begin = len(self._prefix)
+        for name, item in zip(names, items, strict=True):
+            end = name.find(DELIMITER, begin)
+            if (end != len(name) - 1) if isinstance(item, CommonPrefix) else (end >= 0):
+                _refuse(self.where, f"the service lists {name!r}, which is not on this level")
+        self._last = names[-1]
+        return items
+
+
+class _Unique:
+    """Notices versions or uploads that come again, in bounded memory.
+
+    Of one key there may be any number, and nothing but their ids tells them apart. All that a page holds of its last key
+    are remembered, up to a bound. Farther back, an item at a distance that doubles is remembered (Brent's algorithm), so
+    that pages in a circle are noticed however long it is.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._ids: set[Id] = set()
+        self._key: str | None = None
+        self._milestone: Id | None = None
+        self._pages, self._next_milestone = 0, 1
+
+    def check(self, ids: Sequence[Id]) -> None:
+        found = set(ids)
+        if len(found) < len(ids) or self._milestone in found or not found.isdisjoint(self._ids):
+            again = Counter([*found.intersection({*self._ids, self._milestone}), *ids]).most_common(1)[0][0]
+            _refuse(self._where, f"the service lists {again[0]!r} with the id {again[1]!r} twice")
+        if ids:
+            self._remember(ids)
+
+    def _remember(self, ids: Sequence[Id]) -> None:
+        last = ids[-1]
+        if last[0] != self._key:
+            self._ids, self._key = set(), last[0]
+        if len(self._ids) < MOST_REMEMBERED:
+            self._ids.update(one for one in ids if one[0] == last[0])
+        self._pages += 1
+        if self._pages == self._next_milestone:
+            self._milestone, self._next_milestone = last, 2 * self._next_milestone
+
+
+class Versions:
+    """Keys start with the prefix and never go back. No version comes twice."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.where = _where("versions", bucket, prefix)
+        self._prefix, self._last = prefix, ""
+        self._unique = _Unique(self.where)
+
+    def take(self, page: Page[ObjectInfo]) -> Sequence[ObjectInfo]:
+        keys = [item.key for item in page.items]
+        if keys:
+            if (back := _first_back([self._last, *keys])) is not None:
+                _refuse(self.where, f"the service lists {back[1]!r} behind {back[0]!r}: {_ORDER}")
+            _check_ends(self.where, keys, self._prefix)
+            self._unique.check([(item.key, item.version_id) for item in page.items])
+            self._last = keys[-1]
+        return page.items
+
+
+class Uploads:
+    """Keys start with the prefix and never go back. No upload comes twice.
+
+    Ceph RGW sorts by the key, a dot and the id: ``a-b`` comes before ``a`` there. The order tells that no page left
+    anything out, so a listing that is one page may have any order, as moto's has.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self.where = _where("uploads", bucket, prefix)
+        self._prefix = prefix
+        self._orders = [_by_key, _by_index]
+        self._last: UploadInfo | None = None
+        self._unique = _Unique(self.where)
+
+    def take(self, page: Page[UploadInfo]) -> Sequence[UploadInfo]:
+        items = page.items
+        for item in items:
+            if not item.key.startswith(self._prefix):
+                _refuse(self.where, f"the service lists {item.key!r}, which does not start with {self._prefix!r}")
+        self._unique.check([(item.key, item.upload_id) for item in items])
+        if items and not (self._last is None and page.next is None):
+            row = [self._last, *items] if self._last else items
+            back = [_first_back([order(item) for item in row]) for order in self._orders]
+            self._orders = [order for order, found in zip(self._orders, back, strict=True) if found is None]
+            if not self._orders:
+                assert back[0]
+                _refuse(self.where, f"the service lists {back[0][1]!r} behind {back[0][0]!r}: {_ORDER}")
+            self._last = items[-1]
+        return items
+
+
+def _by_key(upload: UploadInfo) -> str:
+    return upload.key
+
+
+def _by_index(upload: UploadInfo) -> str:
+    return f"{upload.key}.{upload.upload_id}"
+
+
+class Parts:
+    """Numbers grow strictly, and none is higher than the service's parts go."""
+
+    def __init__(self, address: Address, upload_id: str, most_parts: int) -> None:
+        self.where = f"list the parts of the upload {printable(upload_id)} of {address}"
+        self._most, self._last = most_parts, 0
+
+    def take(self, page: Page[Part]) -> Sequence[Part]:
+        for part in page.items:
+            if not self._last < part.number <= self._most:
+                what = f"part {part.number} behind part {self._last}, and up to {self._most:,} may be"
+                _refuse(self.where, f"the service lists {what}")
+            self._last = part.number
+        return page.items
+
+
+_ORDER: Final = "not in the order of their UTF-8 bytes"
+
+
+def _where(what: str, bucket: str, prefix: str) -> str:
+    return f"list {what} of s3://{bucket} with the prefix {prefix!r}"
+
+
+def _check_growth(where: str, names: list[str], last: str | None) -> None:
+    """Sorting what is sorted, and a set, take half the time of comparing each pair."""
+    is_growing = (last is None or names[0] > last) and sorted(names) == names and len(set(names)) == len(names)
+    if is_growing:
+        return
+    row = names if last is None else [last, *names]
+    before, behind = next(pair for pair in pairwise(row) if pair[1] <= pair[0])
+    how = "twice" if before == behind else f"behind {before!r}: {_ORDER}"
+    _refuse(where, f"the service lists {behind!r} {how}")
+
+
+def _check_ends(where: str, names: Sequence[str], prefix: str) -> None:
+    """Of names that are in order: what lies between two with the prefix has it too."""
+    for name in (names[0], names[-1]):
+        if not name.startswith(prefix):
+            _refuse(where, f"the service lists {name!r}, which does not start with {prefix!r}")
+
+
+def _first_back(names: list[str]) -> tuple[str, str] | None:
+    """Two neighbours of which the second would have to come first."""
+    if sorted(names) == names:
+        return None
+    return next(pair for pair in pairwise(names) if pair[1] < pair[0])
+
+
+def _refuse(where: str, what: str) -> NoReturn:
+    msg = f"{where}: {what}. Nothing of this page was used."
+    raise ServiceError(msg, code=UNREADABLE, status=200)
