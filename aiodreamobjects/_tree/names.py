@@ -76,11 +76,17 @@ class Clashes:
             levels.append((f"{base}{head}/", {}))
 
 
+_NEWLINE = "\x0b"
+"""Stands for a newline, which pathspec's expressions do not match as any other character (``.`` and ``$``)."""
+
+
 class Patterns:
     """``include`` and ``exclude``, as .gitignore has them: the last pattern that matches decides."""
 
     def __init__(self, include: Iterable[str], exclude: Iterable[str]) -> None:
-        self._include, self._exclude = _spec("include", include), _spec("exclude", exclude)
+        self._given: dict[str, str] = {}
+        """Patterns as the caller wrote them, by what pathspec got."""
+        self._include, self._exclude = self._spec("include", include), self._spec("exclude", exclude)
         specs = [spec for spec in (self._include, self._exclude) if spec is not None]
         written = [pattern for spec in specs for pattern in spec.patterns if isinstance(pattern, RegexPattern)]
         self._unseen = [pattern for pattern in written if pattern.include is not None]  # the others are comments
@@ -93,9 +99,11 @@ class Patterns:
 
     @property
     def unmatched(self) -> tuple[str, ...]:
-        return tuple(str(pattern.pattern) for pattern in self._unseen)
+        written = [str(pattern.pattern) for pattern in self._unseen]
+        return tuple(self._given.get(one, one) for one in written)
 
     def select(self, name: str) -> bool:
+        name = name.replace("\n", _NEWLINE)
         if self._unseen:
             self._note(name)
         if self._include is not None and not self._include.match_file(name):
@@ -104,6 +112,7 @@ class Patterns:
 
     def leaves_out(self, directory: str) -> bool:
         """Whether nothing below this directory, whose name ends in a slash, can be selected: it need not be read."""
+        directory = directory.replace("\n", _NEWLINE)
         if self._exclude is None or not self._prunes or not self._exclude.match_file(directory):
             return False
         self._note(directory)
@@ -112,18 +121,19 @@ class Patterns:
     def _note(self, name: str) -> None:
         self._unseen = [pattern for pattern in self._unseen if not pattern.match_file(name)]
 
-
-def _spec(what: str, patterns: Iterable[str]) -> GitIgnoreSpec | None:
-    if isinstance(patterns, str):
-        msg = f"{what} is one str; it must be patterns: [{patterns!r}]"
-        raise TypeError(msg)
-    lines = list(patterns)
-    for line in lines:
-        if not isinstance(line, str):
-            msg = f"a pattern of {what} is a str, not {type(line).__name__}"
+    def _spec(self, what: str, patterns: Iterable[str]) -> GitIgnoreSpec | None:
+        if isinstance(patterns, str):
+            msg = f"{what} is one str; it must be patterns: [{patterns!r}]"
             raise TypeError(msg)
-    try:
-        return GitIgnoreSpec.from_lines(lines) if lines else None
-    except ValueError as error:
-        msg = f"{what}: {error}"
-        raise ValueError(msg) from error
+        lines = []
+        for line in patterns:
+            if not isinstance(line, str):
+                msg = f"a pattern of {what} is a str, not {type(line).__name__}"
+                raise TypeError(msg)
+            lines.append(line.rstrip("\n").replace("\n", _NEWLINE))  # lines of a file may have their ends
+            self._given[lines[-1]] = line
+        try:
+            return GitIgnoreSpec.from_lines(lines) if lines else None
+        except ValueError as error:
+            msg = f"{what}: {error}"
+            raise ValueError(msg) from error
