@@ -221,7 +221,8 @@ class Bucket:
         ``compare=None`` moves all. ``"size"`` moves what is missing or has another size; ``"mtime"`` also what has
         another time, which is kept in the metadata as rclone keeps it (a HEAD for each that has the same size);
         ``"etag"`` also what has other content: each such file is read, and its ETag computed, in parts where it has
-        parts. ``include`` and ``exclude`` are patterns as in a .gitignore, for the relative names in both trees.
+        parts. What an ETag does not tell is moved. ``"etag-or-time"`` decides that by time, as ``"mtime"`` does; the
+        report counts what is the same by time only, as ``unverified``. ``include`` and ``exclude`` are patterns as in a .gitignore, for the relative names in both trees.
 
         ``delete`` removes the objects under ``prefix/`` that the directory lacks, when all else is done and nothing
         failed. ValueError for an empty directory, unless ``allow_empty``. Objects that only mark a directory
@@ -309,8 +310,9 @@ class Bucket:
         """Copy the objects under ``prefix/`` to those under ``to_prefix/`` (the same, unless given) of a bucket.
 
         Within a session by the service itself, else streamed through here; options as of ``upload_tree``. ``"mtime"``
-        copies what was stored later than its copy; ``"etag"`` what has another ETag, and, where parts make ETags differ,
-        what was stored later: neither asks for more than the listings. ValueError where one of the prefixes lies in the
+        copies what was stored later than its copy; ``"etag"`` what has another ETag, or one that is no digest. With
+        ``"etag-or-time"``, time decides where ETags cannot be compared: those of other numbers of parts, and those that
+        are no digests. None of these asks for more than the listings. ValueError where one of the prefixes lies in the
         other. ``acl`` is that of the copies.
         """
         options = TreeOptions(

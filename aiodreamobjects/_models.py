@@ -263,6 +263,8 @@ class TreeReport(BulkReport):
     copied_bytes: int = 0
     skipped: int = 0
     """Names that were the same in both trees already."""
+    unverified: int = 0
+    """How many of these are the same by their times only, since their ETags cannot be compared: with ``"etag-or-time"``."""
     deleted: int = 0
     kept: int = 0
     """What ``delete`` would have deleted, had nothing failed, and files that had changed by then."""

@@ -1,7 +1,7 @@
 """Make what is under a prefix the same as a directory.
 
     python examples/mirror_directory.py DIRECTORY BUCKET [PREFIX] [--delete] [--dry-run]
-           [--compare size|mtime|etag] [--include PATTERN] [--exclude PATTERN]
+           [--compare size|mtime|etag|etag-or-time] [--include PATTERN] [--exclude PATTERN]
 
 Only what differs is sent. With --delete, what the directory does not have is deleted, after all else went well.
 --dry-run shows what would be done. Patterns are those of .gitignore; both options can be given several times.
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     parser.add_argument("directory")
     parser.add_argument("bucket")
     parser.add_argument("prefix", nargs="?", default="")
-    parser.add_argument("--compare", choices=["size", "mtime", "etag"], default="mtime")
+    parser.add_argument("--compare", choices=["size", "mtime", "etag", "etag-or-time"], default="mtime")
     parser.add_argument("--delete", action="store_true", help="delete what the directory does not have")
     parser.add_argument("--include", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN")

@@ -67,7 +67,8 @@ class Liar:
     ) -> None:
         self.kind, self.pages, self.is_endless, self.prefix = kind, pages, is_endless, prefix
         self.listed = 0
-        self.document, self.first = document, 0
+        self.document: Callable[[Kind, Sequence[Item], str | None], bytes] = document
+        self.first = 0
         """The page with which a circle begins again."""
         self.acted: list[str] = []
         """What was asked for beside listings."""
@@ -107,7 +108,7 @@ async def session_to(scripted: ScriptedServer, list_type: Literal[1, 2] = 2) -> 
         yield session
 
 
-GOOD = ["p/1", "p/2"]
+GOOD: list[Item] = ["p/1", "p/2"]
 WRONG: Mapping[str, list[list[Item]]] = {
     "first without the prefix": [["bad", "p/3", "p/4"]],
     "in the middle without the prefix": [["p/3", "precious-bad", "p/4"]],
@@ -179,11 +180,11 @@ async def empty(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.empty()
 
 
-async def delete_bucket(bucket: dream.Bucket, _: list[str]) -> object:
-    return await bucket.delete(force=True)
+async def delete_bucket(bucket: dream.Bucket, _: list[str]) -> None:
+    await bucket.delete(force=True)
 
 
-USES: Mapping[str, tuple[Kind, Use]] = {
+USES: dict[str, tuple[Kind, Use]] = {
     "list": ("objects", listed(lambda bucket: bucket.list("p/"))),
     "list(limit)": ("objects", listed(lambda bucket: bucket.list("p/", limit=1500))),
     "list_dir": ("dir", listed(lambda bucket: bucket.list_dir("p/"))),
@@ -197,7 +198,7 @@ USES: Mapping[str, tuple[Kind, Use]] = {
     "copy_tree, its source": ("objects", copy_tree_from),
     "copy_tree, its target": ("objects", copy_tree_to),
 }
-OF_ALL_KEYS: Mapping[str, tuple[Kind, Use]] = {
+OF_ALL_KEYS: dict[str, tuple[Kind, Use]] = {
     "empty": ("versions", empty),
     "delete(force=True), its versions": ("versions", delete_bucket),
     "delete(force=True), its uploads": ("uploads", delete_bucket),

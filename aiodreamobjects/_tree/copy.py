@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason, printable
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
@@ -40,18 +41,16 @@ class CopyTree(Direction):
         return self._target.pages(self.patterns)
 
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
-        """A copy is younger than what it is of. That decides also where the ETags cannot: of other parts, the same
-        content has another one.
-        """
         assert source.info is not None
         assert target.info is not None
-        etags = source.info.etag or "", target.info.etag or ""
-        if self.options.compare == "etag" and (etags[0] == etags[1] or not any("-" in etag for etag in etags)):
-            return "same" if etags[0] == etags[1] else "etag"
-        stored, copied = source.info.last_modified, target.info.last_modified
-        is_younger = stored is not None and copied is not None and copied > stored
-        is_same = is_younger or (stored == copied and etags[0] == etags[1])
-        return "same" if is_same else self.options.compare or "mtime"
+        compare = self.options.compare
+        if compare in ("etag", "etag-or-time"):
+            is_same = _have_same_content(source.info.etag, target.info.etag)
+            if is_same is not None or compare == "etag":
+                return "same" if is_same else "etag"
+        if not _is_copied(source.info, target.info):
+            return "mtime"
+        return "same" if compare == "mtime" else "unverified"
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         for entry in batch:
@@ -75,3 +74,21 @@ class CopyTree(Direction):
                 gauge.follow if self.options.progress else None,
             )
         return found
+
+
+def _have_same_content(one: str | None, other: str | None) -> bool | None:
+    """What the ETags tell; None where they cannot be compared.
+
+    ETags that are no digests mean nothing beside another object's. The same content in another number of parts has
+    another ETag. In as many parts it could have too, if they were cut elsewhere; that is taken for other content.
+    """
+    shapes = [0 if md5_of_etag(etag, None) else parts_of_etag(etag, None) for etag in (one, other)]
+    return one == other if shapes[0] == shapes[1] and None not in shapes else None
+
+
+def _is_copied(source: ObjectInfo, target: ObjectInfo) -> bool:
+    """Whether it was stored later than its source, or at the same time with the same ETag."""
+    stored, copied = source.last_modified, target.last_modified
+    if stored is None or copied is None:
+        return False
+    return copied > stored or (copied == stored and source.etag is not None and source.etag == target.etag)

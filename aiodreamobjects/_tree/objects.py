@@ -85,8 +85,8 @@ class Objects:
             start = len(self.prefix)
             tally.failures = [replace(failure, key=failure.key[start:]) for failure in tally.failures]
 
-    async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str) -> bool:
-        """Whether the object's ETag is that of this file. False where the ETag does not tell."""
+    async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str) -> bool | None:
+        """Return whether the object's ETag is that of this file; None where the ETag does not tell."""
         if md5_of_etag(info.etag, None):
             check = ContentCheck.of(info, None)
         elif parts_of_etag(info.etag, None):
@@ -98,9 +98,11 @@ class Objects:
         else:
             check = None
         if check is None:
-            return False
+            return None
         async with open_source(Path(disk.root, name), disk.opener(name)) as file:
             memory = memoryview(bytearray(min(HASHED_AT_ONCE, info.size or 1)))
             while count := await file.fill(memory):
                 await check.update(memory[:count])
-        return check.digest.value() == info.etag
+        if check.digest.value() == info.etag:
+            return True
+        return False if check.is_certain else None  # the parts may have been cut elsewhere than was guessed

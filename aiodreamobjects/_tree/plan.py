@@ -15,9 +15,11 @@ from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.walk import Entry, Symlinks
 
-Compare = Literal["size", "mtime", "etag"]
+Compare = Literal["size", "mtime", "etag", "etag-or-time"]
 
-Verdict = Literal["same", "unknown"]
+Same = Literal["same", "unverified"]
+"""``unverified``: their ETags cannot be compared, and their times say that they are the same."""
+Verdict = Same | Literal["unknown"]
 """``unknown``: one must look closer."""
 
 
@@ -69,6 +71,8 @@ class Plan(NamedTuple):
     extra: list[Entry]
     """What only the target has."""
     same: int
+    unverified: int
+    """How many of these by their times."""
 
 
 def decide(
@@ -77,7 +81,7 @@ def decide(
     """``tell`` compares what has the same size in both trees, by what these tell."""
     todo: list[Todo] = []
     extra: list[Entry] = []
-    same = 0
+    same = unverified = 0
     for source, target in pairs:
         if source is None:
             assert target is not None
@@ -90,9 +94,12 @@ def decide(
             todo.append(Todo(source, target, "size"))
         elif compare == "size" or (verdict := tell(source, target)) == "same":
             same += 1
+        elif verdict == "unverified":
+            same += 1
+            unverified += 1
         else:
             todo.append(Todo(source, target, None if verdict == "unknown" else verdict))
-    return Plan(todo, extra, same)
+    return Plan(todo, extra, same, unverified)
 
 
 async def merge(

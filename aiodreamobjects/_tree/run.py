@@ -22,7 +22,7 @@ from aiodreamobjects._errors import BulkError, ConnectionFailedError, DreamObjec
 from aiodreamobjects._models import TreeAction, TreeReason, TreeReport
 from aiodreamobjects._progress import Meter
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._tree.plan import Todo, TreeOptions, Verdict, decide, merge
+from aiodreamobjects._tree.plan import Same, Todo, TreeOptions, Verdict, decide, merge
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Direction(ABC):
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
         """Compare what has the same size, by what both trees tell."""
 
-    async def look(self, source: Entry, target: Entry) -> TreeReason | None:
-        """Where ``tell`` did not know: compare more closely; None where it is the same."""
+    async def look(self, source: Entry, target: Entry) -> TreeReason | Same:
+        """Compare more closely, where ``tell`` did not know."""
         raise NotImplementedError
 
     @abstractmethod
@@ -85,7 +85,7 @@ class Run:
     def __init__(self, direction: Direction) -> None:
         self._direction, self._options = direction, direction.options
         self._tally, self._deletions = Tally(), Tally()
-        self._copied = self._copied_bytes = self._skipped = self._excluded = self._seen = 0
+        self._copied = self._copied_bytes = self._skipped = self._unverified = self._excluded = self._seen = 0
         self._kept = self._lost_in_a_row = 0
         self._plan: list[TreeAction] = []
         self._ready: deque[Todo] = deque()
@@ -146,6 +146,7 @@ class Run:
             async for pairs in await stack.enter_async_context(aclosing(merge(sources, targets))):
                 plan = decide(pairs, options.compare, direction.tell)
                 self._skipped += plan.same
+                self._unverified += plan.unverified
                 planned += len(plan.todo)
                 planned_bytes += sum(todo.source.size for todo in plan.todo)
                 if options.delete:
@@ -196,14 +197,17 @@ class Run:
     async def _look(self, todo: Todo) -> TreeReason | None:
         assert todo.target is not None
         try:
-            reason = await self._direction.look(todo.source, todo.target)
+            found = await self._direction.look(todo.source, todo.target)
         except (DreamObjectsError, OSError, ValueError) as error:
             self.failed(todo.source.name, error)
             return None
-        if reason is None:
-            self._skipped += 1
-            self.meter.finish_object(todo.source.name, todo.source.size)
-        return reason
+        if found == "unverified":
+            self._unverified += 1
+        elif found != "same":
+            return found
+        self._skipped += 1
+        self.meter.finish_object(todo.source.name, todo.source.size)
+        return None
 
     # Deletions
 
@@ -239,6 +243,7 @@ class Run:
             copied=self._copied,
             copied_bytes=self._copied_bytes,
             skipped=self._skipped,
+            unverified=self._unverified,
             deleted=deleted,
             kept=self._kept,
             excluded=self._excluded,

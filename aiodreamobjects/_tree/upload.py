@@ -16,7 +16,7 @@ from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.sources import content_type_of
 from aiodreamobjects._tree.disk import Content, Disk
 from aiodreamobjects._tree.objects import Objects
-from aiodreamobjects._tree.plan import TreeOptions, Verdict
+from aiodreamobjects._tree.plan import Same, TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step, Walk
 from aiodreamobjects._wire.contract import WriteConditions
@@ -50,7 +50,7 @@ class UploadTree(Direction):
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:  # noqa: ARG002 - a listing tells neither
         return "unknown"
 
-    async def look(self, source: Entry, target: Entry) -> TreeReason | None:
+    async def look(self, source: Entry, target: Entry) -> TreeReason | Same:
         assert target.info is not None
         try:
             return await self._look(source, target.info)
@@ -59,15 +59,19 @@ class UploadTree(Direction):
                 raise
             return "missing"
 
-    async def _look(self, source: Entry, target: ObjectInfo) -> TreeReason | None:
-        if self.options.compare == "etag":
+    async def _look(self, source: Entry, target: ObjectInfo) -> TreeReason | Same:
+        compare = self.options.compare
+        if compare in ("etag", "etag-or-time"):
             is_same = await self._objects.has_content_of(target, self._disk, source.name)
-            return None if is_same else "etag"
+            if is_same is not None or compare == "etag":
+                return "same" if is_same else "etag"
         found = await self.runtime.wire.head_object(self._objects.address(source.name))
         kept, stored = mtime.kept_in(found.metadata), mtime.stored(found)
         assert source.mtime_ns is not None
         is_same = kept == source.mtime_ns if kept is not None else stored is not None and stored >= source.mtime_ns
-        return None if is_same and found.size == source.size else "mtime"
+        if not is_same or found.size != source.size:
+            return "mtime"
+        return "same" if compare == "mtime" else "unverified"
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         if batch[0].size > SMALL_BYTES:
