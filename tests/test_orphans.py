@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from conftest import LANES
-from servers.faults import Action, Cut, Meanwhile, Refuse, Rule, Say
+from servers.faults import Action, Cut, Meanwhile, Mishear, Refuse, Rule, Say
 from servers.faulty import FaultyServer
 from servers.store import Bucket, Part, Upload, now
 
@@ -62,6 +62,25 @@ async def test_nothing_is_looked_for_where_no_reply_was_lost(faulty: FaultyServe
     async with faulty.session(lane=lane, limits=LIMITS) as session:
         await session.object("s3://bucket/a").put(DATA)
     assert faulty.asked("ListMultipartUploads", "AbortMultipartUpload") == []
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_orphan_is_found_behind_the_uploads_of_longer_keys(faulty: FaultyServer, lane: dream.Lane) -> None:
+    """Ceph RGW sorts uploads by the key, a dot and the id: ``a-b`` comes before ``a``, and here fills a page."""
+    longer = b"<Upload><Key>a-b</Key><UploadId>1</UploadId><Initiated>2026-11-10T20:48:33.000Z</Initiated></Upload>"
+    told = (
+        b"<IsTruncated>true</IsTruncated><NextKeyMarker>a-b</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>"
+    )
+    page = b"<ListMultipartUploadsResult>%b%b</ListMultipartUploadsResult>" % (told, longer)
+    faulty.will(
+        Rule("CreateMultipartUpload", LOST["reset"]),
+        Rule("ListMultipartUploads", Say(body=page)),
+        Rule("ListMultipartUploads", Mishear(query={"key-marker": None, "upload-id-marker": None}), nth=2),
+    )
+    async with faulty.session(lane=lane, limits=LIMITS) as session:
+        await session.object("s3://bucket/a").put(DATA)
+    assert faulty.uploads("bucket") == []
+    assert len(faulty.asked("AbortMultipartUpload")) == 1
 
 
 RIVALS: dict[str, Callable[[Bucket], object]] = {
