@@ -77,7 +77,7 @@ class EtagDigest:
     def value(self) -> str:
         if self._part_sizes is None:
             return self._hash.hexdigest()
-        if self._room < self._part_sizes(self._number):
+        if self._room < self._part_sizes(self._number) or not self._parts:  # what is empty has one empty part
             self._end_part()
         return etag_of_parts([digest for _, digest in sorted(self._parts.items())])
 

@@ -24,9 +24,9 @@ from aiodreamobjects._errors import (
     TransferError,
 )
 from aiodreamobjects._integrity import md5, md5_of_etag, parts_of_etag
-from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified, Verify
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verify
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._transfer.verify import ContentCheck
+from aiodreamobjects._transfer.verify import ContentCheck, verified_by_size
 from aiodreamobjects._wire.contract import Conditions, ResponseBody
 from aiodreamobjects._wire.errors import is_unreadable
 from aiodreamobjects._wire.retry import backoff
@@ -40,6 +40,10 @@ ENOUGH_BYTES = 64 << 10
 _log = logging.getLogger("aiodreamobjects")
 
 
+Told = tuple[str | None, int | None]
+"""ETag and size of a whole object, as another answer had them."""
+
+
 class AsyncWriter(Protocol):
     """What bytes can be written to: an aiofiles file, or whatever has its ``write``."""
 
@@ -49,53 +53,65 @@ class AsyncWriter(Protocol):
 class RangeIgnoredError(TransferError):
     """A range was asked for, and another one came, or all of it."""
 
-    told: tuple[str | None, int] | None = None
-    """ETag and size of the whole, as this answer has them, where it is of another length than it says."""
+    told: Told | None = None
+    """As this answer has it, where it is of another length than it says."""
 
 
 async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
     return (await _read_surely(runtime, address, byte_range))[1]
 
 
-async def read_with_info(runtime: Runtime, address: Address, most: int) -> tuple[ObjectInfo, bytes]:
-    """ObjectChangedError for an object of more than ``most`` bytes: it was said to be smaller."""
-    response, content = await _read_surely(runtime, address, None, most)
+async def read_with_info(
+    runtime: Runtime, address: Address, most: int, known: Told | None = None
+) -> tuple[ObjectInfo, bytes]:
+    """Read a small object whole. ObjectChangedError if it has more than ``most`` bytes: it was said to be smaller.
+
+    ``known``: as a listing tells of it. Its size counts where the answer announces none.
+    """
+    response, content = await _read_surely(runtime, address, None, most, known)
     return response.info, content
 
 
 async def _read_surely(
-    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None = None
+    runtime: Runtime,
+    address: Address,
+    byte_range: ByteRange | None,
+    most: int | None = None,
+    known: Told | None = None,
 ) -> tuple[ResponseBody | Body, bytes]:
     """What is damaged, or changes on its way, is asked for once more."""
     try:
-        return await _read(runtime, address, byte_range, most)
+        return await _read(runtime, address, byte_range, most, known)
     except (ChecksumMismatchError, ObjectChangedError) as error:
         _log.warning("%s; asking again", error)
-        return await _read(runtime, address, byte_range, most)
+        return await _read(runtime, address, byte_range, most, known)
 
 
 async def _read(
-    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None
+    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None, known: Told | None
 ) -> tuple[ResponseBody | Body, bytes]:
     """A small object takes one request, and nothing of a Body's apparatus."""
     response = await _ask(runtime, address, byte_range, NO_CONDITIONS, streamed=False)
     content = response.content
-    if content is None:
-        async with _opened(Body(runtime, address, byte_range, NO_CONDITIONS, streamed=False), response) as body:
+    if content is None or len(content) != response.length:
+        body = Body(runtime, address, byte_range, NO_CONDITIONS, streamed=False, known=known)
+        async with _opened(body, response):
             content = b"" if most is not None and (body.info.size or 0) > most else await body.read(_one_more(most))
             if most is not None and (len(content) > most or len(content) < (body.info.size or 0)):
                 msg = f"{address} has more than the {most:,} bytes now that it had at most when it was listed"
                 raise ObjectChangedError(msg)
             return body, content
-    expected_md5 = md5_of_etag(response.etag, response.encryption) if byte_range is None else None
-    if expected_md5 and (found := (await md5(content)).hexdigest()) != expected_md5:
-        msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}"
-        raise ChecksumMismatchError(msg)
-    if expected_md5 is None and byte_range is None and parts_of_etag(response.etag, response.encryption):
+    if not _is_whole(response):
+        return response, content
+    if expected_md5 := md5_of_etag(response.etag, response.encryption):
+        if (found := (await md5(content)).hexdigest()) != expected_md5:
+            msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}"
+            raise ChecksumMismatchError(msg)
+    elif parts_of_etag(response.etag, response.encryption):
         check = ContentCheck.of(response.info, response.encryption)
         if check is not None:
             await check.update(content)
-            check.verdict(address)
+            await check.verdict(runtime.wire, address)
     return response, content
 
 
@@ -144,11 +160,8 @@ async def _ask_once(
 
 
 def _is_whole(response: ResponseBody) -> bool:
-    return response.start == 0 and response.length in (None, response.size) and not _is_part_of_unknown(response)
-
-
-def _is_part_of_unknown(response: ResponseBody) -> bool:
-    return response.is_part and response.size is None
+    """Whether it brings all of the object, however it was asked for. Neither length nor size is told where it is None."""
+    return response.start == 0 and response.length == response.size
 
 
 @asynccontextmanager
@@ -161,10 +174,13 @@ async def open_body(
     verify: Verify = "auto",
     streamed: bool = True,
     or_whole: bool = False,
+    known: Told | None = None,
 ) -> AsyncIterator[Body]:
     """``streamed``: it takes a place among the streams, for as long as it is open and however often it breaks.
 
     ``or_whole``: an answer with all of the object to a question for its beginning is as good.
+
+    ``known``: as a HEAD or a listing tells of it. Its size is the body's where the answer announces none.
     """
     wire = runtime.wire
     async with AsyncExitStack() as stack:
@@ -172,7 +188,7 @@ async def open_body(
             await stack.enter_async_context(wire.stream())
         response = await _ask(runtime, address, byte_range, conditions, streamed=streamed, or_whole=or_whole)
         asked = None if or_whole and _is_whole(response) else byte_range
-        body = Body(runtime, address, asked, conditions, streamed=streamed, verify=verify)
+        body = Body(runtime, address, asked, conditions, streamed=streamed, verify=verify, known=known)
         if response.content is not None:  # all is here: it needs no place
             await stack.aclose()
         async with _opened(body, response):
@@ -196,7 +212,7 @@ class Body:
     often as the session's ``Retry`` allows without a byte of progress; ObjectChangedError if the object is another by
     then. The end is reached only with every announced byte (IncompleteBodyError) and, for a whole object whose ETag
     tells its digest, with the right one (ChecksumMismatchError): until then, do not trust what was read. ``info``
-    says at the end, in ``verified``, what was compared.
+    says at the end, in ``verified``, what was compared: ``None`` where there was neither a digest nor a length to compare.
     """
 
     info: ObjectInfo
@@ -212,16 +228,17 @@ class Body:
         *,
         streamed: bool,
         verify: Verify = "auto",
+        known: Told | None = None,
     ) -> None:
         self._runtime, self._address = runtime, address
         self._range, self._conditions, self._streamed = byte_range, conditions, streamed
-        self._verify_mode = verify
+        self._verify_mode, self._known = verify, known
         self._response: ResponseBody | None = None
         self._position = 0
         self._stop: int | None = None
         self._check: ContentCheck | None = None
         self.is_whole = byte_range is None
-        """Whether all of the object was asked for."""
+        """Whether it is all of the object, however it was asked for."""
         self._rest: deque[bytes] = deque()
         self._breaks = self._taken = 0
         self._is_complete = self._is_closed = self._is_taken = False
@@ -318,12 +335,12 @@ class Body:
             except (IncompleteBodyError, ConnectionFailedError) as error:
                 await self._resume(error)
                 continue
-            if not chunk:
-                self._verify()
-            elif self._check:
+            if chunk and self._check:
                 self._rest.append(chunk)
                 await self._check.update(chunk)
                 self._rest.pop()
+            if not chunk or self._position == self._stop:
+                await self._verify()
             return chunk
 
     async def _next_into(self, memory: memoryview) -> int:
@@ -352,11 +369,10 @@ class Body:
                 await self._check.update(memory[:count])
             if error is not None:
                 await self._resume(error)
-            if count:
+            if self._position == self._stop or (error is None and not count):
+                await self._verify()
+            if count or error is None:
                 return count
-            if error is None:
-                self._verify()
-                return 0
 
     async def _ensure_open(self) -> None:
         if self._response is None and not (self._is_complete or self._is_closed):
@@ -428,6 +444,10 @@ class Body:
             return
         self.info, self.encryption = response.info, response.encryption
         self._position = start
+        self.is_whole = start == 0 and stop == response.size
+        if stop is None and response.length is None and self._known is not None and self._known[0] == response.etag:
+            stop = self._known[1]
+            self.info = replace(self.info, size=stop)
         self._stop = stop if stop is not None or response.length is None else start + response.length
         if self.is_whole and self._verify_mode == "auto":
             self._check = ContentCheck.of(self.info, response.encryption)
@@ -437,17 +457,25 @@ class Body:
         if response is not None:
             await response.aclose()
 
-    def _verify(self) -> None:
+    async def _verify(self) -> None:
         if self.info.verified is None and self.is_whole:
-            verified: Verified = self._check.verdict(self._address) if self._check else "size"
+            verified = verified_by_size(self._stop)
+            if self._check is not None:
+                verified = await self._check.verdict(self._runtime.wire, self._address)
             self.info = replace(self.info, verified=verified)
 
 
 def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:
-    """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent."""
+    """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent.
+
+    An answer without a length cannot be told from a longer or shorter one: only all of the object may come so.
+    """
     start, stop = _expected(byte_range, response.size)
-    if stop is None and _is_part_of_unknown(response):
+    if stop is None and response.is_part:
         msg = f"{address}: asked for all that there is, the service sends a part and does not say of how much"
+        raise RangeIgnoredError(msg)
+    if response.length is None and byte_range is not None and (byte_range.start, byte_range.stop) != (0, None):
+        msg = f"{address}: asked for a range, the service does not say how many bytes it sends"
         raise RangeIgnoredError(msg)
     if response.start != start:
         msg = f"{address}: asked for bytes from {start:,}, the service sends from {response.start:,}"

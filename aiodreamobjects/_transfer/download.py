@@ -22,14 +22,14 @@ from aiodreamobjects._errors import (
     PreconditionFailedError,
     TransferError,
 )
-from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified, Verify
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verify
 from aiodreamobjects._progress import Gauge, Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.body import Body, RangeIgnoredError, open_body, pin_of
+from aiodreamobjects._transfer.body import Body, RangeIgnoredError, Told, open_body, pin_of
 from aiodreamobjects._transfer.journal import DownloadJournal, DownloadRecord
 from aiodreamobjects._transfer.sinks import PathSink, beside
-from aiodreamobjects._transfer.verify import ContentCheck
+from aiodreamobjects._transfer.verify import ContentCheck, verified_by_size
 from aiodreamobjects._wire.contract import Conditions
 
 IfChanged = Literal["raise", "restart"]
@@ -80,10 +80,13 @@ async def download_into(
     if_changed: IfChanged,
     journal: DownloadJournal | None = None,
     time_of: Callable[[ObjectInfo], int | None] = mtime.of,
+    listed: Told | None = None,
 ) -> ObjectInfo:
+    """``listed``: as a listing tells of it, which has its size where the answer has none."""
     meter = Meter(progress, total_bytes=None, key=address.key)
     async with runtime.job(), meter:
-        info = await _with_second_chances(_Download(runtime, address, sink, journal, meter, verify), if_changed)
+        transfer = _Download(runtime, address, sink, journal, meter, verify, listed)
+        info = await _with_second_chances(transfer, if_changed)
         await meter.complete()
     assert info.size is not None
     try:
@@ -113,7 +116,7 @@ async def _with_second_chances(transfer: _Download, if_changed: IfChanged) -> Ob
             if not in_ranges:
                 raise
             in_ranges = False
-            transfer.known = error.told or transfer.known
+            transfer.told = error.told or transfer.told
             _log.info("%s; asking for all of it instead", error)
         except ChecksumMismatchError as error:
             if not may_mismatch:
@@ -139,14 +142,16 @@ class _Download:
         journal: DownloadJournal | None,
         meter: Meter,
         verify: Verify,
+        listed: Told | None,
     ) -> None:
         self._runtime, self._address = runtime, address
         self._sink, self._journal, self._meter, self._verify = sink, journal, meter, verify
         self._part_size = runtime.limits.part_size
         self.doubts = False
         """Whether the bytes did not have the digest that they should."""
-        self.known: tuple[str | None, int | None] | None = None
-        """ETag and size, as an earlier answer had them: all of it can have no other size."""
+        self.told: Told | None = None
+        """As an earlier answer had it: all of it can have no other size."""
+        self._listed = listed
         self._check: ContentCheck | None = None
         self._turns: dict[int, asyncio.Event] = {}
 
@@ -164,7 +169,13 @@ class _Download:
         asked = ByteRange(start, start + self._part_size) if in_ranges else None
         try:
             async with open_body(
-                self._runtime, self._address, asked, conditions, verify="off", or_whole=start == 0
+                self._runtime,
+                self._address,
+                asked,
+                conditions,
+                verify="off",
+                or_whole=start == 0,
+                known=self.told or self._listed,
             ) as body:
                 return await self._receive(body, number)
         except (PreconditionFailedError, NotFoundError) as error:
@@ -201,13 +212,14 @@ class _Download:
 
     async def _receive(self, body: Body, number: int) -> ObjectInfo:
         info = body.info
-        if self.known and self.known[0] == info.etag and self.known[1] != info.size:
-            msg = f"{self._address}: the service says that there are {self.known[1]} bytes in all, and {info.size}"
+        if self.told and self.told[0] == info.etag and self.told[1] != info.size:
+            msg = f"{self._address}: the service says that there are {self.told[1]} bytes in all, and {info.size}"
             raise TransferError(msg)
         if info.size is None and not body.is_whole:
             msg = f"{self._address}: the service does not say how many bytes there are in all"
             raise RangeIgnoredError(msg)
-        self.known = info.etag, info.size
+        if info.size is not None:
+            self.told = info.etag, info.size
         self._meter.total_bytes = info.size
         if self._verify == "auto":
             self._check = await ContentCheck.asking(
@@ -218,7 +230,9 @@ class _Download:
         else:
             size = info.size
             await self._receive_ranges(body, number, size)
-        verified: Verified = self._check.verdict(self._address) if self._check else "size"
+        verified = verified_by_size(info.size)
+        if self._check is not None:
+            verified = await self._check.verdict(self._runtime.wire, self._address)
         return replace(info, size=size, verified=verified)
 
     async def _receive_stream(self, body: Body) -> int:

@@ -12,6 +12,8 @@ from aiodreamobjects._service import MultipartRules
 MIB = 1 << 20
 PART_SIZE_NAME = "part-size"
 """The metadata in which a multipart upload keeps its part size, so that a download can compute its ETag."""
+ANY_SIZE = 1 << 62
+"""No object is larger: of a single part whose length is not known."""
 EVEN_PARTS = 1000
 """Of an upload whose length is not known, so many parts have the usual size; then they grow."""
 
@@ -65,17 +67,22 @@ def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
     return PartSizes(first)
 
 
-def known_parts(size: int, count: int, metadata: Mapping[str, str] | None) -> tuple[PartSizes | None, bool]:
-    """Of which parts an object is likely made, as far as can be told without asking; and whether that is certain.
+def known_parts(size: int | None, count: int, metadata: Mapping[str, str] | None) -> tuple[PartSizes | None, bool]:
+    """Return the sizes of the parts that an object is likely made of, and whether they are certain. Ask nobody.
 
-    By the size that an upload of ours keeps in the metadata; else by whole numbers of MiB, which is what most tools
-    use: mostly just one of them makes so many parts of so many bytes.
+    An upload of ours keeps the size in the metadata. Most other tools use whole numbers of MiB, and mostly just one of
+    them makes so many parts of so many bytes. Where the size is not known yet, whether the parts make it is to be seen
+    when all has arrived.
     """
     kept = re.fullmatch(r"([1-9][0-9]{0,12})(?:\+([0-9]{1,13}))?", (metadata or {}).get(PART_SIZE_NAME, ""))
-    if kept and (sizes := PartSizes(int(kept[1]), int(kept[2] or 0))).make(count, size):
-        return sizes, True
+    if kept:
+        sizes = PartSizes(int(kept[1]), int(kept[2] or 0))
+        if size is None or sizes.make(count, size):
+            return sizes, True
     if count == 1:
-        return PartSizes(size), True
+        return PartSizes(ANY_SIZE if size is None else size), True
+    if size is None:
+        return None, False
     smallest, largest = -(-size // count), (size - 1) // (count - 1)
     first, last = -(-smallest // MIB), largest // MIB
     if first > last:

@@ -22,7 +22,8 @@ class ContentCheck:
     by our own metadata, by the usual sizes, or, where these do not tell, by asking the service.
     """
 
-    def __init__(self, etag: str, size: int, sizes: PartSizes | None, *, is_certain: bool) -> None:
+    def __init__(self, etag: str, size: int | None, sizes: PartSizes | None, *, is_certain: bool) -> None:
+        """``size``: as the service announced it; None where it did not."""
         self._etag, self._size = etag, size
         self.part_sizes, self.is_certain = sizes, is_certain
         self.digest = EtagDigest(sizes)
@@ -30,12 +31,12 @@ class ContentCheck:
     @classmethod
     def of(cls, info: ObjectInfo, encryption: str | None) -> ContentCheck | None:
         """None where the ETag says nothing of the content, or it cannot be told where the parts were cut."""
-        if info.etag is None or info.size is None:
+        if info.etag is None:
             return None
         if md5_of_etag(info.etag, encryption):
             return cls(info.etag, info.size, None, is_certain=True)
         count = parts_of_etag(info.etag, encryption)
-        if count is None or not info.size:
+        if count is None or info.size == 0:
             return None
         sizes, is_certain = known_parts(info.size, count, info.metadata)
         return None if sizes is None else cls(info.etag, info.size, sizes, is_certain=is_certain)
@@ -50,7 +51,7 @@ class ContentCheck:
         """
         found = cls.of(info, encryption)
         count = parts_of_etag(info.etag, encryption)
-        if count is None or not info.size or (found is not None and found.is_certain and not doubts):
+        if count is None or info.size == 0 or (found is not None and found.is_certain and not doubts):
             return found
         assert info.etag
         try:
@@ -63,9 +64,10 @@ class ContentCheck:
             return found
         if not first or not last:
             return found
-        if (count - 1) * first + last != info.size:
+        size = (count - 1) * first + last
+        if info.size not in (None, size):
             return found and cls(info.etag, info.size, found.part_sizes, is_certain=False)
-        return cls(info.etag, info.size, PartSizes(first), is_certain=True)
+        return cls(info.etag, size, PartSizes(first), is_certain=True)
 
     def is_cut_by(self, size: int) -> bool:
         """Whether all parts, but the last, have this size."""
@@ -74,12 +76,35 @@ class ContentCheck:
     async def update(self, data: Buffer) -> None:
         await self.digest.update(data)
 
-    def verdict(self, address: Address) -> Verified:
-        """ChecksumMismatchError for other bytes. Where the cuts were only guessed, a mismatch proves nothing."""
+    async def verdict(self, wire: Wire, address: Address) -> Verified | None:
+        """How the content was verified. ChecksumMismatchError for other bytes.
+
+        A mismatch proves nothing where the cuts were only guessed. Where the service announced no length, the object's
+        metadata may tell cuts that do not make as many parts of what arrived. Then the length decides, if a HEAD tells it.
+        """
         found = self.digest.value()
         if found == self._etag:
             return "md5" if self.part_sizes is None else "parts"
+        if self._size is None and self.part_sizes is not None and not self._has_its_parts(self.part_sizes):
+            self._size = await self._size_by_head(wire, address)
+            self.is_certain = self._size is not None and self._size != self.digest.position
         if not self.is_certain:
-            return "size"
+            return verified_by_size(self._size)
         msg = f"{address}: the bytes that arrived have the ETag {found}, the object has {self._etag}"
         raise ChecksumMismatchError(msg)
+
+    def _has_its_parts(self, sizes: PartSizes) -> bool:
+        """Whether what arrived makes as many parts as the ETag counts."""
+        return sizes.make(parts_of_etag(self._etag, None) or 0, max(1, self.digest.position))
+
+    async def _size_by_head(self, wire: Wire, address: Address) -> int | None:
+        try:
+            found = await wire.head_object(address)
+        except ServiceError:
+            return None
+        return found.size if found.etag == self._etag else None
+
+
+def verified_by_size(announced: int | None) -> Verified | None:
+    """Of a content whose digest was not compared. Its length says something only where it was announced."""
+    return None if announced is None else "size"

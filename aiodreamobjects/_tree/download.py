@@ -11,7 +11,7 @@ from aiodreamobjects._errors import DreamObjectsError
 from aiodreamobjects._models import ObjectInfo, TreeReason, printable
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.body import read_with_info
+from aiodreamobjects._transfer.body import Told, read_with_info
 from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.sinks import PathSink
 from aiodreamobjects._tree.disk import Disk, NewFile, in_the_way
@@ -75,7 +75,12 @@ class DownloadTree(Direction):
         for entry in batch:
             await self._disk.rest()
             try:
-                info, data = await read_with_info(self.runtime, self._objects.address(entry.name), SMALL_BYTES)
+                info, data = await read_with_info(
+                    self.runtime,
+                    self._objects.address(entry.name),
+                    SMALL_BYTES,
+                    _told(entry.info),
+                )
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)
             else:
@@ -118,7 +123,9 @@ class DownloadTree(Direction):
                     PathSink(last, overwrite=True, fsync=False, directory=directory) as sink,
                 ):
                     told, time_of = gauge.follow if self.options.progress else None, partial(_time_of, entry.info)
-                    info = await download_into(sink, self.runtime, address, told, "auto", "restart", time_of=time_of)
+                    info = await download_into(
+                        sink, self.runtime, address, told, "auto", "restart", time_of=time_of, listed=_told(entry.info)
+                    )
         except (IsADirectoryError, FileExistsError):
             run.failed(entry.name, in_the_way(entry.name))
         except (DreamObjectsError, OSError, ValueError) as error:
@@ -131,6 +138,10 @@ class DownloadTree(Direction):
             return "it leads out of the directory, or to no name in it"
         other = self._clashes.with_what(name)
         return None if other is None else f"{other!r} is a file beside it, with which it cannot be"
+
+
+def _told(listed: ObjectInfo | None) -> Told | None:
+    return None if listed is None else (listed.etag, listed.size)
 
 
 def _time_of(listed: ObjectInfo | None, found: ObjectInfo) -> int | None:

@@ -729,7 +729,7 @@ class BotoBody:
         self.info = values.object_info(address.bucket, address.key, reply)
         self.etag, self.size = self.info.etag, self.info.size
         self.start, _ = replies.place_of(headers)
-        self.length: int | None = reply.get("ContentLength")
+        self.length = replies.announced_length(headers)
         self.is_part = self._response.status == HTTPStatus.PARTIAL_CONTENT
         self.encryption = _encryption(reply)
         wire._busy += 1  # noqa: SLF001 - one thing in two classes

@@ -703,7 +703,7 @@ class DirectBody:
         replies.check_date(headers.get(b"last-modified"))
         self.etag = replies.etag_of(headers)
         self.start, self.size = replies.place_of(headers)
-        self.length = replies.length(headers)
+        self.length = replies.announced_length(headers)
         self.is_part = response.status == HTTPStatus.PARTIAL_CONTENT
         self.encryption = replies.encryption(headers)
         self.content = response.content

@@ -154,6 +154,15 @@ def parse_content_range(value: str) -> tuple[int, int, int | None]:
     return int(first), int(last), None if total == "*" else int(total)
 
 
+def announced_length(headers: Headers) -> int | None:
+    """Of an object's body: its Content-Length, or what its Content-Range says where it comes in chunks."""
+    content_range = headers.get(b"content-range")
+    if content_range is None or b"content-length" in headers:
+        return length(headers)
+    first, last, _ = parse_content_range(content_range.decode("latin-1"))
+    return last - first + 1
+
+
 def place_of(headers: Headers) -> tuple[int, int | None]:
     """The position in the object of a reply's first byte, and the object's size."""
     content_range = headers.get(b"content-range")
