@@ -1041,9 +1041,9 @@ async def test_a_gauge_tells_of_the_request_that_was_sent_once_more(end: Callabl
         assert (server.connections, sent.bytes) == (2, len(body))
 
 
-@pytest.mark.parametrize("status", [200, 413, 503])
+@pytest.mark.parametrize("status", [302, 413, 503])
 @on_every_loop
-async def test_an_early_response_is_returned_and_its_connection_not_used_again(status: int) -> None:
+async def test_an_early_refusal_is_returned_and_its_connection_not_used_again(status: int) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(ok(b"early", status))
@@ -1054,6 +1054,22 @@ async def test_an_early_response_is_returned_and_its_connection_not_used_again(s
         response = await client.put(BIG, sent=sent)
         assert (response.status, response.content) == (status, b"early")
         assert sent.bytes < len(BIG)
+        await assert_serves(client)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("status", [200, 204])
+@pytest.mark.parametrize("size", [100_000, 300_000, len(BIG)])
+@on_every_loop
+async def test_an_early_success_is_an_error_and_its_connection_not_used_again(size: int, status: int) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(ok(b"" if status == 204 else b"early", status))
+        await peer.until_gone()
+
+    async with served(script, echo, receive_buffer=1 << 14) as (server, client):
+        with failing("before it had all of the request"):
+            await client.put(BIG[:size])
         await assert_serves(client)
     assert server.connections == 2
 
@@ -1070,8 +1086,9 @@ class Alone:
     def forget(self, connection: Connection) -> None: ...
 
 
+@pytest.mark.parametrize("status", [200, 413])
 @on_every_loop
-async def test_a_connection_with_unsent_bytes_is_not_used_again() -> None:
+async def test_a_connection_with_unsent_bytes_is_not_used_again(status: int) -> None:
     loop, owner = asyncio.get_running_loop(), Alone()
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -1085,8 +1102,12 @@ async def test_a_connection_with_unsent_bytes_is_not_used_again() -> None:
         answering = asyncio.create_task(connection.request(head, bytes(length), WHOLE))
         await turns()
         assert len(await loop.sock_recv(theirs, 1000)) == 1000
-        await loop.sock_sendall(theirs, ok(b"early", 413))
-        assert (await answering).status == 413
+        await loop.sock_sendall(theirs, ok(b"early", status))
+        if status == 200:
+            with failing("before it had all of the request"):
+                await answering
+        else:
+            assert (await answering).status == status
         assert owner.returned == []
         assert connection.error is not None
 

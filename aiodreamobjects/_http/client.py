@@ -20,11 +20,13 @@ from weakref import WeakSet
 
 import aiohttp
 from aiohttp import http_exceptions
+from aiohttp.connector import Connection
 from yarl import URL
 
 from aiodreamobjects._concurrency import BytePace
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError
+from aiodreamobjects._http.connection import unsent
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._progress import Gauge
 
@@ -60,6 +62,7 @@ class HttpClient:
             skip_auto_headers=("Content-Type", "User-Agent", "Accept"),
             read_bufsize=CHUNK_BYTES,
             cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_Response,
         )
         # aiohttp would send an idempotent request again by itself when its connection breaks. Whoever counts attempts
         # must know: a second "create only if absent" is refused because the first one succeeded.
@@ -93,29 +96,41 @@ class HttpClient:
         """The response, its head received. The caller reads the body to its end, or closes the response.
 
         ``headers`` name the body's Content-Length: aiohttp would send it in chunks, which S3 refuses. ``sent`` tells
-        how much of the body is on its way.
+        how much of the body is on its way. A success that comes before the end of the body is ConnectionFailedError.
         """
         writing = asyncio.timeout(None)
         cut_bytes = CHUNK_BYTES if self._paces.sending is None else PACED_BYTES
         chunks: AsyncIterable[Buffer] = _cut(body, cut_bytes) if isinstance(body, bytes | bytearray) else body
+        size = len(body) if isinstance(body, bytes | bytearray) else int(headers.get("content-length", 0))
+        asked = Gauge()
         with connection_errors(url, self._timeouts):
             async with writing:
-                return await self._session.request(
+                response = await self._session.request(
                     method,
                     URL(url, encoded=True),
                     headers={**headers, "Accept-Encoding": "identity"},
-                    data=self._paced(chunks, writing, sent or Gauge()) if body else None,
+                    data=self._paced(chunks, writing, sent or Gauge(), asked) if body else None,
                     proxy=proxy,
                     allow_redirects=False,
                 )
+        if body and HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
+            assert isinstance(response, _Response)
+            if response.was_early or asked.bytes < size:
+                response.abort()
+                msg = f"{response.url.origin()} answered with a success before it had all of the request"
+                raise ConnectionFailedError(msg)
+        return response
 
     async def aclose(self) -> None:
         await self._session.close()
 
     async def _paced(
-        self, chunks: AsyncIterable[Buffer], writing: asyncio.Timeout, sent: Gauge
+        self, chunks: AsyncIterable[Buffer], writing: asyncio.Timeout, sent: Gauge, asked: Gauge
     ) -> AsyncIterator[Buffer]:
-        """The body, cut off when the peer takes nothing for ``write`` seconds, or only crawls."""
+        """The body, cut off when the peer takes nothing for ``write`` seconds, or only crawls.
+
+        ``asked`` tells how much of it aiohttp has asked for.
+        """
         loop = asyncio.get_running_loop()
         guard = LowSpeedGuard(self._timeouts.write, self._timeouts.low_speed)
         sent.bytes = 0
@@ -125,6 +140,7 @@ class HttpClient:
                 await asyncio.sleep(self._paces.sending.spend(len(chunk)))
             writing.reschedule(loop.time() + self._timeouts.write)
             waited_from = loop.time()
+            asked.bytes += len(chunk)
             yield chunk
             guard.add(len(chunk), loop.time() - waited_from)
             sent.bytes += len(chunk)
@@ -137,6 +153,25 @@ class HttpClient:
         sock.setblocking(False)
         self._sockets.add(sock)
         return sock
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that knows whether the peer can have had the whole request when it answered."""
+
+    was_early = False
+    _transport: asyncio.Transport | None = None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        self._transport = connection.transport  # which is given back at the end of a body, be the request sent or not
+        response = await super().start(connection)
+        self.was_early = self._transport is not None and unsent(self._transport) > 0
+        return response
+
+    def abort(self) -> None:
+        """Close the connection, also where it was given back already."""
+        if self._transport is not None:
+            self._transport.abort()
+        self.close()
 
 
 class _Connector(aiohttp.TCPConnector):

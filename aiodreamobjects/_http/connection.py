@@ -155,6 +155,9 @@ class Connection(asyncio.BufferedProtocol):
         self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
         self._is_write_paused = self._is_read_paused = self._keeps_alive = self._is_until_eof = False
         self._head_bytes = self._received = self._taken = self._framing = self._written = self._interim = 0
+        self._unwritten = 0
+        """Bytes of the request's body that the transport has not got yet."""
+        self._is_in_pieces = False
         self._counted = self._end = self._filled = 0
         # What the sweep has seen of it.
         self._silent_seconds = self._window_seconds = 0.0
@@ -167,7 +170,8 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request and receive the response's head, and its body unless that is streamed.
 
         ``sent`` tells how much of the body is on its way. Raises ConnectionFailedError or IncompleteBodyError; the
-        connection is then closed, as it is when cancelled.
+        connection is then closed, as it is when cancelled. A refusal may come before all of the body was sent. A success
+        may not: what the peer has not got it cannot have stored, so this is a ConnectionFailedError.
         """
         self._expect = expect
         self._response = None
@@ -183,9 +187,11 @@ class Connection(asyncio.BufferedProtocol):
                 await sent.end()
             self._raise_if_lost()
             if len(body) <= RECEIVE_BYTES and self._paces.sending is None:
+                self._is_in_pieces = False
                 self._transport.write(head + body if body else head)
                 self._is_sent = True
             else:
+                self._is_in_pieces, self._unwritten = True, len(body)
                 self._transport.write(head)
                 await self._send(memoryview(body), sent)
             self._is_awaited = True
@@ -220,6 +226,7 @@ class Connection(asyncio.BufferedProtocol):
                 return
             self._transport.write(piece)
             self._written += len(piece)
+            self._unwritten -= len(piece)
             if self._is_write_paused:
                 self._drained = self._loop.create_future()
                 try:
@@ -387,6 +394,8 @@ class Connection(asyncio.BufferedProtocol):
         except (HttpParserError, HttpParserUpgrade) as error:
             self._refuse(error)
             return
+        if self.error is not None:
+            return
         response = self._response
         if response is None:
             self._head_bytes += nbytes
@@ -464,7 +473,20 @@ class Connection(asyncio.BufferedProtocol):
             self._keeps_alive = self._parser.should_keep_alive()
         if status >= 500:  # noqa: PLR2004 - a server in trouble (RFC 9110 section 15.6): ask another one next time
             self._keeps_alive = False
+        if _is_success(status) and self._is_early():
+            self._give_up("answered with a success before it had all of the request", retryable=True)
         self._end_drain()  # no more of the request's body is sent
+
+    def _is_early(self) -> bool:
+        """Whether the peer cannot have the whole request yet.
+
+        The segment that brings an answer acknowledges all that was read before it was made. So nothing of the request
+        is in the socket's queue any more when an honest answer arrives. A small request is not worth a system call: it
+        left in one write, unless the transport still holds some of it.
+        """
+        if not self._is_in_pieces:
+            return self._transport.get_write_buffer_size() > 0
+        return self._unwritten > 0 or unsent(self._transport) > 0
 
     # The body
 
@@ -544,7 +566,7 @@ class Connection(asyncio.BufferedProtocol):
             self.idle_seconds += seconds
             return
         is_full = self._drained is not None
-        is_sending = is_full or (self._response is None and self._unsent() > 0)
+        is_sending = is_full or (self._response is None and unsent(self._transport) > 0)
         if self._hold is not None or self._waiter is None or not (is_full or self._is_awaited):
             return  # its owner does something else: takes its time over the body, or makes the next piece
         phase = "send" if is_sending else "receive" if self._response is not None else "answer"
@@ -577,20 +599,8 @@ class Connection(asyncio.BufferedProtocol):
     def _position(self, phase: str) -> int:
         """A figure that grows as the peer does its part."""
         if phase == "send":
-            return self._written - self._unsent()
+            return self._written - unsent(self._transport)
         return self._received if phase == "receive" else 0
-
-    def _unsent(self) -> int:
-        """What the peer has not taken yet: the kernel holds megabytes, which a slow link needs minutes for."""
-        waiting = self._transport.get_write_buffer_size()
-        sock = self._transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
-            return waiting
-        try:
-            (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
-        except OSError:
-            return waiting
-        return waiting + int(queued)
 
     def _refuse(self, error: Exception) -> None:
         """What arrived is not HTTP. A response that was complete before it is none the worse."""
@@ -621,6 +631,19 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(response)
         self._end_drain()
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Return how many bytes the peer has not acknowledged. The kernel holds megabytes, which a slow link needs minutes for."""
+    waiting = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return waiting
+    try:
+        (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except OSError:
+        return waiting
+    return waiting + int(queued)
 
 
 def _is_success(status: int) -> bool:
