@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import isawaitable
 from types import TracebackType
 from typing import Self
@@ -39,6 +40,18 @@ class Gauge:
     def follow(self, progress: Progress) -> None:
         """Serve as the callback of a transfer that is a piece of a larger one."""
         self.bytes = progress.done_bytes
+
+
+class Growing:
+    """A callback for a transfer that may be made twice: what it is told never gets less."""
+
+    def __init__(self, callback: ProgressCallback) -> None:
+        self._callback = callback
+        self._done = (0, 0)
+
+    def __call__(self, progress: Progress) -> Awaitable[None] | None:
+        self._done = max(self._done[0], progress.done_bytes), max(self._done[1], progress.done_objects)
+        return self._callback(replace(progress, done_bytes=self._done[0], done_objects=self._done[1]))
 
 
 class Meter:

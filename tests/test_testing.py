@@ -601,7 +601,7 @@ async def test_documents_are_the_services_own(bucket: dream.Bucket) -> None:
 
 async def test_a_completed_upload_is_an_object_and_no_upload(wire: Wire, bucket: dream.Bucket) -> None:
     address = Address(bucket.name, "large")
-    upload = await wire.create_upload(address, ObjectAttributes(content_type="text/x", acl="public-read"))
+    upload = (await wire.create_upload(address, ObjectAttributes(content_type="text/x", acl="public-read"))).upload_id
     put = [await wire.put_part(address, upload, number, body) for number, body in ((2, b"end"), (1, FIVE_MIB))]
     parts = sorted(put, key=lambda part: part.number)
     done = await wire.complete_upload(address, upload, parts, WriteConditions(if_absent=True))
@@ -618,7 +618,7 @@ async def test_a_completion_whose_reply_is_lost_leaves_doubt(
     wire: Wire, bucket: dream.Bucket, memory: MemoryService
 ) -> None:
     address = Address(bucket.name, "a")
-    upload = await wire.create_upload(address, ObjectAttributes())
+    upload = (await wire.create_upload(address, ObjectAttributes())).upload_id
     part = await wire.put_part(address, upload, 1, b"x")
     memory.lose_reply("complete_upload")
     with pytest.raises(dream.NotFoundError, match="whose reply was lost, may have done it"):
@@ -628,7 +628,7 @@ async def test_a_completion_whose_reply_is_lost_leaves_doubt(
 
 async def test_parts_that_make_no_object_are_refused(wire: Wire, bucket: dream.Bucket) -> None:
     address = Address(bucket.name, "a")
-    upload = await wire.create_upload(address, ObjectAttributes())
+    upload = (await wire.create_upload(address, ObjectAttributes())).upload_id
     first, second = [await wire.put_part(address, upload, number, b"small") for number in (1, 2)]
     for parts, code in (
         ([], "MalformedXML"),
@@ -654,7 +654,7 @@ async def test_parts_that_make_no_object_are_refused(wire: Wire, bucket: dream.B
 
 async def test_more_parts_and_uploads_than_a_page_holds_are_listed(wire: Wire, bucket: dream.Bucket) -> None:
     address = Address(bucket.name, "a")
-    upload = await wire.create_upload(address, ObjectAttributes())
+    upload = (await wire.create_upload(address, ObjectAttributes())).upload_id
     for number in range(1, 1003):
         await wire.put_part(address, upload, number, b"")
         await wire.create_upload(address, ObjectAttributes())
@@ -700,7 +700,7 @@ async def test_parts_are_copied_from_objects(wire: Wire, bucket: dream.Bucket) -
     source, to = Address(bucket.name, "a"), Address(bucket.name, "b")
     old = await bucket.object("a").put("0123456789")
     await bucket.object("a").put("new")
-    upload = await wire.create_upload(to, ObjectAttributes())
+    upload = (await wire.create_upload(to, ObjectAttributes())).upload_id
     part = await wire.copy_part(source, to, upload, 1, ByteRange(2, 5), source_version=old.version_id)
     assert (part.etag, part.size) == (hashlib.md5(b"234").hexdigest(), 3)
     for byte_range in (ByteRange(2, 11), ByteRange(2, None)):

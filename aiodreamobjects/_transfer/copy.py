@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
@@ -14,10 +15,12 @@ from aiodreamobjects._errors import (
     NotFoundError,
     ObjectChangedError,
     PreconditionFailedError,
+    TransferError,
     UnsupportedByServiceError,
 )
+from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Acl, Address, ByteRange, ObjectAttributes, ObjectInfo, Verified
-from aiodreamobjects._progress import Meter, ProgressCallback
+from aiodreamobjects._progress import Growing, Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer.body import open_body, pin_of
 from aiodreamobjects._transfer.multipart import Multipart, check_conditions, refuse_conditions
@@ -28,6 +31,9 @@ from aiodreamobjects._wire.errors import as_existing
 
 COPY_PART_BYTES = 256 << 20
 """Copied by one request, where an object takes several: nothing of it passes through here."""
+
+
+_log = logging.getLogger("aiodreamobjects")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +53,8 @@ async def copy(
     progress: ProgressCallback | None,
 ) -> tuple[ObjectInfo, ObjectInfo]:
     """What the source was, and what the copy is."""
-    (from_runtime, address), (to_runtime, target) = source, to
-    from_runtime.require_open()
-    to_runtime.require_open()
-    async with from_runtime.job(), to_runtime.job() as job:
-        found = await from_runtime.wire.head_object(address)
-        transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, progress)
-        return found, await transfer.run()
+    copied = await _copy(source, to, changes, conditions, progress)
+    return copied.found, copied.info
 
 
 async def move(
@@ -63,21 +64,85 @@ async def move(
     conditions: WriteConditions,
     progress: ProgressCallback | None,
 ) -> ObjectInfo:
-    """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions."""
+    """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions.
+
+    The source is deleted only if the copy was compared with what was read, and what was read with its digest or length.
+    """
     (from_runtime, address), (to_runtime, target) = source, to
     from_runtime.require_open()
     to_runtime.require_open()
     if (from_runtime.service.endpoint, address) == (to_runtime.service.endpoint, target):
         msg = f"{address} cannot be moved onto itself"
         raise ValueError(msg)
-    found, info = await copy(source, to, changes, conditions, progress)
+    copied = await _copy(source, to, changes, conditions, progress)
+    found, info = copied.found, copied.info
     stored = await to_runtime.wire.head_object(target)
-    if stored.size != found.size or (info.etag is not None and stored.etag != info.etag):
+    if _differ(stored.size, found.size) or (info.etag is not None and stored.etag != info.etag):
         msg = f"{target} is not what was copied from {address}, which was left where it is"
         raise ObjectChangedError(msg)
+    is_compared = info.verified in ("md5", "parts") or (info.size is not None and stored.size == info.size)
+    if not (copied.is_sure and is_compared):
+        msg = (
+            f"{target} was stored, but no digest and no length tells whether it is all of {address}, "
+            "which was left where it is. Compare the two, then delete it"
+        )
+        raise _after_the_copy(TransferError(msg))
     await _check_source(from_runtime, address, found)
     await from_runtime.wire.delete_object(address, found.version_id)
     return replace(info, last_modified=info.last_modified or stored.last_modified)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    found: ObjectInfo
+    """The source, as it was copied."""
+    info: ObjectInfo
+    is_sure: bool
+    """Whether a digest or a length tells that all of the source was copied."""
+
+
+async def _copy(
+    source: tuple[Runtime, Address],
+    to: tuple[Runtime, Address],
+    changes: Changes,
+    conditions: WriteConditions,
+    progress: ProgressCallback | None,
+) -> _Copied:
+    """Copy, and once more where the source changed meanwhile.
+
+    A copy of the older state is younger than the source. Whoever compares times would take it for the newer state.
+    """
+    (from_runtime, address), (to_runtime, target) = source, to
+    from_runtime.require_open()
+    to_runtime.require_open()
+    told = Growing(progress) if progress is not None else None
+    is_conditional = conditions.if_absent or conditions.if_match is not None
+    for is_last in (is_conditional, True):  # the first copy would break the conditions of a second one
+        found = await from_runtime.wire.head_object(address)
+        transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, told)
+        info = await transfer.run()
+        try:
+            if transfer.took_time:
+                await _check_source(from_runtime, address, found)
+        except ObjectChangedError as error:
+            if is_last:
+                msg = f"{error}: {target} is a copy of the older state. Copy it again"
+                raise _after_the_copy(ObjectChangedError(msg)) from error
+            _log.info("%s; copying it again", error)
+        else:
+            return _Copied(found, info, transfer.is_sure)
+    raise AssertionError
+
+
+def _differ(one: int | None, other: int | None) -> bool:
+    """Whether two sizes are known, and not the same."""
+    return None not in (one, other) and one != other
+
+
+def _after_the_copy(error: TransferError) -> TransferError:
+    """As raised when the copy is there already."""
+    error.in_doubt = True
+    return error
 
 
 async def _check_source(runtime: Runtime, address: Address, found: ObjectInfo) -> None:
@@ -90,6 +155,13 @@ async def _check_source(runtime: Runtime, address: Address, found: ObjectInfo) -
     if replace(now, storage_class=found.storage_class) != found:
         msg = f"{address} changed while it was copied"
         raise ObjectChangedError(msg)
+
+
+def _verified_by_etag(etag: str | None) -> Verified | None:
+    """How a copy was verified that has the ETag of its source. One that tells nothing may be the same for all."""
+    if md5_of_etag(etag, None):
+        return "md5"
+    return "parts" if parts_of_etag(etag, None) else None
 
 
 class _Copy:
@@ -112,12 +184,18 @@ class _Copy:
         self._pin = pin_of(found.etag)
         self._replaces = changes.attributes != ObjectAttributes()
         self._looked: tuple[Mapping[str, str] | None, Acl | None] | None = None
+        self.is_sure = True
+        """Whether a digest or a length tells that all of the source was copied."""
+        self.took_time = False
+        """Whether the source may have changed while it was copied: it was read in several requests, or in a long one."""
 
     async def run(self) -> ObjectInfo:
         refuse_conditions(self._to.service, self._conditions)
         if self._from is not self._to:
             if (self._from.service.endpoint, self._address) == (self._to.service.endpoint, self._target):
                 await self._look(carries_tags=True)  # the copy replaces what these are read from
+            else:
+                self.took_time = True
             info = await self._stream()
             await self._finish(carries_tags=True)
             return info
@@ -130,6 +208,9 @@ class _Copy:
         copied = await self._copy_within_or_nothing()
         info = copied or await self._stream()
         await self._finish(carries_tags=carries_tags or copied is None)
+        is_at_once = copied is not None and (self._found.size or 0) <= self._from.limits.part_size
+        is_at_once = is_at_once and not self._replaces and self._looked == (None, None)
+        self.took_time = self._address != self._target and not is_at_once
         return info
 
     async def _copy_within_or_nothing(self) -> ObjectInfo | None:
@@ -149,24 +230,30 @@ class _Copy:
         return (self._found.size or 0) > self._to.service.multipart.largest_copy
 
     async def _copy_within(self) -> ObjectInfo:
-        size = self._found.size or 0
+        found = self._found
         try:
-            info = await (self._copy_in_parts(size) if self._is_large() else self._copy_at_once(size))
+            info = await (self._copy_in_parts if self._is_large() else self._copy_at_once)(found.size or 0)
         except NotFoundError:
-            await _check_source(self._from, self._address, self._found)
+            await _check_source(self._from, self._address, found)
             raise
-        verified: Verified = "size"
-        if info.etag is not None and info.etag == self._found.etag:
-            verified = "md5" if "-" not in info.etag else "parts"
-        else:  # a copy of many parts has another ETag: what it is of must be looked at
-            if self._address != self._target:
-                await _check_source(self._from, self._address, self._found)
-            stored = await self._to.wire.head_object(self._target)
-            if stored.size != size:
-                msg = f"{self._target} has {stored.size} bytes after the copy, {self._address} has {size}"
-                raise ChecksumMismatchError(msg)
-            info = replace(info, etag=stored.etag, last_modified=stored.last_modified)
-        return replace(info, size=size, verified=verified)
+        has_its_etag = info.etag is not None and info.etag == found.etag
+        if has_its_etag and (verified := _verified_by_etag(info.etag)):
+            return replace(info, size=found.size, verified=verified)
+        # A copy of many parts has another ETag: what it is of must be looked at.
+        if not has_its_etag and self._address != self._target:
+            await _check_source(self._from, self._address, found)
+        stored = await self._to.wire.head_object(self._target)
+        if _differ(stored.size, found.size):
+            msg = f"{self._target} has {stored.size} bytes after the copy, {self._address} has {found.size}"
+            raise _after_the_copy(ChecksumMismatchError(msg))
+        self.is_sure = None not in (stored.size, found.size)
+        return replace(
+            info,
+            etag=stored.etag,
+            last_modified=stored.last_modified,
+            size=stored.size if found.size is None else found.size,
+            verified="size" if self.is_sure else None,
+        )
 
     async def _copy_at_once(self, size: int) -> ObjectInfo:
         wire, attributes = self._to.wire, self._attributes() if self._replaces else None
@@ -215,15 +302,18 @@ class _Copy:
 
     async def _stream(self) -> ObjectInfo:
         """Through here, in parts within the session's memory."""
-        pinned = Conditions(if_match=self._pin)
+        pinned, found = Conditions(if_match=self._pin), self._found
+        known = found.etag, found.size
         try:
-            async with open_body(self._from, self._address, None, pinned) as body:
-                if body.info.etag != self._found.etag:
+            async with open_body(self._from, self._address, None, pinned, known=known) as body:
+                if body.info.etag != found.etag or _differ(body.info.size, found.size):
                     msg = f"{self._address} changed while it was copied"
                     raise ObjectChangedError(msg)
-                return await put(
+                info = await put(
                     self._to, self._target, body, self._attributes(), self._conditions, self._progress, "auto"
                 )
+                self.is_sure = body.info.verified is not None
+                return info if self.is_sure else replace(info, verified=None)
         except PreconditionFailedError:
             await _check_source(self._from, self._address, self._found)
             raise

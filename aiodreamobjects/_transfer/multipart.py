@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Literal
 
@@ -26,7 +27,7 @@ from aiodreamobjects._errors import (
     TransferError,
     UnsupportedByServiceError,
 )
-from aiodreamobjects._integrity import etag_of_parts, parts_of_etag
+from aiodreamobjects._integrity import etag_of_parts, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified, printable
 from aiodreamobjects._runtime import Runtime, clean_up, complete
 from aiodreamobjects._service import Service
@@ -47,10 +48,55 @@ LOOKS_AFTER_REPLY = (0, 2)
 MOST_COMPLETIONS = 3
 MOST_ABORTS = 3
 
-Fate = Literal["gone", "open", "unknown"]
-"""Of an upload whose object is not there."""
+Outcome = Literal["stored", "open", "gone", "unknown"]
+"""Of a completion. ``gone``: neither the upload is there nor its object; another one may be."""
 
 _log = logging.getLogger("aiodreamobjects")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at the service has shown after a completion. None: it could not be told."""
+
+    is_open: bool | None = None
+    """Whether the upload is still there."""
+    found: ObjectInfo | None = None
+    """What is at the upload's key."""
+    is_ours: bool | None = None
+    """Whether that is the upload's object. False where nothing is there."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return what became of the completion.
+
+        ======  =========  =======
+        upload  object     outcome
+        ======  =========  =======
+        open    any        open: an object with the same bytes may be an earlier one
+        gone    ours       stored
+        gone    not ours   gone
+        a side is unknown  unknown
+        ======  =========  =======
+        """
+        if self.is_open is None or self.is_ours is None:
+            return "unknown"
+        if self.is_open:
+            return "open"
+        return "stored" if self.is_ours else "gone"
+
+    def __str__(self) -> str:
+        """What is stored now, for the words of an error."""
+        if self.outcome == "unknown":
+            return "what is stored now could not be found out"
+        if self.outcome == "open":
+            return "nothing was stored"
+        if self.found is None:
+            return "no object is there now"
+        size = "" if self.found.size is None else f" of {self.found.size:,} bytes"
+        return f"there is now an object{size} with the ETag {self.found.etag}"
+
+
+_NOT_DONE = _Seen(is_open=True, is_ours=False)
 
 
 class Multipart:
@@ -71,6 +117,8 @@ class Multipart:
         self._upload_id: str | None = None
         self._created: str | None = None
         """The same where it is not another process's, also when it has ended."""
+        self._since: datetime | None = None
+        """When it was created, by the service's clock. None for one that an earlier process created."""
         self._is_noted = False
         """Whether the journal names it, so that it can be taken up."""
         self._is_in_doubt = False
@@ -136,7 +184,9 @@ class Multipart:
         async def create() -> None:
             orphans = self._orphans
             try:
-                self._upload_id = await self._wire.create_upload(self._address, self._attributes, orphans.note)
+                self._upload_id, self._since = await self._wire.create_upload(
+                    self._address, self._attributes, orphans.note
+                )
                 self._created = self._upload_id
                 self._ours.add(self._created)
             except DreamObjectsError as error:
@@ -197,74 +247,104 @@ class Multipart:
         digests = [bytes.fromhex(part.md5) for part in parts if part.md5]
         expected = etag_of_parts(digests) if len(digests) == len(parts) else None
         size = sum(part.size or 0 for part in parts)
-        info = await self._complete_surely(self._upload_id, parts, expected, size)
+        info = await self._complete_surely(self._upload_id, parts, expected)
         self._is_in_doubt, self._upload_id = False, None
         return await self._completed(info, expected, size)
 
-    async def _complete_surely(
-        self, upload_id: str, parts: Sequence[Part], expected: str | None, size: int
-    ) -> ObjectInfo:
+    async def _complete_surely(self, upload_id: str, parts: Sequence[Part], expected: str | None) -> ObjectInfo:
         """Once more where the reply made no sense and the upload is still open: it was not completed then."""
         for is_last in (*[False] * (MOST_COMPLETIONS - 1), True):
             self._is_in_doubt = True
             try:
-                return await self._wire.complete_upload(self._address, upload_id, parts, self._conditions)
-            except (ServiceError, ConnectionFailedError, TransferError) as error:
-                is_senseless = is_unreadable(error)
-                # The service has answered in the end: it is no longer at it.
-                is_over = is_senseless or (isinstance(error, ServiceError) and error.status == HTTPStatus.OK)
-                found: ObjectInfo | Fate = "open"
-                if error.in_doubt or is_over:
-                    looks = LOOKS if error.in_doubt else LOOKS_AFTER_REPLY
-                    found = await self._look(upload_id, expected, size, looks)
-                if isinstance(found, ObjectInfo):
-                    return found
-                if found == "gone":
-                    self._upload_id = None
-                if found != "open" or error.in_doubt or is_last or not is_senseless:
-                    may_come = found == "unknown" or (found == "open" and error.in_doubt and not is_over)
-                    self._is_in_doubt = may_come
-                    error.in_doubt = may_come or found == "gone"  # completed, and replaced since; or aborted by another
-                    raise
+                info = await self._wire.complete_upload(self._address, upload_id, parts, self._conditions)
+                self._check_etag(info.etag, expected)
+            except (ServiceError, ConnectionFailedError, TransferError) as raised:
+                error = raised
+            else:
+                return info
+            seen = await self._look_after(error, upload_id, parts, expected)
+            if seen.outcome == "stored":
+                assert seen.found is not None
+                return seen.found
+            may_try_again = is_unreadable(error) and not error.in_doubt and not is_last
+            if seen.outcome != "open" or not may_try_again:
+                self._settle(error, seen)
+                raise error
         raise AssertionError
 
-    async def _look(self, upload_id: str, expected: str | None, size: int, looks: Sequence[int]) -> ObjectInfo | Fate:
-        """What became of a completion whose reply was lost: the object, if it is this one."""
-        fate: Fate = "unknown"
+    def _check_etag(self, etag: str | None, expected: str | None) -> None:
+        if expected is not None and parts_of_etag(etag, None) and etag != expected:
+            msg = f"{self._address}: the service made ETag {etag} of the parts, they have {expected}"
+            raise ChecksumMismatchError(msg)
+
+    async def _look_after(
+        self, error: DreamObjectsError, upload_id: str, parts: Sequence[Part], expected: str | None
+    ) -> _Seen:
+        """What became of a completion that was not answered with a success. A plain refusal says it all."""
+        if error.in_doubt:
+            return await self._look(upload_id, parts, expected, LOOKS)
+        if _has_ended(error):
+            return await self._look(upload_id, parts, expected, LOOKS_AFTER_REPLY)
+        return _NOT_DONE
+
+    def _settle(self, error: DreamObjectsError, seen: _Seen) -> None:
+        """Say in the error what became of the completion, and let the upload be aborted only where nothing can come of it."""
+        is_under_way = seen.outcome == "open" and error.in_doubt and not _has_ended(error)
+        self._is_in_doubt = seen.outcome == "unknown" or is_under_way
+        if seen.outcome == "gone":  # completed, and replaced since; or aborted by another
+            self._upload_id = None
+        if seen.outcome == "gone" or isinstance(error, ChecksumMismatchError):
+            error.args = (f"{error}; {seen}",)
+        error.in_doubt = self._is_in_doubt or seen.outcome == "gone"
+
+    async def _look(self, upload_id: str, parts: Sequence[Part], expected: str | None, looks: Sequence[int]) -> _Seen:
+        """Look until the upload is gone, or for as long as it is of use."""
+        seen = _Seen()
         for look in looks:
             await self._wire.sleep(min(look * self._retry.base, self._retry.cap))
-            fate = "unknown"
-            try:
-                is_open = bool([part async for part in self._listed(upload_id)])
-            except NotFoundError:
-                is_open = False
-            except DreamObjectsError:
-                continue
-            try:
-                found = await self._wire.head_object(self._address)
-            except DreamObjectsError as error:
-                if not isinstance(error, NotFoundError):
-                    continue
-            else:
-                if not is_open and (found.etag == expected or (not expected and found.size == size)):
-                    return found  # with the upload open, it may be an earlier object of the same bytes
-            if not is_open:  # neither the upload nor its object is there: nothing can come of it any more
-                return "gone"
-            fate = "open"
-        return fate
+            seen = await self._look_once(upload_id, parts, expected)
+            if seen.outcome in ("stored", "gone"):
+                break
+        return seen
+
+    async def _look_once(self, upload_id: str, parts: Sequence[Part], expected: str | None) -> _Seen:
+        try:
+            is_open = bool([part async for part in self._listed(upload_id)])
+        except NotFoundError:
+            is_open = False
+        except DreamObjectsError:
+            return _Seen()
+        try:
+            found = await self._wire.head_object(self._address)
+        except NotFoundError:
+            return _Seen(is_open=is_open, is_ours=False)
+        except DreamObjectsError:
+            return _Seen(is_open=is_open)
+        return _Seen(is_open=is_open, found=found, is_ours=self._is_ours(found, parts, expected))
+
+    def _is_ours(self, found: ObjectInfo, parts: Sequence[Part], expected: str | None) -> bool:
+        """Whether an object is the one that these parts make. ``expected``: its ETag, if all digests are known.
+
+        An ETag that tells nothing does not tell an earlier object of the same size from ours. So the object must be newer
+        than the upload, by the service's own clock. In the same second, it may be either.
+        """
+        digests = [bytes.fromhex(part.etag) for part in parts if md5_of_etag(part.etag, None)]
+        if len(digests) == len(parts) and found.etag == (expected or etag_of_parts(digests)):
+            return True
+        if expected is not None and (parts_of_etag(found.etag, None) or md5_of_etag(found.etag, None)):
+            return False
+        is_newer = bool(self._since and found.last_modified and found.last_modified > self._since)
+        return is_newer and found.size == sum(part.size or 0 for part in parts)
 
     async def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
-        """With what is known of it; the service's ETag must be the one of what was sent."""
+        """With what is known of it."""
         verified: Verified | None = None
         if expected is not None and info.etag is None:  # Ceph RGW 16.2 does not tell
             with suppress(DreamObjectsError):
                 found = await self._wire.head_object(self._address)
                 verified = "parts" if found.etag == expected else None
                 info = replace(info, etag=expected, last_modified=found.last_modified if verified else None)
-        elif expected is not None and parts_of_etag(info.etag, None):
-            if info.etag != expected:
-                msg = f"{self._address}: the service made ETag {info.etag} of the parts, they have {expected}"
-                raise ChecksumMismatchError(msg)
+        elif expected is not None and info.etag == expected:
             verified = "parts"
         given = self._attributes
         return replace(
@@ -291,6 +371,12 @@ class Multipart:
             return
         except (DreamObjectsError, TimeoutError) as error:
             _log.warning("%s: the upload %s could not be aborted: %s", self._address, printable(upload_id), error)
+
+
+def _has_ended(error: DreamObjectsError) -> bool:
+    """Whether the service is no longer at the completion: it has answered, but with an error in a 200, or with no sense."""
+    is_answer = isinstance(error, ChecksumMismatchError) or is_unreadable(error)
+    return is_answer or (isinstance(error, ServiceError) and error.status == HTTPStatus.OK)
 
 
 def refuse_conditions(service: Service, conditions: WriteConditions) -> None:

@@ -47,6 +47,7 @@ from aiodreamobjects._wire.boto_values import Reply
 from aiodreamobjects._wire.contract import (
     Buffer,
     Conditions,
+    CreatedUpload,
     Cursor,
     Page,
     Part,
@@ -429,7 +430,7 @@ class BotoWire:
 
     async def create_upload(
         self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
-    ) -> str:
+    ) -> CreatedUpload:
         reply = await self._call(
             "create_multipart_upload",
             str(address),
@@ -437,7 +438,8 @@ class BotoWire:
             feature="object_acl" if attributes.acl else None,
             on_doubt=on_doubt,
         )
-        return cast(str, values.required(reply, "UploadId") or refuse_reply("a reply without UploadId"))
+        upload_id = cast(str, values.required(reply, "UploadId") or refuse_reply("a reply without UploadId"))
+        return CreatedUpload(upload_id, replies.time_of_reply(values.raw_headers(reply)))
 
     async def put_part(
         self,

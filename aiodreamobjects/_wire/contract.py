@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from aiodreamobjects._checks import check_token
@@ -111,6 +112,14 @@ class Part:
     size: int | None = None
     md5: str | None = field(default=None, compare=False)
     """Of its content, where that was sent from here and the service did not contradict it."""
+
+
+class CreatedUpload(NamedTuple):
+    """A multipart upload that was begun."""
+
+    upload_id: str
+    at: datetime | None = None
+    """When, by the service's clock and in whole seconds; None where the reply does not tell."""
 
 
 class ResponseBody(Protocol):
@@ -288,8 +297,8 @@ class Wire(Protocol):
 
     async def create_upload(
         self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
-    ) -> str:
-        """The upload's id. A lost reply leaves an upload behind that nobody knows: ``on_doubt`` is called for each."""
+    ) -> CreatedUpload:
+        """Begin an upload. A lost reply leaves one behind that nobody knows: ``on_doubt`` is called for each."""
         ...
 
     async def put_part(

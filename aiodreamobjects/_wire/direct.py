@@ -46,6 +46,7 @@ from aiodreamobjects._wire import replies, signing, xml
 from aiodreamobjects._wire.contract import (
     Buffer,
     Conditions,
+    CreatedUpload,
     Cursor,
     Page,
     Part,
@@ -328,13 +329,14 @@ class DirectWire:
 
     async def create_upload(
         self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
-    ) -> str:
+    ) -> CreatedUpload:
         call = _Call("create_multipart_upload", "POST", address.bucket, address.key, self._document, {"uploads": ""})
         call.headers = replies.headers_of(attributes)
         call.feature = "object_acl" if attributes.acl else None
         call.on_doubt = on_doubt
-        root = await self._tree(call, "InitiateMultipartUploadResult")
-        return root.get("UploadId") or refuse_reply("a reply without UploadId")
+        response, _, root = await self._reply(call, "InitiateMultipartUploadResult")
+        upload_id = root.get("UploadId") or refuse_reply("a reply without UploadId")
+        return CreatedUpload(upload_id, replies.time_of_reply(response.headers))
 
     async def put_part(
         self,

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import quote, unquote_plus
 
-from aiodreamobjects._errors import ChecksumMismatchError
+from aiodreamobjects._errors import ChecksumMismatchError, ServiceError
 from aiodreamobjects._integrity import Md5, md5_of_etag
 from aiodreamobjects._models import Address, CommonPrefix, ObjectAttributes, ObjectInfo, UploadInfo, make_object_info
 from aiodreamobjects._service import quote_key
@@ -91,6 +91,14 @@ def http_date(value: bytes | None) -> datetime | None:
         )
     except (KeyError, ValueError):
         refuse_reply(f"a date that is none, {value[:40]!r}")
+
+
+def time_of_reply(headers: Headers) -> datetime | None:
+    """When it was made, by the service's clock; None where it does not tell, or in no form that is known."""
+    try:
+        return http_date(headers.get(b"date"))
+    except ServiceError:
+        return None
 
 
 def check_date(value: bytes | None) -> None:

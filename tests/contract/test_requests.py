@@ -29,7 +29,7 @@ def address(bucket: dream.Bucket) -> Address:
 
 async def test_an_object_is_made_of_parts(server: Server, wire: Wire, bucket: dream.Bucket, address: Address) -> None:
     attributes = ObjectAttributes(content_type="text/csv", metadata={"source": "scale 7"})
-    upload_id = await wire.create_upload(address, attributes)
+    upload_id = (await wire.create_upload(address, attributes)).upload_id
     assert [upload.upload_id for upload in await bucket.uploads().collect()] == [upload_id]
     parts = [await wire.put_part(address, upload_id, number, body) for number, body in ((1, PART), (2, b"end"))]
     assert [part.etag for part in parts] == [hashlib.md5(PART).hexdigest(), hashlib.md5(b"end").hexdigest()]
@@ -49,14 +49,14 @@ async def test_an_object_is_made_of_parts(server: Server, wire: Wire, bucket: dr
 
 
 async def test_parts_go_on_behind_a_page(wire: Wire, address: Address) -> None:
-    upload_id = await wire.create_upload(address, NOTHING)
+    upload_id = (await wire.create_upload(address, NOTHING)).upload_id
     parts = [await wire.put_part(address, upload_id, number, b"x") for number in range(1, 4)]
     rest = await wire.list_parts(address, upload_id, ("1",))
     assert list(rest.items) == parts[1:]
 
 
 async def test_an_upload_can_be_given_up(wire: Wire, bucket: dream.Bucket, address: Address) -> None:
-    upload_id = await wire.create_upload(address, NOTHING)
+    upload_id = (await wire.create_upload(address, NOTHING)).upload_id
     await wire.put_part(address, upload_id, 1, b"x")
     await wire.abort_upload(address, upload_id)
     assert await bucket.uploads().collect() == []
@@ -66,7 +66,7 @@ async def test_an_upload_can_be_given_up(wire: Wire, bucket: dream.Bucket, addre
 
 
 async def test_parts_that_are_not_there_make_no_object(wire: Wire, bucket: dream.Bucket, address: Address) -> None:
-    upload_id = await wire.create_upload(address, NOTHING)
+    upload_id = (await wire.create_upload(address, NOTHING)).upload_id
     part = await wire.put_part(address, upload_id, 1, b"x")
     for wrong in ([replace(part, etag="0" * 32)], [part, Part(2, "0" * 32)]):
         with pytest.raises(dream.ServiceError) as caught:
@@ -76,7 +76,7 @@ async def test_parts_that_are_not_there_make_no_object(wire: Wire, bucket: dream
 
 
 async def test_a_small_part_with_others_behind_it_is_refused(wire: Wire, address: Address) -> None:
-    upload_id = await wire.create_upload(address, NOTHING)
+    upload_id = (await wire.create_upload(address, NOTHING)).upload_id
     parts = [await wire.put_part(address, upload_id, number, b"x") for number in (1, 2)]
     with pytest.raises(dream.ServiceError) as caught:
         await wire.complete_upload(address, upload_id, parts, ALWAYS)
@@ -117,7 +117,7 @@ async def test_a_version_is_copied(wire: Wire, bucket: dream.Bucket, address: Ad
 async def test_parts_are_copied_by_range(wire: Wire, bucket: dream.Bucket, address: Address) -> None:
     await bucket.object("source").put(PART + b"end")
     source = Address(bucket.name, "source")
-    upload_id = await wire.create_upload(address, NOTHING)
+    upload_id = (await wire.create_upload(address, NOTHING)).upload_id
     ranges = (ByteRange(0, len(PART)), ByteRange(len(PART), len(PART) + 3))
     parts = [
         await wire.copy_part(source, address, upload_id, number, part) for number, part in enumerate(ranges, start=1)

@@ -39,6 +39,7 @@ from aiodreamobjects._service import Feature
 from aiodreamobjects._wire.contract import (
     Buffer,
     Conditions,
+    CreatedUpload,
     Cursor,
     Page,
     Part,
@@ -392,11 +393,12 @@ class MemoryWire:
 
     async def create_upload(
         self, address: Address, attributes: ObjectAttributes, on_doubt: Callable[[], None] | None = None
-    ) -> str:
-        def act() -> str:
+    ) -> CreatedUpload:
+        def act() -> CreatedUpload:
             bucket = self._store.bucket(address.bucket)
             acl = self._new_acl(bucket, attributes)
-            return bucket.create_upload(address.key, as_stored(attributes), acl).upload_id
+            upload = bucket.create_upload(address.key, as_stored(attributes), acl)
+            return CreatedUpload(upload.upload_id, upload.initiated)
 
         request = Request("create_upload", address.bucket, address.key)
         return await self._ask(request, act, feature=_acl_feature(attributes), on_doubt=on_doubt)
