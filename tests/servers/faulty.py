@@ -346,7 +346,8 @@ class _Exchange:
                 for _ in range(count):
                     await self._send(b"1\r\n \r\n")
                     await asyncio.sleep(seconds)
-                await self._send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+                chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+                await self._send(chunk + b"0\r\n\r\n")
             case Extra(data, seconds):
                 await self._send(head + body + (b"" if seconds else data))
                 if seconds:

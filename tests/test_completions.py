@@ -1,0 +1,150 @@
+"""What became of a completion: by the facts that can be looked at, never by what is likely."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+import pytest
+from conftest import LANES
+from servers.faults import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
+from servers.faulty import FaultyServer
+from servers.s3 import Reply
+from servers.store import Bucket, Content
+
+import aiodreamobjects as dream
+
+PART = 1000
+DATA, OLD = random.Random(1).randbytes(3 * PART), random.Random(2).randbytes(3 * PART)
+LIMITS = dream.Limits(part_size=PART)
+ANOTHER_ETAG = "0" * 32 + "-3"
+ANOTHER = f"<CompleteMultipartUploadResult><ETag>{ANOTHER_ETAG}</ETag></CompleteMultipartUploadResult>".encode()
+LOST = Cut(None, is_done=False)
+FOR_EVER = None
+
+
+def abort_all(bucket: Bucket) -> None:
+    bucket.uploads.clear()
+
+
+def replace_it(bucket: Bucket) -> None:
+    abort_all(bucket)
+    bucket.add("a", Content(b"of somebody else", "some-etag", {}))
+
+
+def with_another_etag(reply: Reply) -> Reply:
+    return Reply(reply.status, reply.headers, re.sub(rb"[0-9a-f]{32}-3", ANOTHER_ETAG.encode(), reply.body))
+
+
+def completed(*actions: Action, times: int | None = 1) -> Rule:
+    return Rule("CompleteMultipartUpload", *actions, times=times)
+
+
+async def put(faulty: FaultyServer, lane: dream.Lane) -> dream.ObjectInfo:
+    async with faulty.session(lane=lane, limits=LIMITS) as session:
+        return await session.object("s3://bucket/a").put(DATA)
+
+
+# The reply has another ETag
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_object_with_the_right_etag_is_a_success_whatever_the_reply_said(
+    faulty: FaultyServer, lane: dream.Lane
+) -> None:
+    faulty.put("bucket", "a", OLD)
+    faulty.will(completed(Make(with_another_etag)))
+    info = await put(faulty, lane)
+    assert (info.verified, faulty.content("bucket", "a")) == ("parts", DATA)
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_upload_that_is_still_open_was_not_completed_and_is_aborted(
+    faulty: FaultyServer, lane: dream.Lane
+) -> None:
+    faulty.put("bucket", "a", OLD)
+    faulty.will(completed(Say(200, body=ANOTHER, is_done=False)))
+    with pytest.raises(dream.ChecksumMismatchError, match="nothing was stored") as caught:
+        await put(faulty, lane)
+    assert not caught.value.in_doubt
+    assert (faulty.content("bucket", "a"), faulty.uploads("bucket")) == (OLD, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(replace_it, "an object of 16 bytes with the ETag some-etag"), (abort_all, "no object is there now")],
+    ids=["another object", "no object"],
+)
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_upload_that_is_gone_leaves_a_doubt_and_the_error_says_what_is_there(
+    faulty: FaultyServer, lane: dream.Lane, change: Callable[[Bucket], object], told: str
+) -> None:
+    faulty.will(completed(Meanwhile(change), Say(200, body=ANOTHER, is_done=False)))
+    with pytest.raises(dream.ChecksumMismatchError, match=told) as caught:
+        await put(faulty, lane)
+    assert caught.value.in_doubt
+    assert "AbortMultipartUpload" not in faulty.ops
+
+
+@pytest.mark.parametrize("op", ["ListParts", "HeadObject"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_what_cannot_be_looked_at_stays_in_doubt_and_open(
+    faulty: FaultyServer, lane: dream.Lane, op: str
+) -> None:
+    faulty.will(completed(Say(200, body=ANOTHER, is_done=False)), Rule(op, Refuse(403, "AccessDenied"), times=FOR_EVER))
+    with pytest.raises(dream.ChecksumMismatchError, match="could not be found out") as caught:
+        await put(faulty, lane)
+    assert caught.value.in_doubt
+    assert faulty.uploads("bucket") == ["a"]
+    faulty.expected_uploads = ["a"]
+
+
+# The reply is lost, and the ETag tells nothing
+
+
+BEGAN = "Sun, 29 Nov 2026 10:00:00 GMT"
+BEFORE, AFTER = "Sun, 29 Nov 2026 09:59:59 GMT", "Sun, 29 Nov 2026 10:00:01 GMT"
+
+
+def opaque(modified: str, began: str) -> list[Rule]:
+    """What the service tells of the object, and of the time when the upload began."""
+    told = {"ETag": '"tells-nothing"', "Last-Modified": modified}
+    return [
+        Rule("CreateMultipartUpload", Say(headers={"Date": began})),
+        Rule("HeadObject", Say(headers=told), times=FOR_EVER),
+    ]
+
+
+@pytest.mark.parametrize("modified", [BEFORE, BEGAN])
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_older_object_of_the_same_size_never_passes_for_ours(
+    faulty: FaultyServer, lane: dream.Lane, modified: str
+) -> None:
+    faulty.put("bucket", "a", OLD)
+    faulty.will(completed(Meanwhile(abort_all), LOST, times=FOR_EVER), *opaque(modified, BEGAN))
+    with pytest.raises(dream.DreamObjectsError) as caught:
+        await put(faulty, lane)
+    assert caught.value.in_doubt
+    assert faulty.content("bucket", "a") == OLD
+
+
+@pytest.mark.parametrize(
+    ("modified", "began", "is_ours"),
+    [(AFTER, BEGAN, True), (BEGAN, BEGAN, False), (BEGAN, AFTER, False), (AFTER, "some day", False)],
+    ids=["newer", "in the same second", "older", "nobody knows"],
+)
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_object_is_ours_only_if_it_is_newer_than_the_upload(
+    faulty: FaultyServer, lane: dream.Lane, modified: str, began: str, *, is_ours: bool
+) -> None:
+    """By the service's own clock, which is hours from this machine's."""
+    faulty.will(completed(Cut(None)), *opaque(modified, began))
+    if is_ours:
+        info = await put(faulty, lane)
+        assert (info.size, info.verified) == (len(DATA), None)
+    else:
+        with pytest.raises(dream.DreamObjectsError) as caught:
+            await put(faulty, lane)
+        assert caught.value.in_doubt
+    assert faulty.content("bucket", "a") == DATA
