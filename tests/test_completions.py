@@ -107,10 +107,17 @@ BEGAN = "Sun, 29 Nov 2026 10:00:00 GMT"
 BEFORE, AFTER = "Sun, 29 Nov 2026 09:59:59 GMT", "Sun, 29 Nov 2026 10:00:01 GMT"
 
 
+def store_it(bucket: Bucket) -> None:
+    """What a service does whose ETags of parts tell nothing, either."""
+    abort_all(bucket)
+    bucket.add("a", Content(DATA, "tells-nothing", {}))
+
+
 def opaque(modified: str, began: str) -> list[Rule]:
-    """What the service tells of the object, and of the time when the upload began."""
+    """What the service tells of the parts, of the object, and of the time when the upload began."""
     told = {"ETag": '"tells-nothing"', "Last-Modified": modified}
     return [
+        Rule("UploadPart", Say(headers={"ETag": '"tells-nothing"'}), times=FOR_EVER),
         Rule("CreateMultipartUpload", Say(headers={"Date": began})),
         Rule("HeadObject", Say(headers=told), times=FOR_EVER),
     ]
@@ -139,7 +146,7 @@ async def test_an_object_is_ours_only_if_it_is_newer_than_the_upload(
     faulty: FaultyServer, lane: dream.Lane, modified: str, began: str, *, is_ours: bool
 ) -> None:
     """By the service's own clock, which is hours from this machine's."""
-    faulty.will(completed(Cut(None)), *opaque(modified, began))
+    faulty.will(completed(Meanwhile(store_it), LOST, times=FOR_EVER), *opaque(modified, began))
     if is_ours:
         info = await put(faulty, lane)
         assert (info.size, info.verified) == (len(DATA), None)

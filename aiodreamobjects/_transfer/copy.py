@@ -108,7 +108,7 @@ async def _copy(
     conditions: WriteConditions,
     progress: ProgressCallback | None,
 ) -> _Copied:
-    """Copy, and once more where the source changed meanwhile.
+    """Copy, and look at the source again. A copy that was streamed is made once more where the source changed meanwhile.
 
     A copy of the older state is younger than the source. Whoever compares times would take it for the newer state.
     """
@@ -125,8 +125,9 @@ async def _copy(
             if transfer.took_time:
                 await _check_source(from_runtime, address, found)
         except ObjectChangedError as error:
-            if is_last:
-                msg = f"{error}: {target} is a copy of the older state. Copy it again"
+            is_gone = isinstance(error.__cause__, NotFoundError)
+            if is_last or is_gone or not transfer.was_streamed:
+                msg = f"{error}: {target} is a copy of the older state"
                 raise _after_the_copy(ObjectChangedError(msg)) from error
             _log.info("%s; copying it again", error)
         else:
@@ -186,6 +187,7 @@ class _Copy:
         self._looked: tuple[Mapping[str, str] | None, Acl | None] | None = None
         self.is_sure = True
         """Whether a digest or a length tells that all of the source was copied."""
+        self.was_streamed = False
         self.took_time = False
         """Whether the source may have changed while it was copied: it was read in several requests, or in a long one."""
 
@@ -302,6 +304,7 @@ class _Copy:
 
     async def _stream(self) -> ObjectInfo:
         """Through here, in parts within the session's memory."""
+        self.was_streamed = True
         pinned, found = Conditions(if_match=self._pin), self._found
         known = found.etag, found.size
         try:
