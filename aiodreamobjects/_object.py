@@ -284,7 +284,8 @@ class Object:
 
         Content type, metadata and tags are carried over, each unless it is given; the ACL only with ``copy_acl=True``.
         ``if_absent`` and ``if_match`` are about the object at ``to``. ObjectChangedError if this one is replaced
-        meanwhile: ``to`` may then be a copy of what it has become. Tags and ACL follow the copy in requests of their own.
+        meanwhile; where it is ``in_doubt``, ``to`` is a copy of the older state. A copy that is streamed is made once more
+        before that. Tags and ACL follow the copy in requests of their own.
         """
         changes = Changes(
             ObjectAttributes(
@@ -314,6 +315,7 @@ class Object:
     ) -> ObjectInfo:
         """``copy_to``, a look at both objects, and only then the deletion of this one.
 
+        TransferError where neither a digest nor a length tells whether all of it was copied: it is left where it is.
         Where there are versions, the very version that was copied is deleted for good. What is written here between the
         last look and the deletion is lost where there are none: S3 has no conditional deletion.
         """
