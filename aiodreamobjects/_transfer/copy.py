@@ -21,7 +21,7 @@ from aiodreamobjects._errors import (
 from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Acl, Address, ByteRange, ObjectAttributes, ObjectInfo, Verified
 from aiodreamobjects._progress import Growing, Meter, ProgressCallback
-from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._runtime import Job, Runtime
 from aiodreamobjects._transfer.body import open_body, pin_of
 from aiodreamobjects._transfer.multipart import Multipart, check_conditions, refuse_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME
@@ -117,21 +117,22 @@ async def _copy(
     to_runtime.require_open()
     told = Growing(progress) if progress is not None else None
     is_conditional = conditions.if_absent or conditions.if_match is not None
-    for is_last in (is_conditional, True):  # the first copy would break the conditions of a second one
-        found = await from_runtime.wire.head_object(address)
-        transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, told)
-        info = await transfer.run()
-        try:
-            if transfer.took_time:
-                await _check_source(from_runtime, address, found)
-        except ObjectChangedError as error:
-            is_gone = isinstance(error.__cause__, NotFoundError)
-            if is_last or is_gone or not transfer.was_streamed:
-                msg = f"{error}: {target} is a copy of the older state"
-                raise _after_the_copy(ObjectChangedError(msg)) from error
-            _log.info("%s; copying it again", error)
-        else:
-            return _Copied(found, info, transfer.is_sure)
+    async with from_runtime.job(), to_runtime.job() as job:
+        for is_last in (is_conditional, True):  # the first copy would break the conditions of a second one
+            found = await from_runtime.wire.head_object(address)
+            transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, told, job)
+            info = await transfer.run()
+            try:
+                if transfer.took_time:
+                    await _check_source(from_runtime, address, found)
+            except ObjectChangedError as error:
+                is_gone = isinstance(error.__cause__, NotFoundError)
+                if is_last or is_gone or not transfer.was_streamed:
+                    msg = f"{error}: {target} is a copy of the older state"
+                    raise _after_the_copy(ObjectChangedError(msg)) from error
+                _log.info("%s; copying it again", error)
+            else:
+                return _Copied(found, info, transfer.is_sure)
     raise AssertionError
 
 
@@ -178,9 +179,11 @@ class _Copy:
         changes: Changes,
         conditions: WriteConditions,
         progress: ProgressCallback | None,
+        job: Job,
     ) -> None:
         self._from, self._address, self._to, self._target = from_runtime, address, to_runtime, target
         self._found, self._changes, self._conditions, self._progress = found, changes, conditions, progress
+        self._job = job
         self._meter = Meter(progress, total_bytes=found.size, key=target.key)
         self._pin = pin_of(found.etag)
         self._replaces = changes.attributes != ObjectAttributes()
@@ -261,7 +264,7 @@ class _Copy:
         wire, attributes = self._to.wire, self._attributes() if self._replaces else None
         await check_conditions(wire, self._target, self._conditions)
         try:
-            with self._meter.piece(size):
+            with self._meter.piece(size), self._job.writing():
                 await self._meter.complete()
                 return await wire.copy_object(
                     self._address, self._target, attributes, self._conditions, source_if_match=self._pin
