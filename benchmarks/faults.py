@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import command
-from benchmarks.faults_clients import CLIENTS, DOWNLOAD, SYNC, TREE, UPLOAD, UPLOAD_OPEN, Job, Told
+from benchmarks.faults_clients import CLIENTS, SYNC, TREE, Job, Told
 from benchmarks.large import tell
 from benchmarks.machine import describe_machine
 from benchmarks.meter import how_it_ended
@@ -35,7 +35,7 @@ sys.path.append(str(ROOT / "tests"))  # the server is the tests'
 from servers.faulty import FaultyServer
 
 from benchmarks import faults_report
-from benchmarks.faults_kinds import BUCKET, KINDS, TREE_DIRECTORY, Kind, Outcome, Scene, content_of
+from benchmarks.faults_kinds import ARRIVES, BUCKET, KINDS, LEAVES, TREE_DIRECTORY, Kind, Outcome, Scene, content_of
 from benchmarks.faults_report import Cell
 
 USUAL = ("dream", "boto3", "aioboto3", "obstore", "s5cmd")
@@ -98,7 +98,8 @@ class Bench:
             try:
                 self.server.will(*kind.make(scene))
                 outcome = self._meet(client, kind, scene)
-                is_met = not self.server.rules or any(rule.fired for rule in self.server.rules)
+                rules = [rule for rule in (*self.server.rules, *self.other.rules) if not rule.may_be_idle]
+                is_met = not rules or any(rule.fired for rule in rules)
                 seen = kind.judge(scene, outcome) or (None if is_met or outcome.is_ok else "error before the fault")
             finally:
                 if kind.has_small_disk:
@@ -161,9 +162,8 @@ class Bench:
 
     def _job(self, kind: Kind, scene: Scene) -> Job:
         path = {
-            DOWNLOAD: scene.target,
-            UPLOAD: scene.source,
-            UPLOAD_OPEN: scene.source,
+            **dict.fromkeys(ARRIVES, scene.target),
+            **dict.fromkeys(LEAVES, scene.source),
             TREE: scene.there / TREE_DIRECTORY,
             SYNC: scene.there,
         }.get(kind.verb, scene.there)
@@ -176,6 +176,7 @@ class Bench:
             part_bytes=kind.part_bytes,
             descriptors=kind.descriptors,
             endpoint=self.server.endpoint,
+            other_endpoint=self.other.endpoint,
             access_key=self.server.access_key,
             secret_key=self.server.secret_key,
             session_token=kind.session_token,

@@ -8,18 +8,21 @@ All have parts of the same size, four attempts, and the same short timeouts wher
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import gzip
 import json
 import os
 import resource
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.meter import describe
+from benchmarks.meter import describe, how_it_ended
 from benchmarks.programs import S5cmd
 
 ATTEMPTS = 4
@@ -28,8 +31,16 @@ WHOLE_SECONDS = 4
 """For a whole request, where a client knows no other timeout."""
 DOWNLOAD, UPLOAD, UPLOAD_OPEN, DELETE, LIST = "download", "upload", "upload_open", "delete", "list"
 SYNC, TREE, MANY, AFTER_CANCEL = "sync", "tree", "many", "after_cancel"
+FETCH, DELETE_PREFIX, COPY_AND_SYNC = "fetch", "delete_prefix", "copy_and_sync"
+PUT_TORN, PUT_REFILLED, PUT_GZIP = "put_torn", "put_refilled", "put_gzip"
+CLOSE_UNDER_WAY, SECOND_LOOP, FORKED = "close_under_way", "second_loop", "forked"
 CANCELLED = 10
 SLOW, QUICK = "slow", "quick"
+PREFIX = "tmp/"
+UNDER_WAY = signal.SIGUSR1
+"""What tells a process that its upload is under way."""
+TORN_AFTER_BYTES = 17 << 20
+BUFFER_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,8 @@ class Job:
     descriptors: int | None
     """How many the process may have open."""
     endpoint: str
+    other_endpoint: str
+    """Of a second service, with the same keys."""
     access_key: str
     secret_key: str
     session_token: str | None
@@ -81,10 +94,21 @@ class Client:
 class AsyncClient(Client):
     def run(self) -> Told:
         self.tasks = 0
+        if self.job.verb not in (SECOND_LOOP, FORKED):
+            return self._told(self._run)
+        asyncio.run(self._begin())
+        return self._told(self.upload) if self.job.verb == SECOND_LOOP else in_a_child(lambda: self._told(self.upload))
+
+    def _told(self, run: Callable[[], Coroutine[Any, Any, tuple[str, ...] | None]]) -> Told:
         try:
-            return Told(keys=asyncio.run(self._run()), tasks=self.tasks)
+            return Told(keys=asyncio.run(run()), tasks=self.tasks)
         except BaseException as error:  # noqa: BLE001 - also when interrupted, which cancels the task
             return Told(describe(error), getattr(error, "in_doubt", False), None, self.tasks)
+
+    async def _begin(self) -> None:
+        """Open it, and leave a connection in its pool."""
+        await self.open()
+        await self.read(self.job.key, lambda: None)
 
     async def _run(self) -> tuple[str, ...] | None:
         await self.open()
@@ -129,17 +153,39 @@ class AsyncClient(Client):
         await asyncio.gather(*tasks, return_exceptions=True)
         assert await self.read(QUICK, lambda: None) == QUICK.encode()
 
+    async def fetch(self) -> None:
+        """All of an object by one request; a file is made of it when all is there."""
+        content = await self.read(self.job.key, lambda: None)
+        await asyncio.to_thread(Path(self.job.path).write_bytes, content)
+
+    async def upload(self) -> None:
+        raise NotImplementedError
+
+    async def close_under_way(self) -> None:
+        """Close the client while an upload goes on, and wait for what becomes of that."""
+        is_under_way = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(UNDER_WAY, is_under_way.set)
+        upload = asyncio.create_task(self.upload())
+        await is_under_way.wait()
+        await self.close()
+        await upload
+
 
 class Dream(AsyncClient):
     packages: ClassVar[tuple[str, ...]] = ("aiodreamobjects",)
     lane: ClassVar[Any] = "direct"
 
     async def open(self) -> None:
+        self._session = self._session_at(self.job.endpoint)
+        await self._session.open()
+        self._bucket = self._session.bucket(self.job.bucket)
+
+    def _session_at(self, endpoint: str) -> Any:
         import aiodreamobjects as dream
 
         job = self.job
-        self._session = dream.Session(
-            endpoint=job.endpoint,
+        return dream.Session(
+            endpoint=endpoint,
             access_key=job.access_key,
             secret_key=job.secret_key,
             session_token=job.session_token,
@@ -149,8 +195,6 @@ class Dream(AsyncClient):
             timeouts=dream.Timeouts(connect=CONNECT_SECONDS, read=SILENT_SECONDS, write=SILENT_SECONDS),
             lane=self.lane,
         )
-        await self._session.open()
-        self._bucket = self._session.bucket(job.bucket)
 
     async def close(self) -> None:
         await self._session.aclose()
@@ -185,6 +229,30 @@ class Dream(AsyncClient):
     async def tree(self) -> None:
         await self._bucket.download_tree(self.job.path)
 
+    async def fetch(self) -> None:
+        content = await self._bucket.object(self.job.key).read()
+        await asyncio.to_thread(Path(self.job.path).write_bytes, content)
+
+    async def put_torn(self) -> None:
+        await self._bucket.object(self.job.key).put(torn(self.job.path))
+
+    async def put_refilled(self) -> None:
+        await self._bucket.object(self.job.key).put(refilled(self.job.path))
+
+    async def put_gzip(self) -> None:
+        with gzip.open(self.job.path) as file:
+            await self._bucket.object(self.job.key).put(file)
+
+    async def delete_prefix(self) -> None:
+        await self._bucket.delete_many(self._bucket.list(PREFIX))
+
+    async def copy_and_sync(self) -> None:
+        """Copy an object to another service; later, what has changed."""
+        async with self._session_at(self.job.other_endpoint) as other:
+            there = other.bucket(self.job.bucket)
+            await self._bucket.object(self.job.key).copy_to(there.object(self.job.key))
+            await self._bucket.copy_tree(there, compare="mtime")
+
 
 class DreamBoto(Dream):
     packages: ClassVar[tuple[str, ...]] = ("aiodreamobjects", "aioboto3", "aiobotocore", "aiohttp")
@@ -192,23 +260,42 @@ class DreamBoto(Dream):
 
 
 NO_TREES = "it has no verb for a tree of files"
+NO_TREES_ACROSS = "it has no verb for a tree of objects"
+FILES_ONLY = "its sources are files"
 
 
 class Boto3(Client):
     packages: ClassVar[tuple[str, ...]] = ("boto3", "botocore", "s3transfer", "urllib3")
-    lacks: ClassVar[Mapping[str, str]] = {SYNC: NO_TREES, TREE: NO_TREES, AFTER_CANCEL: "its calls cannot be cancelled"}
+    lacks: ClassVar[Mapping[str, str]] = {
+        SYNC: NO_TREES,
+        TREE: NO_TREES,
+        COPY_AND_SYNC: NO_TREES_ACROSS,
+        PUT_REFILLED: FILES_ONLY,
+        SECOND_LOOP: "it belongs to no event loop",
+        AFTER_CANCEL: "its calls cannot be cancelled",
+    }
 
     def run(self) -> Told:
+        import boto3
+        from botocore.config import Config
+
+        self._session, self._arguments = (
+            boto3.session.Session(),
+            {**client_arguments(self.job), "config": Config(**CONFIG)},
+        )
+        self._s3 = self._session.client("s3", **self._arguments)
+        if self.job.verb != FORKED:
+            return self._told()
+        self._s3.get_object(Bucket=self.job.bucket, Key=self.job.key)["Body"].read()
+        return in_a_child(self._told)
+
+    def _told(self) -> Told:
         try:
             return Told(keys=self._run())
         except BaseException as error:  # noqa: BLE001 - also when interrupted
             return Told(describe(error))
 
     def _run(self) -> tuple[str, ...] | None:
-        import boto3
-        from botocore.config import Config
-
-        self._s3 = boto3.session.Session().client("s3", **client_arguments(self.job), config=Config(**CONFIG))
         done: Sequence[str] | None = getattr(self, self.job.verb)()
         return None if done is None else tuple(done)
 
@@ -237,19 +324,50 @@ class Boto3(Client):
             for future in futures:
                 future.result()
 
+    def fetch(self) -> None:
+        self.download()
+
+    def forked(self) -> None:
+        self.upload()
+
+    def put_torn(self) -> None:
+        self._s3.upload_fileobj(
+            TornFile(self.job.path), self.job.bucket, self.job.key, Config=transfer_config(self.job)
+        )
+
+    def put_gzip(self) -> None:
+        with gzip.open(self.job.path) as file:
+            self._s3.upload_fileobj(file, self.job.bucket, self.job.key, Config=transfer_config(self.job))
+
+    def delete_prefix(self) -> None:
+        bucket = self._session.resource("s3", **self._arguments).Bucket(self.job.bucket)
+        bucket.objects.filter(Prefix=PREFIX).delete()
+
+    def close_under_way(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {UNDER_WAY})
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            upload = threads.submit(self.upload)
+            signal.sigwait({UNDER_WAY})
+            self._s3.close()
+            upload.result()
+
 
 class Aioboto3(AsyncClient):
     packages: ClassVar[tuple[str, ...]] = ("aioboto3", "aiobotocore", "botocore", "aiohttp")
-    lacks: ClassVar[Mapping[str, str]] = {SYNC: NO_TREES, TREE: NO_TREES}
+    lacks: ClassVar[Mapping[str, str]] = {
+        SYNC: NO_TREES,
+        TREE: NO_TREES,
+        COPY_AND_SYNC: NO_TREES_ACROSS,
+        PUT_REFILLED: FILES_ONLY,
+    }
 
     async def open(self) -> None:
         import aioboto3
         from aiobotocore.config import AioConfig
 
-        self._stack = AsyncExitStack()
-        self._s3 = await self._stack.enter_async_context(
-            aioboto3.Session().client("s3", **client_arguments(self.job), config=AioConfig(**CONFIG))
-        )
+        self._stack, self._session = AsyncExitStack(), aioboto3.Session()
+        self._arguments = {**client_arguments(self.job), "config": AioConfig(**CONFIG)}
+        self._s3 = await self._stack.enter_async_context(self._session.client("s3", **self._arguments))
 
     async def close(self) -> None:
         await self._stack.aclose()
@@ -277,6 +395,22 @@ class Aioboto3(AsyncClient):
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.job.bucket)
         return [item["Key"] async for page in pages for item in page.get("Contents", ())]
 
+    async def fetch(self) -> None:
+        await self.download()
+
+    async def put_torn(self) -> None:
+        file = AsyncTornFile(self.job.path)
+        await self._s3.upload_fileobj(file, self.job.bucket, self.job.key, Config=transfer_config(self.job))
+
+    async def put_gzip(self) -> None:
+        with gzip.open(self.job.path) as file:
+            await self._s3.upload_fileobj(file, self.job.bucket, self.job.key, Config=transfer_config(self.job))
+
+    async def delete_prefix(self) -> None:
+        async with self._session.resource("s3", **self._arguments) as s3:
+            bucket = await s3.Bucket(self.job.bucket)
+            await bucket.objects.filter(Prefix=PREFIX).delete()
+
 
 NO_FILES = "it has no download to a file"
 
@@ -292,6 +426,8 @@ class Obstore(AsyncClient):
         "19": NO_FILES,
         "20": NO_FILES,
         "21": NO_FILES,
+        COPY_AND_SYNC: NO_TREES_ACROSS,
+        CLOSE_UNDER_WAY: "it cannot be closed",
     }
     ends_badly = True
 
@@ -348,13 +484,33 @@ class Obstore(AsyncClient):
 
         return [item["path"] async for page in obstore.list(self._store) for item in page]
 
+    async def put_torn(self) -> None:
+        await self._put(torn(self.job.path))
+
+    async def put_refilled(self) -> None:
+        await self._put(refilled(self.job.path))
+
+    async def put_gzip(self) -> None:
+        with gzip.open(self.job.path) as file:
+            await self._put(file)
+
+    async def delete_prefix(self) -> None:
+        import obstore
+
+        async for page in obstore.list(self._store, prefix=PREFIX):
+            await obstore.delete_async(self._store, [item["path"] for item in page])
+
 
 class S5cmdClient(Client):
     """A program: this process becomes it. It is cancelled by SIGINT, as boto3 is."""
 
     packages: ClassVar[tuple[str, ...]] = ("s5cmd",)
-    lacks: ClassVar[Mapping[str, str]] = {AFTER_CANCEL: "its calls cannot be cancelled"}
-    parts: ClassVar[tuple[str, ...]] = ("--part-size", "5", "--concurrency", "3")
+    lacks: ClassVar[Mapping[str, str]] = {
+        AFTER_CANCEL: "its calls cannot be cancelled",
+        **dict.fromkeys((PUT_TORN, PUT_REFILLED, PUT_GZIP), "its sources are files and a pipe, which tells no error"),
+        **dict.fromkeys((CLOSE_UNDER_WAY, SECOND_LOOP, FORKED), "it is a program"),
+        COPY_AND_SYNC: "it knows one service at a time",
+    }
 
     def run(self) -> Told:
         job, program = self.job, S5cmd()
@@ -369,11 +525,14 @@ class S5cmdClient(Client):
     def _words(self) -> list[str]:
         job = self.job
         bucket = f"s3://{job.bucket}"
+        parts = ("--part-size", str(max(5, job.part_bytes >> 20)), "--concurrency", "3")
         one, every, here = f"{bucket}/{job.key}", f"{bucket}/*", f"{job.path}/"
         return {
-            DOWNLOAD: ["cp", *self.parts, one, job.path],
-            UPLOAD: ["cp", *self.parts, job.path, one],
-            UPLOAD_OPEN: ["pipe", *self.parts, one],
+            DOWNLOAD: ["cp", *parts, one, job.path],
+            FETCH: ["cp", *parts, one, job.path],
+            UPLOAD: ["cp", *parts, job.path, one],
+            UPLOAD_OPEN: ["pipe", *parts, one],
+            DELETE_PREFIX: ["rm", f"{bucket}/{PREFIX}*"],
             DELETE: ["rm", *(f"{bucket}/{key}" for key in job.keys)],
             LIST: ["ls", every],
             SYNC: ["sync", "--delete", "--size-only", every, here],
@@ -421,6 +580,67 @@ def transfer_config(job: Job) -> Any:
 
 def objects(keys: Sequence[str]) -> dict[str, list[dict[str, str]]]:
     return {"Objects": [{"Key": key} for key in keys]}
+
+
+# Sources that are not what they seem
+
+
+async def torn(path: str) -> AsyncIterator[bytes]:
+    """The beginning of a file; then somebody has cancelled whatever makes the rest."""
+    file = AsyncTornFile(path)
+    while True:
+        yield await file.read(1 << 20)
+
+
+class AsyncTornFile:
+    def __init__(self, path: str) -> None:
+        self._content = memoryview(Path(path).read_bytes())[:TORN_AFTER_BYTES]
+        loop = asyncio.get_running_loop()
+        self._rest: asyncio.Future[bytes] = loop.create_future()
+        loop.add_signal_handler(UNDER_WAY, self._rest.cancel)
+
+    async def read(self, count: int) -> bytes:
+        if not self._content:
+            return await self._rest
+        taken, self._content = self._content[:count], self._content[count:]
+        return bytes(taken)
+
+
+class TornFile:
+    """The same for threads."""
+
+    def __init__(self, path: str) -> None:
+        self._content = memoryview(Path(path).read_bytes())[:TORN_AFTER_BYTES]
+        self._rest: concurrent.futures.Future[bytes] = concurrent.futures.Future()
+        signal.signal(UNDER_WAY, lambda *_: self._rest.cancel())
+
+    def read(self, count: int) -> bytes:
+        if not self._content:
+            return self._rest.result()
+        taken, self._content = self._content[:count], self._content[count:]
+        return bytes(taken)
+
+
+def refilled(path: str) -> Iterator[memoryview]:
+    """A file by one buffer, whose content is another when the next piece is asked for."""
+    buffer = bytearray(BUFFER_BYTES)
+    with Path(path).open("rb") as file:
+        while count := file.readinto(buffer):
+            yield memoryview(buffer)[:count]
+
+
+def in_a_child(run: Callable[[], Told]) -> Told:
+    """What a forked child tells."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, json.dumps(asdict(run())).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return Told(**json.loads(told)) if told else Told(how_it_ended(code))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import os
 import signal
 import zlib
@@ -13,20 +14,46 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from servers.faults import Cut, Drip, Flip, Meanwhile, Pause, Refuse, Rule, Say, Shorten, SlowRead
+from servers.faults import (
+    Blanks,
+    Cut,
+    Drip,
+    Early,
+    Flip,
+    Meanwhile,
+    Pause,
+    Refuse,
+    Replace,
+    Rule,
+    Say,
+    Shorten,
+    SlowRead,
+)
 from servers.faulty import FaultyServer
 from servers.store import Content, md5_hex
 
 from benchmarks.faults_clients import (
     AFTER_CANCEL,
+    CLOSE_UNDER_WAY,
+    COPY_AND_SYNC,
     DELETE,
+    DELETE_PREFIX,
     DOWNLOAD,
+    FETCH,
+    FORKED,
     LIST,
     MANY,
+    PREFIX,
+    PUT_GZIP,
+    PUT_REFILLED,
+    PUT_TORN,
     QUICK,
+    SECOND_LOOP,
     SLOW,
     SYNC,
+    TORN_AFTER_BYTES,
     TREE,
+    UNDER_WAY,
     UPLOAD,
     UPLOAD_OPEN,
     Told,
@@ -44,6 +71,13 @@ DESCRIPTORS, DOWNLOADS = 128, 300
 MOST_MIB = 128
 LONGEST_SECONDS = 15.0
 ABORTED = "an Abort of what was complete"
+PRECIOUS = "precious"
+IN_CHUNKS = Blanks(0, 0.0)
+"""No blanks: a body in chunks, without a length."""
+ARRIVES = (DOWNLOAD, FETCH)
+"""Verbs that write ``Scene.target``."""
+LEAVES = (UPLOAD, UPLOAD_OPEN, PUT_TORN, PUT_REFILLED, PUT_GZIP, CLOSE_UNDER_WAY, SECOND_LOOP, FORKED)
+"""Verbs that send ``Scene.source``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +311,28 @@ def in_little_memory(scene: Scene, outcome: Outcome) -> str | None:
     return uploaded(scene, outcome) or (f"{peak} MiB" if peak > MOST_MIB else None)
 
 
+def spared(scene: Scene, outcome: Outcome) -> str | None:
+    """What nobody has named is there; a success has deleted what was listed."""
+    left = scene.server.keys(BUCKET)
+    told = ", success reported" if outcome.is_ok else ""
+    if PRECIOUS not in left:
+        return f"an object outside of the prefix is deleted{told}"
+    if outcome.is_hung:
+        return hang(scene, outcome)
+    return f"nothing is deleted{told}" if outcome.is_ok and f"{PREFIX}a" in left else None
+
+
+def followed(scene: Scene, outcome: Outcome) -> str | None:
+    """The copy is what the source is, or the call says that it may not be."""
+    copy, source = scene.other.content(BUCKET, KEY), scene.server.content(BUCKET, KEY)
+    if outcome.is_ok:
+        is_old = copy == scene.new and copy != source
+        return "success reported, the copy stays the old one" if is_old else _difference(copy, source or b"", "copy")
+    if outcome.is_hung:
+        return hang(scene, outcome)
+    return None if copy in (None, scene.new, source) else "a torn copy is stored"
+
+
 def _instead(found: bytes | None) -> str:
     if found is None:
         return "the old file is gone"
@@ -404,12 +460,37 @@ def _silent(scene: Scene) -> Sequence[Rule]:
     return [Rule("GetObject", Cut(64 * KIB, "silence"), key=SLOW, times=None)]
 
 
+def _with_a_stranger(scene: Scene) -> Sequence[Rule]:
+    scene.put(PRECIOUS, *(f"{PREFIX}{name}" for name in "abc"))
+    stranger = Replace(f"<Key>{PREFIX}b</Key>".encode(), f"<Key>{PRECIOUS}</Key>".encode())
+    return [Rule("ListObjects*", stranger, times=None)]
+
+
+def _gzipped(scene: Scene) -> Sequence[Rule]:
+    takes()(scene)
+    scene.source.write_bytes(gzip.compress(scene.new, 1) + b"\n")
+    return []
+
+
+def _changing(scene: Scene) -> Sequence[Rule]:
+    """The source, when all of it was read and the copy is about to be made."""
+    scene.server.put(BUCKET, KEY, scene.new)
+    change = Meanwhile(lambda _: scene.server.put(BUCKET, KEY, _content(SMALL, seed=1)))
+    scene.other.will(Rule("PutObject", change))
+    no_tags = Say(200, {"Content-Type": "application/xml"}, b"<Tagging><TagSet/></Tagging>")
+    return [Rule("GetObjectTagging", no_tags, times=None, may_be_idle=True)]
+
+
 def busy(status: int, code: str, times: int | None) -> Callable[[], Rule]:
     return lambda: Rule("GetObject", Refuse(status, code), times=times)
 
 
 def _asked(op: str, count: int) -> Callable[[FaultyServer], bool]:
     return lambda server: len(server.asked(op)) >= count
+
+
+def _answered(op: str, count: int) -> Callable[[FaultyServer], bool]:
+    return lambda server: sum(asked.status is not None for asked in server.asked(op)) >= count
 
 
 @cache
@@ -656,6 +737,77 @@ KINDS = {
             is_measured=True,
             longest_seconds=60,
         ),
+        Kind(
+            40,
+            f"the producer of a source is cancelled after {TORN_AFTER_BYTES // MIB} MiB: the old object is kept",
+            PUT_TORN,
+            takes(),
+            uploaded,
+            signal=UNDER_WAY,
+            is_due=_answered("UploadPart", 2),
+        ),
+        Kind(41, "a source that fills one buffer again and again, and yields it", PUT_REFILLED, takes(), uploaded),
+        Kind(
+            42,
+            "a flipped bit in a body without a length, whose ETag is its MD5",
+            FETCH,
+            breaks(lambda: Rule("GetObject", Flip(HALF_WAY), IN_CHUNKS)),
+            downloaded,
+            size=SMALL,
+        ),
+        Kind(
+            43,
+            "a body without a length is cut short, and its ETag is the MD5 of the whole",
+            FETCH,
+            breaks(lambda: Rule("GetObject", Shorten(HALF_WAY), IN_CHUNKS)),
+            downloaded,
+            size=SMALL,
+        ),
+        Kind(
+            44,
+            "a listing has a key from outside of its prefix, and what it has is deleted",
+            DELETE_PREFIX,
+            _with_a_stranger,
+            spared,
+        ),
+        Kind(
+            45,
+            "200 before the body of a `PUT` was sent; only a whole body is stored",
+            UPLOAD,
+            takes(lambda _: Rule("PutObject", Early({"ETag": '"opaque"'}), SlowRead(MIB, 0.02))),
+            uploaded,
+            part_bytes=64 * MIB,
+        ),
+        Kind(
+            46, "a source that decompresses a gzip file with a newline behind it", PUT_GZIP, _gzipped, uploaded, SMALL
+        ),
+        Kind(
+            47,
+            "the source changes while it is copied to another service; then a sync by time",
+            COPY_AND_SYNC,
+            _changing,
+            followed,
+            size=SMALL,
+        ),
+        Kind(
+            48,
+            "the client is closed during an upload in parts: nothing stays open",
+            CLOSE_UNDER_WAY,
+            takes(lambda _: Rule("UploadPart", SlowRead(512 * KIB, 0.1), times=None)),
+            uploaded,
+            signal=UNDER_WAY,
+            is_due=_asked("UploadPart", 2),
+            longest_seconds=40,
+        ),
+        Kind(
+            49,
+            "a client is used from a second `asyncio.run`: it works, or does nothing",
+            SECOND_LOOP,
+            takes(),
+            uploaded,
+            size=SMALL,
+        ),
+        Kind(50, "a client is used in a forked child: it works, or does nothing", FORKED, takes(), uploaded, SMALL),
     )
 }
 

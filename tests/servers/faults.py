@@ -53,6 +53,13 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
+class Early:
+    """A 200 with these headers is sent before the body is read. Only a body that arrives in full is worked on."""
+
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class SlowRead:
     """The body is read in such steps."""
 
@@ -211,7 +218,7 @@ class Close:
 
 Change = Say | Shorten | Lengthen | Flip | Replace | Make | Refuse
 Delivery = Cut | Drip | Blanks | Raw | Extra | Close
-Action = Mishear | Meanwhile | Pause | Unread | SlowRead | Late | Change | Delivery
+Action = Mishear | Meanwhile | Pause | Unread | Early | SlowRead | Late | Change | Delivery
 
 
 class Rule:

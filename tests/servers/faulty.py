@@ -27,6 +27,7 @@ from servers.faults import (
     Cut,
     Delivery,
     Drip,
+    Early,
     Extra,
     Late,
     Meanwhile,
@@ -279,6 +280,9 @@ class _Exchange:
         actions = self._server.strike(asked)
         if call.headers.get("expect", "").lower() == "100-continue":
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        early = next((action for action in actions if isinstance(action, Early)), None)
+        if early:
+            await self._deliver(call.method, Reply(headers=early.headers), None)
         is_unread = any(isinstance(action, Unread) for action in actions)
         if not is_unread:
             slow = next((action for action in actions if isinstance(action, SlowRead)), None)
@@ -297,10 +301,11 @@ class _Exchange:
                     self.reset()
         reply = self._reply(asked, call, actions)
         delivery = next((one for one in actions if isinstance(one, Delivery)), None)
-        asked.is_plain = not any(isinstance(one, Cut | Raw | Change) for one in actions)
+        asked.is_plain = not any(isinstance(one, Cut | Raw | Change | Early) for one in actions)
         is_told = not any(isinstance(one, Cut | Raw) for one in actions)
         asked.is_refused = is_told and any(isinstance(one, Refuse) and one.is_definite for one in actions)
-        await self._deliver(call.method, reply, delivery)
+        if not early:
+            await self._deliver(call.method, reply, delivery)
         self._server.carry_out_late(asked)
         return not is_unread
 
