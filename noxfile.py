@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nox
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 SERVERS = Path("tests", "servers")
+TESTS_OF_DEPENDENCIES = [
+    "contract",
+    "test_cancellation.py",
+    "test_http.py",
+    "test_interrupted.py",
+    "test_sources.py",
+    "test_tree_plans.py",
+]
+"""Those that would notice a dependency that is too old."""
 
 nox.needs_version = ">=2025.5"
 nox.options.sessions = ["lint", "types", "layers", "tests", "docs"]
@@ -68,6 +80,15 @@ def newest(session: nox.Session) -> None:
 
 
 @nox.session
+def lowest(session: nox.Session) -> None:
+    """What leans on dependencies, with the oldest ones that pyproject.toml admits. Without Ceph."""
+    session.install("-q", "uv")
+    session.run("uv", "pip", "install", "-q", "--resolution=lowest-direct", "--group=tests", ".[server,uvloop]")
+    tests = [f"tests/{name}" for name in TESTS_OF_DEPENDENCIES]
+    session.run("pytest", "-n3", "--dist=loadfile", "-k", "not rgw and not b2", *tests, *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """What takes an hour: kills by the hundred, ten minutes of load with faults, slow links, and many more examples."""
     install(session, "tests", ".")
@@ -79,9 +100,36 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Whether a hole is known in what the library depends on: asks PyPI."""
+    """Whether a hole is known in what the library depends on: asks PyPI, and OSV where PyPI tells nothing.
+
+    Where neither can be asked, it says so, and passes.
+    """
     session.install("-q", "pip-audit", ".")
-    session.run("pip-audit", "--progress-spinner=off", "--skip-editable", *session.posargs)
+    told = known_holes(session, "pypi") or known_holes(session, "osv")
+    if not told:
+        session.warn("AUDIT: COULD NOT LOOK, neither PyPI nor OSV can be asked from here. NOTHING WAS CHECKED.")
+        return
+    holes = [f"{package}: {hole}" for package, its_holes in told.items() for hole in its_holes]
+    if holes:
+        session.error("AUDIT: known holes:\n" + "\n".join(holes))
+    session.log(f"AUDIT: no hole is known in {len(told)} packages.")
+
+
+def known_holes(session: nox.Session, service: str) -> Mapping[str, list[str]]:
+    """By the packages that the service tells of; empty where it cannot be asked, or knows none of them."""
+    found = Path(session.create_tmp(), "audit.json")
+    found.unlink(missing_ok=True)
+    options = ["--progress-spinner=off", "--skip-editable", "--desc=off", "--format=json", f"--output={found}"]
+    command = ["pip-audit", "--vulnerability-service", service, *options, *session.posargs]
+    session.run(*command, silent=True, success_codes=range(256))
+    packages: list[dict[str, Any]] = json.loads(found.read_text())["dependencies"] if found.exists() else []
+    return {
+        f"{one['name']} {one['version']}": [
+            f"{hole['id']}, mended in {', '.join(hole['fix_versions']) or 'no version'}" for hole in one["vulns"]
+        ]
+        for one in packages
+        if "vulns" in one
+    }
 
 
 @nox.session
