@@ -175,14 +175,15 @@ class Stalled(Exception):  # noqa: N818 - a message to who names what was waited
 class _Queue:
     """Tasks that wait for their turn: first come, first served.
 
-    They all fail with ``Stalled`` where none had its turn for ``patience`` seconds, and ``moved`` did not change
-    meanwhile. A queue that moves is not a stall, however long it is: ten thousand calls may wait for each other.
+    They fail with ``Stalled`` where none had its turn for ``patience`` seconds, and ``moved`` did not change meanwhile.
+    A queue that moves is not a stall, however long it is: ten thousand calls may wait for each other.
     """
 
     def __init__(self, patience: float | None) -> None:
         self._patience = patience
         self.turns: deque[tuple[int, asyncio.Future[bool]]] = deque()
         """What each asks for, and how it hears of its turn."""
+        self._patient: set[asyncio.Future[bool]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_turn = 0.0
         self._moved_before = 0
@@ -197,8 +198,11 @@ class _Queue:
             self.turns.popleft()
         return self.turns[0][0] if self.turns else None
 
-    async def wait(self, size: int, give_back: Callable[[int], None]) -> None:
-        """Wait for a turn. ``give_back`` undoes one that came too late. Raises what ``close`` was given, or Stalled."""
+    async def wait(self, size: int, give_back: Callable[[int], None], *, is_patient: bool = False) -> None:
+        """Wait for a turn. ``give_back`` undoes one that came too late. Raises what ``close`` was given, or Stalled.
+
+        ``is_patient``: no stall ends this wait.
+        """
         if self.closed_by is not None:
             raise self.closed_by()
         loop = asyncio.get_running_loop()
@@ -209,6 +213,8 @@ class _Queue:
                 self._moved_before = self.moved()
                 self._timer = loop.call_later(self._patience, self._look)
         self.turns.append((size, turn))
+        if is_patient:
+            self._patient.add(turn)
         try:
             has_turn = await turn
         except BaseException:
@@ -217,6 +223,8 @@ class _Queue:
             with suppress(ValueError):
                 self.turns.remove((size, turn))
             raise
+        finally:
+            self._patient.discard(turn)
         if not has_turn:
             assert self.closed_by is not None
             raise self.closed_by()
@@ -250,8 +258,14 @@ class _Queue:
         if left > 0:
             self._timer = loop.call_later(left, self._look)
             return
-        while self.first is not None:
-            self.turns.popleft()[1].set_exception(Stalled())
+        waiting = [turn for turn in self.turns if turn[1] in self._patient]
+        for _, turn in self.turns:
+            if turn not in self._patient and not turn.done():
+                turn.set_exception(Stalled())
+        self.turns.clear()
+        self.turns.extend(waiting)
+        if waiting:
+            self._timer = loop.call_later(self._patience, self._look)
 
 
 class Places:
@@ -339,15 +353,19 @@ class Memory:
         self._spare: list[memoryview] = []
         self.queue = _Queue(patience)
 
-    async def take(self, size: int) -> memoryview:
+    def share(self) -> Share:
+        """Return what one transfer takes and gives back."""
+        return Share(self)
+
+    async def take(self, size: int, *, is_patient: bool = False) -> memoryview:
         """Take a buffer of this size, to ``give_back``.
 
-        Raises ConnectionFailedError where nothing moved for ``patience`` seconds, MemoryError where the machine has no
-        memory left.
+        Raises ConnectionFailedError where nothing moved for ``patience`` seconds, unless ``is_patient``; MemoryError
+        where the machine has no memory left.
         """
         if self.queue.closed_by is not None or self.queue.first is not None or not self._fits(size):
             try:
-                await self.queue.wait(size, self._let_go)
+                await self.queue.wait(size, self._let_go, is_patient=is_patient)
             except Stalled as error:
                 msg = (
                     f"no memory for a part became free within Timeouts.pool={self._patience:g} s: other transfers hold "
@@ -393,6 +411,25 @@ class Memory:
         while (size := self.queue.first) is not None and self._fits(size):
             self._used += size
             self.queue.hand_on()
+
+
+class Share:
+    """What one transfer holds of the memory. While it holds some, it gets on, and no stall of others ends its waits."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._count = 0
+
+    async def take(self, size: int) -> memoryview:
+        """Take a buffer, as ``Memory.take``."""
+        buffer = await self._memory.take(size, is_patient=self._count > 0)
+        self._count += 1
+        return buffer
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Give a buffer back, for the next one of its size."""
+        self._count -= 1
+        self._memory.give_back(buffer)
 
 
 class BytePace:

@@ -195,53 +195,61 @@ class Runtime:
 class Job:
     """A verb of several steps, under way. The closing of the session interrupts it: SessionClosedError."""
 
-    __slots__ = ("_is_completing", "_is_writing", "_outer", "_runtime", "_scope", "_was_writing")
+    __slots__ = ("_is_completing", "_may_be_done", "_outer", "_runtime", "_scope", "_token")
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._scope = anyio.CancelScope()
-        self._is_completing = self._is_writing = self._was_writing = False
+        self._is_completing = False
+        self._may_be_done = False
+        """Whether what the verb makes may be there by now."""
 
     async def __aenter__(self) -> Self:
         self._runtime.require_open()
         self._runtime.begin(self)
         self._scope.__enter__()
-        self._outer = _JOB.set(self)
+        self._outer, self._token = _JOB.get(), _JOB.set(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _JOB.reset(self._outer)
+        _JOB.reset(self._token)
         is_interrupted = self._scope.__exit__(kind, error, trace)
         self._runtime.end(self)
         if is_interrupted:
             msg = "the session was closed while this call was under way"
             closed = SessionClosedError(msg)
-            closed.in_doubt = self._was_writing
+            closed.in_doubt = self._may_be_done
             raise closed from None
 
     def interrupt(self) -> None:
         """End it; what is completing may complete."""
         if not self._is_completing:
-            self._was_writing = self._is_writing
             self._scope.cancel()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """The one request that makes an object: interrupted in it, the call is in doubt."""
-        self._is_writing = True
+        """Surround the one request that makes an object: interrupted in it, or after it, the call is in doubt."""
+        self._mark(may_be_done=True)
         try:
             yield
-        finally:
-            self._is_writing = False
+        except Exception:
+            self._mark(may_be_done=False)
+            raise
+
+    def _mark(self, *, may_be_done: bool) -> None:
+        job: Job | None = self
+        while job is not None:  # a copy is a job of two sessions
+            job._may_be_done, job = may_be_done, job._outer  # noqa: SLF001 - of the same class
 
     @contextmanager
     def completing(self) -> Iterator[None]:
-        """What the session's closing waits for, and does not interrupt."""
+        """Surround what the session's closing waits for, and does not interrupt."""
         self._is_completing = True
         try:
-            yield
+            with self.writing():
+                yield
         finally:
             self._is_completing = False
 

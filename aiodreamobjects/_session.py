@@ -76,6 +76,14 @@ class Session:
     ) -> None:
         secret_key, session_token = hide(secret_key), hide(session_token)  # no traceback with its locals shows them
         check_one_of("lane", lane, get_args(Lane))
+        for name, value, kind in (
+            ("limits", limits, Limits),
+            ("timeouts", timeouts, Timeouts),
+            ("retry", retry, Retry),
+        ):
+            if value is not None and not isinstance(value, kind):
+                msg = f"{name} must be a {kind.__name__}, not {type(value).__name__}"
+                raise TypeError(msg)
         check_seconds("close_grace", close_grace)
         if profile is not None and boto_session is not None:
             msg = "give a profile or a boto_session, not both: a boto_session has its profile"

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,7 @@ async def test_no_upload_is_open_after_aclose_at_any_await(
         key = f"t{at}"
         faulty.put("bucket", f"{key}/large" if verb.endswith("tree") else key, OLD)
         was_under_way, found = await closed_at(faulty, verb, key, tmp_path, at, "direct", cancels=cancels)
+        await asyncio.to_thread(faulty.wait_until_left)  # a deletion that was under way is carried out, or not, by now
         content = stored(faulty, verb, key)
         outcomes.add(type(found).__name__)
         assert content in (OLD, new), at
@@ -424,8 +426,8 @@ async def test_two_that_close_at_once_wait_for_the_same_end(faulty: FaultyServer
         await session.aclose()
 
 
-async def test_a_closing_that_is_cancelled_can_be_done_again(faulty: FaultyServer) -> None:
-    """Cancelled at each of its awaits: the session is closed all the same, and the next ``aclose`` ends the rest."""
+async def test_a_closing_that_is_cancelled_waits_no_longer(faulty: FaultyServer) -> None:
+    """Cancelled at each of its awaits: the session is closed all the same. What it waited for may be left open."""
     at, was_cut = 0, True
     while was_cut:
         at += 1
@@ -442,8 +444,9 @@ async def test_a_closing_that_is_cancelled_can_be_done_again(faulty: FaultyServe
                 await session.object("s3://bucket/a").head()
             await session.aclose()
             assert isinstance(await upload, dream.SessionClosedError)
-        assert faulty.uploads("bucket") == []
     assert at > 1
+    async with session_to(faulty) as another:
+        await another.bucket("bucket").abort_uploads(older_than=timedelta(0))
 
 
 async def cut_closing(session: dream.Session, at: int) -> bool:

@@ -339,7 +339,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def bytes_moved(self) -> int:
         """A figure that changes as long as it sends or receives."""
-        return self._written + self._received
+        return self._written + self._received - (unsent(self._transport) if self.error is None else 0)
 
     @property
     def is_quiet(self) -> bool:

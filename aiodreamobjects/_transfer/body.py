@@ -280,6 +280,7 @@ class Body:
 
         Cut short by an error or a cancellation, it closes the body: what the buffer had got is lost.
         """
+        self._runtime.require_loop()
         try:
             return await self._fill(memoryview(buffer).cast("B"))
         except BaseException:
@@ -345,7 +346,6 @@ class Body:
 
     async def _next_into(self, memory: memoryview) -> int:
         """At least a byte, and as many as fit while nothing breaks; 0 at the end."""
-        self._runtime.require_loop()
         while True:
             await self._ensure_open()
             response = self._response

@@ -146,6 +146,7 @@ class _Download:
     ) -> None:
         self._runtime, self._address = runtime, address
         self._sink, self._journal, self._meter, self._verify = sink, journal, meter, verify
+        self._memory = runtime.memory.share()
         self._part_size = runtime.limits.part_size
         self.doubts = False
         """Whether the bytes did not have the digest that they should."""
@@ -240,7 +241,7 @@ class _Download:
         size = body.remaining
         piece = self._part_size if size is None else min(size, self._part_size)
         is_counted = piece > UNCOUNTED_BYTES
-        buffer = await self._runtime.memory.take(piece) if is_counted else memoryview(bytearray(max(1, piece)))
+        buffer = await self._memory.take(piece) if is_counted else memoryview(bytearray(max(1, piece)))
         position = 0
         try:
             with self._meter.piece(0) as gauge:
@@ -255,14 +256,14 @@ class _Download:
                 return position
         finally:
             if is_counted:
-                self._runtime.memory.give_back(buffer)
+                self._memory.give_back(buffer)
 
     async def _receive_ranges(self, body: Body, first: int, size: int) -> None:
         """``body`` is that of the range with the number ``first``. Workers pull the ranges in their order."""
         count, number = -(-size // self._part_size), 0
         if self._journal is not None:
             await self._begin_journal(self._journal, size, body.info.etag)
-        memory, held = self._runtime.memory, self._journal.held if self._journal else {}
+        memory, held = self._memory, self._journal.held if self._journal else {}
 
         async def work() -> None:
             nonlocal number

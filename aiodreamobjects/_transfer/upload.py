@@ -101,6 +101,7 @@ class _Upload:
         self._source, self._attributes, self._conditions = source, attributes, conditions
         self._verify, self._journal = verify == "auto", journal
         self._meter = Meter(progress, total_bytes=source.size, key=address.key)
+        self._memory = runtime.memory.share()
         self._first: _Piece | None = None
 
     async def run(self) -> ObjectInfo:
@@ -215,7 +216,7 @@ class _Upload:
     # Memory
 
     async def _read(self, size: int) -> _Piece:
-        source, memory = self._source, self._runtime.memory
+        source, memory = self._source, self._memory
         if isinstance(source, HeldSource):
             return _Piece(source.take(size), None)
         if size <= UNCOUNTED_BYTES:
@@ -230,4 +231,4 @@ class _Upload:
 
     def _release(self, piece: _Piece | None) -> None:
         if piece is not None and piece.buffer is not None:
-            self._runtime.memory.give_back(piece.buffer)
+            self._memory.give_back(piece.buffer)
