@@ -485,8 +485,11 @@ def set_up(place: Place, verb: str) -> None:
         (place.target / one).write_bytes(OLD)
 
 
-def wrong_state(place: Place, verb: str, found: BaseException | None) -> str:
-    """What is neither old nor new, or not what the outcome says; empty where all is well."""
+def wrong_state(place: Place, verb: str, found: BaseException | None, *, may_be_done: bool = False) -> str:
+    """What is neither old nor new, or not what the outcome says; empty where all is well.
+
+    ``may_be_done``: what ended the verb may have come when the last request was under way.
+    """
     faulty, one = place.faulty, WITH_PROGRESS[verb]
     if one.writes == "file":
         pairs = [(place.target.read_bytes(), place.content)]
@@ -500,10 +503,10 @@ def wrong_state(place: Place, verb: str, found: BaseException | None) -> str:
         return "something is neither old nor new"
     if found is None and any(stored != new for stored, new in pairs):
         return "a success, and something is old"
-    if found is not None and one.is_of_one and pairs[0][0] != OLD:
+    if found is not None and one.is_of_one and pairs[0][0] != OLD and not may_be_done:
         return "an error, and the old content is gone"
     origin = faulty.content("bucket", place.origin.key)
-    if one.is_of_one and origin != place.content and not (verb == "move_to" and found is None):
+    if one.is_of_one and origin != place.content and not (verb == "move_to" and (found is None or may_be_done)):
         return "the source is gone"
     return what_is_left(place)
 

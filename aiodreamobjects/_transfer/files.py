@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -103,6 +104,13 @@ async def open_writer(
                 writer._failure = writer._failure or error  # noqa: SLF001 - one thing in two places
 
     storing = Background(store())
+
+    def end(task: asyncio.Future[None]) -> None:
+        if task.cancelled():  # by somebody else, before it began
+            writer._failure = writer._failure or asyncio.CancelledError()  # noqa: SLF001 - the same
+        receiving.close()
+
+    storing.task.add_done_callback(end)
     try:
         yield writer
         if writer._gathered or writer._failure:  # noqa: SLF001 - the same
@@ -114,7 +122,6 @@ async def open_writer(
         raise
     finally:
         sending.close()
-        receiving.close()  # of an upload that never began
     if writer._failure is not None:  # noqa: SLF001 - the same
         raise writer._failure  # noqa: SLF001 - the same
 

@@ -89,13 +89,14 @@ class Gate:
         """Take a place among the requests or the streams, which is then to be given back."""
         if places.take():
             return
-        if self.is_closing and not self.closed and IS_CLEANUP.get():
-            places.take_beyond()  # who holds the others may be waiting for a silent service
-            return
         try:
             await places.wait()
         except Stalled as error:
             raise self._stalled(places) from error
+        except SessionClosedError:
+            if self.closed or not IS_CLEANUP.get():
+                raise
+            places.take_beyond()  # who holds the others may be waiting for a silent service
 
     def _stalled(self, places: Places) -> ConnectionFailedError:
         limits, patience = self.limits, self.timeouts.pool
