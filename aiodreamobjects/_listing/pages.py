@@ -73,7 +73,11 @@ def list_objects(
     async def fetch(after: str | None, count: int) -> Page[ObjectInfo]:
         return await paging.objects_behind(runtime.wire, bucket, prefix, after, count)
 
-    return Listing(lambda: list_in_parallel(fetch, width, prefix, start_after, limit))
+    def open_pages() -> AsyncGenerator[list[ObjectInfo], None]:
+        runtime.require_open()
+        return list_in_parallel(fetch, width, prefix, start_after, limit)
+
+    return Listing(open_pages)
 
 
 def list_dir(runtime: Runtime, bucket: str, prefix: str) -> Listing[ObjectInfo | CommonPrefix]:

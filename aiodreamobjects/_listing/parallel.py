@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from aiodreamobjects._concurrency import finish, in_parallel
+from aiodreamobjects._concurrency import Background, in_parallel
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._listing.split import Ruler, middle_first
 from aiodreamobjects._models import ObjectInfo
@@ -53,12 +53,12 @@ async def list_in_parallel(
     """
     left = limit
     segments = _Segments(fetch, width, prefix, start_after)
-    owner = asyncio.ensure_future(in_parallel(width, segments.work))
-    owner.add_done_callback(lambda _: segments.tell())
+    owner = Background(in_parallel(width, segments.work))
+    owner.task.add_done_callback(lambda _: segments.tell())
     try:
         while segments.are_left and left != 0:
-            if owner.done():
-                owner.result()
+            if owner.task.done():
+                owner.outcome()
             if (page := segments.take()) is None:
                 await segments.change()
             else:
@@ -66,10 +66,7 @@ async def list_in_parallel(
                 left = None if left is None else left - len(page)
                 yield page
     finally:
-        owner.cancel()
-        await finish(asyncio.wait({owner}))
-        if not owner.cancelled():
-            owner.exception()  # raised above, or nobody will ask for it
+        await owner.stop()
 
 
 class _Segments:
