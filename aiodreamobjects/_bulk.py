@@ -23,6 +23,7 @@ from aiodreamobjects._errors import (
     ServiceError,
     SessionClosedError,
     UnsupportedByServiceError,
+    forget_frames,
 )
 from aiodreamobjects._listing.pages import Listing, list_uploads, list_versions
 from aiodreamobjects._models import (
@@ -153,20 +154,13 @@ class Tally:
     def fail(self, key: str, version_id: str | None, error: Exception) -> None:
         self.failed += 1
         if len(self.failures) < FAILURES_KEPT:
-            _forget_frames(error)
+            forget_frames(error)
             self.failures.append(BulkFailure(key, version_id, error))
 
     def add(self, other: Tally) -> None:
         """What failed elsewhere."""
         self.failed += other.failed
         self.failures = [*self.failures, *other.failures][:FAILURES_KEPT]
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """They hold what was under way, which may be a thousand files."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 class _Bulk(Generic[K]):
@@ -212,7 +206,7 @@ class _Bulk(Generic[K]):
         return report
 
     async def _run(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
-        async with aclosing(source), self._runtime.job():
+        async with aclosing(source), self._runtime.job(is_of_many=True):
             await in_parallel(self._width, partial(self._work, source, read))
         if self._stopped_by is not None:
             raise self._stopped_by

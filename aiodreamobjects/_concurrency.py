@@ -69,12 +69,13 @@ class Background(Generic[T]):
             await finish(asyncio.wait({self.task}))
 
 
-async def finish(work: Awaitable[T], *, grace: float | None = None) -> T:
+async def finish(work: Awaitable[T], *, grace: float | None = None, may_drop: Callable[[], bool] = lambda: False) -> T:
     """Run ``work`` to its end, even if the caller is cancelled meanwhile; the cancellation is raised afterwards.
 
     For opening and cleaning up: anyio's shields keep out anyio's cancellations, not a bare ``task.cancel()``. Once
     the caller is cancelled, work that takes longer than ``grace`` seconds from then on is cancelled as well, and work
-    with a ``grace`` also where all tasks of the loop are: a second Ctrl-C does not wait for the network.
+    with a ``grace`` also where all tasks of the loop are: a second Ctrl-C does not wait for the network. What
+    ``may_drop`` is cancelled at once.
     """
     background = Background(work)
     task = background.task
@@ -89,6 +90,8 @@ async def finish(work: Awaitable[T], *, grace: float | None = None) -> T:
                 task.cancel()
         except asyncio.CancelledError as error:
             cancelled = error
+            if may_drop():
+                task.cancel()
     if cancelled is not None:
         if failure := background.error:
             cancelled.__context__ = failure
@@ -367,6 +370,7 @@ class Memory:
             try:
                 await self.queue.wait(size, self._let_go, is_patient=is_patient)
             except Stalled as error:
+                self._grant()  # who comes behind may ask for less
                 msg = (
                     f"no memory for a part became free within Timeouts.pool={self._patience:g} s: other transfers hold "
                     f"{self._used:,} bytes, and none of them moves; raise Limits.memory={self._size:,}, or look for "

@@ -100,7 +100,7 @@ def hide(value: str | None) -> Secret | None:
     """Return a secret that was given, so that it cannot be shown. What is no text becomes one that is refused."""
     if value is None:
         return None
-    return Secret(value if isinstance(value, str) else "\n")
+    return Secret(str.__str__(value) if isinstance(value, str) else "\n")
 
 
 @dataclass(frozen=True, slots=True)

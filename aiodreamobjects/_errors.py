@@ -172,3 +172,10 @@ class BulkError(ExceptionGroup[Exception], DreamObjectsError):
     def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[Exception, ...], BulkReport]]:
         members = cast("tuple[Exception, ...]", tuple(self.exceptions))
         return type(self), (self.message, members, self.report)
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of an error, and of all that it comes from, hold: a thousand files, or a secret."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

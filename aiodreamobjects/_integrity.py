@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MD5_DIGITS = 32
+MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 INLINE_BYTES = 64 << 10
 """Up to here, hashing costs less than the hop to a thread."""
 

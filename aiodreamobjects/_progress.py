@@ -112,10 +112,14 @@ class Meter:
             return
         await self._end_watch(is_cancelled=False)
         try:
-            await self._call_last()
+            if self._error is None:
+                await self._call_last()
         except BaseException as raised:  # noqa: BLE001 - raised by __aexit__
             self._fail(raised)
-            # Out of here as a cancellation: no code on the way mistakes the user's error for one of its own.
+        # Out of here as a cancellation where the callback failed: no code on the way mistakes the user's error for one of
+        # its own. And whoever was cancelled meanwhile, by the callback itself too, sends nothing any more.
+        await asyncio.sleep(0)
+        if self._error is not None:
             await anyio.sleep_forever()
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,7 @@ import os
 import resource
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,12 +15,12 @@ from weakref import WeakSet
 
 import anyio
 
-from aiodreamobjects._concurrency import Memory, Places, finish
+from aiodreamobjects._concurrency import Background, Memory, Places, finish
 from aiodreamobjects._config import Limits, Retry, Timeouts
-from aiodreamobjects._errors import SessionClosedError, WrongLoopError
+from aiodreamobjects._errors import DreamObjectsError, SessionClosedError, WrongLoopError
 from aiodreamobjects._service import BucketNames, Service
 from aiodreamobjects._wire.contract import Wire
-from aiodreamobjects._wire.gate import IS_CLEANUP
+from aiodreamobjects._wire.gate import DEPARTURE, Departure
 
 T = TypeVar("T")
 
@@ -44,7 +44,18 @@ class Runtime:
     """
 
     __slots__ = (
-        *("__weakref__", "_files", "_jobs", "_jobs_ended", "_loop", "_opened_at", "_service", "_state", "_wire"),
+        *(
+            "__weakref__",
+            "_closing",
+            "_files",
+            "_job_ended",
+            "_jobs",
+            "_loop",
+            "_opened_at",
+            "_service",
+            "_state",
+            "_wire",
+        ),
         *("limits", "memory", "retry", "uploads"),
     )
 
@@ -55,7 +66,8 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened_at = ""
         self._jobs: set[Job] = set()
-        self._jobs_ended: asyncio.Event | None = None
+        self._job_ended: asyncio.Event | None = None
+        self._closing: Background[None] | None = None
         self.limits = limits
         self.retry = retry
         self.memory = Memory(limits.memory, timeouts.pool)
@@ -73,7 +85,7 @@ class Runtime:
     def __del__(self) -> None:
         if self._wire is not None and self._loop is not None:
             warnings.warn(f"unclosed {self}, opened at {self._opened_at}", ResourceWarning, source=self, stacklevel=2)
-            self._wire.abandon()
+            _abandon(self._loop, self._wire)
 
     def connect(self, service: Service, wire: Wire, opened_at: str) -> None:
         """Settle on a service and a lane, on the event loop that is to use them."""
@@ -82,15 +94,33 @@ class Runtime:
         self.memory.queue.moved = wire.moved
         _OPEN.add(self)
 
-    async def disconnect(self, grace: float) -> None:
-        """Refuse all further verbs, end those under way, and wait for their clean-ups; then close the lane.
-
-        A clean-up that takes more than ``grace`` seconds is cut short.
-        """
+    def disconnect(self, grace: float) -> None:
+        """Refuse all further verbs, and begin to close. ``closed`` waits for the end. A second time does nothing."""
         wire, self._wire = self._wire, None
-        if wire is None:
+        if wire is not None:
+            self._state = "closed"
+            self._closing = Background(self._close(wire, grace))
+
+    async def closed(self) -> None:
+        """Wait until the session is closed, as far as it was opened. Cancelled, the closing waits for nothing any more.
+
+        A scope that is cancelled around the session does not cut the wait: its cancellation is what made clean-ups due.
+        """
+        closing = self._closing
+        if closing is None or closing.task.done():
             return
-        self._state = "closed"
+        is_inside = self._is_inside_job()  # then the closing waits for the caller: it must get out of its job first
+        try:
+            with anyio.CancelScope(shield=not is_inside):
+                await asyncio.wait({closing.task})
+        except asyncio.CancelledError:
+            if not is_inside:
+                await closing.stop()
+            raise
+        closing.outcome()
+
+    async def _close(self, wire: Wire, grace: float) -> None:
+        """End what is under way, wait for the clean-ups, and close the lane. After ``grace`` seconds they are cut short."""
         try:
             self.memory.close(
                 lambda: SessionClosedError("the session was closed while this transfer waited for memory")
@@ -98,27 +128,39 @@ class Runtime:
             self._files.close(
                 lambda: SessionClosedError("the session was closed while this transfer waited for its turn")
             )
+            self._interrupt()  # first: what waits for a place must not be let in by the end of the queue
             wire.stop()
-            for job in list(self._jobs):
-                job.interrupt()
-            if self._jobs:
-                self._jobs_ended = asyncio.Event()
-                with anyio.move_on_after(grace):
-                    await self._jobs_ended.wait()
+            with anyio.move_on_after(grace):
+                while self._jobs:
+                    self._job_ended = asyncio.Event()
+                    await self._job_ended.wait()
+                    self._interrupt()
         finally:
             await wire.aclose()
 
-    def job(self) -> Job:
+    def _interrupt(self) -> None:
+        """Interrupt the outermost jobs. What runs inside of one ends with it."""
+        for job in list(self._jobs):
+            if job.outer not in self._jobs:
+                job.interrupt()
+
+    def _is_inside_job(self) -> bool:
+        job = _JOB.get()
+        while job is not None and job not in self._jobs:
+            job = job.outer
+        return job is not None
+
+    def job(self, *, is_of_many: bool = False) -> Job:
         """Surround a verb that takes several steps: closing the session interrupts it, and waits for its clean-ups."""
-        return Job(self)
+        return Job(self, is_of_many=is_of_many)
 
     def begin(self, job: Job) -> None:
         self._jobs.add(job)
 
     def end(self, job: Job) -> None:
         self._jobs.discard(job)
-        if not self._jobs and self._jobs_ended is not None:
-            self._jobs_ended.set()
+        if self._job_ended is not None:
+            self._job_ended.set()
 
     @asynccontextmanager
     async def file(self) -> AsyncIterator[None]:
@@ -193,22 +235,25 @@ class Runtime:
 
 
 class Job:
-    """A verb of several steps, under way. The closing of the session interrupts it: SessionClosedError."""
+    """A verb of several steps, under way. The closing of one of its sessions interrupts it: SessionClosedError."""
 
-    __slots__ = ("_is_completing", "_may_be_done", "_outer", "_runtime", "_scope", "_token")
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, *runtimes: Runtime, is_of_many: bool = False) -> None:
+        """``is_of_many``: interrupted, it is in doubt, since one of its requests may be under way at any time."""
+        self._runtimes = runtimes
         self._scope = anyio.CancelScope()
         self._is_completing = False
-        self._may_be_done = False
+        self._may_be_done = is_of_many
         """Whether what the verb makes may be there by now."""
+        self.outer = _JOB.get()
+        """The job inside of which this one was begun."""
 
     async def __aenter__(self) -> Self:
-        self._runtime.require_open()
-        self._runtime.begin(self)
+        for runtime in self._runtimes:
+            runtime.require_open()
+        for runtime in self._runtimes:
+            runtime.begin(self)
         self._scope.__enter__()
-        self._outer, self._token = _JOB.get(), _JOB.set(self)
+        self._token = _JOB.set(self)
         return self
 
     async def __aexit__(
@@ -216,7 +261,8 @@ class Job:
     ) -> None:
         _JOB.reset(self._token)
         is_interrupted = self._scope.__exit__(kind, error, trace)
-        self._runtime.end(self)
+        for runtime in self._runtimes:
+            runtime.end(self)
         if is_interrupted:
             msg = "the session was closed while this call was under way"
             closed = SessionClosedError(msg)
@@ -231,25 +277,28 @@ class Job:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Surround the one request that makes an object: interrupted in it, or after it, the call is in doubt."""
-        self._mark(may_be_done=True)
+        self._may_be_done = True
         try:
             yield
         except Exception:
-            self._mark(may_be_done=False)
+            self._may_be_done = False
             raise
 
-    def _mark(self, *, may_be_done: bool) -> None:
-        job: Job | None = self
-        while job is not None:  # a copy is a job of two sessions
-            job._may_be_done, job = may_be_done, job._outer  # noqa: SLF001 - of the same class
+    @asynccontextmanager
+    async def telling_doubt(self) -> AsyncIterator[None]:
+        """Mark what is raised after the object was made: the call failed, and its object is there."""
+        try:
+            yield
+        except DreamObjectsError as error:
+            error.in_doubt |= self._may_be_done
+            raise
 
-    @contextmanager
-    def completing(self) -> Iterator[None]:
-        """Surround what the session's closing waits for, and does not interrupt."""
+    async def complete(self, work: Awaitable[T], departure: Departure, *, grace: float) -> T:
+        """``clean_up``, for what makes an object appear: once it has left, closing the session lets it end."""
         self._is_completing = True
         try:
             with self.writing():
-                yield
+                return await clean_up(work, departure, grace=grace)
         finally:
             self._is_completing = False
 
@@ -257,22 +306,30 @@ class Job:
 _JOB: ContextVar[Job | None] = ContextVar("aiodreamobjects_job", default=None)
 
 
-async def clean_up(work: Awaitable[T], *, grace: float) -> T:
-    """``finish``, for requests that must be made even while the session closes. See there for ``grace``."""
-    token = IS_CLEANUP.set(True)  # the task that finish makes has a copy
+async def clean_up(work: Awaitable[T], departure: Departure | None = None, *, grace: float) -> T:
+    """``finish``, for requests that must be made even while the session closes. See there for ``grace``.
+
+    With a ``departure``: what has not left yet when the caller is cancelled is not sent any more.
+    """
+    departure = departure or Departure(has_left=True)
+    token = DEPARTURE.set(departure)  # the task that finish makes has a copy
     try:
-        return await finish(work, grace=grace)
+        return await finish(work, grace=grace, may_drop=departure.cut)
     finally:
-        IS_CLEANUP.reset(token)
+        DEPARTURE.reset(token)
 
 
-async def complete(work: Awaitable[T], *, grace: float) -> T:
-    """``clean_up``, for what makes an object appear: the closing of the session lets it end as if nothing were."""
-    job = _JOB.get()
-    if job is None:
-        return await clean_up(work, grace=grace)
-    with job.completing():
-        return await clean_up(work, grace=grace)
+def _abandon(loop: asyncio.AbstractEventLoop, wire: Wire) -> None:
+    """Let go of a lane; on its own loop if that is running, since the collector may run in any thread."""
+    try:
+        is_here = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        is_here = False
+    if is_here or not loop.is_running():
+        wire.abandon()
+    else:
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(wire.abandon)
 
 
 _OPEN: WeakSet[Runtime] = WeakSet()

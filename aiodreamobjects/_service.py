@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from urllib.parse import quote
 
 from aiodreamobjects._checks import check_one_of
+from aiodreamobjects._config import hide
 
 Addressing = Literal["path", "virtual"]
 Signature = Literal["v4", "v2"]
@@ -127,6 +128,7 @@ class Service:
 
         ``default_region`` is for hosts that do not tell theirs. Sends nothing. Raises ValueError for what is no endpoint and for a cluster that is closed.
         """
+        url = without_user(url)
         _, host, port = _parse_endpoint(url)
         for pattern, profile in _KNOWN_HOSTS:
             if match := re.fullmatch(pattern, host):
@@ -161,6 +163,11 @@ class Service:
         """An IP address has no subdomains; a wildcard certificate covers one label, so no dotted name over TLS."""
         _, host, _ = _parse_endpoint(self.endpoint)
         return not _is_ip_address(host) and not ("." in bucket and self.scheme == "https")
+
+
+def without_user(url: str) -> str:
+    """Return a URL that no repr shows if a user and a password may be in it, which it is about to be refused for."""
+    return hide(url) or "" if isinstance(url, str) and "@" in url else url
 
 
 def quote_key(key: str) -> str:

@@ -20,7 +20,7 @@ from aiodreamobjects._listing.pages import Listing, list_buckets
 from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
 from aiodreamobjects._object import Object
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._service import US_EAST_5, Service
+from aiodreamobjects._service import US_EAST_5, Service, without_user
 from aiodreamobjects._wire.contract import Wire
 from aiodreamobjects._wire.lanes import Lane, Opening, find
 
@@ -75,6 +75,7 @@ class Session:
         lane: Lane = "direct",
     ) -> None:
         secret_key, session_token = hide(secret_key), hide(session_token)  # no traceback with its locals shows them
+        endpoint = None if endpoint is None else without_user(endpoint)
         check_one_of("lane", lane, get_args(Lane))
         for name, value, kind in (
             ("limits", limits, Limits),
@@ -95,7 +96,9 @@ class Session:
             (None, None) if has_own else (_variable(_ACCESS_KEY), hide(_variable(_SECRET_KEY))),
         )
         self._environment_profile = _variable("DREAMOBJECTS_PROFILE")
-        self._endpoint = endpoint or (None if service else _variable("DREAMOBJECTS_ENDPOINT_URL"))
+        self._endpoint = endpoint or (
+            None if service else without_user(_variable("DREAMOBJECTS_ENDPOINT_URL") or "") or None
+        )
         self._region = region or (None if service else _variable("DREAMOBJECTS_REGION"))
         self._given_service = service
         self._ca = ca
@@ -172,7 +175,8 @@ class Session:
         if self._runtime.is_open:
             self._runtime.require_loop()
         async with self._opening_or_closing:
-            await self._runtime.disconnect(self._close_grace)
+            self._runtime.disconnect(self._close_grace)
+        await self._runtime.closed()
 
     # Buckets and objects
 

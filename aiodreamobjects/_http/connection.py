@@ -222,6 +222,8 @@ class Connection(asyncio.BufferedProtocol):
             if pace is not None and (seconds := pace.spend(len(piece))) > 0:
                 assert self._waiter is not None
                 await asyncio.wait({self._waiter}, timeout=seconds)  # or until nothing more is to be sent
+            elif start:
+                await asyncio.sleep(0)  # an answer that is there by now came too early
             if self._response is not None or self.error is not None:
                 return
             self._transport.write(piece)

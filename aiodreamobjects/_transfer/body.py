@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
@@ -26,7 +27,7 @@ from aiodreamobjects._errors import (
 from aiodreamobjects._integrity import md5, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verify
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._transfer.verify import ContentCheck, verified_by_size
+from aiodreamobjects._transfer.verify import ContentCheck, size_by_head, verified_by_size
 from aiodreamobjects._wire.contract import Conditions, ResponseBody
 from aiodreamobjects._wire.errors import is_unreadable
 from aiodreamobjects._wire.retry import backoff
@@ -111,7 +112,7 @@ async def _read(
         check = ContentCheck.of(response.info, response.encryption)
         if check is not None:
             await check.update(content)
-            await check.verdict(runtime.wire, address)
+            check.verdict(address, response.size)
     return response, content
 
 
@@ -268,6 +269,7 @@ class Body:
                     chunk = chunk[:missing]
                 pieces.append(chunk)
                 missing -= len(chunk)
+            await self._look_for_end()
             if sum(map(len, pieces)) > JOINED_INLINE_BYTES:
                 return await finish(to_thread.run_sync(b"".join, pieces))
         except BaseException:  # a later read goes on where this one began
@@ -302,7 +304,15 @@ class Body:
                 if not count:
                     break
             position += count
+        await self._look_for_end()
         return position
+
+    async def _look_for_end(self) -> None:
+        """Have a whole object verified that was just read to its end, although no length tells that it is the end."""
+        if self._stop is None and self.is_whole and not self._rest and not self._is_complete and self._check:
+            chunk = await self._next()
+            if chunk:
+                self._rest.appendleft(chunk)
 
     @property
     def position(self) -> int:
@@ -321,7 +331,7 @@ class Body:
         """Write all that is left to an aiofiles file or its like; how many bytes that was."""
         written = 0
         async for chunk in self:
-            await file.write(chunk)
+            await _write_all(file, chunk)
             written += len(chunk)
         return written
 
@@ -458,11 +468,35 @@ class Body:
             await response.aclose()
 
     async def _verify(self) -> None:
-        if self.info.verified is None and self.is_whole:
-            verified = verified_by_size(self._stop)
-            if self._check is not None:
-                verified = await self._check.verdict(self._runtime.wire, self._address)
-            self.info = replace(self.info, verified=verified)
+        if self.info.verified is not None or not self.is_whole:
+            return
+        if self._stop is None and parts_of_etag(self.info.etag, self.encryption):
+            await self._compare_with_head()
+        verified = verified_by_size(self._stop)
+        if self._check is not None:
+            verified = self._check.verdict(self._address, self._stop)
+        self.info = replace(self.info, verified=verified)
+
+    async def _compare_with_head(self) -> None:
+        """Ask for the size that the answer did not tell, since an ETag of parts may tell nothing without it."""
+        self._is_complete = True
+        await self._close()  # its place may be the only one
+        self._stop = await size_by_head(self._runtime.wire, self._address, self.info.etag)
+        self.info = replace(self.info, size=self._stop)
+        self._advance(0, is_end=True)
+
+
+async def _write_all(file: AsyncWriter, chunk: bytes) -> None:
+    """Write all of a chunk: an unbuffered file may take a part of it, where the disk is nearly full."""
+    rest = chunk
+    while rest:
+        count = await file.write(rest)
+        if not isinstance(count, int) or isinstance(count, bool) or count >= len(rest):
+            return  # whoever does not say how many bytes it took has taken all
+        if count <= 0:
+            msg = f"write() took {count} of {len(rest)} bytes"
+            raise OSError(errno.EIO, msg)
+        rest = rest[count:]
 
 
 def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:

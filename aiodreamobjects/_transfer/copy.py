@@ -86,7 +86,9 @@ async def move(
             f"{target} was stored, but no digest and no length tells whether it is all of {address}, "
             "which was left where it is. Compare the two, then delete it"
         )
-        raise _after_the_copy(TransferError(msg))
+        error = TransferError(msg)
+        error.in_doubt = True  # the copy is there
+        raise error
     await _check_source(from_runtime, address, found)
     await from_runtime.wire.delete_object(address, found.version_id)
     return replace(info, last_modified=info.last_modified or stored.last_modified)
@@ -117,7 +119,7 @@ async def _copy(
     to_runtime.require_open()
     told = Growing(progress) if progress is not None else None
     is_conditional = conditions.if_absent or conditions.if_match is not None
-    async with from_runtime.job(), to_runtime.job() as job:
+    async with Job(from_runtime, to_runtime) as job, job.telling_doubt():
         for is_last in (is_conditional, True):  # the first copy would break the conditions of a second one
             found = await from_runtime.wire.head_object(address)
             transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, told, job)
@@ -129,7 +131,7 @@ async def _copy(
                 is_gone = isinstance(error.__cause__, NotFoundError)
                 if is_last or is_gone or not transfer.was_streamed:
                     msg = f"{error}: {target} is a copy of the older state"
-                    raise _after_the_copy(ObjectChangedError(msg)) from error
+                    raise ObjectChangedError(msg) from error
                 _log.info("%s; copying it again", error)
             else:
                 return _Copied(found, info, transfer.is_sure)
@@ -139,12 +141,6 @@ async def _copy(
 def _differ(one: int | None, other: int | None) -> bool:
     """Whether two sizes are known, and not the same."""
     return None not in (one, other) and one != other
-
-
-def _after_the_copy(error: TransferError) -> TransferError:
-    """As raised when the copy is there already."""
-    error.in_doubt = True
-    return error
 
 
 async def _check_source(runtime: Runtime, address: Address, found: ObjectInfo) -> None:
@@ -250,7 +246,7 @@ class _Copy:
         stored = await self._to.wire.head_object(self._target)
         if _differ(stored.size, found.size):
             msg = f"{self._target} has {stored.size} bytes after the copy, {self._address} has {found.size}"
-            raise _after_the_copy(ChecksumMismatchError(msg))
+            raise ChecksumMismatchError(msg)
         self.is_sure = None not in (stored.size, found.size)
         return replace(
             info,
@@ -280,7 +276,7 @@ class _Copy:
         part_size = min(max(COPY_PART_BYTES, ceil(size / rules.most_parts)), rules.largest_copy)
         attributes = self._attributes()
         attributes = replace(attributes, metadata={**(attributes.metadata or {}), PART_SIZE_NAME: str(part_size)})
-        upload = Multipart(self._to, self._target, attributes, self._conditions)
+        upload = Multipart(self._to, self._target, attributes, self._conditions, self._job)
         return await upload.run(lambda: self._copy_parts(upload, size, part_size))
 
     async def _copy_parts(self, upload: Multipart, size: int, part_size: int) -> list[Part]:
@@ -316,7 +312,14 @@ class _Copy:
                     msg = f"{self._address} changed while it was copied"
                     raise ObjectChangedError(msg)
                 info = await put(
-                    self._to, self._target, body, self._attributes(), self._conditions, self._progress, "auto"
+                    self._to,
+                    self._target,
+                    body,
+                    self._attributes(),
+                    self._conditions,
+                    self._progress,
+                    "auto",
+                    self._job,
                 )
                 self.is_sure = body.info.verified is not None
                 return info if self.is_sure else replace(info, verified=None)

@@ -231,9 +231,10 @@ class _Download:
         else:
             size = info.size
             await self._receive_ranges(body, number, size)
-        verified = verified_by_size(info.size)
+        told = body.info.size if info.size is None else info.size  # the body may have asked for it
+        verified = verified_by_size(told)
         if self._check is not None:
-            verified = await self._check.verdict(self._runtime.wire, self._address)
+            verified = self._check.verdict(self._address, told)
         return replace(info, size=size, verified=verified)
 
     async def _receive_stream(self, body: Body) -> int:

@@ -17,6 +17,7 @@ from aiodreamobjects._errors import (
     ObjectChangedError,
     PreconditionFailedError,
     TransferError,
+    WrongLoopError,
 )
 from aiodreamobjects._models import Address, ByteRange, ObjectAttributes, ObjectInfo, Verify
 from aiodreamobjects._progress import ProgressCallback
@@ -113,15 +114,21 @@ async def open_writer(
     storing.task.add_done_callback(end)
     try:
         yield writer
+        runtime.require_loop()
         if writer._gathered or writer._failure:  # noqa: SLF001 - the same
             await writer._hand_on()  # noqa: SLF001 - the same
         sending.close()
         await storing.result()
+    except WrongLoopError:
+        loop = storing.task.get_loop()
+        loop.call_soon_threadsafe(storing.task.cancel)
+        loop.call_soon_threadsafe(sending.close)
+        raise
     except BaseException:
         await storing.stop()  # before the stream closes: its end would be that of the content
-        raise
-    finally:
         sending.close()
+        raise
+    sending.close()
     if writer._failure is not None:  # noqa: SLF001 - the same
         raise writer._failure  # noqa: SLF001 - the same
 

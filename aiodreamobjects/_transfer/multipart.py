@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -29,13 +29,14 @@ from aiodreamobjects._errors import (
 )
 from aiodreamobjects._integrity import etag_of_parts, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified, printable
-from aiodreamobjects._runtime import Runtime, clean_up, complete
+from aiodreamobjects._runtime import Job, Runtime, clean_up
 from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
 from aiodreamobjects._wire import paging
 from aiodreamobjects._wire.contract import Part, Wire, WriteConditions
-from aiodreamobjects._wire.errors import is_unreadable
+from aiodreamobjects._wire.errors import is_unreadable, refuse_reply
+from aiodreamobjects._wire.gate import Departure
 from aiodreamobjects._wire.replies import unquoted
 
 ABORT_SECONDS = 10.0
@@ -108,11 +109,12 @@ class Multipart:
         address: Address,
         attributes: ObjectAttributes,
         conditions: WriteConditions,
+        job: Job,
         journal: UploadJournal | None = None,
         record: UploadRecord | None = None,
     ) -> None:
         self._wire, self._retry, self._address = runtime.wire, runtime.retry, address
-        self._attributes, self._conditions = attributes, conditions
+        self._attributes, self._conditions, self._job = attributes, conditions, job
         self._journal, self._record = journal, record
         self._upload_id: str | None = None
         self._created: str | None = None
@@ -142,12 +144,14 @@ class Multipart:
     async def run(self, send_parts: Callable[[], Awaitable[list[Part]]]) -> ObjectInfo:
         """Create it, send its parts, complete it. Failed or cancelled before that, it is aborted."""
         await check_conditions(self._wire, self._address, self._conditions)
+        departure = Departure()
         try:
             parts = await self._send(send_parts)
             if self._is_noted:
                 await self._note(is_completing=True)
-            info = await complete(self._complete(parts), grace=COMPLETION_GRACE_SECONDS)
+            info = await self._job.complete(self._complete(parts), departure, grace=COMPLETION_GRACE_SECONDS)
         except BaseException as error:
+            self._is_in_doubt &= departure.has_left
             if self._is_in_doubt:
                 note = f"{self._address}: the upload {self._name} may be completed yet, and was left open"
                 error.add_note(note)
@@ -198,7 +202,9 @@ class Multipart:
             if journal is not None:
                 await self._note(is_completing=False)
 
-        await clean_up(create(), grace=ABORT_SECONDS)  # an upload whose id nobody knows could not be aborted
+        await clean_up(
+            create(), Departure(is_tried_again=False), grace=ABORT_SECONDS
+        )  # an upload without a known id could not be aborted
 
     async def _note(self, *, is_completing: bool) -> None:
         assert self._journal
@@ -249,7 +255,7 @@ class Multipart:
         size = sum(part.size or 0 for part in parts)
         info = await self._complete_surely(self._upload_id, parts, expected)
         self._is_in_doubt, self._upload_id = False, None
-        return await self._completed(info, expected, size)
+        return self._completed(info, expected, size)
 
     async def _complete_surely(self, upload_id: str, parts: Sequence[Part], expected: str | None) -> ObjectInfo:
         """Once more where the reply made no sense and the upload is still open: it was not completed then."""
@@ -257,6 +263,8 @@ class Multipart:
             self._is_in_doubt = True
             try:
                 info = await self._wire.complete_upload(self._address, upload_id, parts, self._conditions)
+                if info.etag is None and expected is not None:
+                    info = await self._look_for(info, upload_id, parts, expected)
                 self._check_etag(info.etag, expected)
             except (ServiceError, ConnectionFailedError, TransferError) as raised:
                 error = raised
@@ -271,6 +279,21 @@ class Multipart:
                 self._settle(error, seen)
                 raise error
         raise AssertionError
+
+    async def _look_for(self, info: ObjectInfo, upload_id: str, parts: Sequence[Part], expected: str) -> ObjectInfo:
+        """Look whether a success that tells no ETag is one. Ceph RGW 16.2 tells none."""
+        try:
+            found = await self._wire.head_object(self._address)
+        except NotFoundError:
+            found = None
+        except DreamObjectsError:
+            return info
+        if found is not None and found.etag == expected:
+            return replace(info, etag=expected, last_modified=found.last_modified)
+        seen = await self._look_once(upload_id, parts, expected)
+        if seen.is_open or (seen.is_open is False and found is None):
+            refuse_reply("a completion without an ETag, and nothing was completed", may_be_done=not seen.is_open)
+        return info  # another writer's object has taken its place since
 
     def _check_etag(self, etag: str | None, expected: str | None) -> None:
         if expected is not None and parts_of_etag(etag, None) and etag != expected:
@@ -328,24 +351,22 @@ class Multipart:
         An ETag that tells nothing does not tell an earlier object of the same size from ours. So the object must be newer
         than the upload, by the service's own clock. In the same second, it may be either.
         """
-        digests = [bytes.fromhex(part.etag) for part in parts if md5_of_etag(part.etag, None)]
-        if len(digests) == len(parts) and found.etag == (expected or etag_of_parts(digests)):
-            return True
-        if expected is not None and (parts_of_etag(found.etag, None) or md5_of_etag(found.etag, None)):
-            return False
+        if expected is None:
+            digests = [bytes.fromhex(part.etag) for part in parts if md5_of_etag(part.etag, None)]
+            expected = etag_of_parts(digests) if len(digests) == len(parts) else None
+        if expected is not None:
+            if found.etag == expected:
+                return True
+            if parts_of_etag(found.etag, None) or md5_of_etag(found.etag, None):
+                return False
         is_newer = bool(self._since and found.last_modified and found.last_modified > self._since)
-        return is_newer and found.size == sum(part.size or 0 for part in parts)
+        kept, given = found.metadata or {}, self._attributes.metadata or {}
+        has_our_metadata = all(kept.get(name.lower()) == value for name, value in given.items())
+        return is_newer and has_our_metadata and found.size == sum(part.size or 0 for part in parts)
 
-    async def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
+    def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
         """With what is known of it."""
-        verified: Verified | None = None
-        if expected is not None and info.etag is None:  # Ceph RGW 16.2 does not tell
-            with suppress(DreamObjectsError):
-                found = await self._wire.head_object(self._address)
-                verified = "parts" if found.etag == expected else None
-                info = replace(info, etag=expected, last_modified=found.last_modified if verified else None)
-        elif expected is not None and info.etag == expected:
-            verified = "parts"
+        verified: Verified | None = "parts" if expected is not None and info.etag == expected else None
         given = self._attributes
         return replace(
             info,

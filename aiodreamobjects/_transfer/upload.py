@@ -33,7 +33,9 @@ async def put(
     conditions: WriteConditions,
     progress: ProgressCallback | None,
     verify: Verify,
+    job: Job | None = None,
 ) -> ObjectInfo:
+    """``job``: the one that this is a part of."""
     runtime.require_open()
     refuse_conditions(runtime.service, conditions)
     if isinstance(source, str):
@@ -45,7 +47,11 @@ async def put(
             body = source if isinstance(source, bytes) else HeldSource(source).take(size)
             return await runtime.wire.put_object(address, body, attributes, conditions, verify=verify == "auto")
     async with runtime.file() if isinstance(source, Path) else nullcontext(), open_source(source) as opened:
-        return await _Upload(runtime, address, opened, attributes, conditions, progress, verify).run()
+        transfer = _Upload(runtime, address, opened, attributes, conditions, progress, verify)
+        if job is not None:
+            return await transfer.run(job)
+        async with runtime.job() as own:
+            return await transfer.run(own)
 
 
 async def upload(
@@ -72,7 +78,9 @@ async def upload(
         journal = None
         if resume:
             journal = await UploadJournal.of(source.path, runtime.service.endpoint, address.bucket, address.key)
-        return await _Upload(runtime, address, source, attributes, conditions, progress, verify, journal).run()
+        async with runtime.job() as job:
+            transfer = _Upload(runtime, address, source, attributes, conditions, progress, verify, journal)
+            return await transfer.run(job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +112,13 @@ class _Upload:
         self._memory = runtime.memory.share()
         self._first: _Piece | None = None
 
-    async def run(self) -> ObjectInfo:
-        async with self._runtime.job() as job, self._meter:
+    async def run(self, job: Job) -> ObjectInfo:
+        async with self._meter:
             sizes = plan(self._source.size, self._runtime.limits.part_size, self._runtime.service.multipart)
             try:
                 if await self._is_whole(sizes(1)):
                     return await self._put_whole(job)
-                return await self._put_parts(sizes)
+                return await self._put_parts(job, sizes)
             finally:
                 self._release(self._first)
 
@@ -139,19 +147,19 @@ class _Upload:
                 self._address, data, self._attributes, self._conditions, verify=self._verify, sent=sent
             )
         if left is not None:
-            upload = Multipart(self._runtime, self._address, self._attributes, self._conditions, self._journal)
+            upload = Multipart(self._runtime, self._address, self._attributes, self._conditions, job, self._journal)
             await upload.give_up(left)
         return info
 
     # In parts
 
-    async def _put_parts(self, sizes: PartSizes) -> ObjectInfo:
+    async def _put_parts(self, job: Job, sizes: PartSizes) -> ObjectInfo:
         given = (self._attributes.metadata or {}).items()
         kept = {name: value for name, value in given if name.lower() != PART_SIZE_NAME}
         kept[PART_SIZE_NAME] = str(sizes)
         attributes = replace(self._attributes, metadata=kept)
         record = self._record(attributes, sizes.first) if self._journal is not None else None
-        upload = Multipart(self._runtime, self._address, attributes, self._conditions, self._journal, record)
+        upload = Multipart(self._runtime, self._address, attributes, self._conditions, job, self._journal, record)
         return await upload.run(lambda: self._send_parts(upload, sizes))
 
     def _record(self, attributes: ObjectAttributes, part_size: int) -> UploadRecord:

@@ -22,9 +22,8 @@ class ContentCheck:
     by our own metadata, by the usual sizes, or, where these do not tell, by asking the service.
     """
 
-    def __init__(self, etag: str, size: int | None, sizes: PartSizes | None, *, is_certain: bool) -> None:
-        """``size``: as the service announced it; None where it did not."""
-        self._etag, self._size = etag, size
+    def __init__(self, etag: str, sizes: PartSizes | None, *, is_certain: bool) -> None:
+        self._etag = etag
         self.part_sizes, self.is_certain = sizes, is_certain
         self.digest = EtagDigest(sizes)
 
@@ -34,12 +33,12 @@ class ContentCheck:
         if info.etag is None:
             return None
         if md5_of_etag(info.etag, encryption):
-            return cls(info.etag, info.size, None, is_certain=True)
+            return cls(info.etag, None, is_certain=True)
         count = parts_of_etag(info.etag, encryption)
         if count is None or info.size == 0:
             return None
         sizes, is_certain = known_parts(info.size, count, info.metadata)
-        return None if sizes is None else cls(info.etag, info.size, sizes, is_certain=is_certain)
+        return None if sizes is None else cls(info.etag, sizes, is_certain=is_certain)
 
     @classmethod
     async def asking(
@@ -64,10 +63,11 @@ class ContentCheck:
             return found
         if not first or not last:
             return found
-        size = (count - 1) * first + last
-        if info.size not in (None, size):
-            return found and cls(info.etag, info.size, found.part_sizes, is_certain=False)
-        return cls(info.etag, size, PartSizes(first), is_certain=True)
+        if info.size is None:  # the parts between may be of other sizes
+            return found or cls(info.etag, PartSizes(first), is_certain=False)
+        if (count - 1) * first + last != info.size:
+            return found and cls(info.etag, found.part_sizes, is_certain=False)
+        return cls(info.etag, PartSizes(first), is_certain=True)
 
     def is_cut_by(self, size: int) -> bool:
         """Whether all parts, but the last, have this size."""
@@ -76,20 +76,18 @@ class ContentCheck:
     async def update(self, data: Buffer) -> None:
         await self.digest.update(data)
 
-    async def verdict(self, wire: Wire, address: Address) -> Verified | None:
-        """How the content was verified. ChecksumMismatchError for other bytes.
+    def verdict(self, address: Address, size: int | None) -> Verified | None:
+        """Return how the content was verified. ``size``: as the service tells it. Raises ChecksumMismatchError.
 
-        A mismatch proves nothing where the cuts were only guessed. Where the service announced no length, the object's
-        metadata may tell cuts that do not make as many parts of what arrived. Then the length decides, if a HEAD tells it.
+        A mismatch proves nothing where the cuts were only guessed; nor where the object's metadata tells cuts that do not
+        make as many parts of what arrived, and what arrived has the size that was told: another tool has cut it anew.
         """
         found = self.digest.value()
         if found == self._etag:
             return "md5" if self.part_sizes is None else "parts"
-        if self._size is None and self.part_sizes is not None and not self._has_its_parts(self.part_sizes):
-            self._size = await self._size_by_head(wire, address)
-            self.is_certain = self._size is not None and self._size != self.digest.position
-        if not self.is_certain:
-            return verified_by_size(self._size)
+        is_stale = self.part_sizes is not None and not self._has_its_parts(self.part_sizes)
+        if not self.is_certain or (is_stale and size == self.digest.position):
+            return verified_by_size(size)
         msg = f"{address}: the bytes that arrived have the ETag {found}, the object has {self._etag}"
         raise ChecksumMismatchError(msg)
 
@@ -97,12 +95,14 @@ class ContentCheck:
         """Whether what arrived makes as many parts as the ETag counts."""
         return sizes.make(parts_of_etag(self._etag, None) or 0, max(1, self.digest.position))
 
-    async def _size_by_head(self, wire: Wire, address: Address) -> int | None:
-        try:
-            found = await wire.head_object(address)
-        except ServiceError:
-            return None
-        return found.size if found.etag == self._etag else None
+
+async def size_by_head(wire: Wire, address: Address, etag: str | None) -> int | None:
+    """Return the size of the object that has this ETag; None where the service does not tell."""
+    try:
+        found = await wire.head_object(address)
+    except ServiceError:
+        return None
+    return found.size if found.etag == etag else None
 
 
 def verified_by_size(announced: int | None) -> Verified | None:

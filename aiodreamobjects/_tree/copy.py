@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
+from aiodreamobjects._integrity import MD5_OF_NOTHING, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason, printable
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
@@ -45,7 +45,7 @@ class CopyTree(Direction):
         assert target.info is not None
         compare = self.options.compare
         if compare in ("etag", "etag-or-time"):
-            is_same = _have_same_content(source.info.etag, target.info.etag)
+            is_same = _have_same_content(source.info.etag, target.info.etag, source.size)
             if is_same is not None or compare == "etag":
                 return "same" if is_same else "etag"
         if not _is_copied(source.info, target.info):
@@ -76,12 +76,14 @@ class CopyTree(Direction):
         return found
 
 
-def _have_same_content(one: str | None, other: str | None) -> bool | None:
+def _have_same_content(one: str | None, other: str | None, size: int) -> bool | None:
     """What the ETags tell; None where they cannot be compared.
 
     ETags that are no digests mean nothing beside another object's. The same content in another number of parts has
     another ETag. In as many parts it could have too, if they were cut elsewhere; that is taken for other content.
     """
+    if size and MD5_OF_NOTHING in (one, other):  # some services give it to all that they have no digest of
+        return None
     shapes = [0 if md5_of_etag(etag, None) else parts_of_etag(etag, None) for etag in (one, other)]
     return one == other if shapes[0] == shapes[1] and None not in shapes else None
 

@@ -130,7 +130,7 @@ class Patterns:
             if not isinstance(line, str):
                 msg = f"a pattern of {what} is a str, not {type(line).__name__}"
                 raise TypeError(msg)
-            lines.append(line.rstrip("\n").replace("\n", _NEWLINE))  # lines of a file may have their ends
+            lines.append(line.removesuffix("\n").replace("\n", _NEWLINE))  # lines of a file may have their ends
             self._given[lines[-1]] = line
         try:
             return GitIgnoreSpec.from_lines(lines) if lines else None

@@ -99,7 +99,7 @@ class Run:
         async with aclosing(self._direction), _Spool() as extra:
             await self._direction.open()
             try:
-                async with self._direction.runtime.job(), self.meter:
+                async with self._direction.runtime.job(is_of_many=True), self.meter:
                     await self._copy_all(extra)
                     if self._options.delete:
                         await self._delete_all(extra)

@@ -24,7 +24,7 @@ from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import finish
-from aiodreamobjects._errors import DreamObjectsError, NotFoundError, ServiceError, SessionClosedError
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError, ServiceError, SessionClosedError, forget_frames
 from aiodreamobjects._http.client import CHUNK_BYTES, BodyReader, HttpClient, Response, read_document
 from aiodreamobjects._models import (
     Acl,
@@ -115,13 +115,14 @@ class BotoWire:
         return self._gate.moved()
 
     def abandon(self) -> None:
+        self._gate.abandon()
         self._http.abandon()
 
     async def aclose(self) -> None:
-        await self._gate.aclose()
         await finish(self._release())
 
     async def _release(self) -> None:
+        await self._gate.aclose()
         with anyio.move_on_after(CLOSING_SECONDS):  # a peer that takes no bytes is not waited for
             await self._http.aclose()
         await self._context.__aexit__(None, None, None)
@@ -563,7 +564,7 @@ class BotoWire:
         attempt = _Attempt(sent, is_slow=operation in SLOW_OPERATIONS)
         try:
             await gate.keep_pace()
-            gate.sent += 1
+            gate.leave()
             self._busy += 1
             token = _current_attempt.set(attempt)
             try:
@@ -675,10 +676,7 @@ class BotoWire:
 
 def _without_frames(error: DreamObjectsError) -> DreamObjectsError:
     """Without those of aiohttp, whose locals hold the signed headers; nor of what it comes from."""
-    problem: BaseException | None = error
-    while problem is not None:
-        problem.__traceback__ = None
-        problem = problem.__cause__ or problem.__context__
+    forget_frames(error)
     return error
 
 

@@ -32,7 +32,7 @@ from botocore.utils import parse_timestamp
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._config import Credentials, Limits, Secret, Timeouts, hide
-from aiodreamobjects._errors import CredentialsError
+from aiodreamobjects._errors import CredentialsError, forget_frames
 from aiodreamobjects._http.client import Proxy, parse_proxy
 from aiodreamobjects._http.tls import make_ssl_context
 from aiodreamobjects._service import Service
@@ -87,6 +87,7 @@ async def _frozen(source: Any) -> Credentials:
 
 def _not_to_be_had(error: Exception) -> CredentialsError:
     # A provider's own words may hold what it read; botocore's are made for showing.
+    forget_frames(error)  # their locals hold what it read, too
     reason = str(error) if isinstance(error, boto.BotoCoreError | boto.ClientError | OSError) else type(error).__name__
     return CredentialsError(f"the credentials could not be had: {reason}")
 

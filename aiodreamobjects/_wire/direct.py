@@ -151,6 +151,7 @@ class DirectWire:
         return self._gate.moved()
 
     def abandon(self) -> None:
+        self._gate.abandon()
         self._pool.abandon(closed_meanwhile)
         if self._boto is not None:
             self._boto.abandon()
@@ -555,11 +556,11 @@ class DirectWire:
         try:
             if gate.has_pace:
                 await gate.keep_pace()
-            gate.sent += 1
             signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
             if gate.closed:
                 raise closed_meanwhile()
             host, head = self._compose(call, signer)
+            gate.leave()
             response = await self._pool.send(
                 host,
                 head,

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import anyio
 
@@ -26,8 +27,26 @@ REFRESH_SECONDS = 60.0
 DOCUMENT_SLOWNESS = 20
 """A service may write a document as it works, of DeleteObjects a line a key: it may be that much slower than a body."""
 
-IS_CLEANUP: ContextVar[bool] = ContextVar("aiodreamobjects_is_cleanup", default=False)
-"""Whether a request must be made even while the session closes: it ends or completes what was begun."""
+
+@dataclass(slots=True)
+class Departure:
+    """Of requests that must be made even while the session closes: they end or complete what was begun."""
+
+    has_left: bool = False
+    """Whether one of them was sent."""
+    is_tried_again: bool = True
+    """Whether one that fails is tried again although its caller was cancelled."""
+    is_cut: bool = False
+    """Whether the caller was cancelled."""
+
+    def cut(self) -> bool:
+        """Note that the caller was cancelled; return whether nothing was sent yet, so that nothing need be."""
+        self.is_cut = True
+        return not self.has_left
+
+
+DEPARTURE: ContextVar[Departure | None] = ContextVar("aiodreamobjects_departure", default=None)
+"""Of the clean-up that this task works for."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -81,6 +100,19 @@ class Gate:
             refresher.cancel()
             await finish(_ended(refresher))
 
+    def abandon(self) -> None:
+        """End what works on its own, for a session that nobody closed."""
+        if self._refresher is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._refresher.cancel()
+
+    def leave(self) -> None:
+        """Note that a request is about to be sent."""
+        self.sent += 1
+        departure = DEPARTURE.get()
+        if departure is not None:
+            departure.has_left = True
+
     def moved(self) -> int:
         """Return a figure that changes as long as bytes of any request or reply move."""
         return self.sent + self.bytes_received + sum(moved() for moved in self.movements)
@@ -94,7 +126,7 @@ class Gate:
         except Stalled as error:
             raise self._stalled(places) from error
         except SessionClosedError:
-            if self.closed or not IS_CLEANUP.get():
+            if self.closed or DEPARTURE.get() is None:
                 raise
             places.take_beyond()  # who holds the others may be waiting for a silent service
 
@@ -124,13 +156,16 @@ class Gate:
                 await self._pace.wait()
 
     async def sleep(self, seconds: float) -> None:
+        departure = DEPARTURE.get()
+        if departure is not None and departure.is_cut and not departure.is_tried_again:
+            raise asyncio.CancelledError
         with self.waiting():
             await anyio.sleep(seconds)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """A wait that the session's closing ends, with SessionClosedError."""
-        is_cleanup = IS_CLEANUP.get()
+        is_cleanup = DEPARTURE.get() is not None
         with anyio.CancelScope() as scope:
             self._waits[scope] = is_cleanup
             try:

@@ -555,7 +555,7 @@ class MemoryWire:
         keeps_place = False
         try:
             await gate.keep_pace()
-            gate.sent += 1
+            gate.leave()
             self._record.append(request)
             await self._arrive(request)
             result = self._answer(request, act, feature)
