@@ -562,6 +562,7 @@ BASES = {
     "DreamObjectsError": {Exception},
     "CredentialsError": {dream.DreamObjectsError},
     "SessionClosedError": {dream.DreamObjectsError},
+    "WrongLoopError": {dream.DreamObjectsError, RuntimeError},
     "ServiceError": {dream.DreamObjectsError},
     "NotFoundError": {dream.ServiceError, FileNotFoundError},
     "AccessDeniedError": {dream.ServiceError, PermissionError},
