@@ -125,8 +125,10 @@ async def open_writer(
         loop.call_soon_threadsafe(sending.close)
         raise
     except BaseException:
-        await storing.stop()  # before the stream closes: its end would be that of the content
-        sending.close()
+        try:
+            await storing.stop()  # before the stream closes: its end would be that of the content
+        finally:
+            sending.close()
         raise
     sending.close()
     if writer._failure is not None:  # noqa: SLF001 - the same
