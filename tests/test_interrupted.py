@@ -342,7 +342,7 @@ async def test_a_session_opens_and_closes_whenever_that_is_cancelled(scripted: S
                 await settled()
                 if not was_cut:
                     break
-            assert at > 1
+            assert at > 1 or (verb, how) == ("aclose", "a scope")  # which does not cut a closing short
 
 
 async def by_fail_after(work: Coroutine[Any, Any, object], fault: Fault) -> None:
