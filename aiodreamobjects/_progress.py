@@ -183,7 +183,6 @@ class Meter:
             done = self._done + sum(gauge.size for gauge in self._under_way)
             if self._is_of_one:
                 self._done_objects = 1
-                self.total_bytes = done if self.total_bytes is None else self.total_bytes
             await self._call(done)
 
     async def _call(self, count: int) -> None:

@@ -504,7 +504,8 @@ async def test_the_last_call_comes_before_the_new_content_appears_and_tells_all_
         await WITH_PROGRESS[verb].run(place, callback.sync)
         assert wrong_state(place, verb, None) == ""
     told = callback.told[-1]
-    assert (told.done_bytes, told.total_bytes, told.done_objects, told.total_objects) == (size, size, 1, 1)
+    total = None if verb in ("put of chunks", "writer") else size  # their lengths are not known
+    assert (told.done_bytes, told.total_bytes, told.done_objects, told.total_objects) == (size, total, 1, 1)
     assert [progress.done_objects for progress in callback.told].count(1) == 1
     grows = [progress.done_bytes for progress in callback.told]
     assert grows == sorted(grows)
