@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import LANES
-from servers.faults import Meanwhile, Rule
+from servers.faults import Meanwhile, Refuse, Rule
 from servers.faulty import FaultyServer
 from servers.store import Bucket, Content, md5_hex
 
@@ -150,3 +150,21 @@ async def test_headers_that_a_copy_by_the_service_carries_over_are_not_of_an_old
             await source.copy_to(to, cache_control="no-cache")
         await source.copy_to(to, cache_control="no-cache")
         assert (await to.head()).content_type == "text/new"
+
+
+@pytest.mark.parametrize("is_within", [True, False], ids=["within", "across"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_copy_that_fails_after_it_was_made_is_in_doubt(
+    faulty: FaultyServer, lane: dream.Lane, *, is_within: bool
+) -> None:
+    """The second look at the source is refused: the call fails, and its object is there."""
+    content = bytes(PART // 2)
+    faulty.put("bucket", "a", content)
+    faulty.will(Rule("HeadObject", Refuse(403, "AccessDenied"), key="a", nth=2, times=FOR_EVER))
+    here, there = sessions(faulty, lane)
+    async with here, there:
+        to = (here if is_within else there).object("s3://bucket/b")
+        with pytest.raises(dream.AccessDeniedError) as caught:
+            await here.object("s3://bucket/a").copy_to(to, cache_control="no-cache")
+    assert caught.value.in_doubt
+    assert faulty.content("bucket", "b") == content

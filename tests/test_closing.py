@@ -11,11 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from conftest import LANES
 from faulty_verbs import botocore_says_less
 from interruptions import watched_tasks
-from servers.faults import Blanks, Cut, Pause, Rule
+from servers.faults import Blanks, Cut, Pause, Refuse, Rule
 from servers.faulty import FaultyServer
 from user_code import OLD, outcome, pieces_of
 
@@ -505,3 +506,244 @@ def test_a_grace_that_is_none_is_refused(grace: object) -> None:
 @pytest.mark.parametrize("grace", [0, 0.5, 20, 3600.0])
 def test_a_grace_is_a_number_of_seconds(grace: float) -> None:
     dream.Session(close_grace=grace)
+
+
+# Closing from where it is awkward
+
+
+async def turns(count: int = 200) -> None:
+    """What needs nothing from the network gets as far as it can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def fired(*rules: Rule) -> None:
+    async with asyncio.timeout(HANG_SECONDS):
+        while not all(rule.fired for rule in rules):  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("around", ["scope", "group"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_cancelled_scope_around_the_session_leaves_no_upload_open(
+    faulty: FaultyServer, lane: dream.Lane, around: str
+) -> None:
+    """As ``move_on_after`` and a task group cancel: again and again, at each await. Their uploads run in other tasks."""
+    parts = [Rule("UploadPart", SILENCE, key=key, times=None) for key in ("a", "b")]
+    faulty.will(*parts, Rule("AbortMultipartUpload", Pause(0.05), times=None))
+    open_on_leaving: list[list[str]] = []
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def use(start: Callable[[dream.Session, str], object], scope: anyio.CancelScope) -> None:
+        try:
+            async with session_to(faulty, lane=lane) as session:
+                for key in ("a", "b"):
+                    start(session, key)
+                await fired(*parts)
+                scope.cancel()
+                await anyio.sleep_forever()
+        finally:
+            open_on_leaving.append(faulty.uploads("bucket"))
+
+    async def put(session: dream.Session, key: str) -> None:
+        await session.object(f"s3://bucket/{key}").put(DATA)
+
+    with botocore_says_less():
+        async with asyncio.timeout(HANG_SECONDS):
+            if around == "scope":
+                with anyio.CancelScope() as scope:
+                    await use(lambda session, key: tasks.append(asyncio.create_task(put(session, key))), scope)
+            else:
+                async with anyio.create_task_group() as group:
+                    await use(lambda session, key: group.start_soon(put, session, key), group.cancel_scope)
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert open_on_leaving == [[]]
+    assert [type(one) for one in found] == [dream.SessionClosedError] * len(tasks)
+    assert faulty.keys("bucket") == []
+
+
+@pytest.mark.parametrize("where", ["source", "callback"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_call_that_closes_its_own_session_leaves_no_upload_open(
+    faulty: FaultyServer, lane: dream.Lane, where: str
+) -> None:
+    """Nor does the closing leave those of others open."""
+    part = Rule("UploadPart", SILENCE, key="other", times=None)
+    faulty.will(part, Rule("AbortMultipartUpload", Pause(0.05), times=None))
+    session = session_to(faulty, lane=lane)
+    await session.open()
+
+    async def source() -> AsyncIterator[bytes]:
+        async for piece in chunks():
+            yield piece
+        if where == "source":
+            await session.aclose()
+
+    async def callback(progress: dream.Progress) -> None:
+        if where == "callback" and progress.done_bytes:
+            await session.aclose()
+
+    with botocore_says_less():
+        other = asyncio.create_task(outcome(session.object("s3://bucket/other").put(DATA)))
+        async with ended(other), asyncio.timeout(HANG_SECONDS):
+            await fired(part)
+            own = await outcome(session.object("s3://bucket/own").put(source(), progress=callback))
+            assert isinstance(own, dream.SessionClosedError)
+            assert isinstance(await other, dream.SessionClosedError)
+            await session.aclose()
+    assert faulty.uploads("bucket") == []
+    assert faulty.keys("bucket") == []
+
+
+# What has not left yet
+
+
+ONE_PLACE = dream.Limits(part_size=PART, parts_per_object=2, requests=1)
+AT_ONCE_SECONDS = 5.0
+"""A clean-up may take twice as long."""
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_completion_that_waits_for_a_place_is_not_sent_for_one_who_was_cancelled(
+    faulty: FaultyServer, lane: dream.Lane
+) -> None:
+    faulty.put("bucket", "t", OLD)
+    held = Rule("HeadObject", SILENCE, times=None)
+    faulty.will(held)
+    heads: list[asyncio.Task[Any]] = []
+    session = session_to(faulty, lane=lane, limits=ONE_PLACE)
+    await session.open()
+
+    async def take_the_place(progress: dream.Progress) -> None:
+        if progress.done_objects and not heads:
+            heads.append(asyncio.create_task(session.object("s3://bucket/origin").head()))
+            await fired(held)
+
+    with botocore_says_less():
+        task = asyncio.create_task(session.object("s3://bucket/t").put(DATA, progress=take_the_place))
+        async with ended(task), asyncio.timeout(HANG_SECONDS):
+            await fired(held)
+            await turns()
+            task.cancel()
+            await turns()
+            async with ended(*heads):  # the place is free again
+                heads[0].cancel()
+                await asyncio.wait({task})
+            await session.aclose()
+    assert task.cancelled()
+    assert "CompleteMultipartUpload" not in faulty.ops
+    assert (faulty.content("bucket", "t"), faulty.uploads("bucket")) == (OLD, [])
+
+
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancelled", "closed"])
+@pytest.mark.parametrize("content", [DATA, b"x"], ids=["in-parts", "at-once"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_an_upload_that_waits_for_a_place_ends_at_once_and_sends_nothing(
+    faulty: FaultyServer, lane: dream.Lane, content: bytes, *, cancels: bool
+) -> None:
+    held = Rule("HeadObject", SILENCE, times=None)
+    faulty.will(held)
+    session = session_to(faulty, lane=lane, limits=ONE_PLACE)
+    await session.open()
+    with botocore_says_less():
+        head = asyncio.create_task(outcome(session.object("s3://bucket/origin").head()))
+        async with ended(head):
+            await fired(held)
+            task = asyncio.create_task(session.object("s3://bucket/t").put(content))
+            async with ended(task):
+                await turns()
+                async with asyncio.timeout(AT_ONCE_SECONDS):
+                    if cancels:
+                        task.cancel()
+                    else:
+                        await session.aclose()
+                    await asyncio.wait({task})
+            await session.aclose()
+            assert isinstance(await head, dream.SessionClosedError)
+    if cancels:
+        assert task.cancelled()
+    else:
+        assert isinstance(task.exception(), dream.SessionClosedError)
+    await asyncio.to_thread(faulty.wait_until_left)
+    assert faulty.ops == ["HeadObject"]
+
+
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancelled", "closed"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_creation_that_is_refused_is_not_tried_again_after_the_end(
+    faulty: FaultyServer, lane: dream.Lane, *, cancels: bool
+) -> None:
+    """One may be on its way in that moment."""
+    busy = Rule("CreateMultipartUpload", Refuse(503, "SlowDown"), times=None)
+    faulty.will(busy)
+    session = session_to(faulty, lane=lane, retry=dream.Retry(attempts=200, base=0.01, cap=0.01))
+    await session.open()
+    with botocore_says_less():
+        task = asyncio.create_task(session.object("s3://bucket/t").put(DATA))
+        async with ended(task), asyncio.timeout(HANG_SECONDS):
+            await fired(busy)
+            before = len(faulty.log)
+            if cancels:
+                task.cancel()
+            else:
+                await session.aclose()
+            await asyncio.wait({task})
+            await session.aclose()
+    await asyncio.to_thread(faulty.wait_until_left)
+    assert len(faulty.log) - before <= 1
+    assert task.cancelled() == cancels
+
+
+# Copies, and calls of many requests
+
+
+@pytest.mark.parametrize("closes", ["the only one", "the source's", "the target's"])
+async def test_a_copy_whose_completion_is_in_flight_is_let_finish(faulty: FaultyServer, closes: str) -> None:
+    """What comes after it, such as a look at the tags, may find the session closed. The call says then that it is in doubt."""
+    faulty.put("bucket", "origin", DATA)
+    slow = Rule("CompleteMultipartUpload", Pause(0.2))
+    faulty.will(slow)
+    source = target = await session_to(faulty).open()
+    if closes != "the only one":
+        source = await session_to(faulty).open()
+    copy = source.object("s3://bucket/origin").copy_to(target.object("s3://bucket/t"))
+    task = asyncio.create_task(outcome(copy))
+    async with ended(task), asyncio.timeout(HANG_SECONDS):
+        await fired(slow)
+        await (source if closes == "the source's" else target).aclose()
+        assert (faulty.content("bucket", "t"), faulty.uploads("bucket")) == (DATA, [])
+        found = await task
+        await source.aclose()
+        await target.aclose()
+    if closes == "the target's":
+        assert found is None
+    else:
+        assert found is None or (isinstance(found, dream.SessionClosedError) and found.in_doubt)
+
+
+OF_MANY: dict[str, tuple[str, Work]] = {
+    "delete_many": ("DeleteObjects", lambda session, key, _: session.bucket("bucket").delete_many([key])),
+    "upload_tree": ("PutObject", lambda session, _, home: session.bucket("bucket").upload_tree(home, "tree")),
+}
+
+
+@pytest.mark.parametrize("verb", OF_MANY)
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_call_of_many_requests_that_is_interrupted_is_in_doubt(
+    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, verb: str
+) -> None:
+    operation, work = OF_MANY[verb]
+    faulty.put("bucket", "t", OLD)
+    (tmp_path / "small").write_bytes(DATA[:1000])
+    held = Rule(operation, Cut(None, "silence"), times=None)
+    faulty.will(held)
+    session = session_to(faulty, lane=lane)
+    await session.open()
+    with botocore_says_less():
+        task = asyncio.create_task(outcome(work(session, "t", tmp_path)))
+        async with ended(task), asyncio.timeout(HANG_SECONDS):
+            await fired(held)
+            await session.aclose()
+            found = await task
+    assert isinstance(found, dream.SessionClosedError)
+    assert found.in_doubt

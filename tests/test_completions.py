@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from conftest import LANES
 from servers.faults import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
 from servers.faulty import FaultyServer
 from servers.s3 import Reply
-from servers.store import Bucket, Content
+from servers.store import Bucket, Content, md5_hex
 
 import aiodreamobjects as dream
 
@@ -155,3 +157,123 @@ async def test_an_object_is_ours_only_if_it_is_newer_than_the_upload(
             await put(faulty, lane)
         assert caught.value.in_doubt
     assert faulty.content("bucket", "a") == DATA
+
+
+# Another writer's object is there
+
+
+OTHER = random.Random(3).randbytes(3 * PART)
+
+
+def etag_of(content: bytes) -> str:
+    digests = [
+        hashlib.md5(content[at : at + PART], usedforsecurity=False).digest() for at in range(0, len(content), PART)
+    ]
+    return f"{md5_hex(b''.join(digests))}-{len(digests)}"
+
+
+def another_with(etag: str) -> Meanwhile:
+    def change(bucket: Bucket) -> None:
+        abort_all(bucket)
+        bucket.add("a", Content(OTHER, etag, {}))
+
+    return Meanwhile(change)
+
+
+ANOTHERS: dict[str, tuple[dream.Verify, str]] = {
+    "parts, not verified": ("off", etag_of(OTHER)),
+    "MD5, not verified": ("off", md5_hex(OTHER)),
+    "parts": ("auto", etag_of(OTHER)),
+    "opaque, without our metadata": ("auto", "tells-nothing"),
+}
+
+
+@pytest.mark.parametrize("kind", ANOTHERS)
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_newer_object_of_another_writer_never_passes_for_ours(
+    faulty: FaultyServer, lane: dream.Lane, kind: str
+) -> None:
+    """Of the same size."""
+    verify, etag = ANOTHERS[kind]
+    faulty.will(
+        completed(another_with(etag), LOST, times=FOR_EVER),
+        Rule("CreateMultipartUpload", Say(headers={"Date": BEGAN})),
+        Rule("HeadObject", Say(headers={"Last-Modified": AFTER}), times=FOR_EVER),
+    )
+    async with faulty.session(lane=lane, limits=LIMITS) as session:
+        with pytest.raises(dream.DreamObjectsError) as caught:
+            await session.object("s3://bucket/a").put(DATA, verify=verify)
+    assert caught.value.in_doubt
+    assert faulty.content("bucket", "a") == OTHER
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_source_is_not_deleted_for_an_object_of_another_writer(faulty: FaultyServer, lane: dream.Lane) -> None:
+    """Moved in parts by the service: of a part that was copied nobody knows a digest."""
+    faulty.put("bucket", "source", DATA)
+    rules = dream.MultipartRules(smallest_part=1, largest_copy=PART)
+    service = replace(faulty.service, multipart=rules, unsupported={"tagging": "it has no tags"})
+    faulty.will(
+        completed(another_with(etag_of(OTHER)), LOST, times=FOR_EVER),
+        Rule("CreateMultipartUpload", Say(headers={"Date": BEGAN})),
+        Rule("HeadObject", Say(headers={"Last-Modified": AFTER}), key="a", times=FOR_EVER),
+    )
+    async with faulty.session(lane=lane, service=service) as session:
+        with pytest.raises(dream.DreamObjectsError) as caught:
+            await session.object("s3://bucket/source").move_to(session.object("s3://bucket/a"))
+    assert caught.value.in_doubt
+    assert faulty.content("bucket", "source") == DATA
+
+
+# A success that tells no ETag
+
+
+EMPTY = b"<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>"
+
+
+def without_etag(reply: Reply) -> Reply:
+    return Reply(reply.status, reply.headers, re.sub(rb"<ETag>[^<]*</ETag>", b"<ETag></ETag>", reply.body))
+
+
+@pytest.mark.parametrize("old", [OLD, None], ids=["an older object", "no object"])
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_completion_without_an_etag_that_did_nothing_is_an_error(
+    faulty: FaultyServer, lane: dream.Lane, old: bytes | None
+) -> None:
+    if old is not None:
+        faulty.put("bucket", "a", old)
+    faulty.will(completed(Say(200, body=EMPTY, is_done=False), times=FOR_EVER))
+    with pytest.raises(dream.DreamObjectsError):
+        await put(faulty, lane)
+    assert (faulty.content("bucket", "a"), faulty.uploads("bucket")) == (old, [])
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_completion_without_an_etag_whose_object_is_gone_is_in_doubt(
+    faulty: FaultyServer, lane: dream.Lane
+) -> None:
+    faulty.will(completed(Meanwhile(abort_all), Say(200, body=EMPTY, is_done=False), times=FOR_EVER))
+    with pytest.raises(dream.DreamObjectsError) as caught:
+        await put(faulty, lane)
+    assert caught.value.in_doubt
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_completion_without_an_etag_is_a_success_although_another_object_is_there_since(
+    faulty: FaultyServer, lane: dream.Lane
+) -> None:
+    """It tells of no ETag then: that of the other one is not ours."""
+
+    def others(bucket: Bucket) -> None:
+        bucket.add("a", Content(OTHER, etag_of(OTHER), {}))
+
+    faulty.will(completed(Make(without_etag)), Rule("HeadObject", Meanwhile(others)))
+    info = await put(faulty, lane)
+    assert (info.etag, info.verified) == (None, None)
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_completion_without_an_etag_is_verified_by_the_object(faulty: FaultyServer, lane: dream.Lane) -> None:
+    faulty.will(completed(Make(without_etag)))
+    info = await put(faulty, lane)
+    assert (info.etag, info.verified) == (etag_of(DATA), "parts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from aiobotocore.credentials import AioDeferredRefreshableCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
+from conftest import LANES
+from servers.faulty import FaultyServer
 from servers.scripted import Reply, ScriptedServer
 
 import aiodreamobjects as dream
@@ -156,3 +159,31 @@ async def test_closing_ends_a_wait_for_credentials(scripted: ScriptedServer) -> 
     with pytest.raises(dream.SessionClosedError):
         await asyncio.wait_for(asking, 10)
     assert scripted.connections == 0
+
+
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_session_that_is_never_closed_leaves_no_task_that_renews(
+    faulty: FaultyServer, lane: dream.Lane
+) -> None:
+    keys = {"access_key": faulty.access_key, "secret_key": faulty.secret_key, "token": "", "expiry_time": ""}
+
+    async def renew() -> dict[str, str]:
+        return keys | {"expiry_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+
+    async def use() -> None:
+        source = shared_source(renew, first=await renew())
+        session = dream.Session(service=faulty.service, boto_session=source, lane=lane)
+        await session.open()
+        await session.object("s3://bucket/a").head()
+
+    async def drop() -> None:
+        await use()
+        gc.collect()
+
+    faulty.put("bucket", "a", b"x")
+    before = asyncio.all_tasks()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        await drop()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before == set()

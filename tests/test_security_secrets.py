@@ -21,7 +21,7 @@ from servers.scripted import Content, Raw, Received, Reply, ScriptedServer, Sile
 import aiodreamobjects as dream
 from aiodreamobjects import Lane
 
-SECRET, TOKEN = "CANARY/secret+key", "CANARY/session+token=="
+SECRET, TOKEN, PASSWORD = "CANARY/secret+key", "CANARY/session+token==", "CANARYpassword"
 QUICK = dream.Retry(attempts=2, base=0.001)
 Answer = Reply | Raw | Silence | Content
 on_every_lane = pytest.mark.parametrize("lane", LANES)
@@ -341,6 +341,7 @@ MISTAKES: dict[str, Mistake] = {
     "endpoint": Mistake({"endpoint": "no endpoint"}),
     "endpoint, another scheme": Mistake({"endpoint": "ftp://s3.example.com"}),
     "endpoint, no text": Mistake({"endpoint": 7}),
+    "endpoint, with a user": Mistake({"endpoint": f"https://AKIA:{PASSWORD}@s3.example.com"}),
     "endpoint, closed": Mistake({"endpoint": "https://objects-us-west-1.dream.io"}),
     "region": Mistake({"region": "here and there"}),
     "limits": Mistake({"limits": "many"}),
@@ -409,7 +410,7 @@ async def test_a_session_that_cannot_be_leaves_no_secret_in_a_frame(
         pytest.skip("what is given is half of the keys, whatever the environment has")
     problem = await mistaken(mistake, KEYS if has_keys else {})
     locals_of_ours = frames_of_the_library(problem)
-    for secret in (SECRET, TOKEN):
+    for secret in (SECRET, TOKEN, PASSWORD):
         assert [
             (where, key) for where, found in locals_of_ours for key, value in found.items() if secret in repr(value)
         ] == []
@@ -420,10 +421,11 @@ async def test_a_session_that_cannot_be_leaves_no_secret_in_a_frame(
             break
         told_of = traceback.TracebackException.from_exception(one, capture_locals=True)
         shown = [(frame.name, frame.locals) for frame in told_of.stack if frame.filename.startswith(LIBRARY)]
-        assert not [name for name, held in shown if SECRET in repr(held) or TOKEN in repr(held)]
+        assert not [name for name, held in shown if any(secret in repr(held) for secret in (SECRET, TOKEN, PASSWORD))]
         assert "repr() failed" not in repr([held for _, held in shown])
         assert SECRET not in f"{one} {one!r} {one.args}"
         assert TOKEN not in f"{one} {one!r} {one.args}"
+        assert PASSWORD not in f"{one} {one!r} {one.args}"
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -436,3 +438,35 @@ async def test_a_session_that_is_half_made_has_a_repr(name: str) -> None:
     for session in (*sessions, object.__new__(dream.Session)):
         assert repr(session).startswith("<Session")
         assert SECRET not in repr(session)
+
+
+async def test_an_endpoint_of_the_environment_with_a_user_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DREAMOBJECTS_ENDPOINT_URL", f"https://AKIA:{PASSWORD}@s3.example.com")
+    problem = await mistaken(Mistake({}), KEYS)
+    assert PASSWORD not in told(problem, with_locals=False)
+    assert [
+        where
+        for where, held in frames_of_the_library(problem)
+        if any(PASSWORD in repr(value) for value in held.values())
+    ] == []
+
+
+DOCUMENTS = {
+    "no access key": f'{{"Version": 1, "SecretAccessKey": "{SECRET}"}}',
+    "no JSON": f'{{"Version": 1, "SecretAccessKey": "{SECRET}",',
+    "a blank": f'{{"Version": 1, "AccessKeyId": "a b", "SecretAccessKey": "{SECRET}"}}',
+    "no time": f'{{"Version": 1, "AccessKeyId": "ab", "SecretAccessKey": "{SECRET}", "Expiration": "x"}}',
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+async def test_what_a_credential_process_says_is_in_no_frame_of_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, document: str
+) -> None:
+    """Of whichever library: botocore's frames hold what it read."""
+    (tmp_path / "document").write_text(DOCUMENTS[document])
+    (tmp_path / "config").write_text(f"[profile x]\ncredential_process = cat {tmp_path / 'document'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    problem = await failed(dream.Session(profile="x", endpoint="http://127.0.0.1:1").open())
+    assert isinstance(problem, dream.CredentialsError)
+    assert SECRET not in told(problem, with_locals=True)

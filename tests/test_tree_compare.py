@@ -121,6 +121,9 @@ PAIRS: dict[str, tuple[str, str, Proof]] = {
     "parts and none": (etag_of_parts(CONTENT, MIB), md5(CONTENT), "none"),
     "one part and none": (etag_of_parts(CONTENT, 3 * MIB), md5(OTHER), "none"),
     "opaque, the same": ("opaque", "opaque", "none"),
+    "the MD5 of nothing": (md5(b""), md5(b""), "none"),  # as services give it that have no digest
+    "the MD5 of nothing, of other content": (md5(b""), md5(b""), "none"),
+    "the MD5 of nothing and an MD5": (md5(b""), md5(CONTENT), "none"),
     "opaque, others": ("opaque", "opaque2", "none"),
     "opaque and an MD5": ("opaque", md5(CONTENT), "none"),
 }

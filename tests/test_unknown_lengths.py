@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from conftest import LANES
 from servers.faults import Action, Blanks, Flip, Mishear, Rule, Say, Shorten
 from servers.faulty import FaultyServer
-from servers.scripted import Raw, ScriptedServer
+from servers.scripted import Raw, Received, Reply, ScriptedServer
 
 import aiodreamobjects as dream
 
@@ -278,3 +279,92 @@ async def test_an_answer_without_a_length_is_no_answer_to_a_range(
             async with session.object("s3://bucket/a").get(range=byte_range) as body:
                 await body.read()
         assert await session.object("s3://bucket/a").read((0, None)) == data
+
+
+# Where a HEAD tells the size
+
+
+@pytest.mark.parametrize("kind", ["ours", "another tool's"])
+@pytest.mark.parametrize("cut", [1, PART, PART + 5, 2 * PART])
+async def test_a_body_of_parts_that_is_cut_anywhere_is_noticed(
+    faulty: FaultyServer, tmp_path: Path, cut: int, kind: str
+) -> None:
+    """Between two parts, too, where fewer parts than the ETag counts look like a guess that was wrong."""
+    size = 3 * PART + 5
+    faulty.make_bucket("target")
+    async with session_to(faulty, tmp_path, "direct") as here, session_to(faulty, tmp_path, "direct") as there:
+        if kind == "ours":
+            await here.object("s3://bucket/a").put(DATA[:size])
+        else:
+            faulty.put("bucket", "a", DATA[:size], etag=etag_of_parts(DATA[:size], [PART] * 3 + [5]))
+        obj, to = here.object("s3://bucket/a"), there.object("s3://target/a")
+        faulty.will(Rule("GetObject", Shorten(cut), IN_CHUNKS, times=None, when=lambda asked: asked.bucket == "bucket"))
+        for verb in VERBS:
+            with pytest.raises(dream.TransferError):
+                await verb(obj, to, tmp_path)
+    assert (faulty.keys("bucket"), faulty.keys("target")) == (["a"], [])
+
+
+def etag_of_parts(content: bytes, sizes: list[int]) -> str:
+    digests, position = b"", 0
+    for size in sizes:
+        digests += hashlib.md5(content[position : position + size], usedforsecurity=False).digest()
+        position += size
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(sizes)}"
+
+
+# Read to the end, and no further
+
+
+async def read_exactly(obj: dream.Object, size: int) -> tuple[bytes, dream.ObjectInfo]:
+    async with obj.get() as body:
+        return await body.read(size), body.info
+
+
+async def read_exactly_into(obj: dream.Object, size: int) -> tuple[bytes, dream.ObjectInfo]:
+    async with obj.get() as body:
+        buffer = bytearray(size)
+        return bytes(buffer[: await body.readinto(buffer)]), body.info
+
+
+@pytest.mark.parametrize("read_all", [read_exactly, read_exactly_into])
+@pytest.mark.parametrize("size", [20_000, 300_000])
+@pytest.mark.parametrize("lane", LANES)
+async def test_a_body_that_is_read_by_its_exact_size_is_verified(
+    faulty: FaultyServer,
+    lane: dream.Lane,
+    size: int,
+    read_all: Callable[[dream.Object, int], Awaitable[tuple[bytes, dream.ObjectInfo]]],
+) -> None:
+    faulty.put("bucket", "a", DATA[:size])
+    async with faulty.session(lane=lane) as session:
+        obj = session.object("s3://bucket/a")
+        faulty.will(Rule("GetObject", IN_CHUNKS))
+        content, info = await read_all(obj, size)
+        assert (content, info.verified) == (DATA[:size], "md5")
+        faulty.will(Rule("GetObject", Flip(5), IN_CHUNKS, times=None))
+        with pytest.raises(dream.ChecksumMismatchError):
+            await read_all(obj, size)
+
+
+async def test_an_honest_object_of_unequal_parts_is_taken(scripted: ScriptedServer, tmp_path: Path) -> None:
+    """The sizes of the first and of the last part, which a service tells, make another size than it has."""
+    sizes = [5000, 6000, 2000]
+    content = DATA[: sum(sizes)]
+    etag = etag_of_parts(content, sizes)
+    chunked = b'HTTP/1.1 200 OK\r\nETag: "%b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n'
+
+    def step(asked: Received) -> Reply | Raw:
+        if asked.method == "GET":
+            return Raw(chunked % (etag.encode(), len(content), content))
+        part = re.search(r"partNumber=(\d)", asked.target)
+        length = sizes[int(part[1]) - 1] if part else len(content)
+        told = {"ETag": f'"{etag}"', "x-amz-mp-parts-count": str(len(sizes))}
+        return Reply(206 if part else 200, b"", told, length=length)
+
+    scripted.will(step)
+    async with scripted.session() as session:
+        obj = session.object("s3://bucket/a")
+        await obj.download(tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == content
+        assert await obj.read() == content

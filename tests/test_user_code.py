@@ -752,3 +752,35 @@ async def test_the_cancellation_by_a_stranger_is_raised_where_a_request_is_never
         assert type(found) is asyncio.CancelledError
         if verb in WITH_PROGRESS:
             assert wrong_state(place, verb, found) == ""
+
+
+# A sink that takes a part of what it is given
+
+
+class ShortSink:
+    """As an unbuffered file on a disk that is nearly full."""
+
+    def __init__(self, *, takes_any: bool) -> None:
+        self._takes_any = takes_any
+        self.content = b""
+
+    async def write(self, data: bytes) -> int:
+        count = max(1, len(data) * 2 // 3) if self._takes_any else 0
+        self.content += bytes(data[:count])
+        return count
+
+
+async def test_a_sink_that_takes_a_part_is_given_the_rest(faulty: FaultyServer) -> None:
+    content = bytes(range(256)) * 1000
+    faulty.put("bucket", "a", content)
+    async with faulty.session() as session, session.object("s3://bucket/a").get() as body:
+        sink = ShortSink(takes_any=True)
+        assert await body.write_to(sink) == len(content)
+    assert sink.content == content
+
+
+async def test_a_sink_that_takes_nothing_is_an_error(faulty: FaultyServer) -> None:
+    faulty.put("bucket", "a", b"content")
+    async with faulty.session() as session, session.object("s3://bucket/a").get() as body:
+        with pytest.raises(OSError, match="took 0 of 7 bytes"):
+            await body.write_to(ShortSink(takes_any=False))

@@ -312,6 +312,20 @@ async def test_an_open_file_is_used_only_on_its_own_loop(faulty: FaultyServer, l
 
 
 @pytest.mark.parametrize("lane", LANES)
+async def test_a_writer_that_is_left_on_another_loop_stores_nothing(faulty: FaultyServer, lane: dream.Lane) -> None:
+    faulty.put("bucket", "b", b"old")
+    with botocore_says_less():
+        async with faulty.session(lane=lane) as session, asyncio.timeout(HANG_SECONDS):
+            writing = bucket(session).object("b").writer()
+            writer = await writing.__aenter__()
+            await writer.write(b"new")
+            with pytest.raises(dream.WrongLoopError):
+                await asyncio.to_thread(in_another_loop, writing.__aexit__(None, None, None))
+    assert faulty.ops == []
+    assert faulty.content("bucket", "b") == b"old"
+
+
+@pytest.mark.parametrize("lane", LANES)
 async def test_what_sends_nothing_works_anywhere(faulty: FaultyServer, lane: dream.Lane) -> None:
     faulty.put("bucket", "a", b"x")
 
