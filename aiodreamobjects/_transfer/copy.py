@@ -351,11 +351,11 @@ class _Copy:
             await self._to.wire.put_object_acl(self._target, acl.canned or acl)
 
     async def _look(self, *, carries_tags: bool) -> tuple[Mapping[str, str] | None, Acl | None]:
-        source, tags, acl = self._from.wire, self._changes.tags, None
+        tags, acl = self._changes.tags, None
         if tags is None and carries_tags and self._has_tags():
-            tags = await source.get_object_tags(self._address)
+            tags = await self._from.wire.get_object_tags(self._address)
         if self._changes.copies_acl:
-            acl = await source.get_object_acl(self._address)
+            acl = await self._from.wire.get_object_acl(self._address)
         self._looked = tags, acl
         return self._looked
 

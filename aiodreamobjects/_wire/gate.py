@@ -156,11 +156,11 @@ class Gate:
                 await self._pace.wait()
 
     async def sleep(self, seconds: float) -> None:
+        with self.waiting():
+            await anyio.sleep(seconds)
         departure = DEPARTURE.get()
         if departure is not None and departure.is_cut and not departure.is_tried_again:
             raise asyncio.CancelledError
-        with self.waiting():
-            await anyio.sleep(seconds)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

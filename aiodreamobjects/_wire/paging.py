@@ -245,7 +245,7 @@ class Uploads:
         items = page.items
         for item in items:
             if not item.key.startswith(self._prefix):
-                _refuse(self.where, f"the service lists {item.key!r}, which does not start with {self._prefix!r}")
+                _refuse(self.where, f"asked for keys that start with {self._prefix!r}, the service lists {item.key!r}")
         self._unique.check([(item.key, item.upload_id) for item in items])
         if items and not (self._last is None and page.next is None):
             row = [self._last, *items] if self._last else items
@@ -304,7 +304,7 @@ def _check_ends(where: str, names: Sequence[str], prefix: str) -> None:
     """Of names that are in order: what lies between two with the prefix has it too."""
     for name in (names[0], names[-1]):
         if not name.startswith(prefix):
-            _refuse(where, f"the service lists {name!r}, which does not start with {prefix!r}")
+            _refuse(where, f"asked for keys that start with {prefix!r}, the service lists {name!r}")
 
 
 def _first_back(names: list[str]) -> tuple[str, str] | None:
