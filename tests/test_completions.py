@@ -175,7 +175,7 @@ def etag_of(content: bytes) -> str:
 def another_with(etag: str) -> Meanwhile:
     def change(bucket: Bucket) -> None:
         abort_all(bucket)
-        bucket.add("a", Content(OTHER, etag, {}))
+        bucket.add("a", Content(OTHER, etag, {"x-amz-meta-part-size": "777"}))
 
     return Meanwhile(change)
 
@@ -184,7 +184,7 @@ ANOTHERS: dict[str, tuple[dream.Verify, str]] = {
     "parts, not verified": ("off", etag_of(OTHER)),
     "MD5, not verified": ("off", md5_hex(OTHER)),
     "parts": ("auto", etag_of(OTHER)),
-    "opaque, without our metadata": ("auto", "tells-nothing"),
+    "opaque, with other metadata": ("auto", "tells-nothing"),
 }
 
 

@@ -223,8 +223,10 @@ async def test_nothing_of_a_page_that_is_wrong_is_used(scripted: ScriptedServer,
     async with session_to(scripted) as session:
         for wrong, pages in WRONG.items():
             is_of_prefix, is_of_page = "prefix" in wrong or "page later" in wrong, "unsorted" in wrong
-            # Versions and delete markers may come apart: a page of them is sorted here.
+            # Versions and delete markers may come apart: a page of them is sorted here. Uploads have any order.
             if (is_of_prefix and name in OF_ALL_KEYS) or (is_of_page and kind == "versions"):
+                continue
+            if kind == "uploads" and not is_of_prefix and "twice" not in wrong and "prefix" not in wrong:
                 continue
             liar = Liar(kind, pages, prefix="" if name in OF_ALL_KEYS else "p/")
             used = await refused(scripted, session, liar, use)
@@ -323,7 +325,7 @@ async def test_common_prefixes_that_nobody_asked_for(scripted: ScriptedServer) -
 
 
 async def test_uploads_may_be_sorted_as_ceph_sorts_them(scripted: ScriptedServer) -> None:
-    """By the key, a dot and the id. Seen on 16.2 and 18.2."""
+    """By the key, a dot and the id."""
     pages: list[list[Item]] = [
         [("p/_x-", "2~w"), ("p/_x", "2~j"), ("p/a+b", "2~c"), ("p/a-b", "2~8"), ("p/a-b", "2~l")],
         [("p/a.1", "2~7"), ("p/a", "2~S"), ("p/a", "2~b"), ("p/a.b", "2~p"), ("p/a/b", "2~y"), ("p/a1", "2~z")],
@@ -333,13 +335,6 @@ async def test_uploads_may_be_sorted_as_ceph_sorts_them(scripted: ScriptedServer
         scripted.will(Liar("uploads", pages))
         await USES["uploads"][1](session.bucket("bucket"), used)
         assert used == [item[0] for page in pages for item in page]
-        # Of one order and then of the other is of none.
-        await refused(
-            scripted,
-            session,
-            Liar("uploads", [*pages, [("p/a5", "x")], [("p/a5-1", "x"), ("p/a4", "x")]]),
-            USES["uploads"][1],
-        )
 
 
 async def test_uploads_on_one_page_may_have_any_order(scripted: ScriptedServer) -> None:

@@ -361,8 +361,8 @@ class Multipart:
                 return False
         is_newer = bool(self._since and found.last_modified and found.last_modified > self._since)
         kept, given = found.metadata or {}, self._attributes.metadata or {}
-        has_our_metadata = all(kept.get(name.lower()) == value for name, value in given.items())
-        return is_newer and has_our_metadata and found.size == sum(part.size or 0 for part in parts)
+        is_marked_otherwise = any(kept.get(name.lower(), value) != value for name, value in given.items())
+        return is_newer and not is_marked_otherwise and found.size == sum(part.size or 0 for part in parts)
 
     def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
         """With what is known of it."""

@@ -99,13 +99,13 @@ async def _one_after_the_other(
     left, cursor, empty = limit, None, 0
     while left is None or left > 0:
         page = await fetch(cursor, PAGE_KEYS if left is None else min(PAGE_KEYS, left))
+        if page.next is not None and page.next == cursor:
+            _refuse(check.where, f"the listing does not get on: the service says again to continue at {page.next!r}")
         items = list(check.take(page))
         if left is not None:
             items = items[:left]
             left -= len(items)
         empty = 0 if items else empty + 1
-        if page.next is not None and page.next == cursor:
-            _refuse(check.where, f"the listing does not get on: the service says again to continue at {page.next!r}")
         if page.next is not None and empty > MOST_EMPTY_PAGES:
             _refuse(check.where, f"the listing does not get on: {empty:,} pages in a row hold nothing, and more follow")
         if items:
@@ -182,8 +182,9 @@ class _Unique:
     that pages in a circle are noticed however long it is.
     """
 
-    def __init__(self, where: str) -> None:
-        self._where = where
+    def __init__(self, where: str, *, is_sorted: bool) -> None:
+        """``is_sorted``: a key that is passed does not come again, so that only the last one's need be remembered."""
+        self._where, self._is_sorted = where, is_sorted
         self._ids: set[Id] = set()
         self._key: str | None = None
         self._milestone: Id | None = None
@@ -193,16 +194,17 @@ class _Unique:
         found = set(ids)
         if len(found) < len(ids) or self._milestone in found or not found.isdisjoint(self._ids):
             again = Counter([*found.intersection({*self._ids, self._milestone}), *ids]).most_common(1)[0][0]
-            _refuse(self._where, f"the service lists {again[0]!r} with the id {again[1]!r} twice")
+            what = f"the service lists {again[0]!r} with the id {again[1]!r} twice"
+            _refuse(self._where, f"the listing does not get on: {what}")
         if ids:
             self._remember(ids)
 
     def _remember(self, ids: Sequence[Id]) -> None:
         last = ids[-1]
-        if last[0] != self._key:
+        if self._is_sorted and last[0] != self._key:
             self._ids, self._key = set(), last[0]
         if len(self._ids) < MOST_REMEMBERED:
-            self._ids.update(one for one in ids if one[0] == last[0])
+            self._ids.update(one for one in ids if not self._is_sorted or one[0] == last[0])
         self._pages += 1
         if self._pages == self._next_milestone:
             self._milestone, self._next_milestone = last, 2 * self._next_milestone
@@ -214,7 +216,7 @@ class Versions:
     def __init__(self, bucket: str, prefix: str) -> None:
         self.where = _where("versions", bucket, prefix)
         self._prefix, self._last = prefix, ""
-        self._unique = _Unique(self.where)
+        self._unique = _Unique(self.where, is_sorted=True)
 
     def take(self, page: Page[ObjectInfo]) -> Sequence[ObjectInfo]:
         keys = [item.key for item in page.items]
@@ -228,42 +230,23 @@ class Versions:
 
 
 class Uploads:
-    """Keys start with the prefix and never go back. No upload comes twice.
+    """Keys start with the prefix. No upload comes twice.
 
-    Ceph RGW sorts by the key, a dot and the id: ``a-b`` comes before ``a`` there. The order tells that no page left
-    anything out, so a listing that is one page may have any order, as moto's has.
+    Their order is not looked at, since services do not agree on it: Ceph RGW sorts by the key, a dot and the id, so that
+    ``a-b`` comes before ``a``; moto keeps the order in which they began.
     """
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self.where = _where("uploads", bucket, prefix)
         self._prefix = prefix
-        self._orders = [_by_key, _by_index]
-        self._last: UploadInfo | None = None
-        self._unique = _Unique(self.where)
+        self._unique = _Unique(self.where, is_sorted=False)
 
     def take(self, page: Page[UploadInfo]) -> Sequence[UploadInfo]:
-        items = page.items
-        for item in items:
+        for item in page.items:
             if not item.key.startswith(self._prefix):
                 _refuse(self.where, f"asked for keys that start with {self._prefix!r}, the service lists {item.key!r}")
-        self._unique.check([(item.key, item.upload_id) for item in items])
-        if items and not (self._last is None and page.next is None):
-            row = [self._last, *items] if self._last else items
-            back = [_first_back([order(item) for item in row]) for order in self._orders]
-            self._orders = [order for order, found in zip(self._orders, back, strict=True) if found is None]
-            if not self._orders:
-                assert back[0]
-                _refuse(self.where, f"the service lists {back[0][1]!r} behind {back[0][0]!r}: {_ORDER}")
-            self._last = items[-1]
-        return items
-
-
-def _by_key(upload: UploadInfo) -> str:
-    return upload.key
-
-
-def _by_index(upload: UploadInfo) -> str:
-    return f"{upload.key}.{upload.upload_id}"
+        self._unique.check([(item.key, item.upload_id) for item in page.items])
+        return page.items
 
 
 class Parts:
@@ -294,8 +277,9 @@ def _check_growth(where: str, names: list[str], last: str | None) -> None:
     is_growing = (last is None or names[0] > last) and sorted(names) == names and len(set(names)) == len(names)
     if is_growing:
         return
-    row = names if last is None else [last, *names]
-    before, behind = next(pair for pair in pairwise(row) if pair[1] <= pair[0])
+    if last is not None and names[0] <= last:
+        _refuse(where, f"the listing does not get on: the service lists {names[0]!r} on the page behind {last!r}")
+    before, behind = next(pair for pair in pairwise(names) if pair[1] <= pair[0])
     how = "twice" if before == behind else f"behind {before!r}: {_ORDER}"
     _refuse(where, f"the service lists {behind!r} {how}")
 
