@@ -18,7 +18,7 @@ def scorecard(client: str, kinds: str) -> str:
 
 
 def test_the_command_judges_this_library() -> None:
-    assert "**5 of 5**" in scorecard("dream", "1,4,26,27,37")
+    assert "**11 of 11**" in scorecard("dream", "1,4,26,27,37,40,41,42,44,46,49")
 
 
 def test_the_command_tells_a_success_that_is_none() -> None:
