@@ -126,7 +126,7 @@ async def test_waits_end_when_the_session_closes(scripted: ScriptedServer) -> No
 async def test_what_is_half_received_ends_when_the_session_closes(scripted: ScriptedServer) -> None:
     hold = asyncio.Event()
     half = Reply(200, b"half", {"ETag": '"opaque-1"'}, length=8, hold=hold)
-    session = await scripted.session(limits=dream.Limits(requests=8)).open()
+    session = await scripted.session(limits=dream.Limits(requests=8), close_grace=0.2).open()
     scripted.will(half)
     tasks: list[asyncio.Task[object]] = [
         asyncio.create_task(session.object("s3://bucket/a").read()),

@@ -166,12 +166,16 @@ class Gate:
     def waiting(self) -> Iterator[None]:
         """A wait that the session's closing ends, with SessionClosedError."""
         is_cleanup = DEPARTURE.get() is not None
+        self._require_open(is_cleanup=is_cleanup)
         with anyio.CancelScope() as scope:
             self._waits[scope] = is_cleanup
             try:
                 yield
             finally:
                 del self._waits[scope]
+        self._require_open(is_cleanup=is_cleanup)
+
+    def _require_open(self, *, is_cleanup: bool) -> None:
         if self.closed or (self.is_closing and not is_cleanup):
             raise closed_meanwhile()
 
