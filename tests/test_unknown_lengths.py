@@ -32,7 +32,7 @@ FAULTS: dict[str, Action] = {"cut": Shorten(1), "flipped": Flip(-1), "flipped-at
 Verb = Callable[[dream.Object, dream.Object, Path], Awaitable[bytes]]
 
 
-@pytest.fixture(scope="module", params=["http"])
+@pytest.fixture(scope="module", params=["http", "tls"])
 def lengthless(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -> Iterator[FaultyServer]:
     with FaultyServer(certificate if request.param == "tls" else None) as running:
         yield running

@@ -270,7 +270,8 @@ class _Exchange:
         self, server: FaultyServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> None:
         self._server, self._reader, self._writer, self._number = server, reader, writer, number
-        writer.transport.set_write_buffer_limits(0)  # what was drained has left
+        # What was drained has left. Over TLS, asyncio takes a limit of 0 as reached by an empty buffer, and waits for ever.
+        writer.transport.set_write_buffer_limits(high=1, low=0)
 
     async def answer(self) -> bool:
         """Whether the connection is kept for another one."""
