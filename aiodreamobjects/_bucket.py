@@ -310,7 +310,7 @@ class Bucket:
         """Copy the objects under ``prefix/`` to those under ``to_prefix/`` (the same, unless given) of a bucket.
 
         Within a session by the service itself, else streamed through here; options as of ``upload_tree``. ``"mtime"``
-        copies what was stored later than its copy; ``"etag"`` what has another ETag, or one that is no digest. With
+        copies what was stored later than its copy; ``"etag"`` what has another ETag, or one that is not a digest. With
         ``"etag-or-time"``, time decides where ETags cannot be compared: those of other numbers of parts, and those that
         are no digests. None of these asks for more than the listings. ValueError where one of the prefixes lies in the
         other. ``acl`` is that of the copies.

@@ -22,7 +22,7 @@ _log = logging.getLogger("aiodreamobjects")
 
 
 class Background(Generic[T]):
-    """Work in a task of its own, which belongs to whoever made this.
+    """Work in a task of its own. Whoever made this must wait for its result, or stop it.
 
     What the work raises, of whatever class, is kept for ``result``. A bare task would hand a KeyboardInterrupt to the
     event loop, past everybody who has something to clean up.
@@ -140,7 +140,7 @@ def is_foreign(error: BaseException) -> bool:
 
 
 async def close_generator(generator: AsyncGenerator[object, None]) -> None:
-    """Close a generator of the user's when the work has ended. What it raises is logged, since the end is told already."""
+    """Close a user's generator after the work. What it raises is logged: the outcome of the work is settled by then."""
     try:
         await generator.aclose()
     except BaseException as error:
@@ -284,7 +284,7 @@ class Places:
         self._turns = self.queue.turns
 
     def resize(self, count: int) -> None:
-        """Have so many places from now on. Whoever has one keeps it: fewer come free."""
+        """Change the number of places. Places that are taken stay taken; a smaller number applies as they come free."""
         self._free += count - self._count
         self._count = count
         while self._free > 0 and self.queue.hand_on():
@@ -346,8 +346,7 @@ class Crowd:
 class Memory:
     """A number of bytes for what is under way, shared by all who ask: first come, first served.
 
-    A request larger than the whole budget is granted when nothing else is held. Whoever holds memory never waits for
-    more.
+    A request larger than the whole budget is granted when nothing else is held. What holds memory must not wait for more.
     """
 
     def __init__(self, size: int, patience: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Tell whoever asked how far a transfer is."""
+"""Progress of transfers: counting the bytes, and calling the user's callback."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Gauge:
 
 
 class Growing:
-    """A callback for a transfer that may be made twice: what it is told never gets less."""
+    """A callback for a transfer that may be made twice. The figures it passes on never go down."""
 
     def __init__(self, callback: ProgressCallback) -> None:
         self._callback = callback
@@ -116,8 +116,8 @@ class Meter:
                 await self._call_last()
         except BaseException as raised:  # noqa: BLE001 - raised by __aexit__
             self._fail(raised)
-        # Out of here as a cancellation where the callback failed: no code on the way mistakes the user's error for one of
-        # its own. And whoever was cancelled meanwhile, by the callback itself too, sends nothing any more.
+        # If the callback failed, this leaves as a cancellation: no code in between takes the user's error for one of its
+        # own. If the caller was cancelled meanwhile, also by the callback, it ends here and sends nothing more.
         await asyncio.sleep(0)
         if self._error is not None:
             await anyio.sleep_forever()

@@ -245,7 +245,7 @@ class Job:
         self._may_be_done = is_of_many
         """Whether what the verb makes may be there by now."""
         self.outer = _JOB.get()
-        """The job inside of which this one was begun."""
+        """The job that this one runs inside of."""
 
     async def __aenter__(self) -> Self:
         for runtime in self._runtimes:
@@ -309,7 +309,7 @@ _JOB: ContextVar[Job | None] = ContextVar("aiodreamobjects_job", default=None)
 async def clean_up(work: Awaitable[T], departure: Departure | None = None, *, grace: float) -> T:
     """``finish``, for requests that must be made even while the session closes. See there for ``grace``.
 
-    With a ``departure``: what has not left yet when the caller is cancelled is not sent any more.
+    With a ``departure``: if the caller is cancelled before the request has left, it is not sent.
     """
     departure = departure or Departure(has_left=True)
     token = DEPARTURE.set(departure)  # the task that finish makes has a copy

@@ -170,7 +170,7 @@ class Session:
 
         Waits up to ``close_grace`` seconds until what was begun is cleaned up: uploads that this interrupts, or whose
         tasks were cancelled just before, are aborted, and completions that were sent are waited for. So no upload is
-        left open on a service that answers, but for those of ``resume=True``. Closing twice is once.
+        left open on a service that answers, except those of ``resume=True``. A second call does nothing.
         """
         if self._runtime.is_open:
             self._runtime.require_loop()

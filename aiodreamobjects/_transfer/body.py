@@ -161,7 +161,7 @@ async def _ask_once(
 
 
 def _is_whole(response: ResponseBody) -> bool:
-    """Whether it brings all of the object, however it was asked for. Neither length nor size is told where it is None."""
+    """Whether the body is the whole object, however it was asked for. A None says that the service did not tell."""
     return response.start == 0 and response.length == response.size
 
 
@@ -492,7 +492,7 @@ async def _write_all(file: AsyncWriter, chunk: bytes) -> None:
     while rest:
         count = await file.write(rest)
         if not isinstance(count, int) or isinstance(count, bool) or count >= len(rest):
-            return  # whoever does not say how many bytes it took has taken all
+            return  # a sink that returns no count has taken all
         if count <= 0:
             msg = f"write() took {count} of {len(rest)} bytes"
             raise OSError(errno.EIO, msg)
