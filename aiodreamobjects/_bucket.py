@@ -222,7 +222,8 @@ class Bucket:
         another time, which is kept in the metadata as rclone keeps it (a HEAD for each that has the same size);
         ``"etag"`` also what has other content: each such file is read, and its ETag computed, in parts where it has
         parts. What an ETag does not tell is moved. ``"etag-or-time"`` decides that by time, as ``"mtime"`` does; the
-        report counts what is the same by time only, as ``unverified``. ``include`` and ``exclude`` are patterns as in a .gitignore, for the relative names in both trees.
+        report counts what is the same by time only, as ``unverified``. ``include`` and ``exclude`` are patterns as in a
+        .gitignore, for the relative names in both trees.
 
         ``delete`` removes the objects under ``prefix/`` that the directory lacks, when all else is done and nothing
         failed. ValueError for an empty directory, unless ``allow_empty``. Objects that only mark a directory

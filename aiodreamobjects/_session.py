@@ -50,8 +50,8 @@ class Session:
     count. ``service`` describes the service; left out, it is told from the endpoint.
 
     ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's); verification
-    cannot be turned off. ``close_grace``: how many seconds ``aclose`` waits for clean-ups. ``lane="boto"`` sends every request by way of aioboto3, which is slower by far and asks no
-    trust in our own protocol; so does an HTTP proxy that is set for the endpoint (``http_proxy``, ``https_proxy``).
+    cannot be turned off. ``close_grace``: how many seconds ``aclose`` waits for clean-ups. ``lane="boto"`` sends every
+    request by way of aioboto3, which is slower by far and asks no trust in our own protocol; so does an HTTP proxy that is set for the endpoint (``http_proxy``, ``https_proxy``).
 
     Raises ValueError for an endpoint that is none, and for a DreamObjects cluster that was closed.
     """

@@ -202,9 +202,8 @@ class Multipart:
             if journal is not None:
                 await self._note(is_completing=False)
 
-        await clean_up(
-            create(), Departure(is_tried_again=False), grace=ABORT_SECONDS
-        )  # an upload without a known id could not be aborted
+        # To its end even if cancelled: an upload without a known id could not be aborted.
+        await clean_up(create(), Departure(is_tried_again=False), grace=ABORT_SECONDS)
 
     async def _note(self, *, is_completing: bool) -> None:
         assert self._journal

@@ -105,7 +105,6 @@ class BotoWire:
         )
         self._busy = 0
         take_over(self._client, self._send)
-
         gate.movements.append(self._http.bytes_moved)
 
     def stop(self) -> None:

@@ -162,7 +162,7 @@ class ResponseBody(Protocol):
 
 class Wire(Protocol):
     def stop(self) -> None:
-        """Refuse every request from now on with SessionClosedError, but those of clean-ups (``gate.IS_CLEANUP``)."""
+        """Refuse every request from now on with SessionClosedError, except those of clean-ups (``gate.DEPARTURE``)."""
         ...
 
     async def aclose(self) -> None: ...

@@ -81,7 +81,7 @@ class Gate:
         self._refresher = asyncio.create_task(self._keep_fresh()) if credentials.expires else None
 
     def stop(self) -> None:
-        """Refuse every request from now on with SessionClosedError, but those of clean-ups; so ends every wait."""
+        """Refuse every request from now on, and end every wait, with SessionClosedError; except those of clean-ups."""
         self.is_closing = True
         self.requests.close(closed_meanwhile)
         self.streams.close(closed_meanwhile)
