@@ -17,7 +17,7 @@ from conftest import LANES
 from faulty_verbs import botocore_says_less
 from interruptions import watched_tasks
 from servers.faults import Blanks, Cut, Pause, Refuse, Rule
-from servers.faulty import FaultyServer
+from servers.faulty import FaultyServer, until
 from user_code import OLD, outcome, pieces_of
 
 import aiodreamobjects as dream
@@ -196,8 +196,7 @@ async def test_an_exception_in_the_body_leaves_no_upload_open(
             async with asyncio.timeout(HANG_SECONDS), session_to(faulty, lane=lane) as session:
                 for number, work in enumerate(UPLOADS.values()):
                     tasks.append(asyncio.create_task(outcome(work(session, f"t{number}", tmp_path))))
-                while not held.fired:  # noqa: ASYNC110 - the server sets no event
-                    await asyncio.sleep(0.001)
+                await fired(held)
                 raise BodyError
         assert faulty.uploads("bucket") == []
         async with asyncio.timeout(HANG_SECONDS), ended(*tasks):
@@ -308,11 +307,9 @@ async def test_a_service_that_does_not_answer_any_more_does_not_hold_a_closing_u
         task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
         async with ended(task):
             if operation == "Abort*":
-                while "UploadPart" not in faulty.ops:  # noqa: ASYNC110 - the server sets no event
-                    await asyncio.sleep(0.001)
+                await until(lambda: "UploadPart" in faulty.ops)
                 task.cancel()
-            while not held.fired:  # noqa: ASYNC110 - the same
-                await asyncio.sleep(0.001)
+            await fired(held)
             async with asyncio.timeout(HANG_SECONDS):
                 await session.aclose()
                 await asyncio.wait({task})
@@ -335,8 +332,7 @@ async def test_a_completion_in_flight_is_let_finish(faulty: FaultyServer, lane: 
     with botocore_says_less():
         task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
         async with ended(task):
-            while not slow.fired:  # noqa: ASYNC110 - the server sets no event
-                await asyncio.sleep(0.001)
+            await fired(slow)
             if cancels:
                 task.cancel()
             async with asyncio.timeout(HANG_SECONDS):
@@ -357,8 +353,7 @@ async def test_a_completion_that_outlasts_the_grace_is_in_doubt(faulty: FaultySe
     await session.open()
     task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
     async with ended(task):
-        while not held.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await fired(held)
         async with asyncio.timeout(HANG_SECONDS):
             await session.aclose()
             found = await task
@@ -392,12 +387,10 @@ async def test_a_session_that_closes_takes_no_new_requests(faulty: FaultyServer,
     await session.open()
     upload = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
     async with asyncio.timeout(HANG_SECONDS), ended(upload):
-        while not part.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await fired(part)
         closing = asyncio.create_task(session.aclose())
         async with ended(closing):
-            while not slow.fired and not closing.done():  # noqa: ASYNC110 - the same
-                await asyncio.sleep(0.001)
+            await until(lambda: slow.fired or closing.done())
             assert slow.fired, "the closing did not wait for an abort"
             before = len(faulty.log)
             with pytest.raises(dream.SessionClosedError):
@@ -420,8 +413,7 @@ async def test_two_that_close_at_once_wait_for_the_same_end(faulty: FaultyServer
         return faulty.uploads("bucket")
 
     async with asyncio.timeout(HANG_SECONDS), ended(upload):
-        while not part.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await fired(part)
         assert [*await asyncio.gather(close(), close(), close())] == [[], [], []]
         assert isinstance(await upload, dream.SessionClosedError)
         await session.aclose()
@@ -438,8 +430,7 @@ async def test_a_closing_that_is_cancelled_waits_no_longer(faulty: FaultyServer)
         await session.open()
         upload = asyncio.create_task(outcome(session.object(f"s3://bucket/{key}").put(DATA)))
         async with asyncio.timeout(HANG_SECONDS), ended(upload):
-            while not part.fired:  # noqa: ASYNC110 - the server sets no event
-                await asyncio.sleep(0.001)
+            await fired(part)
             was_cut = await cut_closing(session, at)
             with pytest.raises(dream.SessionClosedError):
                 await session.object("s3://bucket/a").head()
@@ -477,8 +468,7 @@ async def test_an_upload_to_go_on_with_stays_open(
     await session.open()
     task = asyncio.create_task(outcome(session.object("s3://bucket/t").upload(tmp_path / "source", resume=True)))
     async with asyncio.timeout(HANG_SECONDS), ended(task):
-        while not part.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await fired(part)
         await session.aclose()
         assert isinstance(await task, dream.SessionClosedError)
     assert faulty.uploads("bucket") == ["t"]
@@ -518,9 +508,7 @@ async def turns(count: int = 200) -> None:
 
 
 async def fired(*rules: Rule) -> None:
-    async with asyncio.timeout(HANG_SECONDS):
-        while not all(rule.fired for rule in rules):  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+    await until(lambda: all(rule.fired for rule in rules))
 
 
 @pytest.mark.parametrize("around", ["scope", "group"])

@@ -12,7 +12,7 @@ import pytest
 from conftest import LANES
 from faulty_verbs import botocore_says_less
 from servers.faults import Cut, Pause, Rule, SlowRead
-from servers.faulty import FaultyServer
+from servers.faulty import FaultyServer, until
 
 import aiodreamobjects as dream
 
@@ -98,8 +98,7 @@ async def test_requests_that_are_never_answered_make_the_next_one_an_error(
     faulty.will(held)
     async with open_session(faulty, lane, requests=2) as session, asyncio.TaskGroup() as group:
         tasks = [group.create_task(session.object(f"s3://bucket/held{number}").head()) for number in range(2)]
-        while held.fired < 2:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await until(lambda: held.fired >= 2)
         before = len(faulty.log)
         with pytest.raises(dream.ConnectionFailedError) as caught:
             await VERBS[verb](session)
@@ -166,8 +165,7 @@ async def test_an_upload_that_is_sent_slowly_is_no_stall(faulty: FaultyServer) -
         asyncio.TaskGroup() as group,
     ):
         group.create_task(session.object("s3://bucket/slow").put(bytes(size)))
-        while not slow.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await until(lambda: slow.fired)
         assert not await session.object("s3://bucket/other").exists()
     assert faulty.content("bucket", "slow") == bytes(size)
 
@@ -180,8 +178,7 @@ async def test_memory_that_never_comes_free_is_an_error(faulty: FaultyServer) ->
     faulty.will(held)
     async with open_session(faulty, part_size=PART, memory=PART, requests=8) as session, asyncio.TaskGroup() as group:
         task = group.create_task(session.object("s3://bucket/held").put(iter([DATA])))
-        while not held.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await until(lambda: held.fired)
         with pytest.raises(dream.ConnectionFailedError) as caught:
             await session.object("s3://bucket/b").put(iter([DATA]))
         check_words(caught.value, "memory", "hold|held|answer|under way")

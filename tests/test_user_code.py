@@ -18,7 +18,7 @@ from conftest import LANES
 from faulty_verbs import botocore_says_less
 from interruptions import watched_tasks
 from servers.faults import Refuse, Rule
-from servers.faulty import FaultyServer
+from servers.faulty import FaultyServer, until
 from user_code import (
     OLD,
     PATIENCE_SECONDS,
@@ -567,8 +567,7 @@ async def test_a_callback_that_is_under_way_is_waited_for(
         set_up(place, verb)
         task = await tasks.enter_async_context(running(outcome(WITH_PROGRESS[verb].run(place, callback))))
         await callback.entered.wait()
-        while not hold.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await until(lambda: hold.fired)
         if end == "cancelled":
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -580,8 +579,7 @@ async def test_a_callback_that_is_under_way_is_waited_for(
         faulty.will(*([refusal] if end == "failure" else []))
         before = len(faulty.log)
         faulty.end_connections()  # the request that was held is sent again
-        while len(faulty.log) == before:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await until(lambda: len(faulty.log) > before)
         for _ in range(100):
             await asyncio.sleep(0.001)
             assert not task.done()
@@ -741,8 +739,7 @@ async def test_the_cancellation_by_a_stranger_is_raised_where_a_request_is_never
             work = is_whole(place.bucket, verb)
         faulty.will(hold)
         task = await tasks.enter_async_context(running(stranger.run(work)))
-        while not hold.fired:  # noqa: ASYNC110 - the server sets no event
-            await asyncio.sleep(0.001)
+        await until(lambda: hold.fired)
         faulty.will()
         stranger.keep(task)
         stranger.strike()

@@ -8,7 +8,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -52,6 +52,13 @@ SECRET_KEY = "faulty/secret+of/nobody"
 REGION = "us-east-1"
 LONGEST_HEAD_BYTES = 256 << 10
 PATIENCE_SECONDS = 10.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what the server does in its thread, which sets no event of ours. TimeoutError if it does not."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - as said
+            await asyncio.sleep(0.001)
 
 
 class FaultyServer(ThreadedServer):
