@@ -302,7 +302,7 @@ class Object:
         )
         conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
-        return (await copy.copy(source, target, changes, conditions, progress))[1]
+        return (await copy.copy(source, target, changes, conditions, progress)).info
 
     async def move_to(
         self,

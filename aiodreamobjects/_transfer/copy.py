@@ -45,57 +45,8 @@ class Changes:
     copies_acl: bool
 
 
-async def copy(
-    source: tuple[Runtime, Address],
-    to: tuple[Runtime, Address],
-    changes: Changes,
-    conditions: WriteConditions,
-    progress: ProgressCallback | None,
-) -> tuple[ObjectInfo, ObjectInfo]:
-    """What the source was, and what the copy is."""
-    copied = await _copy(source, to, changes, conditions, progress)
-    return copied.found, copied.info
-
-
-async def move(
-    source: tuple[Runtime, Address],
-    to: tuple[Runtime, Address],
-    changes: Changes,
-    conditions: WriteConditions,
-    progress: ProgressCallback | None,
-) -> ObjectInfo:
-    """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions.
-
-    The source is deleted only if the copy was compared with what was read, and what was read with its digest or length.
-    """
-    (from_runtime, address), (to_runtime, target) = source, to
-    from_runtime.require_open()
-    to_runtime.require_open()
-    if (from_runtime.service.endpoint, address) == (to_runtime.service.endpoint, target):
-        msg = f"{address} cannot be moved onto itself"
-        raise ValueError(msg)
-    copied = await _copy(source, to, changes, conditions, progress)
-    found, info = copied.found, copied.info
-    stored = await to_runtime.wire.head_object(target)
-    if _differ(stored.size, found.size) or (info.etag is not None and stored.etag != info.etag):
-        msg = f"{target} is not what was copied from {address}, which was left where it is"
-        raise ObjectChangedError(msg)
-    is_compared = info.verified in ("md5", "parts") or (info.size is not None and stored.size == info.size)
-    if not (copied.is_sure and is_compared):
-        msg = (
-            f"{target} was stored, but no digest and no length tells whether it is all of {address}, "
-            "which was left where it is. Compare the two, then delete it"
-        )
-        error = TransferError(msg)
-        error.in_doubt = True  # the copy is there
-        raise error
-    await _check_source(from_runtime, address, found)
-    await from_runtime.wire.delete_object(address, found.version_id)
-    return replace(info, last_modified=info.last_modified or stored.last_modified)
-
-
 @dataclass(frozen=True, slots=True)
-class _Copied:
+class Copied:
     found: ObjectInfo
     """The source, as it was copied."""
     info: ObjectInfo
@@ -103,13 +54,13 @@ class _Copied:
     """Whether a digest or a length tells that all of the source was copied."""
 
 
-async def _copy(
+async def copy(
     source: tuple[Runtime, Address],
     to: tuple[Runtime, Address],
     changes: Changes,
     conditions: WriteConditions,
     progress: ProgressCallback | None,
-) -> _Copied:
+) -> Copied:
     """Copy, and look at the source again. A copy that was streamed is made once more where the source changed meanwhile.
 
     A copy of the older state is younger than the source. Whoever compares times would take it for the newer state.
@@ -134,8 +85,45 @@ async def _copy(
                     raise ObjectChangedError(msg) from error
                 _log.info("%s; copying it again", error)
             else:
-                return _Copied(found, info, transfer.is_sure)
+                return Copied(found, info, transfer.is_sure)
     raise AssertionError
+
+
+async def move(
+    source: tuple[Runtime, Address],
+    to: tuple[Runtime, Address],
+    changes: Changes,
+    conditions: WriteConditions,
+    progress: ProgressCallback | None,
+) -> ObjectInfo:
+    """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions.
+
+    The source is deleted only if the copy was compared with what was read, and what was read with its digest or length.
+    """
+    (from_runtime, address), (to_runtime, target) = source, to
+    from_runtime.require_open()
+    to_runtime.require_open()
+    if (from_runtime.service.endpoint, address) == (to_runtime.service.endpoint, target):
+        msg = f"{address} cannot be moved onto itself"
+        raise ValueError(msg)
+    copied = await copy(source, to, changes, conditions, progress)
+    found, info = copied.found, copied.info
+    stored = await to_runtime.wire.head_object(target)
+    if _differ(stored.size, found.size) or (info.etag is not None and stored.etag != info.etag):
+        msg = f"{target} is not what was copied from {address}, which was left where it is"
+        raise ObjectChangedError(msg)
+    is_compared = info.verified in ("md5", "parts") or (info.size is not None and stored.size == info.size)
+    if not (copied.is_sure and is_compared):
+        msg = (
+            f"{target} was stored, but no digest and no length tells whether it is all of {address}, "
+            "which was left where it is. Compare the two, then delete it"
+        )
+        error = TransferError(msg)
+        error.in_doubt = True  # the copy is there
+        raise error
+    await _check_source(from_runtime, address, found)
+    await from_runtime.wire.delete_object(address, found.version_id)
+    return replace(info, last_modified=info.last_modified or stored.last_modified)
 
 
 def _differ(one: int | None, other: int | None) -> bool:

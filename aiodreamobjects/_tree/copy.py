@@ -66,14 +66,14 @@ class CopyTree(Direction):
 
     async def _copy(self, run: Run, entry: Entry) -> ObjectInfo:
         with run.meter.piece(entry.size) as gauge:
-            found, _ = await copy(
+            copied = await copy(
                 (self._source.runtime, self._source.address(entry.name)),
                 (self._target.runtime, self._target.address(entry.name)),
                 self._changes,
                 WriteConditions(),
                 gauge.follow if self.options.progress else None,
             )
-        return found
+        return copied.found
 
 
 def _have_same_content(one: str | None, other: str | None, size: int) -> bool | None:

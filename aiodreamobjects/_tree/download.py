@@ -17,7 +17,7 @@ from aiodreamobjects._transfer.sinks import PathSink
 from aiodreamobjects._tree.disk import Disk, NewFile, in_the_way
 from aiodreamobjects._tree.names import Clashes, folded, is_safe
 from aiodreamobjects._tree.objects import Objects
-from aiodreamobjects._tree.plan import Same, TreeOptions, Verdict
+from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step, Walk
 
@@ -55,17 +55,13 @@ class DownloadTree(Direction):
         is_same = self.options.compare == "mtime" and target.mtime_ns == mtime.stored(source.info)
         return "same" if is_same else "unknown"
 
-    async def look(self, source: Entry, target: Entry) -> TreeReason | Same:
+    async def has_same_content(self, source: Entry, target: Entry) -> bool | None:
         assert source.info is not None
-        compare = self.options.compare
-        if compare in ("etag", "etag-or-time"):
-            is_same = await self._objects.has_content_of(source.info, self._disk, target.name)
-            if is_same is not None or compare == "etag":
-                return "same" if is_same else "etag"
+        return await self._objects.has_content_of(source.info, self._disk, target.name)
+
+    async def has_same_time(self, source: Entry, target: Entry) -> bool:
         found = await self.runtime.wire.head_object(self._objects.address(source.name))
-        if _time_of(source.info, found) != target.mtime_ns or found.size != target.size:
-            return "mtime"
-        return "same" if compare == "mtime" else "unverified"
+        return _time_of(source.info, found) == target.mtime_ns and found.size == target.size
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         if batch[0].size > SMALL_BYTES:

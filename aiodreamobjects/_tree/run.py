@@ -68,6 +68,21 @@ class Direction(ABC):
 
     async def look(self, source: Entry, target: Entry) -> TreeReason | Same:
         """Compare more closely, where ``tell`` did not know."""
+        compare = self.options.compare
+        if compare in ("etag", "etag-or-time"):
+            is_same = await self.has_same_content(source, target)
+            if is_same is not None or compare == "etag":
+                return "same" if is_same else "etag"
+        if not await self.has_same_time(source, target):
+            return "mtime"
+        return "same" if compare == "mtime" else "unverified"
+
+    async def has_same_content(self, source: Entry, target: Entry) -> bool | None:
+        """Return whether the ETag is that of the other side's content; None where it does not tell."""
+        raise NotImplementedError
+
+    async def has_same_time(self, source: Entry, target: Entry) -> bool:
+        """Return whether the object is as old as its copy has it, and still has the size that was listed."""
         raise NotImplementedError
 
     @abstractmethod

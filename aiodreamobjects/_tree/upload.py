@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
-from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason, printable
+from aiodreamobjects._models import ObjectAttributes, TreeReason, printable
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.sources import content_type_of
@@ -51,27 +51,23 @@ class UploadTree(Direction):
         return "unknown"
 
     async def look(self, source: Entry, target: Entry) -> TreeReason | Same:
-        assert target.info is not None
         try:
-            return await self._look(source, target.info)
+            return await super().look(source, target)
         except NotFoundError as error:  # it was deleted since it was listed
             if fails_all(error):
                 raise
             return "missing"
 
-    async def _look(self, source: Entry, target: ObjectInfo) -> TreeReason | Same:
-        compare = self.options.compare
-        if compare in ("etag", "etag-or-time"):
-            is_same = await self._objects.has_content_of(target, self._disk, source.name)
-            if is_same is not None or compare == "etag":
-                return "same" if is_same else "etag"
+    async def has_same_content(self, source: Entry, target: Entry) -> bool | None:
+        assert target.info is not None
+        return await self._objects.has_content_of(target.info, self._disk, source.name)
+
+    async def has_same_time(self, source: Entry, target: Entry) -> bool:  # noqa: ARG002 - the listing's time is not exact
         found = await self.runtime.wire.head_object(self._objects.address(source.name))
         kept, stored = mtime.kept_in(found.metadata), mtime.stored(found)
         assert source.mtime_ns is not None
         is_same = kept == source.mtime_ns if kept is not None else stored is not None and stored >= source.mtime_ns
-        if not is_same or found.size != source.size:
-            return "mtime"
-        return "same" if compare == "mtime" else "unverified"
+        return is_same and found.size == source.size
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         if batch[0].size > SMALL_BYTES:
