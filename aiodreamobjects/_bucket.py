@@ -236,7 +236,7 @@ class Bucket:
 
         ``symlinks`` are followed, skipped, or refused, as one of the failures; so are unreadable files, names that are
         not UTF-8, and what is no regular file. Files up to 256 KiB go in batches, larger ones as with ``upload``; in
-        all ``Limits.requests`` at once. Memory does not grow with the tree, but for the names in its largest directory.
+        all ``Limits.requests`` at once. Memory does not grow with the tree, except for the names in its largest directory.
         """
         options = TreeOptions(
             compare=compare,

@@ -294,10 +294,8 @@ def outcome_of(operation: Operation, instruction: Instruction, lane: dream.Lane)
         return refused(dream.InvalidRequestError)
     if name == "DeleteObjects" and instruction.name[:3] in ("405", "501"):  # one by one instead
         return Outcome(1)
-    if name == "CopyObject" and instruction.name[:3] in (
-        "405",
-        "501",
-    ):  # streamed instead; then B2 refuses to tell the tags
+    # Streamed instead; then B2 refuses to tell the tags.
+    if name == "CopyObject" and instruction.name[:3] in ("405", "501"):
         return replace(instruction.outcome, in_doubt=True)
     if name == "CompleteMultipartUpload" and instruction.name == "200 with a page":  # it was not completed
         return again()

@@ -316,7 +316,7 @@ class _Copy:
             raise
 
     def _attributes(self) -> ObjectAttributes:
-        """The source's, but for what was asked for."""
+        """The source's, except for what was asked for."""
         found, asked = self._found, self._changes.attributes
         metadata = found.metadata if asked.metadata is None else asked.metadata
         cut = {name: value for name, value in (found.metadata or {}).items() if name == PART_SIZE_NAME}

@@ -115,7 +115,7 @@ class UploadTree(Direction):
             run.copied(entry.name, info.size or 0, counted=True)
 
     def _type_of(self, name: str) -> str | None:
-        """Of files that are called alike but for what is before their two last dots, all have the same."""
+        """Of files that are called alike except for what is before their two last dots, all have the same."""
         stem, *ends = name.rpartition("/")[2].rsplit(".", 2)
         ending = ".".join(ends) if stem or len(ends) > 1 else ""
         if ending not in self._types:

@@ -142,7 +142,7 @@ def version_id(found: str | None) -> str | None:
 
 
 def unquoted(etag: str | None) -> str | None:
-    """Without its quotes, but for a weak one, of which they are a part."""
+    """Without its quotes, except for a weak one, of which they are a part."""
     return etag[1:-1] if etag and len(etag) > 1 and etag[0] == etag[-1] == '"' else etag or None
 
 

@@ -131,7 +131,7 @@ class _Builder:
 Entry = tuple[str, str | None, str | None, str | None, str | None]
 """Key, LastModified, ETag, Size and StorageClass of an object on a page: the ETag without its quotes, Size in digits."""
 
-# The order and the neighbours that Amazon S3, Ceph RGW, Backblaze B2 and moto have. Texts hold no markup, and but for the
+# The order and the neighbours that Amazon S3, Ceph RGW, Backblaze B2 and moto have. Texts hold no markup, and except for the
 # keys no references: so whatever this takes, a parser would take for the same.
 _TEXT = "[^<>&\\x00-\\x1f]{0,4096}"
 _OWNER = rf"(?:<Owner>\s*(?:<ID>{_TEXT}</ID>\s*)?(?:<DisplayName>{_TEXT}</DisplayName>\s*)?</Owner>\s*)?"
