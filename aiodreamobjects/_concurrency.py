@@ -171,7 +171,7 @@ async def ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
 _END = object()
 
 
-class Stalled(Exception):  # noqa: N818 - a message to who names what was waited for, never seen outside
+class Stalled(Exception):  # noqa: N818 - caught inside: the error that users see names what was waited for
     """Nothing came free, and nothing moved, for as long as a queue has patience."""
 
 

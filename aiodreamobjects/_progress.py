@@ -21,7 +21,7 @@ INTERVAL_SECONDS = 0.1
 
 
 class Gauge:
-    """How many bytes of one request are under way: written by who sends them, or asked of who receives them."""
+    """How many bytes of one request are under way: written by the sender, or asked of the receiver."""
 
     __slots__ = ("before_end", "bytes", "count", "size")
 
@@ -30,7 +30,7 @@ class Gauge:
         self.bytes = 0
         self.count: Callable[[], int] = lambda: self.bytes
         self.before_end: Callable[[], Awaitable[None]] | None = None
-        """Awaited before the last bytes of a request leave: nothing exists on the service yet that was not there."""
+        """Awaited before the last bytes of a request leave, while the service cannot have made the object yet."""
 
     async def end(self) -> None:
         """Say that the last bytes of the request are about to leave."""
