@@ -155,6 +155,10 @@ class HttpClient:
         return sock
 
 
+GOODBYE_BYTES = 64
+"""An alert of TLS is no longer: where the server closes behind its answer, ours has left when a response is looked at."""
+
+
 class _Response(aiohttp.ClientResponse):
     """A response that knows whether the peer can have had the whole request when it answered."""
 
@@ -164,7 +168,7 @@ class _Response(aiohttp.ClientResponse):
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         self._transport = connection.transport  # which is given back at the end of a body, be the request sent or not
         response = await super().start(connection)
-        self.was_early = self._transport is not None and unsent(self._transport) > 0
+        self.was_early = self._transport is not None and unsent(self._transport) > GOODBYE_BYTES
         return response
 
     def abort(self) -> None:
