@@ -30,9 +30,10 @@ from servers.raw import Peer, RawServer, Script, answers, turns
 import aiodreamobjects as dream
 from aiodreamobjects._concurrency import BytePace
 from aiodreamobjects._http import pool as pool_module
-from aiodreamobjects._http.connection import Body, Connection, Expect, Head, Response
+from aiodreamobjects._http.connection import Connection
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.pool import Pool
+from aiodreamobjects._http.transport import Body, Expect, HeaderLines, Request, Response
 from aiodreamobjects._progress import Gauge
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
@@ -107,17 +108,28 @@ class Client:
     ) -> Response:
         if expect.is_head:
             method = "HEAD"
-        head = self._head(method, path)
-        return await self.pool.send(self._server.host, head, b"", expect, is_idempotent=is_idempotent)
+        return await self.pool.send(asked(self._server.host, method, path, expect=expect, is_idempotent=is_idempotent))
 
     async def put(
         self, body: Body, path: str = "/", *, is_idempotent: bool = True, sent: Gauge | None = None
     ) -> Response:
-        head = self._head("PUT", path, f"content-length: {len(body)}\r\n")
-        return await self.pool.send(self._server.host, head, body, WHOLE, is_idempotent=is_idempotent, sent=sent)
+        request = asked(self._server.host, "PUT", path, body, is_idempotent=is_idempotent)
+        request.sent = sent
+        return await self.pool.send(request)
 
-    def _head(self, method: str, path: str, lines: str = "") -> Head:
-        return Head(f"{method} {path} HTTP/1.1\r\nhost: {self._server.host}\r\n{lines}\r\n".encode())
+
+def asked(
+    host: str,
+    method: str = "GET",
+    path: str = "/",
+    body: Body = b"",
+    expect: Expect = WHOLE,
+    *,
+    is_idempotent: bool = True,
+) -> Request:
+    length = f"content-length: {len(body)}\r\n" if method == "PUT" else ""
+    lines = HeaderLines(f"host: {host}\r\n{length}")
+    return Request(method, host, path, lines, body, expect, is_idempotent=is_idempotent)
 
 
 @asynccontextmanager
@@ -1098,8 +1110,7 @@ async def test_a_connection_with_unsent_bytes_is_not_used_again(status: int) -> 
             lambda: Connection("host", "http://host", owner, PATIENT, Paces(), loop), sock=ours
         )
         length = 60_000  # sent in one go with the head, as far as the transport is concerned
-        head = Head(b"PUT / HTTP/1.1\r\nhost: host\r\ncontent-length: %d\r\n\r\n" % length)
-        answering = asyncio.create_task(connection.request(head, bytes(length), WHOLE))
+        answering = asyncio.create_task(connection.request(asked("host", "PUT", body=bytes(length))))
         await turns()
         assert len(await loop.sock_recv(theirs, 1000)) == 1000
         await loop.sock_sendall(theirs, ok(b"early", status))
@@ -1529,10 +1540,9 @@ async def test_a_peer_that_takes_a_body_slowly_is_given_up() -> None:
             await peer.take(1 << 16)
 
     async with served(script, echo, receive_buffer=1 << 16, timeouts=IMPATIENT) as (server, client):
-        head = Head(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(BIG))
         # The kernel takes bodies in strides, between which there may be nothing.
         with failing("crawls|took no byte"):
-            await client.pool.send(server.host, head, BIG, Expect(low_speed=1e9), is_idempotent=True)
+            await client.pool.send(asked(server.host, "PUT", body=BIG, expect=Expect(low_speed=1e9)))
         await assert_serves(client)
 
 
@@ -1703,9 +1713,8 @@ async def test_a_limit_is_not_held_against_the_peer(
         for receive in (content_of, functools.partial(filled, room=len(body))):
             assert await receive(await client.get("/", Expect(low_speed=300_000, stream_from=0))) == body
     async with serve(sink, paces=paces, timeouts=IMPATIENT) as (server, client):
-        head = Head(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body))
         with taking_at_least(1.0):
-            response = await client.pool.send(server.host, head, body, Expect(low_speed=300_000), is_idempotent=True)
+            response = await client.pool.send(asked(server.host, "PUT", body=body, expect=Expect(low_speed=300_000)))
         assert response.content == b"%d" % len(body)
 
 
@@ -1911,7 +1920,7 @@ async def connect(host: str, timeouts: dream.Timeouts = IMPATIENT, context: ssl.
     """A request that needs a connection, which is not to be had."""
     pool = Pool(timeouts=timeouts, ssl_context=context)
     try:
-        await pool.send(host, Head(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"), b"", WHOLE, is_idempotent=True)
+        await pool.send(asked(host))
     finally:
         await pool.aclose(closed)
         assert (pool.open_connections, pool.idle_connections) == (0, 0)
@@ -2137,7 +2146,7 @@ async def test_closing_ends_what_is_still_connecting(over_tls: bool) -> None:  #
         with full_port() as port:
             pool = Pool(timeouts=PATIENT, ssl_context=ssl.create_default_context() if over_tls else None)
             host = server.host if over_tls else f"127.0.0.1:{port}"  # in the handshake, or before it
-            requests = [asyncio.create_task(pool.send(host, Head(), b"", WHOLE, is_idempotent=True)) for _ in range(3)]
+            requests = [asyncio.create_task(pool.send(asked(host))) for _ in range(3)]
             await turns(20)
             await pool.aclose(closed)
             outcomes = await asyncio.gather(*requests, return_exceptions=True)
@@ -2170,7 +2179,7 @@ async def test_closing_twice_ends_a_connection_attempt_once() -> None:
     with full_port() as port:
         for count in range(8):
             pool = Pool(timeouts=PATIENT, ssl_context=None)
-            asking = asyncio.create_task(pool.send(f"127.0.0.1:{port}", Head(), b"", WHOLE, is_idempotent=True))
+            asking = asyncio.create_task(pool.send(asked(f"127.0.0.1:{port}")))
             await turns(5)
             await pool.aclose(closed)
             await turns(count)

@@ -13,7 +13,7 @@ import select
 import struct
 import termios
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import aclosing
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -21,6 +21,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, IncompleteBodyError
 from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._http.transport import Buffer, Expect, Pieces, Request
 from aiodreamobjects._progress import Gauge
 
 RECEIVE_BYTES = 64 << 10
@@ -41,31 +42,6 @@ MOST_FRAMING_BYTES = 128 << 10
 """Of a body in chunks, without a byte of the body itself: extensions and trailers, which nobody needs."""
 
 
-class Head(bytes):
-    """A request's head, which no traceback with its locals shows: there is a signature in it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<a head of {len(self)} bytes>"
-
-
-Body = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Expect:
-    """How a response is to be received.
-
-    A successful one is streamed where its body is longer than ``stream_from``, or of unknown length; without it, and
-    where it is no success, it is kept whole. ``low_speed``: bytes a second below which its body is cut.
-    """
-
-    low_speed: float
-    is_head: bool = False
-    stream_from: int | None = None
-
-
 class Owner(Protocol):
     """Who made the connection, and hears when it can be used again and when it is gone."""
 
@@ -73,8 +49,8 @@ class Owner(Protocol):
     def forget(self, connection: Connection) -> None: ...
 
 
-class Response:
-    """A status, headers by their names in lower case, and the body: ``content``, or to be read as it comes."""
+class PooledResponse:
+    """A ``transport.Response`` whose body, where it is streamed, is read from the connection."""
 
     __slots__ = ("_connection", "content", "headers", "status", "taken")
 
@@ -147,8 +123,8 @@ class Connection(asyncio.BufferedProtocol):
         self._parser: HttpResponseParser | None = None
         # The exchange under way.
         self._expect: Expect | None = None
-        self._response: Response | None = None
-        self._waiter: asyncio.Future[Response | None] | None = None
+        self._response: PooledResponse | None = None
+        self._waiter: asyncio.Future[PooledResponse | None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._filling: memoryview | None = None
         self._hold: asyncio.TimerHandle | None = None
@@ -166,14 +142,14 @@ class Connection(asyncio.BufferedProtocol):
 
     # Requests
 
-    async def request(self, head: Head, body: Body, expect: Expect, sent: Gauge | None = None) -> Response:
+    async def request(self, request: Request) -> PooledResponse:
         """Send a request and receive the response's head, and its body unless that is streamed.
 
-        ``sent`` tells how much of the body is on its way. Raises ConnectionFailedError or IncompleteBodyError; the
-        connection is then closed, as it is when cancelled. A refusal may come before all of the body was sent. A success
-        may not: what the peer has not got it cannot have stored, so this is a ConnectionFailedError.
+        Raises ConnectionFailedError or IncompleteBodyError, and what a body in pieces raises; the connection is then
+        closed, as it is when cancelled. A refusal may come before all of the body was sent. A success may not: the peer
+        cannot have stored what it has not got, so this is a ConnectionFailedError.
         """
-        self._expect = expect
+        self._expect = request.expect
         self._response = None
         self._is_complete = self._has_answered = self._is_sent = self._is_awaited = False
         self._head_bytes = self._received = self._taken = self._framing = self._interim = self._counted = 0
@@ -182,20 +158,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._parser is None:
             self._parser = HttpResponseParser(self)
         self._waiter = waiter = self._loop.create_future()
+        body, sent = request.body, request.sent
         try:
             if sent is not None and len(body) <= self._piece_bytes:
                 await sent.end()
             self._raise_if_lost()
-            if len(body) <= RECEIVE_BYTES and self._paces.sending is None:
+            if not isinstance(body, Pieces) and len(body) <= RECEIVE_BYTES and self._paces.sending is None:
                 self._is_in_pieces = False
-                self._transport.write(head + body if body else head)
+                self._transport.write(_head(request) + body if body else _head(request))
                 self._is_sent = True
             else:
                 self._is_in_pieces, self._unwritten = True, len(body)
-                self._transport.write(head)
-                await self._send(memoryview(body), sent)
+                self._transport.write(_head(request))
+                await self._send(body, sent)
             self._is_awaited = True
-            response: Response | None = await waiter
+            response: PooledResponse | None = await waiter
             if response is None:
                 self._raise_if_lost()
         except BaseException:
@@ -212,8 +189,27 @@ class Connection(asyncio.BufferedProtocol):
         if self.error is not None:
             raise self.error
 
-    async def _send(self, body: memoryview, sent: Gauge | None) -> None:
-        """Piece by piece as the peer takes it; no further once there is a response, or no connection."""
+    async def _send(self, body: Buffer | Pieces, sent: Gauge | None) -> None:
+        if isinstance(body, Pieces):
+            self._is_sent = await self._send_chunks(body)
+        else:
+            self._is_sent = await self._send_buffer(memoryview(body), sent)
+
+    async def _send_chunks(self, body: Pieces) -> bool:
+        async with aclosing(body.open()) as chunks:
+            async for chunk in chunks:
+                if len(chunk) > self._unwritten:
+                    break
+                if not await self._send_buffer(memoryview(chunk), None):
+                    return False
+            else:
+                if not self._unwritten:
+                    return True
+        msg = f"the body does not have the {len(body):,} bytes that were announced: did its file change?"
+        raise ValueError(msg)
+
+    async def _send_buffer(self, body: memoryview, sent: Gauge | None) -> bool:
+        """Send as the peer takes it, a piece at a time. Return False once there is a response, or no connection."""
         pace, size = self._paces.sending, self._piece_bytes
         for start in range(0, len(body), size):
             piece = body[start : start + size]
@@ -225,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
             elif start:
                 await asyncio.sleep(0)  # an answer that is there by now came too early
             if self._response is not None or self.error is not None:
-                return
+                return False
             self._transport.write(piece)
             self._written += len(piece)
             self._unwritten -= len(piece)
@@ -237,9 +233,9 @@ class Connection(asyncio.BufferedProtocol):
                     self._drained = None
             if sent is not None:
                 sent.bytes = start + len(piece)
-        self._is_sent = True
+        return True
 
-    async def read_chunk(self, response: Response) -> bytes:
+    async def read_chunk(self, response: PooledResponse) -> bytes:
         """For the response that is being streamed. Cancelled, it loses nothing."""
         if not await self._wait_for_body(response):
             return b""
@@ -249,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
         self._read_on()
         return chunk
 
-    async def read_into(self, response: Response, memory: memoryview) -> int:
+    async def read_into(self, response: PooledResponse, memory: memoryview) -> int:
         """For the response that is being streamed: the socket is read into the memory once the rest of it fits in."""
         position = 0
         try:
@@ -274,7 +270,7 @@ class Connection(asyncio.BufferedProtocol):
             raise
         return position
 
-    async def _wait_for_body(self, response: Response) -> bool:
+    async def _wait_for_body(self, response: PooledResponse) -> bool:
         """Until there is something to take, or the end: whether there is."""
         while not self._chunks:
             if self._response is not response or self._is_complete:
@@ -287,10 +283,10 @@ class Connection(asyncio.BufferedProtocol):
                 self._waiter = None
         return True
 
-    def has_no_more(self, response: Response) -> bool:
+    def has_no_more(self, response: PooledResponse) -> bool:
         return self._response is not response or (self._is_complete and not self._chunks)
 
-    def _copy_into(self, response: Response, memory: memoryview) -> int:
+    def _copy_into(self, response: PooledResponse, memory: memoryview) -> int:
         """What has arrived, as far as there is room."""
         position = 0
         while self._chunks and position < len(memory):
@@ -305,7 +301,7 @@ class Connection(asyncio.BufferedProtocol):
         self._counted = len(self._chunks)
         return position
 
-    def _take(self, response: Response, count: int) -> None:
+    def _take(self, response: PooledResponse, count: int) -> None:
         self._counted = 0
         self._taken += count
         response.taken += count
@@ -450,7 +446,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._response is None:
             self._chunks.clear()  # an interim response has no body; what came as one is none of ours
-            self._response = Response(status, headers)
+            self._response = PooledResponse(status, headers)
             self._judge(status, headers)
 
     def on_message_complete(self) -> None:
@@ -492,7 +488,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # The body
 
-    def _go_on(self, response: Response, nbytes: int) -> None:
+    def _go_on(self, response: PooledResponse, nbytes: int) -> None:
         """More of a body has arrived, and there is more to come."""
         arrived = self._count_chunks()
         self._framing = 0 if arrived else self._framing + nbytes
@@ -513,7 +509,7 @@ class Connection(asyncio.BufferedProtocol):
         elif max(self._received, length) > LONGEST_DOCUMENT_BYTES:
             self._give_up(f"sends a document of over {LONGEST_DOCUMENT_BYTES:,} bytes")
 
-    def _is_streamed(self, response: Response, length: int) -> bool:
+    def _is_streamed(self, response: PooledResponse, length: int) -> bool:
         assert self._expect is not None
         start = self._expect.stream_from
         return start is not None and _is_success(response.status) and (length < 0 or length > start)
@@ -529,7 +525,7 @@ class Connection(asyncio.BufferedProtocol):
         self._received += arrived
         return arrived
 
-    def _finish(self, response: Response) -> None:
+    def _finish(self, response: PooledResponse) -> None:
         """The whole of a response is there."""
         if len(self._chunks) > self._end:  # and more than that
             self._keeps_alive = False
@@ -629,7 +625,7 @@ class Connection(asyncio.BufferedProtocol):
         error.__cause__ = exc
         return error
 
-    def _wake(self, response: Response | None = None) -> None:
+    def _wake(self, response: PooledResponse | None = None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(response)
         self._end_drain()
@@ -646,6 +642,10 @@ def unsent(transport: asyncio.Transport) -> int:
     except OSError:
         return waiting
     return waiting + int(queued)
+
+
+def _head(request: Request) -> bytes:
+    return f"{request.method} {request.target} HTTP/1.1\r\n{request.headers}\r\n".encode("ascii")
 
 
 def _is_success(status: int) -> bool:

@@ -16,10 +16,10 @@ from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Timeouts
-from aiodreamobjects._errors import ConnectionFailedError, SessionClosedError
-from aiodreamobjects._http.connection import Body, Connection, Expect, Head, Response
+from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError
+from aiodreamobjects._http.connection import Connection, PooledResponse
 from aiodreamobjects._http.paces import Paces
-from aiodreamobjects._progress import Gauge
+from aiodreamobjects._http.transport import Request
 
 IDLE_SECONDS = 12.0
 """Servers close idle connections after a while, some after 15 seconds; whoever closes first has no race to lose."""
@@ -31,7 +31,8 @@ CLOSING_SECONDS = 2.0
 
 
 class Pool:
-    """Connections by their host, newest first. How many there are is up to who sends: each carries one request.
+    """The ``Transport`` over TCP: connections by their host, newest first. Each carries one request at a time, so that who
+    sends decides how many there are.
 
     Made on the event loop that uses it. ``ssl_context`` where the service speaks https.
     """
@@ -43,7 +44,7 @@ class Pool:
         self._idle: dict[str, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Timeout] = set()
-        self._closed_by: Callable[[], SessionClosedError] | None = None
+        self._closed_by: Callable[[], DreamObjectsError] | None = None
         self._all_closed: asyncio.Future[None] | None = None
         self._sweep_seconds = min(1.0, max(0.05, min(timeouts.read, timeouts.write) / 8))
         self._sweeping: asyncio.TimerHandle | None = None
@@ -60,39 +61,24 @@ class Pool:
         """Return a figure that changes as long as any connection sends or receives."""
         return sum(connection.bytes_moved for connection in self._open)
 
-    async def send(
-        self,
-        host: str,
-        head: Head,
-        body: Body,
-        expect: Expect,
-        *,
-        is_idempotent: bool,
-        sent: Gauge | None = None,
-    ) -> Response:
-        """The response to a request, on a connection to ``host`` (with its port where that is not the scheme's own).
-
-        A connection that was kept may turn out to be dead before it answers: with ``is_idempotent`` the request is then
-        sent again on a new one. Raises ConnectionFailedError, IncompleteBodyError, SessionClosedError.
-        """
+    async def send(self, request: Request) -> PooledResponse:
         if self._closed_by is not None:
             raise self._closed_by()
-        connection = self._take(host)
+        connection = self._take(request.host)
         if connection is not None:
             try:
-                return await connection.request(head, body, expect, sent)
+                return await connection.request(request)
             except ConnectionFailedError:
-                if not (connection.went_stale and is_idempotent):
+                if not (connection.went_stale and request.is_idempotent):
                     raise
-        connection = await self._connect(host)
+        connection = await self._connect(request.host)
         if self._ssl_context is None and not connection.is_quiet:  # TLS has its session tickets to send
             connection.abort(
                 ConnectionFailedError(f"{connection.origin} spoke before it was asked", request_sent=False)
             )
-        return await connection.request(head, body, expect, sent)
+        return await connection.request(request)
 
-    async def aclose(self, error: Callable[[], SessionClosedError]) -> None:
-        """Close every connection; each request under way gets such an error."""
+    async def aclose(self, error: Callable[[], DreamObjectsError]) -> None:
         self._closed_by = error
         for connecting in self._connecting:
             if not connecting.expired():
@@ -105,8 +91,7 @@ class Pool:
         if self._sweeping is not None:
             self._sweeping.cancel()
 
-    def abandon(self, error: Callable[[], SessionClosedError]) -> None:
-        """Close every connection as far as that can be done without waiting, also when the event loop is gone."""
+    def abandon(self, error: Callable[[], DreamObjectsError]) -> None:
         self._closed_by = error
         for connection in list(self._open):
             with suppress(RuntimeError):  # the loop is closed; the transport closes its socket when it is collected

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -24,8 +23,7 @@ from aiodreamobjects._errors import (
     ServiceError,
     SessionClosedError,
 )
-from aiodreamobjects._http.connection import Expect, Head, Response
-from aiodreamobjects._http.pool import Pool
+from aiodreamobjects._http.transport import Expect, HeaderLines, Request, Response, Transport
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -124,10 +122,8 @@ class DirectWire:
     ``open_boto`` makes the lane for everything else, the first time that it is needed.
     """
 
-    def __init__(
-        self, gate: Gate, ssl_context: ssl.SSLContext | None, open_boto: Callable[[], Awaitable[Wire]]
-    ) -> None:
-        self._gate, self._open_boto = gate, open_boto
+    def __init__(self, gate: Gate, transport: Transport, open_boto: Callable[[], Awaitable[Wire]]) -> None:
+        self._gate, self._transport, self._open_boto = gate, transport, open_boto
         self._boto: Wire | None = None
         self._opening = asyncio.Lock()
         service, low_speed = gate.service, gate.timeouts.low_speed
@@ -136,8 +132,7 @@ class DirectWire:
         # TLS protects the body; in the clear it is part of what is signed.
         self._signs_payload = self._is_v4 and self._scheme == "http"
         self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
-        self._pool = Pool(timeouts=gate.timeouts, ssl_context=ssl_context, paces=gate.paces)
-        gate.movements.append(self._pool.bytes_moved)
+        gate.movements.append(transport.bytes_moved)
         self._object = Expect(low_speed, stream_from=WHOLE_BYTES)
         self._document = Expect(low_speed / DOCUMENT_SLOWNESS)
         # S3 sends a blank now and then while it copies or completes: only silence counts (S3 API reference).
@@ -152,7 +147,7 @@ class DirectWire:
 
     def abandon(self) -> None:
         self._gate.abandon()
-        self._pool.abandon(closed_meanwhile)
+        self._transport.abandon(closed_meanwhile)
         if self._boto is not None:
             self._boto.abandon()
 
@@ -161,7 +156,7 @@ class DirectWire:
 
     async def _release(self) -> None:
         await self._gate.aclose()
-        await self._pool.aclose(closed_meanwhile)
+        await self._transport.aclose(closed_meanwhile)
         async with self._opening:
             if self._boto is not None:
                 await self._boto.aclose()
@@ -173,8 +168,8 @@ class DirectWire:
             retries=gate.retrier.retries,
             bytes_sent=gate.bytes_sent,
             bytes_received=gate.bytes_received,
-            open_connections=self._pool.open_connections + (cold.open_connections if cold else 0),
-            idle_connections=self._pool.idle_connections + (cold.idle_connections if cold else 0),
+            open_connections=self._transport.open_connections + (cold.open_connections if cold else 0),
+            idle_connections=self._transport.idle_connections + (cold.idle_connections if cold else 0),
         )
 
     def signer(self) -> Signer:
@@ -559,16 +554,9 @@ class DirectWire:
             signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
             if gate.closed:
                 raise closed_meanwhile()
-            host, head = self._compose(call, signer)
+            request = self._compose(call, signer)
             gate.leave()
-            response = await self._pool.send(
-                host,
-                head,
-                call.body,
-                call.expect,
-                is_idempotent=not call.is_write and call.method != "POST",
-                sent=call.sent,
-            )
+            response = await self._transport.send(request)
             if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
                 raise AttemptFailed(self._refusal(call, response), decreases)
             keeps_place = call.keeps_place and response.content is None
@@ -582,8 +570,7 @@ class DirectWire:
                 gate.requests.give_back()
         return response
 
-    def _compose(self, call: _Call, signer: Signer) -> tuple[str, Head]:
-        """The host that is asked, and the request's head, signed."""
+    def _compose(self, call: _Call, signer: Signer) -> Request:
         gate, host = self._gate, self._host
         resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
         path = resource
@@ -607,7 +594,16 @@ class DirectWire:
         if call.headers and any(map(_LINE_END, call.headers.values())):
             msg = f"{call}: a header would hold a line end, and what follows it would be another header"
             raise ValueError(msg)
-        return host, Head(f"{call.method} {target} HTTP/1.1\r\n{lines}{length}{_ALWAYS_SENT}\r\n".encode("ascii"))
+        return Request(
+            call.method,
+            host,
+            target,
+            HeaderLines(f"{lines}{length}{_ALWAYS_SENT}"),
+            call.body,
+            call.expect,
+            is_idempotent=not call.is_write and call.method != "POST",
+            sent=call.sent,
+        )
 
     async def _fill(self, call: _Call, body: Buffer, *, verify: bool = True) -> _integrity.Md5 | None:
         """Give the request its body, with the digests that are due. The body's MD5."""

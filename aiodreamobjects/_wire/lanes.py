@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from anyio import to_thread
 
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.tls import make_ssl_context
 from aiodreamobjects._service import Service
 from aiodreamobjects._wire.contract import Wire
@@ -72,7 +73,8 @@ class Opening:
         is_tls = self.service.scheme == "https"
         context = await to_thread.run_sync(make_ssl_context, self.ca) if is_tls or self.ca is not None else None
         gate = self._gate()
-        return DirectWire(gate, context if is_tls else None, lambda: self._open_boto(None, gate))
+        pool = Pool(timeouts=gate.timeouts, ssl_context=context if is_tls else None, paces=gate.paces)
+        return DirectWire(gate, pool, lambda: self._open_boto(None, gate))
 
     async def _open_boto(self, proxy: str | None, gate: Gate | None) -> BotoWire:
         await to_thread.run_sync(_import_boto)
