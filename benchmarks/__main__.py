@@ -80,11 +80,8 @@ def _sides(only: str | None) -> list[str]:
     if only is None:
         return USUAL
     found: list[str] = []
-    for word in _words(only, (*SIDES, "dream")):
-        usual = [
-            name for name in USUAL if SIDES[name].client == word or (word == "dream" and name.startswith("dream-"))
-        ]
-        found += usual or [word]
+    for word in _words(only, SIDES):
+        found += [name for name in USUAL if SIDES[name].client == word] or [word]
     return list(dict.fromkeys(found))
 
 

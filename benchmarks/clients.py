@@ -79,13 +79,12 @@ class Client:
                 tasks.create_task(work())
 
 
-class DreamDirect(Client):
+class Dream(Client):
     """This library."""
 
     packages: ClassVar[tuple[str, ...]] = ("aiodreamobjects",)
     modules = ("aiodreamobjects",)
     note = "`await obj.read()`, `head()`, `put()`, `delete()`; `async for info in bucket.list()`"
-    lane: ClassVar[Any] = "direct"
 
     async def setup(self) -> None:
         import aiodreamobjects as dream
@@ -96,7 +95,6 @@ class DreamDirect(Client):
             secret_key=self.server.secret_key,
             region=self.server.region,
             limits=dream.Limits(requests=max(64, self.in_flight)),
-            lane=self.lane,
         )
         await self._session.open()
         self._bucket = self._session.bucket(BUCKET)
@@ -125,12 +123,6 @@ class DreamDirect(Client):
 
     async def close(self) -> None:
         await self._session.aclose()
-
-
-class DreamBoto(DreamDirect):
-    packages = ("aiodreamobjects", "aioboto3", "aiobotocore", "aiohttp")
-    note = "the same calls over aioboto3"
-    lane = "boto"
 
 
 class Aioboto3(Client):
@@ -563,8 +555,7 @@ class Side:
 
 
 CLIENTS: dict[str, type[Client]] = {
-    "dream-direct": DreamDirect,
-    "dream-boto": DreamBoto,
+    "dream": Dream,
     "aioboto3": Aioboto3,
     "obstore": Obstore,
     "opendal": Opendal,
@@ -575,7 +566,7 @@ CLIENTS: dict[str, type[Client]] = {
     "bare": Bare,
     "bare-buffered": BareBuffered,
 }
-ON_UVLOOP_TOO = ("dream-direct", "dream-boto", "obstore", "bare", "bare-buffered")
+ON_UVLOOP_TOO = ("dream", "obstore", "bare", "bare-buffered")
 
 SIDES = {
     side.name: side

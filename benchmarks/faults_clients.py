@@ -173,7 +173,6 @@ class AsyncClient(Client):
 
 class Dream(AsyncClient):
     packages: ClassVar[tuple[str, ...]] = ("aiodreamobjects",)
-    lane: ClassVar[Any] = "direct"
 
     async def open(self) -> None:
         self._session = self._session_at(self.job.endpoint)
@@ -193,7 +192,6 @@ class Dream(AsyncClient):
             limits=dream.Limits(part_size=job.part_bytes),
             retry=dream.Retry(attempts=ATTEMPTS),
             timeouts=dream.Timeouts(connect=CONNECT_SECONDS, read=SILENT_SECONDS, write=SILENT_SECONDS),
-            lane=self.lane,
         )
 
     async def close(self) -> None:
@@ -252,11 +250,6 @@ class Dream(AsyncClient):
             there = other.bucket(self.job.bucket)
             await self._bucket.object(self.job.key).copy_to(there.object(self.job.key))
             await self._bucket.copy_tree(there, compare="mtime")
-
-
-class DreamBoto(Dream):
-    packages: ClassVar[tuple[str, ...]] = ("aiodreamobjects", "aioboto3", "aiobotocore", "aiohttp")
-    lane = "boto"
 
 
 NO_TREES = "it has no verb for a tree of files"
@@ -543,7 +536,6 @@ class S5cmdClient(Client):
 
 CLIENTS: dict[str, type[Client]] = {
     "dream": Dream,
-    "dream-boto": DreamBoto,
     "boto3": Boto3,
     "aioboto3": Aioboto3,
     "obstore": Obstore,

@@ -14,7 +14,7 @@ from benchmarks.faults_kinds import Kind
 from benchmarks.report import markdown
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
-NAMES = {"dream": "aiodreamobjects", "dream-boto": 'aiodreamobjects, `lane="boto"`'}
+NAMES = {"dream": "aiodreamobjects"}
 
 
 @dataclass(frozen=True, slots=True)

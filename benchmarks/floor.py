@@ -118,7 +118,7 @@ class PlainConnection(Connection, asyncio.Protocol):
 
 
 class BufferedConnection(Connection, asyncio.BufferedProtocol):
-    """Receives into memory of its own, as the direct lane does."""
+    """Receives into memory of its own, as the library does."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -86,7 +86,6 @@ class Client:
 class Dream(Client):
     packages: ClassVar[tuple[str, ...]] = ("aiodreamobjects",)
     note = "`await obj.download(path)`, `await obj.upload(path)`; all objects' parts share its default `Limits.memory`"
-    lane: ClassVar[Any] = "direct"
 
     async def setup(self) -> None:
         import aiodreamobjects as dream
@@ -99,7 +98,6 @@ class Dream(Client):
             region=task.region,
             ca=task.certificate or None,
             limits=dream.Limits(parts_per_object=PARTS, part_size=PART_BYTES),
-            lane=self.lane,
         )
         await self._session.open()
         self._bucket: Any = self._session.bucket(BUCKET)
@@ -122,12 +120,6 @@ class DreamUnverified(Dream):
 
     async def up(self, key: str, path: str) -> None:
         await self._bucket.object(key).upload(path, verify="off")
-
-
-class DreamBoto(Dream):
-    packages = ("aiodreamobjects", "aioboto3", "aiobotocore", "aiohttp")
-    note = "the same calls over aioboto3"
-    lane = "boto"
 
 
 class Aioboto3(Client):
@@ -332,7 +324,6 @@ class Side:
 LIBRARIES: dict[str, type[Client]] = {
     "dream": Dream,
     "dream-unverified": DreamUnverified,
-    "dream-boto": DreamBoto,
     "aioboto3": Aioboto3,
     "boto3": Boto3,
     "crt": Crt,

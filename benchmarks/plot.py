@@ -71,6 +71,6 @@ def _panel(axis: Any, title: str, quantity: str, figures: dict[str, Figure]) -> 
 
 
 def _colour(name: str) -> str:
-    if name.startswith("dream-"):
+    if name.startswith("dream"):
         return OURS
     return YARDSTICK_COLOUR if SIDES[name].client in YARDSTICKS else COLOUR

@@ -136,26 +136,26 @@ class Goal:
         return number >= self.bound if self.quantity == "rate" else number <= self.bound
 
 
-DIRECT, DIRECT_UVLOOP = "dream-direct", "dream-direct+uvloop"
+DREAM, DREAM_UVLOOP = "dream", "dream+uvloop"
 GOAL_IN_FLIGHT = 32
 GOALS = [
-    Goal("GET, requests/s to aioboto3", "get", DIRECT, AIOBOTO3, "rate", 12),
-    Goal("GET, requests/s to obstore", "get", DIRECT, OBSTORE, "rate", 2),
-    Goal("GET, CPU to the bare protocol", "get", DIRECT, BARE, "cpu", 1.6),
-    Goal("GET with uvloop, requests/s to aioboto3", "get", DIRECT_UVLOOP, AIOBOTO3, "rate", 25),
-    Goal("GET with uvloop, requests/s to obstore", "get", DIRECT_UVLOOP, f"{OBSTORE}+uvloop", "rate", 2),
+    Goal("GET, requests/s to aioboto3", "get", DREAM, AIOBOTO3, "rate", 12),
+    Goal("GET, requests/s to obstore", "get", DREAM, OBSTORE, "rate", 2),
+    Goal("GET, CPU to the bare protocol", "get", DREAM, BARE, "cpu", 1.6),
+    Goal("GET with uvloop, requests/s to aioboto3", "get", DREAM_UVLOOP, AIOBOTO3, "rate", 25),
+    Goal("GET with uvloop, requests/s to obstore", "get", DREAM_UVLOOP, f"{OBSTORE}+uvloop", "rate", 2),
     *(
         goal
         for verb in ("put", "head", "delete")
         for goal in (
-            Goal(f"{verb.upper()}, requests/s to aioboto3", verb, DIRECT, AIOBOTO3, "rate", 12),
-            Goal(f"{verb.upper()} with uvloop, requests/s to aioboto3", verb, DIRECT_UVLOOP, AIOBOTO3, "rate", 25),
+            Goal(f"{verb.upper()}, requests/s to aioboto3", verb, DREAM, AIOBOTO3, "rate", 12),
+            Goal(f"{verb.upper()} with uvloop, requests/s to aioboto3", verb, DREAM_UVLOOP, AIOBOTO3, "rate", 25),
         )
     ),
-    Goal("Listing, keys/s to aioboto3", "list", DIRECT, AIOBOTO3, "rate", 20),
-    Goal("Listing, keys/s to obstore", "list", DIRECT, OBSTORE, "rate", 1),
-    Goal("Presigned URLs/s on one core", "presign", DIRECT, None, "rate", 100_000),
-    Goal("A fresh process, starts/s to aioboto3", COLD, DIRECT, AIOBOTO3, "rate", 2),
+    Goal("Listing, keys/s to aioboto3", "list", DREAM, AIOBOTO3, "rate", 20),
+    Goal("Listing, keys/s to obstore", "list", DREAM, OBSTORE, "rate", 1),
+    Goal("Presigned URLs/s on one core", "presign", DREAM, None, "rate", 100_000),
+    Goal("A fresh process, starts/s to aioboto3", COLD, DREAM, AIOBOTO3, "rate", 2),
 ]
 
 

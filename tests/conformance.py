@@ -61,7 +61,7 @@ class Operation:
     is_repeatable: bool = True
     """Whether it may be carried out twice without a difference, or the second time tells that it was done."""
     is_cold: bool = False
-    """Whether it takes the aioboto3 lane in any case."""
+    """Whether it takes the aioboto3 client in any case."""
     is_resent: bool = True
     """Whether a connection that was kept, and turns out to be dead, is replaced without ado."""
     needs: Literal["bucket", "nothing", "upload", "empty bucket"] = "bucket"
@@ -280,9 +280,9 @@ INSTRUCTIONS = [
 ]
 
 
-def outcome_of(operation: Operation, instruction: Instruction, lane: dream.Lane) -> Outcome:  # noqa: PLR0911 - a list of exceptions
+def outcome_of(operation: Operation, instruction: Instruction) -> Outcome:  # noqa: PLR0911 - a list of exceptions
     """The instruction's, but where there is a reason for another one."""
-    name, is_direct = str(operation), lane == "direct" and not operation.is_cold
+    name = str(operation)
     is_head = operation.op.startswith("Head")
     if instruction.is_done and not operation.is_repeatable:  # the second attempt finds what the first one stored
         return Outcome(2, dream.AlreadyExistsError, in_doubt=True)
@@ -299,7 +299,7 @@ def outcome_of(operation: Operation, instruction: Instruction, lane: dream.Lane)
         return replace(instruction.outcome, in_doubt=True)
     if name == "CompleteMultipartUpload" and instruction.name == "200 with a page":  # it was not completed
         return again()
-    if instruction.times is None and "reset" in instruction.name and is_direct and operation.is_resent:
+    if instruction.times is None and "reset" in instruction.name and not operation.is_cold and operation.is_resent:
         is_in_doubt = operation.op != "UploadPart"  # as below
         return Outcome(ATTEMPTS + 1, dream.ConnectionFailedError, is_in_doubt)  # a dead idle connection is no attempt
     if operation.op in ("CreateMultipartUpload", "UploadPart"):  # without a completion there is no object

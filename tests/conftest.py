@@ -8,10 +8,8 @@ import os
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import pytest_asyncio
@@ -26,12 +24,9 @@ from servers.proxy import ForwardProxy
 from servers.scripted import ScriptedServer
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 from aiodreamobjects.testing import MemoryService
 
-LANES = get_args(Lane)
-SERVERS = ("rgw", "rgw-tls", "moto", "b2")  # TLS to moto is no other than TLS to the gateway and to b2
-SERVERS_BY_LANES = ["memory/direct", *(f"{server}/{lane}" for lane in LANES for server in SERVERS)]
+SERVERS = ("memory", "rgw", "rgw-tls", "moto", "b2")  # TLS to moto is no other than TLS to the gateway and to b2
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
 
 
@@ -44,7 +39,6 @@ class Server:
     access_key: str
     secret_key: str
     ca: Path | None = None
-    lane: Lane = "direct"
     other_account: tuple[str, str] | None = None
     memory: MemoryService | None = None
     """In place of all the rest: the service inside this process."""
@@ -65,15 +59,6 @@ class Server:
     def is_moto(self) -> bool:
         return self.name.startswith("moto")
 
-    @asynccontextmanager
-    async def quickly(self, bucket: dream.Bucket) -> AsyncIterator[dream.Bucket]:
-        """The same bucket, to be filled: by the lane that takes less time, whichever is tested."""
-        if self.lane == "direct":
-            yield bucket
-        else:
-            async with self.session(lane="direct") as session:
-                yield session.bucket(bucket.name)
-
     def session(self, **settings: object) -> dream.Session:
         if self.memory is not None:
             return self.memory.session(**settings)  # type: ignore[arg-type]  # each by its name
@@ -82,7 +67,6 @@ class Server:
             "ca": self.ca,
             "access_key": self.access_key,
             "secret_key": self.secret_key,
-            "lane": self.lane,
         }
         return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
 
@@ -214,11 +198,10 @@ def memory() -> Server:
     return Server("memory", service.service, "unused", "unused", memory=service)
 
 
-@pytest.fixture(scope="session", params=SERVERS_BY_LANES)
+@pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Server:
-    name, lane = request.param.split("/")
-    found: Server = request.getfixturevalue(name.replace("-", "_"))
-    return replace(found, lane=lane)
+    found: Server = request.getfixturevalue(request.param.replace("-", "_"))
+    return found
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -242,9 +225,9 @@ async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ForwardProxy]:
         yield running
 
 
-@pytest_asyncio.fixture(params=LANES)
-async def scripted(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer(lane=request.param) as running:
+@pytest_asyncio.fixture
+async def scripted() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as running:
         yield running
 
 
@@ -275,9 +258,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def skip_if_seen_elsewhere(server: Server) -> None:
-    """For what takes a thousand requests and more: each service by one lane, and the other lane on one service."""
-    if server.name == "rgw-tls" or (server.lane == "boto" and server.name != "rgw"):
-        pytest.skip("the same is seen on another server, or by the other lane")
+    """For what takes a thousand requests and more: each service once."""
+    if server.name == "rgw-tls":
+        pytest.skip("the same is seen on the gateway without TLS")
 
 
 async def put_all(bucket: dream.Bucket, keys: Sequence[str]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -137,28 +135,13 @@ async def run(faulty: FaultyServer, session: dream.Session, home: Path, cases: I
         if faulty.content("bucket", case.key) is None:
             faulty.put("bucket", case.key, case.verb.content, etag=case.etag)
     faulty.will(*(rule for case in cases for rule in case.all_rules()))
-    with botocore_says_less():
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            failures = await asyncio.gather(*(_failure(faulty, session, home, case) for case in cases))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        failures = await asyncio.gather(*(_failure(faulty, session, home, case) for case in cases))
     if told := [failure for failure in failures if failure]:
         raise AssertionError("\n".join(told))
     faulty.check()
     names = {path.name for path in home.iterdir()}
     assert names == {case.key for case in cases}, names
-
-
-@contextmanager
-def botocore_says_less() -> Iterator[None]:
-    """It tells of each request in sixty records, which take most of the time where there are many requests."""
-    loggers = [logging.getLogger(name) for name in ("botocore", "aiobotocore")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 async def _failure(faulty: FaultyServer, session: dream.Session, home: Path, case: Case) -> str:

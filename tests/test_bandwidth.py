@@ -9,11 +9,10 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import LANES, Server, new_name
+from conftest import Server, new_name
 from servers.scripted import Content, Reply, ScriptedServer, Silence
 
 import aiodreamobjects as dream
@@ -75,12 +74,11 @@ async def _streamed(item: dream.Object) -> bytes:
         return b"".join([chunk async for chunk in body])
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_the_parts_of_one_object_share_the_bandwidth(moto: Server, lane: dream.Lane, tmp_path: Path) -> None:
+async def test_the_parts_of_one_object_share_the_bandwidth(moto: Server, tmp_path: Path) -> None:
     content = random.Random(2).randbytes(12 * MIB)
     (tmp_path / "a").write_bytes(content)
     limits = dream.Limits(part_size=5 * MIB, upload_bytes_per_second=20e6, download_bytes_per_second=20e6)
-    async with replace(moto, lane=lane).session(limits=limits) as session:
+    async with moto.session(limits=limits) as session:
         bucket = await session.create_bucket(new_name())
         with taking_at_least(len(content) / 20e6):
             await bucket.object("a").upload(tmp_path / "a")
@@ -91,11 +89,10 @@ async def test_the_parts_of_one_object_share_the_bandwidth(moto: Server, lane: d
     assert (tmp_path / "b").read_bytes() == content
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_the_bandwidth_is_shared_over_tls_too(moto_tls: Server, lane: dream.Lane) -> None:
+async def test_the_bandwidth_is_shared_over_tls_too(moto_tls: Server) -> None:
     content = random.Random(3).randbytes(4 * MIB)
     limits = dream.Limits(upload_bytes_per_second=8e6, download_bytes_per_second=8e6)
-    async with replace(moto_tls, lane=lane).session(limits=limits) as session:
+    async with moto_tls.session(limits=limits) as session:
         bucket = await session.create_bucket(new_name())
         with taking_at_least(len(content) / 8e6):
             await bucket.object("a").put(content)

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import pytest
 import pytest_asyncio
-from conftest import LANES
 from servers.scripted import Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
@@ -24,8 +23,8 @@ PATIENT = dream.Retry(attempts=1000, base=0.001, cap=0.001)
 class BusyServer(ScriptedServer):
     """Holds every request until the test says how to answer it."""
 
-    def __init__(self, lane: dream.Lane) -> None:
-        super().__init__(lane=lane)
+    def __init__(self) -> None:
+        super().__init__()
         self._held: dict[asyncio.Future[Reply], None] = {}
         self._changed = asyncio.Event()
 
@@ -85,9 +84,9 @@ async def turns(count: int = 60) -> None:
         await asyncio.sleep(0)
 
 
-@pytest_asyncio.fixture(params=LANES)
-async def busy(request: pytest.FixtureRequest) -> AsyncIterator[BusyServer]:
-    async with BusyServer(request.param) as running:
+@pytest_asyncio.fixture
+async def busy() -> AsyncIterator[BusyServer]:
+    async with BusyServer() as running:
         yield running
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from conftest import LANES
 from servers.faults import Meanwhile, Refuse, Rule
 from servers.faulty import FaultyServer
 from servers.store import Bucket, Content, md5_hex
@@ -20,9 +19,9 @@ SIZES = {"at once": ("PutObject", PART // 2), "in parts": ("CompleteMultipartUpl
 FOR_EVER = None
 
 
-def sessions(faulty: FaultyServer, lane: dream.Lane) -> tuple[dream.Session, dream.Session]:
+def sessions(faulty: FaultyServer) -> tuple[dream.Session, dream.Session]:
     service = replace(faulty.service, unsupported={"tagging": "it has no tags"})
-    here, there = (faulty.session(lane=lane, limits=LIMITS, service=service) for _ in range(2))
+    here, there = (faulty.session(limits=LIMITS, service=service) for _ in range(2))
     return here, there
 
 
@@ -39,15 +38,12 @@ def changing(size: int) -> Callable[[Bucket], object]:
 
 @pytest.mark.parametrize("how", SIZES)
 @pytest.mark.parametrize("verb", ["copy_to", "move_to"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_source_that_changes_once_is_copied_once_more(
-    faulty: FaultyServer, lane: dream.Lane, verb: str, how: str
-) -> None:
+async def test_a_source_that_changes_once_is_copied_once_more(faulty: FaultyServer, verb: str, how: str) -> None:
     op, size = SIZES[how]
     faulty.put("bucket", "a", bytes(size))
     told: list[dream.Progress] = []
     faulty.will(Rule(op, Meanwhile(changing(size)), key="b"))
-    here, there = sessions(faulty, lane)
+    here, there = sessions(faulty)
     async with here, there:
         await getattr(here.object("s3://bucket/a"), verb)(there.object("s3://bucket/b"), progress=told.append)
     expected = random.Random(size).randbytes(size)
@@ -60,14 +56,11 @@ async def test_a_source_that_changes_once_is_copied_once_more(
 
 @pytest.mark.parametrize("how", SIZES)
 @pytest.mark.parametrize("verb", ["copy_to", "move_to"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_source_that_never_rests_is_an_error_and_stays(
-    faulty: FaultyServer, lane: dream.Lane, verb: str, how: str
-) -> None:
+async def test_a_source_that_never_rests_is_an_error_and_stays(faulty: FaultyServer, verb: str, how: str) -> None:
     op, size = SIZES[how]
     faulty.put("bucket", "a", bytes(size))
     faulty.will(Rule(op, Meanwhile(changing(size)), key="b", times=FOR_EVER))
-    here, there = sessions(faulty, lane)
+    here, there = sessions(faulty)
     async with here, there:
         with pytest.raises(dream.ObjectChangedError, match="is a copy of the older state") as caught:
             await getattr(here.object("s3://bucket/a"), verb)(there.object("s3://bucket/b"))
@@ -76,11 +69,10 @@ async def test_a_source_that_never_rests_is_an_error_and_stays(
     assert faulty.content("bucket", "a") is not None
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_copy_with_a_condition_is_made_once(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_copy_with_a_condition_is_made_once(faulty: FaultyServer) -> None:
     old = faulty.put("bucket", "c", b"old")
     faulty.put("bucket", "a", bytes(PART // 2))
-    here, there = sessions(faulty, lane)
+    here, there = sessions(faulty)
     change = changing(PART // 2)
     async with here, there:
         for key in ("b", "c"):
@@ -92,8 +84,7 @@ async def test_a_copy_with_a_condition_is_made_once(faulty: FaultyServer, lane: 
             assert faulty.ops.count("PutObject") == 1
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_source_that_was_deleted_meanwhile_is_told_of(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_source_that_was_deleted_meanwhile_is_told_of(faulty: FaultyServer) -> None:
     def delete(bucket: Bucket) -> None:
         version = bucket.newest("a")
         assert version is not None
@@ -101,7 +92,7 @@ async def test_a_source_that_was_deleted_meanwhile_is_told_of(faulty: FaultyServ
 
     faulty.put("bucket", "a", bytes(PART // 2))
     faulty.will(Rule("PutObject", Meanwhile(delete), key="b"))
-    here, there = sessions(faulty, lane)
+    here, there = sessions(faulty)
     async with here, there:
         with pytest.raises(dream.ObjectChangedError, match="was deleted while it was copied"):
             await here.object("s3://bucket/a").copy_to(there.object("s3://bucket/b"))
@@ -109,10 +100,7 @@ async def test_a_source_that_was_deleted_meanwhile_is_told_of(faulty: FaultyServ
 
 @pytest.mark.parametrize("compare", ["mtime", "etag"])
 @pytest.mark.parametrize("times", [1, FOR_EVER], ids=["once", "for ever"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_tree_never_keeps_a_stale_copy(
-    faulty: FaultyServer, lane: dream.Lane, times: int | None, compare: dream.Compare
-) -> None:
+async def test_a_tree_never_keeps_a_stale_copy(faulty: FaultyServer, times: int | None, compare: dream.Compare) -> None:
     """The stale copy is younger than the source: by its time, no later run would see that it is stale."""
     faulty.make_bucket("target")
     faulty.put("bucket", "a", bytes(PART // 2))
@@ -122,7 +110,7 @@ async def test_a_tree_never_keeps_a_stale_copy(
 
     changing_it = changing(PART // 2)
     faulty.will(Rule("PutObject", Meanwhile(change), key="a", times=times))
-    here, there = sessions(faulty, lane)
+    here, there = sessions(faulty)
     async with here, there:
         bucket, target = here.bucket("bucket"), there.bucket("target")
         report = await bucket.copy_tree(target, compare=compare, on_error="collect")
@@ -131,10 +119,7 @@ async def test_a_tree_never_keeps_a_stale_copy(
         assert faulty.content("target", "a") == faulty.content("bucket", "a")
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_headers_that_a_copy_by_the_service_carries_over_are_not_of_an_older_state(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
+async def test_headers_that_a_copy_by_the_service_carries_over_are_not_of_an_older_state(faulty: FaultyServer) -> None:
     """The same bytes have the same ETag, so that this pins nothing else."""
     content = bytes(PART // 2)
 
@@ -143,7 +128,7 @@ async def test_headers_that_a_copy_by_the_service_carries_over_are_not_of_an_old
 
     faulty.put("bucket", "a", content)
     faulty.will(Rule("CopyObject", Meanwhile(change)))
-    here, there = sessions(faulty, lane)
+    here, there = sessions(faulty)
     async with here, there:
         source, to = here.object("s3://bucket/a"), here.object("s3://bucket/b")
         with pytest.raises(dream.ObjectChangedError, match="is a copy of the older state"):
@@ -153,15 +138,12 @@ async def test_headers_that_a_copy_by_the_service_carries_over_are_not_of_an_old
 
 
 @pytest.mark.parametrize("is_within", [True, False], ids=["within", "across"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_copy_that_fails_after_it_was_made_is_in_doubt(
-    faulty: FaultyServer, lane: dream.Lane, *, is_within: bool
-) -> None:
+async def test_a_copy_that_fails_after_it_was_made_is_in_doubt(faulty: FaultyServer, *, is_within: bool) -> None:
     """The second look at the source is refused: the call fails, and its object is there."""
     content = bytes(PART // 2)
     faulty.put("bucket", "a", content)
     faulty.will(Rule("HeadObject", Refuse(403, "AccessDenied"), key="a", nth=2, times=FOR_EVER))
-    here, there = sessions(faulty, lane)
+    here, there = sessions(faulty)
     async with here, there:
         to = (here if is_within else there).object("s3://bucket/b")
         with pytest.raises(dream.AccessDeniedError) as caught:

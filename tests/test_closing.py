@@ -13,8 +13,6 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import LANES
-from faulty_verbs import botocore_says_less
 from interruptions import watched_tasks
 from servers.faults import Blanks, Cut, Pause, Refuse, Rule
 from servers.faulty import FaultyServer, until
@@ -100,7 +98,7 @@ async def ended(*tasks: asyncio.Task[Any]) -> AsyncIterator[None]:
 
 
 async def closed_at(
-    faulty: FaultyServer, verb: str, key: str, home: Path, at: int, lane: dream.Lane, *, cancels: bool
+    faulty: FaultyServer, verb: str, key: str, home: Path, at: int, *, cancels: bool
 ) -> tuple[bool, BaseException | None]:
     """Close the session when the verb waits for the n-th time. Whether it was still under way, and how it ended."""
     count, is_time = 0, asyncio.Event()
@@ -111,7 +109,7 @@ async def closed_at(
         if count == at:
             is_time.set()
 
-    session = session_to(faulty, lane=lane)
+    session = session_to(faulty)
     await session.open()
     with watched_tasks(on_wait):
         task = asyncio.create_task(outcome(UPLOADS[verb](session, key, home)))
@@ -149,7 +147,7 @@ async def test_no_upload_is_open_after_aclose_at_any_await(
         prepare(faulty, tmp_path)
         key = f"t{at}"
         faulty.put("bucket", f"{key}/large" if verb.endswith("tree") else key, OLD)
-        was_under_way, found = await closed_at(faulty, verb, key, tmp_path, at, "direct", cancels=cancels)
+        was_under_way, found = await closed_at(faulty, verb, key, tmp_path, at, cancels=cancels)
         await asyncio.to_thread(faulty.wait_until_left)  # a deletion that was under way is carried out, or not, by now
         content = stored(faulty, verb, key)
         outcomes.add(type(found).__name__)
@@ -167,40 +165,28 @@ async def test_no_upload_is_open_after_aclose_at_any_await(
     assert len(outcomes) == 2
 
 
-@pytest.mark.parametrize("verb", ["put of an async generator", "copy_to", "upload_tree"])
-async def test_no_upload_is_open_after_aclose_on_the_other_lane(
-    faulty: FaultyServer, tmp_path: Path, verb: str
-) -> None:
-    prepare(faulty, tmp_path)
-    with botocore_says_less():
-        for at in (5, 12, 25, 45):
-            await closed_at(faulty, verb, f"t{at}", tmp_path, at, "boto", cancels=bool(at % 2))
-
-
 class BodyError(Exception):
     """What the body of an ``async with`` raises."""
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "UploadPartCopy"])
 async def test_an_exception_in_the_body_leaves_no_upload_open(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, operation: str
+    faulty: FaultyServer, tmp_path: Path, operation: str
 ) -> None:
     """While uploads run in other tasks, each of which is told."""
     prepare(faulty, tmp_path)
     held = Rule(operation, Pause(0.2), times=None)
     faulty.will(held)
     tasks: list[asyncio.Task[BaseException | None]] = []
-    with botocore_says_less():
-        with pytest.raises(BodyError):  # noqa: PT012 - leaving the session raises it
-            async with asyncio.timeout(HANG_SECONDS), session_to(faulty, lane=lane) as session:
-                for number, work in enumerate(UPLOADS.values()):
-                    tasks.append(asyncio.create_task(outcome(work(session, f"t{number}", tmp_path))))
-                await fired(held)
-                raise BodyError
-        assert faulty.uploads("bucket") == []
-        async with asyncio.timeout(HANG_SECONDS), ended(*tasks):
-            found = await asyncio.gather(*tasks)
+    with pytest.raises(BodyError):  # noqa: PT012 - leaving the session raises it
+        async with asyncio.timeout(HANG_SECONDS), session_to(faulty) as session:
+            for number, work in enumerate(UPLOADS.values()):
+                tasks.append(asyncio.create_task(outcome(work(session, f"t{number}", tmp_path))))
+            await fired(held)
+            raise BodyError
+    assert faulty.uploads("bucket") == []
+    async with asyncio.timeout(HANG_SECONDS), ended(*tasks):
+        found = await asyncio.gather(*tasks)
     assert {type(one) for one in found} <= {dream.SessionClosedError, type(None)}
     assert any(isinstance(one, dream.SessionClosedError) for one in found)
 
@@ -208,11 +194,8 @@ async def test_an_exception_in_the_body_leaves_no_upload_open(
 # What is silent
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("is_in_parts", [False, True], ids=["before-anything-is-sent", "in-parts"])
-async def test_a_source_that_is_silent_does_not_hold_a_closing_up(
-    faulty: FaultyServer, lane: dream.Lane, *, is_in_parts: bool
-) -> None:
+async def test_a_source_that_is_silent_does_not_hold_a_closing_up(faulty: FaultyServer, *, is_in_parts: bool) -> None:
     is_asked = asyncio.Event()
 
     async def silent() -> AsyncIterator[bytes]:
@@ -222,16 +205,15 @@ async def test_a_source_that_is_silent_does_not_hold_a_closing_up(
         await asyncio.Event().wait()
 
     faulty.put("bucket", "t", OLD)
-    session = session_to(faulty, lane=lane)
+    session = session_to(faulty)
     await session.open()
-    with botocore_says_less():
-        task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(silent())))
-        async with ended(task):
-            await is_asked.wait()
-            async with asyncio.timeout(HANG_SECONDS):
-                await session.aclose()
-                assert faulty.uploads("bucket") == []
-                assert isinstance(await task, dream.SessionClosedError)
+    task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(silent())))
+    async with ended(task):
+        await is_asked.wait()
+        async with asyncio.timeout(HANG_SECONDS):
+            await session.aclose()
+            assert faulty.uploads("bucket") == []
+            assert isinstance(await task, dream.SessionClosedError)
     assert faulty.content("bucket", "t") == OLD
 
 
@@ -289,11 +271,10 @@ async def test_aclose_interrupts_verbs_that_wait_for_code_of_the_caller(
     assert faulty.uploads("bucket") == []
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("grace", [0, 0.3])
 @pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "Abort*"])
 async def test_a_service_that_does_not_answer_any_more_does_not_hold_a_closing_up(
-    faulty: FaultyServer, operation: str, grace: float, lane: dream.Lane
+    faulty: FaultyServer, operation: str, grace: float
 ) -> None:
     """Beyond ``close_grace``; 0 means at once. What stays open is then the service's."""
     held = Rule(
@@ -301,20 +282,19 @@ async def test_a_service_that_does_not_answer_any_more_does_not_hold_a_closing_u
     )
     held.fired = 0
     faulty.will(held)
-    session = session_to(faulty, lane=lane, close_grace=grace)
+    session = session_to(faulty, close_grace=grace)
     await session.open()
-    with botocore_says_less():
-        task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
-        async with ended(task):
-            if operation == "Abort*":
-                await until(lambda: "UploadPart" in faulty.ops)
-                task.cancel()
-            await fired(held)
-            async with asyncio.timeout(HANG_SECONDS):
-                await session.aclose()
-                await asyncio.wait({task})
-            if not task.cancelled():
-                assert isinstance(task.result(), dream.SessionClosedError | None)
+    task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
+    async with ended(task):
+        if operation == "Abort*":
+            await until(lambda: "UploadPart" in faulty.ops)
+            task.cancel()
+        await fired(held)
+        async with asyncio.timeout(HANG_SECONDS):
+            await session.aclose()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            assert isinstance(task.result(), dream.SessionClosedError | None)
     faulty.expected_uploads = faulty.uploads("bucket")
 
 
@@ -322,24 +302,22 @@ async def test_a_service_that_does_not_answer_any_more_does_not_hold_a_closing_u
 
 
 @pytest.mark.parametrize("cancels", [True, False], ids=["cancelled-and-closed", "closed"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_completion_in_flight_is_let_finish(faulty: FaultyServer, lane: dream.Lane, *, cancels: bool) -> None:
+async def test_a_completion_in_flight_is_let_finish(faulty: FaultyServer, *, cancels: bool) -> None:
     slow = Rule("CompleteMultipartUpload", Pause(0.2), Blanks(5, 0.02))
     faulty.will(slow)
     faulty.put("bucket", "t", OLD)
-    session = session_to(faulty, lane=lane)
+    session = session_to(faulty)
     await session.open()
-    with botocore_says_less():
-        task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
-        async with ended(task):
-            await fired(slow)
-            if cancels:
-                task.cancel()
-            async with asyncio.timeout(HANG_SECONDS):
-                await session.aclose()
-                assert faulty.uploads("bucket") == []
-                assert faulty.content("bucket", "t") == DATA
-                await asyncio.wait({task})
+    task = asyncio.create_task(outcome(session.object("s3://bucket/t").put(DATA)))
+    async with ended(task):
+        await fired(slow)
+        if cancels:
+            task.cancel()
+        async with asyncio.timeout(HANG_SECONDS):
+            await session.aclose()
+            assert faulty.uploads("bucket") == []
+            assert faulty.content("bucket", "t") == DATA
+            await asyncio.wait({task})
     if not cancels:
         found = task.result()
         assert found is None or (isinstance(found, dream.SessionClosedError) and found.in_doubt)
@@ -512,10 +490,7 @@ async def fired(*rules: Rule) -> None:
 
 
 @pytest.mark.parametrize("around", ["scope", "group"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_cancelled_scope_around_the_session_leaves_no_upload_open(
-    faulty: FaultyServer, lane: dream.Lane, around: str
-) -> None:
+async def test_a_cancelled_scope_around_the_session_leaves_no_upload_open(faulty: FaultyServer, around: str) -> None:
     """As ``move_on_after`` and a task group cancel: again and again, at each await. Their uploads run in other tasks."""
     parts = [Rule("UploadPart", SILENCE, key=key, times=None) for key in ("a", "b")]
     faulty.will(*parts, Rule("AbortMultipartUpload", Pause(0.05), times=None))
@@ -524,7 +499,7 @@ async def test_a_cancelled_scope_around_the_session_leaves_no_upload_open(
 
     async def use(start: Callable[[dream.Session, str], object], scope: anyio.CancelScope) -> None:
         try:
-            async with session_to(faulty, lane=lane) as session:
+            async with session_to(faulty) as session:
                 for key in ("a", "b"):
                     start(session, key)
                 await fired(*parts)
@@ -536,29 +511,25 @@ async def test_a_cancelled_scope_around_the_session_leaves_no_upload_open(
     async def put(session: dream.Session, key: str) -> None:
         await session.object(f"s3://bucket/{key}").put(DATA)
 
-    with botocore_says_less():
-        async with asyncio.timeout(HANG_SECONDS):
-            if around == "scope":
-                with anyio.CancelScope() as scope:
-                    await use(lambda session, key: tasks.append(asyncio.create_task(put(session, key))), scope)
-            else:
-                async with anyio.create_task_group() as group:
-                    await use(lambda session, key: group.start_soon(put, session, key), group.cancel_scope)
-            found = await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(HANG_SECONDS):
+        if around == "scope":
+            with anyio.CancelScope() as scope:
+                await use(lambda session, key: tasks.append(asyncio.create_task(put(session, key))), scope)
+        else:
+            async with anyio.create_task_group() as group:
+                await use(lambda session, key: group.start_soon(put, session, key), group.cancel_scope)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
     assert open_on_leaving == [[]]
     assert [type(one) for one in found] == [dream.SessionClosedError] * len(tasks)
     assert faulty.keys("bucket") == []
 
 
 @pytest.mark.parametrize("where", ["source", "callback"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_call_that_closes_its_own_session_leaves_no_upload_open(
-    faulty: FaultyServer, lane: dream.Lane, where: str
-) -> None:
+async def test_a_call_that_closes_its_own_session_leaves_no_upload_open(faulty: FaultyServer, where: str) -> None:
     """Nor does the closing leave those of others open."""
     part = Rule("UploadPart", SILENCE, key="other", times=None)
     faulty.will(part, Rule("AbortMultipartUpload", Pause(0.05), times=None))
-    session = session_to(faulty, lane=lane)
+    session = session_to(faulty)
     await session.open()
 
     async def source() -> AsyncIterator[bytes]:
@@ -571,14 +542,13 @@ async def test_a_call_that_closes_its_own_session_leaves_no_upload_open(
         if where == "callback" and progress.done_bytes:
             await session.aclose()
 
-    with botocore_says_less():
-        other = asyncio.create_task(outcome(session.object("s3://bucket/other").put(DATA)))
-        async with ended(other), asyncio.timeout(HANG_SECONDS):
-            await fired(part)
-            own = await outcome(session.object("s3://bucket/own").put(source(), progress=callback))
-            assert isinstance(own, dream.SessionClosedError)
-            assert isinstance(await other, dream.SessionClosedError)
-            await session.aclose()
+    other = asyncio.create_task(outcome(session.object("s3://bucket/other").put(DATA)))
+    async with ended(other), asyncio.timeout(HANG_SECONDS):
+        await fired(part)
+        own = await outcome(session.object("s3://bucket/own").put(source(), progress=callback))
+        assert isinstance(own, dream.SessionClosedError)
+        assert isinstance(await other, dream.SessionClosedError)
+        await session.aclose()
     assert faulty.uploads("bucket") == []
     assert faulty.keys("bucket") == []
 
@@ -591,15 +561,12 @@ AT_ONCE_SECONDS = 5.0
 """A clean-up may take twice as long."""
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_completion_that_waits_for_a_place_is_not_sent_for_one_who_was_cancelled(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
+async def test_a_completion_that_waits_for_a_place_is_not_sent_for_one_who_was_cancelled(faulty: FaultyServer) -> None:
     faulty.put("bucket", "t", OLD)
     held = Rule("HeadObject", SILENCE, times=None)
     faulty.will(held)
     heads: list[asyncio.Task[Any]] = []
-    session = session_to(faulty, lane=lane, limits=ONE_PLACE)
+    session = session_to(faulty, limits=ONE_PLACE)
     await session.open()
 
     async def take_the_place(progress: dream.Progress) -> None:
@@ -607,17 +574,16 @@ async def test_a_completion_that_waits_for_a_place_is_not_sent_for_one_who_was_c
             heads.append(asyncio.create_task(session.object("s3://bucket/origin").head()))
             await fired(held)
 
-    with botocore_says_less():
-        task = asyncio.create_task(session.object("s3://bucket/t").put(DATA, progress=take_the_place))
-        async with ended(task), asyncio.timeout(HANG_SECONDS):
-            await fired(held)
-            await turns()
-            task.cancel()
-            await turns()
-            async with ended(*heads):  # the place is free again
-                heads[0].cancel()
-                await asyncio.wait({task})
-            await session.aclose()
+    task = asyncio.create_task(session.object("s3://bucket/t").put(DATA, progress=take_the_place))
+    async with ended(task), asyncio.timeout(HANG_SECONDS):
+        await fired(held)
+        await turns()
+        task.cancel()
+        await turns()
+        async with ended(*heads):  # the place is free again
+            heads[0].cancel()
+            await asyncio.wait({task})
+        await session.aclose()
     assert task.cancelled()
     assert "CompleteMultipartUpload" not in faulty.ops
     assert (faulty.content("bucket", "t"), faulty.uploads("bucket")) == (OLD, [])
@@ -625,29 +591,27 @@ async def test_a_completion_that_waits_for_a_place_is_not_sent_for_one_who_was_c
 
 @pytest.mark.parametrize("cancels", [True, False], ids=["cancelled", "closed"])
 @pytest.mark.parametrize("content", [DATA, b"x"], ids=["in-parts", "at-once"])
-@pytest.mark.parametrize("lane", LANES)
 async def test_an_upload_that_waits_for_a_place_ends_at_once_and_sends_nothing(
-    faulty: FaultyServer, lane: dream.Lane, content: bytes, *, cancels: bool
+    faulty: FaultyServer, content: bytes, *, cancels: bool
 ) -> None:
     held = Rule("HeadObject", SILENCE, times=None)
     faulty.will(held)
-    session = session_to(faulty, lane=lane, limits=ONE_PLACE)
+    session = session_to(faulty, limits=ONE_PLACE)
     await session.open()
-    with botocore_says_less():
-        head = asyncio.create_task(outcome(session.object("s3://bucket/origin").head()))
-        async with ended(head):
-            await fired(held)
-            task = asyncio.create_task(session.object("s3://bucket/t").put(content))
-            async with ended(task):
-                await turns()
-                async with asyncio.timeout(AT_ONCE_SECONDS):
-                    if cancels:
-                        task.cancel()
-                    else:
-                        await session.aclose()
-                    await asyncio.wait({task})
-            await session.aclose()
-            assert isinstance(await head, dream.SessionClosedError)
+    head = asyncio.create_task(outcome(session.object("s3://bucket/origin").head()))
+    async with ended(head):
+        await fired(held)
+        task = asyncio.create_task(session.object("s3://bucket/t").put(content))
+        async with ended(task):
+            await turns()
+            async with asyncio.timeout(AT_ONCE_SECONDS):
+                if cancels:
+                    task.cancel()
+                else:
+                    await session.aclose()
+                await asyncio.wait({task})
+        await session.aclose()
+        assert isinstance(await head, dream.SessionClosedError)
     if cancels:
         assert task.cancelled()
     else:
@@ -657,26 +621,24 @@ async def test_an_upload_that_waits_for_a_place_ends_at_once_and_sends_nothing(
 
 
 @pytest.mark.parametrize("cancels", [True, False], ids=["cancelled", "closed"])
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_creation_that_is_refused_is_not_tried_again_after_the_end(
-    faulty: FaultyServer, lane: dream.Lane, *, cancels: bool
+    faulty: FaultyServer, *, cancels: bool
 ) -> None:
     """One may be on its way in that moment."""
     busy = Rule("CreateMultipartUpload", Refuse(503, "SlowDown"), times=None)
     faulty.will(busy)
-    session = session_to(faulty, lane=lane, retry=dream.Retry(attempts=200, base=0.01, cap=0.01))
+    session = session_to(faulty, retry=dream.Retry(attempts=200, base=0.01, cap=0.01))
     await session.open()
-    with botocore_says_less():
-        task = asyncio.create_task(session.object("s3://bucket/t").put(DATA))
-        async with ended(task), asyncio.timeout(HANG_SECONDS):
-            await fired(busy)
-            before = len(faulty.log)
-            if cancels:
-                task.cancel()
-            else:
-                await session.aclose()
-            await asyncio.wait({task})
+    task = asyncio.create_task(session.object("s3://bucket/t").put(DATA))
+    async with ended(task), asyncio.timeout(HANG_SECONDS):
+        await fired(busy)
+        before = len(faulty.log)
+        if cancels:
+            task.cancel()
+        else:
             await session.aclose()
+        await asyncio.wait({task})
+        await session.aclose()
     await asyncio.to_thread(faulty.wait_until_left)
     assert len(faulty.log) - before <= 1
     assert task.cancelled() == cancels
@@ -716,22 +678,20 @@ OF_MANY: dict[str, tuple[str, Work]] = {
 
 
 @pytest.mark.parametrize("verb", OF_MANY)
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_call_of_many_requests_that_is_interrupted_is_in_doubt(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, verb: str
+    faulty: FaultyServer, tmp_path: Path, verb: str
 ) -> None:
     operation, work = OF_MANY[verb]
     faulty.put("bucket", "t", OLD)
     (tmp_path / "small").write_bytes(DATA[:1000])
     held = Rule(operation, Cut(None, "silence"), times=None)
     faulty.will(held)
-    session = session_to(faulty, lane=lane)
+    session = session_to(faulty)
     await session.open()
-    with botocore_says_less():
-        task = asyncio.create_task(outcome(work(session, "t", tmp_path)))
-        async with ended(task), asyncio.timeout(HANG_SECONDS):
-            await fired(held)
-            await session.aclose()
-            found = await task
+    task = asyncio.create_task(outcome(work(session, "t", tmp_path)))
+    async with ended(task), asyncio.timeout(HANG_SECONDS):
+        await fired(held)
+        await session.aclose()
+        found = await task
     assert isinstance(found, dream.SessionClosedError)
     assert found.in_doubt

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from conftest import LANES
 from servers.faults import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
 from servers.faulty import FaultyServer
 from servers.s3 import Reply
@@ -43,32 +42,26 @@ def completed(*actions: Action, times: int | None = 1) -> Rule:
     return Rule("CompleteMultipartUpload", *actions, times=times)
 
 
-async def put(faulty: FaultyServer, lane: dream.Lane) -> dream.ObjectInfo:
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+async def put(faulty: FaultyServer) -> dream.ObjectInfo:
+    async with faulty.session(limits=LIMITS) as session:
         return await session.object("s3://bucket/a").put(DATA)
 
 
 # The reply has another ETag
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_an_object_with_the_right_etag_is_a_success_whatever_the_reply_said(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
+async def test_an_object_with_the_right_etag_is_a_success_whatever_the_reply_said(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", OLD)
     faulty.will(completed(Make(with_another_etag)))
-    info = await put(faulty, lane)
+    info = await put(faulty)
     assert (info.verified, faulty.content("bucket", "a")) == ("parts", DATA)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_an_upload_that_is_still_open_was_not_completed_and_is_aborted(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
+async def test_an_upload_that_is_still_open_was_not_completed_and_is_aborted(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", OLD)
     faulty.will(completed(Say(200, body=ANOTHER, is_done=False)))
     with pytest.raises(dream.ChecksumMismatchError, match="nothing was stored") as caught:
-        await put(faulty, lane)
+        await put(faulty)
     assert not caught.value.in_doubt
     assert (faulty.content("bucket", "a"), faulty.uploads("bucket")) == (OLD, [])
 
@@ -78,25 +71,21 @@ async def test_an_upload_that_is_still_open_was_not_completed_and_is_aborted(
     [(replace_it, "an object of 16 bytes with the ETag some-etag"), (abort_all, "no object is there now")],
     ids=["another object", "no object"],
 )
-@pytest.mark.parametrize("lane", LANES)
 async def test_an_upload_that_is_gone_leaves_a_doubt_and_the_error_says_what_is_there(
-    faulty: FaultyServer, lane: dream.Lane, change: Callable[[Bucket], object], told: str
+    faulty: FaultyServer, change: Callable[[Bucket], object], told: str
 ) -> None:
     faulty.will(completed(Meanwhile(change), Say(200, body=ANOTHER, is_done=False)))
     with pytest.raises(dream.ChecksumMismatchError, match=told) as caught:
-        await put(faulty, lane)
+        await put(faulty)
     assert caught.value.in_doubt
     assert "AbortMultipartUpload" not in faulty.ops
 
 
 @pytest.mark.parametrize("op", ["ListParts", "HeadObject"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_what_cannot_be_looked_at_stays_in_doubt_and_open(
-    faulty: FaultyServer, lane: dream.Lane, op: str
-) -> None:
+async def test_what_cannot_be_looked_at_stays_in_doubt_and_open(faulty: FaultyServer, op: str) -> None:
     faulty.will(completed(Say(200, body=ANOTHER, is_done=False)), Rule(op, Refuse(403, "AccessDenied"), times=FOR_EVER))
     with pytest.raises(dream.ChecksumMismatchError, match="could not be found out") as caught:
-        await put(faulty, lane)
+        await put(faulty)
     assert caught.value.in_doubt
     assert faulty.uploads("bucket") == ["a"]
     faulty.expected_uploads = ["a"]
@@ -126,14 +115,11 @@ def opaque(modified: str, began: str) -> list[Rule]:
 
 
 @pytest.mark.parametrize("modified", [BEFORE, BEGAN])
-@pytest.mark.parametrize("lane", LANES)
-async def test_an_older_object_of_the_same_size_never_passes_for_ours(
-    faulty: FaultyServer, lane: dream.Lane, modified: str
-) -> None:
+async def test_an_older_object_of_the_same_size_never_passes_for_ours(faulty: FaultyServer, modified: str) -> None:
     faulty.put("bucket", "a", OLD)
     faulty.will(completed(Meanwhile(abort_all), LOST, times=FOR_EVER), *opaque(modified, BEGAN))
     with pytest.raises(dream.DreamObjectsError) as caught:
-        await put(faulty, lane)
+        await put(faulty)
     assert caught.value.in_doubt
     assert faulty.content("bucket", "a") == OLD
 
@@ -143,18 +129,17 @@ async def test_an_older_object_of_the_same_size_never_passes_for_ours(
     [(AFTER, BEGAN, True), (BEGAN, BEGAN, False), (BEGAN, AFTER, False), (AFTER, "some day", False)],
     ids=["newer", "in the same second", "older", "nobody knows"],
 )
-@pytest.mark.parametrize("lane", LANES)
 async def test_an_object_is_ours_only_if_it_is_newer_than_the_upload(
-    faulty: FaultyServer, lane: dream.Lane, modified: str, began: str, *, is_ours: bool
+    faulty: FaultyServer, modified: str, began: str, *, is_ours: bool
 ) -> None:
     """By the service's own clock, which is hours from this machine's."""
     faulty.will(completed(Meanwhile(store_it), LOST, times=FOR_EVER), *opaque(modified, began))
     if is_ours:
-        info = await put(faulty, lane)
+        info = await put(faulty)
         assert (info.size, info.verified) == (len(DATA), None)
     else:
         with pytest.raises(dream.DreamObjectsError) as caught:
-            await put(faulty, lane)
+            await put(faulty)
         assert caught.value.in_doubt
     assert faulty.content("bucket", "a") == DATA
 
@@ -189,10 +174,7 @@ ANOTHERS: dict[str, tuple[dream.Verify, str]] = {
 
 
 @pytest.mark.parametrize("kind", ANOTHERS)
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_newer_object_of_another_writer_never_passes_for_ours(
-    faulty: FaultyServer, lane: dream.Lane, kind: str
-) -> None:
+async def test_a_newer_object_of_another_writer_never_passes_for_ours(faulty: FaultyServer, kind: str) -> None:
     """Of the same size."""
     verify, etag = ANOTHERS[kind]
     faulty.will(
@@ -200,15 +182,14 @@ async def test_a_newer_object_of_another_writer_never_passes_for_ours(
         Rule("CreateMultipartUpload", Say(headers={"Date": BEGAN})),
         Rule("HeadObject", Say(headers={"Last-Modified": AFTER}), times=FOR_EVER),
     )
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         with pytest.raises(dream.DreamObjectsError) as caught:
             await session.object("s3://bucket/a").put(DATA, verify=verify)
     assert caught.value.in_doubt
     assert faulty.content("bucket", "a") == OTHER
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_source_is_not_deleted_for_an_object_of_another_writer(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_source_is_not_deleted_for_an_object_of_another_writer(faulty: FaultyServer) -> None:
     """Moved in parts by the service: of a part that was copied nobody knows a digest."""
     faulty.put("bucket", "source", DATA)
     rules = dream.MultipartRules(smallest_part=1, largest_copy=PART)
@@ -218,7 +199,7 @@ async def test_a_source_is_not_deleted_for_an_object_of_another_writer(faulty: F
         Rule("CreateMultipartUpload", Say(headers={"Date": BEGAN})),
         Rule("HeadObject", Say(headers={"Last-Modified": AFTER}), key="a", times=FOR_EVER),
     )
-    async with faulty.session(lane=lane, service=service) as session:
+    async with faulty.session(service=service) as session:
         with pytest.raises(dream.DreamObjectsError) as caught:
             await session.object("s3://bucket/source").move_to(session.object("s3://bucket/a"))
     assert caught.value.in_doubt
@@ -236,31 +217,26 @@ def without_etag(reply: Reply) -> Reply:
 
 
 @pytest.mark.parametrize("old", [OLD, None], ids=["an older object", "no object"])
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_completion_without_an_etag_that_did_nothing_is_an_error(
-    faulty: FaultyServer, lane: dream.Lane, old: bytes | None
+    faulty: FaultyServer, old: bytes | None
 ) -> None:
     if old is not None:
         faulty.put("bucket", "a", old)
     faulty.will(completed(Say(200, body=EMPTY, is_done=False), times=FOR_EVER))
     with pytest.raises(dream.DreamObjectsError):
-        await put(faulty, lane)
+        await put(faulty)
     assert (faulty.content("bucket", "a"), faulty.uploads("bucket")) == (old, [])
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_completion_without_an_etag_whose_object_is_gone_is_in_doubt(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
+async def test_a_completion_without_an_etag_whose_object_is_gone_is_in_doubt(faulty: FaultyServer) -> None:
     faulty.will(completed(Meanwhile(abort_all), Say(200, body=EMPTY, is_done=False), times=FOR_EVER))
     with pytest.raises(dream.DreamObjectsError) as caught:
-        await put(faulty, lane)
+        await put(faulty)
     assert caught.value.in_doubt
 
 
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_completion_without_an_etag_is_a_success_although_another_object_is_there_since(
-    faulty: FaultyServer, lane: dream.Lane
+    faulty: FaultyServer,
 ) -> None:
     """It tells of no ETag then: that of the other one is not ours."""
 
@@ -268,12 +244,11 @@ async def test_a_completion_without_an_etag_is_a_success_although_another_object
         bucket.add("a", Content(OTHER, etag_of(OTHER), {}))
 
     faulty.will(completed(Make(without_etag)), Rule("HeadObject", Meanwhile(others)))
-    info = await put(faulty, lane)
+    info = await put(faulty)
     assert (info.etag, info.verified) == (None, None)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_completion_without_an_etag_is_verified_by_the_object(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_completion_without_an_etag_is_verified_by_the_object(faulty: FaultyServer) -> None:
     faulty.will(completed(Make(without_etag)))
-    info = await put(faulty, lane)
+    info = await put(faulty)
     assert (info.etag, info.verified) == (etag_of(DATA), "parts")

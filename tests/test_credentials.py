@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from aiobotocore.credentials import AioDeferredRefreshableCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
-from conftest import LANES
 from servers.faulty import FaultyServer
 from servers.scripted import Reply, ScriptedServer
 
@@ -117,7 +116,7 @@ async def test_credentials_that_somebody_else_renewed_are_taken_up(scripted: Scr
 
     scripted.will(Reply(200))
     core = shared_source(refresh, first=numbered(1, hours=1))
-    async with dream.Session(endpoint=scripted.endpoint, boto_session=core, lane=scripted.lane) as session:
+    async with dream.Session(endpoint=scripted.endpoint, boto_session=core) as session:
         await session.object("s3://bucket/a").head()
         await core._credentials._refresh()  # not due yet
         core._credentials._expiry_time = datetime.now(UTC)
@@ -134,7 +133,7 @@ async def test_sessions_that_share_a_source_open_at_once(scripted: ScriptedServe
         return numbered(1, hours=1)
 
     core = shared_source(refresh)
-    sessions = [dream.Session(endpoint=scripted.endpoint, boto_session=core, lane=scripted.lane) for _ in range(4)]
+    sessions = [dream.Session(endpoint=scripted.endpoint, boto_session=core) for _ in range(4)]
     await asyncio.wait_for(asyncio.gather(*(session.open() for session in sessions)), 30)
     for session in sessions:
         await session.aclose()
@@ -150,7 +149,7 @@ async def test_closing_ends_a_wait_for_credentials(scripted: ScriptedServer) -> 
 
     scripted.will(Reply(200))
     core = shared_source(refresh, first=numbered(1, hours=1))
-    session = dream.Session(endpoint=scripted.endpoint, boto_session=core, lane=scripted.lane)
+    session = dream.Session(endpoint=scripted.endpoint, boto_session=core)
     await session.open()
     core._credentials._expiry_time = datetime.now(UTC)
     asking = asyncio.create_task(session.object("s3://bucket/a").head())
@@ -161,10 +160,7 @@ async def test_closing_ends_a_wait_for_credentials(scripted: ScriptedServer) -> 
     assert scripted.connections == 0
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_session_that_is_never_closed_leaves_no_task_that_renews(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
+async def test_a_session_that_is_never_closed_leaves_no_task_that_renews(faulty: FaultyServer) -> None:
     keys = {"access_key": faulty.access_key, "secret_key": faulty.secret_key, "token": "", "expiry_time": ""}
 
     async def renew() -> dict[str, str]:
@@ -172,7 +168,7 @@ async def test_a_session_that_is_never_closed_leaves_no_task_that_renews(
 
     async def use() -> None:
         source = shared_source(renew, first=await renew())
-        session = dream.Session(service=faulty.service, boto_session=source, lane=lane)
+        session = dream.Session(service=faulty.service, boto_session=source)
         await session.open()
         await session.object("s3://bucket/a").head()
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import LANES
 from servers.raw import Peer, RawServer, Request
 
 import aiodreamobjects as dream
@@ -98,7 +97,7 @@ def is_post(request: Request) -> bool:
 
 @asynccontextmanager
 async def served(
-    script: Callable[[Peer], Awaitable[None]], lane: dream.Lane, certificate: tuple[Path, Path] | None, ca: Path
+    script: Callable[[Peer], Awaitable[None]], certificate: tuple[Path, Path] | None, ca: Path
 ) -> AsyncIterator[dream.Session]:
     async with RawServer(script, certificate=certificate, receive_buffer=RECEIVE_BUFFER) as server:
         endpoint = f"http{'s' if certificate else ''}://{server.host}"
@@ -108,7 +107,6 @@ async def served(
             access_key="early",
             secret_key="not-a-secret",
             ca=ca if certificate else None,
-            lane=lane,
             limits=dream.Limits(part_size=4 << 20),
             retry=dream.Retry(attempts=2, base=0.001, cap=0.002),
         ) as session:
@@ -132,15 +130,14 @@ CASES = [
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["http", "tls"])
 @pytest.mark.parametrize(("verb", "size", "etag"), CASES)
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_success_before_the_end_of_the_body_is_none(
-    lane: dream.Lane, verb: str, size: int, etag: str, certificate: tuple[Path, Path], ca: Path, *, is_tls: bool
+    verb: str, size: int, etag: str, certificate: tuple[Path, Path], ca: Path, *, is_tls: bool
 ) -> None:
     run, is_meant, document = VERBS[verb]
     data = bytes(2 << 20) + bytes(size) if verb == "put_part" else bytes(size)
     told = f'"{hashlib.md5(data).hexdigest()}"' if etag == "md5" else '"opaque"'
     script = early(is_meant, reply(document, ETag=told))
-    async with served(script, lane, certificate if is_tls else None, ca) as session:
+    async with served(script, certificate if is_tls else None, ca) as session:
         with pytest.raises((dream.ConnectionFailedError, dream.BulkError)) as caught:
             await run(session, data)
     errors = caught.value.exceptions if isinstance(caught.value, dream.BulkError) else [caught.value]
@@ -151,11 +148,8 @@ async def test_a_success_before_the_end_of_the_body_is_none(
     assert caught.value.in_doubt == (verb != "put_part")  # without a completion there is no object
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_refusal_before_the_end_of_the_body_is_that_refusal(
-    lane: dream.Lane, certificate: tuple[Path, Path], ca: Path
-) -> None:
+async def test_a_refusal_before_the_end_of_the_body_is_that_refusal(certificate: tuple[Path, Path], ca: Path) -> None:
     refusal = reply(b"<Error><Code>AccessDenied</Code></Error>", 403)
-    async with served(early(is_put, refusal), lane, None, ca) as session:
+    async with served(early(is_put, refusal), None, ca) as session:
         with pytest.raises(dream.AccessDeniedError):
             await put(session, bytes(3 << 20))

@@ -25,7 +25,6 @@ from servers.faulty import ACCESS_KEY, REGION, SECRET_KEY
 from watch import Usage, watched_loop
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 
 KIB, MIB = 1 << 10, 1 << 20
 HANG_SECONDS = 100
@@ -49,8 +48,8 @@ async def home(rgw: Server) -> AsyncIterator[str]:
         await session.bucket(name).delete(force=True)
 
 
-@pytest.mark.parametrize(("lane", "count"), [("direct", 10_000), ("boto", 1_000)])
-async def test_thousands_of_tasks_at_once_share_one_session(rgw: Server, home: str, lane: Lane, count: int) -> None:
+async def test_thousands_of_tasks_at_once_share_one_session(rgw: Server, home: str) -> None:
+    count = 10_000
     async with rgw.session() as session:
         bucket = session.bucket(home)
         there = [bucket.object(f"there/{number}") for number in range(0, count, 10)]
@@ -59,7 +58,7 @@ async def test_thousands_of_tasks_at_once_share_one_session(rgw: Server, home: s
     most_connections = 0
     used: list[Usage] = []
 
-    async with replace(rgw, lane=lane).session() as session:
+    async with rgw.session() as session:
         bucket = session.bucket(home)
 
         async def use(number: int) -> bool:
@@ -83,24 +82,21 @@ async def test_thousands_of_tasks_at_once_share_one_session(rgw: Server, home: s
         assert counters.requests - counters.retries == count + count // 5
         assert counters.open_connections == counters.idle_connections
     after = Usage.now()
-    width = dream.Limits().requests * (1 if lane == "direct" else 2)  # there a body keeps no place of its request
+    width = dream.Limits().requests
     assert 1 < most_connections <= width
     assert max(usage.descriptors for usage in used) <= before.descriptors + width
     assert after.descriptors == before.descriptors
     assert asyncio.all_tasks() == tasks_before
     peak, left = max(usage.resident for usage in used) - before.resident, after.resident - before.resident
-    print(f"{lane}: {most_connections} connections, {peak / MIB:.0f} MiB more, {left / MIB:.0f} left")  # noqa: T201 - for whoever asks, by -s
+    print(f"{most_connections} connections, {peak / MIB:.0f} MiB more, {left / MIB:.0f} left")  # noqa: T201 - for whoever asks, by -s
     assert peak < 300 * MIB
 
 
-@pytest.mark.parametrize(("lane", "count"), [("direct", 500), ("boto", 50)])
-async def test_bodies_that_are_held_open_keep_no_request_waiting(
-    rgw: Server, home: str, lane: Lane, count: int
-) -> None:
-    width = 16
+async def test_bodies_that_are_held_open_keep_no_request_waiting(rgw: Server, home: str) -> None:
+    width, count = 16, 500
     streamed = os.urandom(256 * KIB)
     limits = dream.Limits(requests=width, part_size=5 * MIB)
-    async with replace(rgw, lane=lane).session(limits=limits) as session, asyncio.timeout(HANG_SECONDS):
+    async with rgw.session(limits=limits) as session, asyncio.timeout(HANG_SECONDS):
         bucket = session.bucket(home)
         await bucket.object("streamed").put(streamed)
         release, all_taken = asyncio.Event(), asyncio.Event()
@@ -169,7 +165,7 @@ async def place_on(server: Server, files: Path, *, has_many: bool = True) -> Asy
     (files / "tree" / "large").write_bytes(content[: 16 * MIB])
     for number in range(SMALL_FILES):
         (files / "tree" / f"{number:03}").write_bytes(content[number * KIB : number * KIB + 4 * KIB])
-    async with replace(server, lane="direct").session() as other, server.session() as session:
+    async with server.session() as other, server.session() as session:
         bucket = await other.create_bucket(new_name())
         for size in (8, 16, 64):
             await bucket.object(f"{size} MiB").put(content[: size * MIB])
@@ -181,17 +177,9 @@ async def place_on(server: Server, files: Path, *, has_many: bool = True) -> Asy
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def direct(rgw_tls: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    async with place_on(rgw_tls, tmp_path_factory.mktemp("direct")) as made:
+async def encrypted(rgw_tls: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    async with place_on(rgw_tls, tmp_path_factory.mktemp("encrypted")) as made:
         yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def boto(direct: Place, rgw_tls: Server) -> AsyncIterator[Place]:
-    """The same, by the other lane."""
-    server = replace(rgw_tls, lane="boto")
-    async with server.session() as session:
-        yield replace(direct, server=server, session=session, bucket=session.bucket(direct.bucket.name))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -203,9 +191,10 @@ async def plain(rgw: Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
 Act = Callable[[Place, Path], Awaitable[object]]
 
 
-async def opening_both_lanes(place: Place, home: Path) -> None:
+async def opening_a_session_and_its_aioboto3_client(place: Place, home: Path) -> None:
     async with place.server.session() as session:
         assert await session.bucket(place.bucket.name).exists()
+        await session.boto_client()
 
 
 async def putting_128_mib_at_once(place: Place, home: Path) -> None:
@@ -289,7 +278,7 @@ async def presigning(place: Place, home: Path) -> None:
 PUTS: list[Act] = [putting_128_mib_at_once, putting_16_mib_of_text, uploading_64_mib]
 ACTS: list[Act] = [
     *PUTS,
-    opening_both_lanes,
+    opening_a_session_and_its_aioboto3_client,
     downloading_64_mib,
     reading_16_mib,
     reading_16_mib_as_a_file,
@@ -304,33 +293,18 @@ ACTS: list[Act] = [
     comparing_a_tree,
     presigning,
 ]
-BOTO: list[Act] = [
-    putting_128_mib_at_once,
-    uploading_64_mib,
-    downloading_64_mib,
-    reading_16_mib,
-    listing_a_page,
-    listing_a_page_of_versions,
-    deleting_10_000,
-]
-"""Where the aioboto3 lane does something else."""
 
 
 async def check(act: Act, place: Place, home: Path) -> None:
     with watched_loop() as watch:
         await act(place, home)
-    print(f"{place.server.name}/{place.server.lane} {act.__name__}: {watch}")  # noqa: T201 - for whoever asks, by -s
+    print(f"{place.server.name} {act.__name__}: {watch}")  # noqa: T201 - for whoever asks, by -s
     assert watch.longest_seconds < HELD_SECONDS, watch
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
-async def test_the_event_loop_is_not_held_by(act: Act, direct: Place, tmp_path: Path) -> None:
-    await check(act, direct, tmp_path)
-
-
-@pytest.mark.parametrize("act", BOTO, ids=lambda act: act.__name__)
-async def test_the_aioboto3_lane_does_not_hold_the_event_loop_by(act: Act, boto: Place, tmp_path: Path) -> None:
-    await check(act, boto, tmp_path)
+async def test_the_event_loop_is_not_held_by(act: Act, encrypted: Place, tmp_path: Path) -> None:
+    await check(act, encrypted, tmp_path)
 
 
 @pytest.mark.parametrize("act", PUTS, ids=lambda act: act.__name__)

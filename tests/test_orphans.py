@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from conftest import LANES
 from servers.faults import Action, Cut, Meanwhile, Mishear, Refuse, Rule, Say
 from servers.faulty import FaultyServer
 from servers.store import Bucket, Part, Upload, now
@@ -35,37 +34,33 @@ def rival(bucket: Bucket, *, age: timedelta = timedelta(0), has_part: bool = Fal
     return aged
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("how", LOST)
-async def test_the_orphan_of_a_lost_reply_is_ended(faulty: FaultyServer, lane: dream.Lane, how: str) -> None:
+async def test_the_orphan_of_a_lost_reply_is_ended(faulty: FaultyServer, how: str) -> None:
     faulty.will(Rule("CreateMultipartUpload", LOST[how], times=2))
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await session.object("s3://bucket/a").put(DATA)
     assert faulty.content("bucket", "a") == DATA
     assert faulty.uploads("bucket") == []
     assert len(faulty.asked("AbortMultipartUpload")) == 2
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("reply", [b"", b"<html/>", b"<InitiateMultipartUploadResult/>"])
-async def test_of_a_reply_without_an_id_nothing_is_left(faulty: FaultyServer, lane: dream.Lane, reply: bytes) -> None:
+async def test_of_a_reply_without_an_id_nothing_is_left(faulty: FaultyServer, reply: bytes) -> None:
     faulty.will(Rule("CreateMultipartUpload", Say(body=reply), times=None))
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         with pytest.raises(dream.ServiceError):
             await session.object("s3://bucket/a").put(DATA)
     assert faulty.content("bucket", "a") is None
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_nothing_is_looked_for_where_no_reply_was_lost(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_nothing_is_looked_for_where_no_reply_was_lost(faulty: FaultyServer) -> None:
     faulty.will(Rule("CreateMultipartUpload", Refuse(503, "SlowDown"), times=2))
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await session.object("s3://bucket/a").put(DATA)
     assert faulty.asked("ListMultipartUploads", "AbortMultipartUpload") == []
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_an_orphan_is_found_behind_the_uploads_of_longer_keys(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_an_orphan_is_found_behind_the_uploads_of_longer_keys(faulty: FaultyServer) -> None:
     """Ceph RGW sorts uploads by the key, a dot and the id: ``a-b`` comes before ``a``, and here fills a page."""
     longer = b"<Upload><Key>a-b</Key><UploadId>1</UploadId><Initiated>2026-11-10T20:48:33.000Z</Initiated></Upload>"
     told = (
@@ -77,7 +72,7 @@ async def test_an_orphan_is_found_behind_the_uploads_of_longer_keys(faulty: Faul
         Rule("ListMultipartUploads", Say(body=page)),
         Rule("ListMultipartUploads", Mishear(query={"key-marker": None, "upload-id-marker": None}), nth=2),
     )
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await session.object("s3://bucket/a").put(DATA)
     assert faulty.uploads("bucket") == []
     assert len(faulty.asked("AbortMultipartUpload")) == 1

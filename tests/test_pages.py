@@ -250,7 +250,7 @@ async def test_versions_of_one_key_in_a_circle_end(scripted: ScriptedServer, nam
     """However long the circle is: also where it holds more of them than are remembered."""
     kind, use = USES[name]
     async with session_to(scripted) as session:
-        for before, length in ((0, 1), (0, 3), (12, 2)) if scripted.lane == "direct" else ((0, 1),):
+        for before, length in ((0, 1), (0, 3), (12, 2)):
             ids = itertools.count()
             pages: list[list[Item]] = [[("p/1", f"v{next(ids)}") for _ in range(1000)] for _ in range(before + length)]
             liar = Liar(kind, pages, is_endless=True)
@@ -262,8 +262,6 @@ async def test_versions_of_one_key_in_a_circle_end(scripted: ScriptedServer, nam
 
 @pytest.mark.parametrize("name", ["list", "list_dir", "list_versions", "uploads"])
 async def test_pages_that_hold_nothing_end_after_a_thousand(scripted: ScriptedServer, name: str) -> None:
-    if scripted.lane == "boto" and name != "list":
-        pytest.skip("this lane takes seconds for a thousand requests, and the rule is the same")
     kind, use = USES[name]
     liar = Liar(kind, [[]], is_endless=True)
     async with session_to(scripted) as session:

@@ -78,9 +78,9 @@ def page(keys: Sequence[str], *, is_truncated: bool) -> Reply:
 
 @asynccontextmanager
 async def bucket_of(
-    answer: Callable[[Received], Reply | Raw | Silence], *, list_type: Literal[1, 2] = 2, lane: dream.Lane = "direct"
+    answer: Callable[[Received], Reply | Raw | Silence], *, list_type: Literal[1, 2] = 2
 ) -> AsyncIterator[tuple[dream.Bucket, ScriptedServer]]:
-    async with ScriptedServer(lane=lane) as scripted:
+    async with ScriptedServer() as scripted:
         scripted.will(answer)
         service = replace(dream.Service.for_endpoint(scripted.endpoint), list_type=list_type)
         async with scripted.session(endpoint=None, service=service) as session:
@@ -242,7 +242,7 @@ async def test_a_page_may_end_where_the_keys_end(count: int) -> None:
         assert all(pages)
 
 
-@pytest.mark.parametrize("server", ["rgw/direct", "memory/direct"], indirect=True)
+@pytest.mark.parametrize("server", ["rgw", "memory"], indirect=True)
 async def test_a_real_service_lists_the_same_by_several_requests(server: Server) -> None:
     keys = [
         *DATES[::2],

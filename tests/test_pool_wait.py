@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from conftest import LANES
-from faulty_verbs import botocore_says_less
 from servers.faults import Cut, Pause, Rule, SlowRead
 from servers.faulty import FaultyServer, until
 
@@ -28,14 +26,13 @@ DATA = random.Random(1).randbytes(2 * PART)
 
 @asynccontextmanager
 async def open_session(
-    faulty: FaultyServer, lane: dream.Lane = "direct", timeouts: dream.Timeouts = PATIENT, **limits: int
+    faulty: FaultyServer, timeouts: dream.Timeouts = PATIENT, **limits: int
 ) -> AsyncIterator[dream.Session]:
-    with botocore_says_less():
-        async with (
-            asyncio.timeout(HANG_SECONDS),
-            faulty.session(lane=lane, timeouts=timeouts, limits=dream.Limits(**limits), retry=ONCE) as session,
-        ):
-            yield session
+    async with (
+        asyncio.timeout(HANG_SECONDS),
+        faulty.session(timeouts=timeouts, limits=dream.Limits(**limits), retry=ONCE) as session,
+    ):
+        yield session
 
 
 ONCE = dream.Retry(attempts=1)
@@ -59,12 +56,9 @@ def check_words(error: dream.ConnectionFailedError, limit: str, reason: str) -> 
 
 
 @pytest.mark.parametrize("requests", [1, 3])
-@pytest.mark.parametrize("lane", LANES)
-async def test_readers_that_read_nothing_make_the_next_get_an_error(
-    faulty: FaultyServer, lane: dream.Lane, requests: int
-) -> None:
+async def test_readers_that_read_nothing_make_the_next_get_an_error(faulty: FaultyServer, requests: int) -> None:
     faulty.put("bucket", "a", bytes(2_000_000))
-    async with open_session(faulty, lane, requests=requests) as session, AsyncExitStack() as stack:
+    async with open_session(faulty, requests=requests) as session, AsyncExitStack() as stack:
         obj = session.object("s3://bucket/a")
         bodies = [await stack.enter_async_context(obj.get()) for _ in range(requests)]
         before = len(faulty.log)
@@ -89,14 +83,11 @@ VERBS: dict[str, Callable[[dream.Session], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("lane", LANES)
-async def test_requests_that_are_never_answered_make_the_next_one_an_error(
-    faulty: FaultyServer, lane: dream.Lane, verb: str
-) -> None:
+async def test_requests_that_are_never_answered_make_the_next_one_an_error(faulty: FaultyServer, verb: str) -> None:
     faulty.put("bucket", "a", b"x")
     held = Rule("HeadObject", SILENCE, key="held*", times=None)
     faulty.will(held)
-    async with open_session(faulty, lane, requests=2) as session, asyncio.TaskGroup() as group:
+    async with open_session(faulty, requests=2) as session, asyncio.TaskGroup() as group:
         tasks = [group.create_task(session.object(f"s3://bucket/held{number}").head()) for number in range(2)]
         await until(lambda: held.fired >= 2)
         before = len(faulty.log)
@@ -108,12 +99,11 @@ async def test_requests_that_are_never_answered_make_the_next_one_an_error(
             task.cancel()
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_queue_of_many_that_moves_is_no_stall(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_queue_of_many_that_moves_is_no_stall(faulty: FaultyServer) -> None:
     """The last one waits for several times as long as ``Timeouts.pool``."""
-    count, pause = (200, 0.005) if lane == "direct" else (60, 0.02)
-    faulty.will(Rule("PutObject", Pause(pause), times=None))
-    async with open_session(faulty, lane, requests=1) as session:
+    count = 200
+    faulty.will(Rule("PutObject", Pause(0.005), times=None))
+    async with open_session(faulty, requests=1) as session:
         await asyncio.gather(*(session.object(f"s3://bucket/{number:03}").put(b"x") for number in range(count)))
     assert len(faulty.keys("bucket")) == count
 

@@ -1,4 +1,4 @@
-"""Replies that are no answer, on both lanes: an error of ours, and never a success that is none."""
+"""Replies that are no answer: an error of ours, and never a success that is none."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ import pytest
 from servers.faulty import FaultyServer
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 
 PART = 300_000
 MIB = 1 << 20
@@ -199,13 +198,12 @@ async def test_what_a_source_fills_again_is_stored_as_it_was_given(
             assert (info.size, info.verified) == (len(stored), "parts" if len(stored) > part_size else "md5")
 
 
-@pytest.mark.parametrize("lane", ["direct", "boto"])
-async def test_what_a_writer_was_given_may_be_filled_again_at_once(faulty: FaultyServer, lane: Lane) -> None:
+async def test_what_a_writer_was_given_may_be_filled_again_at_once(faulty: FaultyServer) -> None:
     views: list[Callable[[bytearray], Any]] = [lambda buffer: buffer, memoryview, with_gaps, items_of]
-    async with faulty.session(limits=dream.Limits(part_size=PART), lane=lane) as session:
+    async with faulty.session(limits=dream.Limits(part_size=PART)) as session:
         obj = session.object("s3://bucket/a")
         for view in views:
-            for size, count in SIZES if lane == "direct" else SIZES[-2:]:
+            for size, count in SIZES:
                 chunks = chunks_of(size, count)
                 async with obj.writer() as file:
                     refilled = Refilled(chunks, view)

@@ -15,16 +15,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import pytest
 import pytest_asyncio
 from botocore.exceptions import BotoCoreError, ClientError
-from conftest import LANES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from servers.scripted import Content, Raw, Received, Reply, ScriptedServer, Silence, Step
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 
 Answer = Reply | Raw | Silence | Content
-on_every_lane = pytest.mark.parametrize("lane", LANES)
 OF_A_CUSTOMER = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
 
 Verb = Callable[[dream.Session], Awaitable[object]]
@@ -138,9 +135,8 @@ async def test_a_completion_follows_no_redirect(scripted: ScriptedServer) -> Non
         assert elsewhere.connections == 0
 
 
-@on_every_lane
-async def test_no_redirect_leads_from_https_to_http(lane: Lane, certificate: tuple[Path, Path], ca: Path) -> None:
-    async with ScriptedServer(certificate, lane=lane) as service, ScriptedServer() as plain:
+async def test_no_redirect_leads_from_https_to_http(certificate: tuple[Path, Path], ca: Path) -> None:
+    async with ScriptedServer(certificate) as service, ScriptedServer() as plain:
         plain.will(Reply(200))
         service.will(lambda asked: redirect(307, {"Location": f"{plain.endpoint}{asked.target}"}))
         async with service.session(ca=ca, session_token="canary") as session:
@@ -405,14 +401,13 @@ def assert_as_asked(request: Received, method: str, path: str) -> None:
         assert value.isprintable(), f"{name}: {value!r} was sent"
 
 
-@pytest.mark.parametrize(("lane", "count"), [("direct", 600), ("boto", 60)])
-async def test_no_value_makes_another_header_or_request(lane: Lane, count: int) -> None:
+async def test_no_value_makes_another_header_or_request() -> None:
     """Refused before anything is sent, or sent as one value of its own header."""
     sent = refused = 0
-    async with ScriptedServer(lane=lane) as service, service.session() as session:
+    async with ScriptedServer() as service, service.session() as session:
         obj = session.object("s3://bucket/key")
         for name, setter in SETTERS.items():
-            for value in hostile_values(count):
+            for value in hostile_values(600):
                 service.will(Reply(200, headers={"ETag": '"d41d8cd98f00b204e9800998ecf8427e"'}))
                 try:
                     await setter(obj, value)
@@ -433,17 +428,16 @@ async def test_no_value_makes_another_header_or_request(lane: Lane, count: int) 
     assert refused > sent > 10
 
 
-@pytest.mark.parametrize(("lane", "count"), [("direct", 1000), ("boto", 60)])
-async def test_no_key_makes_another_header_or_request(lane: Lane, count: int) -> None:
+async def test_no_key_makes_another_header_or_request() -> None:
     copied = b"<CopyObjectResult><ETag>opaque-1</ETag></CopyObjectResult>"
     told = {"ETag": '"opaque-1"'}
 
     def answer(asked: Received) -> Answer:
         return Reply(200, copied) if "x-amz-copy-source" in asked.headers else Reply(200, headers=told)
 
-    async with ScriptedServer(lane=lane) as service, service.session() as session:
+    async with ScriptedServer() as service, service.session() as session:
         bucket = session.bucket("bucket")
-        for key in hostile_values(count):
+        for key in hostile_values(1000):
             service.will(answer)
             try:
                 obj = bucket.object(key)

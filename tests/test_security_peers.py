@@ -16,16 +16,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from conftest import LANES, Server, new_name
+from conftest import Server, new_name
 from servers.raw import Peer, RawServer
 from servers.scripted import Content, Raw, Received, Reply, ScriptedServer, Silence, Step
 from yarl import URL
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 
 Answer = Reply | Raw | Silence | Content
-on_every_lane = pytest.mark.parametrize("lane", LANES)
 
 Verb = Callable[[dream.Session], Awaitable[object]]
 READERS: dict[str, Verb] = {
@@ -69,7 +67,6 @@ async def test_a_harmful_document_is_an_error_and_asked_for_once(scripted: Scrip
             assert len(str(caught.value)) < 70_000
 
 
-@on_every_lane
 @pytest.mark.parametrize(
     "head",
     [
@@ -78,7 +75,7 @@ async def test_a_harmful_document_is_an_error_and_asked_for_once(scripted: Scrip
     ],
     ids=["success", "error"],
 )
-async def test_a_document_without_an_end_is_cut(lane: Lane, head: bytes) -> None:
+async def test_a_document_without_an_end_is_cut(head: bytes) -> None:
     chunk = b"10000\r\n" + b"<a/>" * (1 << 14) + b"\r\n"
 
     async def endless(peer: Peer) -> None:
@@ -88,7 +85,7 @@ async def test_a_document_without_an_end_is_cut(lane: Lane, head: bytes) -> None
             await peer.pour(chunk)
 
     async with RawServer(endless) as server:
-        settings = {"endpoint": f"http://{server.host}", "lane": lane, "retry": dream.Retry(attempts=1)}
+        settings = {"endpoint": f"http://{server.host}", "retry": dream.Retry(attempts=1)}
         async with dream.Session(access_key="a", secret_key="b", **settings) as session:  # type: ignore[arg-type]  # each by its name
             await session.boto_client()
             with little_memory(100 << 20):
@@ -97,8 +94,7 @@ async def test_a_document_without_an_end_is_cut(lane: Lane, head: bytes) -> None
                         await verb(session)
 
 
-@on_every_lane
-async def test_a_head_without_an_end_is_cut(lane: Lane) -> None:
+async def test_a_head_without_an_end_is_cut() -> None:
     async def endless(peer: Peer) -> None:
         await peer.request()
         await peer.pour(b"HTTP/1.1 200 OK\r\n")
@@ -106,7 +102,7 @@ async def test_a_head_without_an_end_is_cut(lane: Lane) -> None:
             await peer.pour(b"".join(b"x-%d: y\r\n" % number for number in range(5000)))
 
     async with RawServer(endless) as server:
-        settings = {"endpoint": f"http://{server.host}", "lane": lane, "retry": dream.Retry(attempts=1)}
+        settings = {"endpoint": f"http://{server.host}", "retry": dream.Retry(attempts=1)}
         async with dream.Session(access_key="a", secret_key="b", **settings) as session:  # type: ignore[arg-type]  # each by its name
             await session.boto_client()
             for verb in (READERS["list"], READERS["tags"], lambda session: session.object("s3://bucket/a").read()):
@@ -167,8 +163,7 @@ async def test_what_an_unescaped_key_adds_is_not_listed(scripted: ScriptedServer
 # What is not sent
 
 
-@on_every_lane
-async def test_nothing_is_public_chunked_or_checksummed_by_itself(lane: Lane, tmp_path: Path) -> None:
+async def test_nothing_is_public_chunked_or_checksummed_by_itself(tmp_path: Path) -> None:
     begun = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     done = b"<CompleteMultipartUploadResult><ETag>opaque-2</ETag></CompleteMultipartUploadResult>"
     copied = b"<CopyObjectResult><ETag>opaque-1</ETag></CopyObjectResult>"
@@ -181,7 +176,7 @@ async def test_nothing_is_public_chunked_or_checksummed_by_itself(lane: Lane, tm
 
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(b"x")
-    async with ScriptedServer(lane=lane) as service:
+    async with ScriptedServer() as service:
         service.will(answer)
         rules = dream.MultipartRules(smallest_part=1)
         settings = {

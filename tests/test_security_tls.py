@@ -10,16 +10,13 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import LANES
 from servers.ports import free_port
 from servers.raw import Peer, RawServer, Script
 from servers.scripted import Content, Raw, Reply, ScriptedServer, Silence
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 
 Answer = Reply | Raw | Silence | Content
-on_every_lane = pytest.mark.parametrize("lane", LANES)
 
 
 def written(folder: Path, chain: bytes, key: bytes) -> tuple[Path, Path]:
@@ -55,14 +52,11 @@ UNTRUSTED: dict[str, Callable[[trustme.CA, Path], tuple[Path, Path]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("lane", "fault"),
-    [*(("direct", fault) for fault in UNTRUSTED), ("boto", "expired"), ("boto", "of an unknown authority")],
-)
+@pytest.mark.parametrize("fault", UNTRUSTED)
 async def test_a_certificate_that_cannot_be_trusted_is_asked_nothing_and_only_once(
-    fault: str, lane: Lane, authority: trustme.CA, ca: Path, tmp_path: Path
+    fault: str, authority: trustme.CA, ca: Path, tmp_path: Path
 ) -> None:
-    async with ScriptedServer(UNTRUSTED[fault](authority, tmp_path), lane=lane) as impostor:
+    async with ScriptedServer(UNTRUSTED[fault](authority, tmp_path)) as impostor:
         impostor.will(Reply(200))
         async with impostor.session(ca=ca, retry=dream.Retry(base=20)) as session:
             with pytest.raises(dream.ConnectionFailedError, match="certificate cannot be trusted") as caught:
@@ -85,8 +79,7 @@ async def test_only_the_given_authority_is_trusted(certificate: tuple[Path, Path
         assert service.received == []
 
 
-@on_every_lane
-async def test_a_peer_that_knows_old_tls_only_is_refused(lane: Lane, certificate: tuple[Path, Path], ca: Path) -> None:
+async def test_a_peer_that_knows_old_tls_only_is_refused(certificate: tuple[Path, Path], ca: Path) -> None:
     def old(context: ssl.SSLContext) -> ssl.SSLContext:
         context.set_ciphers("ALL:@SECLEVEL=0")
         with pytest.deprecated_call():
@@ -117,7 +110,7 @@ async def test_a_peer_that_knows_old_tls_only_is_refused(lane: Lane, certificate
             await peer.pour(outgoing.read())
 
     async with RawServer(shake_hands) as server:
-        settings = {"endpoint": f"https://{server.host}", "ca": ca, "lane": lane, "retry": dream.Retry(base=20)}
+        settings = {"endpoint": f"https://{server.host}", "ca": ca, "retry": dream.Retry(base=20)}
         async with dream.Session(access_key="a", secret_key="b", **settings) as session:  # type: ignore[arg-type]  # each by its name
             with pytest.raises(dream.ConnectionFailedError, match="TLS failed") as caught:
                 await session.object("s3://bucket/a").put(b"x")
@@ -130,14 +123,13 @@ async def test_a_peer_that_knows_old_tls_only_is_refused(lane: Lane, certificate
     assert shaken == 1, "the server of this test does speak old TLS"
 
 
-@on_every_lane
-async def test_tls_is_not_given_up_for_a_plain_port(lane: Lane) -> None:
+async def test_tls_is_not_given_up_for_a_plain_port() -> None:
     async def refuse(peer: Peer) -> None:
         assert (await peer.read())[:1] == b"\x16", "a TLS record, of the kind handshake"
         await peer.pour(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
     async with RawServer(refuse) as plain:
-        settings = {"endpoint": f"https://{plain.host}", "lane": lane, "retry": dream.Retry(base=20)}
+        settings = {"endpoint": f"https://{plain.host}", "retry": dream.Retry(base=20)}
         async with dream.Session(access_key="a", secret_key="b", **settings) as session:  # type: ignore[arg-type]  # each by its name
             with pytest.raises(dream.ConnectionFailedError, match="plain http port") as caught:
                 await session.object("s3://bucket/a").put(b"x")
@@ -146,16 +138,15 @@ async def test_tls_is_not_given_up_for_a_plain_port(lane: Lane) -> None:
         assert plain.connections == 1
 
 
-@on_every_lane
 async def test_a_certificate_that_changes_midway_is_judged_anew(
-    lane: Lane, certificate: tuple[Path, Path], ca: Path, tmp_path: Path
+    certificate: tuple[Path, Path], ca: Path, tmp_path: Path
 ) -> None:
     """Another peer takes the service's address: what was trusted before is no reason to trust it."""
     port = free_port()
     endpoint = f"https://127.0.0.1:{port}"
-    async with dream.Session(endpoint=endpoint, access_key="a", secret_key="b", ca=ca, lane=lane) as session:
+    async with dream.Session(endpoint=endpoint, access_key="a", secret_key="b", ca=ca) as session:
         for chain, is_trusted in ((certificate, True), (issued(trustme.CA(), tmp_path), False), (certificate, True)):
-            async with ScriptedServer(chain, port, lane) as peer:
+            async with ScriptedServer(chain, port) as peer:
                 peer.will(Reply(200))
                 if is_trusted:
                     await session.object("s3://bucket/a").delete()
@@ -166,10 +157,7 @@ async def test_a_certificate_that_changes_midway_is_judged_anew(
                 peer.hang_up()
 
 
-@on_every_lane
-async def test_a_handshake_that_is_cut_is_begun_again_with_tls(
-    lane: Lane, certificate: tuple[Path, Path], ca: Path
-) -> None:
+async def test_a_handshake_that_is_cut_is_begun_again_with_tls(certificate: tuple[Path, Path], ca: Path) -> None:
     async with ScriptedServer(certificate) as service:
         service.will(Reply(200))
 
@@ -178,7 +166,7 @@ async def test_a_handshake_that_is_cut_is_begun_again_with_tls(
             peer.reset()
 
         async with RawServer(cut, cut, relay_to(service.port)) as path:
-            async with service.session(endpoint=f"https://{path.host}", ca=ca, lane=lane) as session:
+            async with service.session(endpoint=f"https://{path.host}", ca=ca) as session:
                 await session.object("s3://bucket/a").delete()
             assert path.connections == 3
         assert service.requests == ["DELETE /bucket/a"]

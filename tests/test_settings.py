@@ -286,11 +286,6 @@ def test_a_region_that_is_none_is_refused(region: str) -> None:
         dream.Session(endpoint=HOST)
 
 
-def test_there_is_one_lane() -> None:
-    with pytest.raises(ValueError, match="lane 'carrier pigeon' is none of"):
-        dream.Session(lane="carrier pigeon")  # type: ignore[arg-type]  # wrong on purpose
-
-
 # Credentials that are missing
 
 

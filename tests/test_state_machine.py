@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import LANES, Server, new_name
+from conftest import Server, new_name
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -30,7 +30,6 @@ from servers.faults import Close, Cut, Late, Refuse, Rule, Say
 from servers.faulty import FaultyServer, check_uploads
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 from aiodreamobjects.testing import MemoryService
 
 T = TypeVar("T")
@@ -98,8 +97,8 @@ class InMemory:
 class OnFaultyServer:
     part_size = PART_SIZE
 
-    def __init__(self, server: FaultyServer, lane: Lane) -> None:
-        self.server, self.lane = server, lane
+    def __init__(self, server: FaultyServer) -> None:
+        self.server = server
         server.reset()
         self.faults: Faults = [
             lambda times: self.break_by(Rule("*", Refuse(503, "SlowDown"), times=times)),
@@ -119,7 +118,7 @@ class OnFaultyServer:
         ]
 
     def session(self, *, limits: dream.Limits) -> dream.Session:
-        return self.server.session(lane=self.lane, timeouts=dream.Timeouts(), limits=limits)
+        return self.server.session(timeouts=dream.Timeouts(), limits=limits)
 
     def break_by(self, rule: Rule) -> None:
         self.server.will(rule)
@@ -556,18 +555,15 @@ def test_a_bucket_in_memory_is_a_dict_whatever_goes_wrong() -> None:
     run_machine(BucketMachine, InMemory, examples=30, steps=30)
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_a_bucket_of_a_faulty_server_is_a_dict(faulty_server: FaultyServer, lane: Lane) -> None:
-    place = partial(OnFaultyServer, faulty_server, lane)
-    run_machine(BucketMachine, place, examples=8 if lane == "direct" else 4, steps=25)
+def test_a_bucket_of_a_faulty_server_is_a_dict(faulty_server: FaultyServer) -> None:
+    run_machine(BucketMachine, partial(OnFaultyServer, faulty_server), examples=8, steps=25)
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_a_bucket_of_ceph_is_a_dict_behind_a_proxy_that_breaks(rgw: Server, lane: Lane) -> None:
+def test_a_bucket_of_ceph_is_a_dict_behind_a_proxy_that_breaks(rgw: Server) -> None:
     port = urlsplit(rgw.service.endpoint).port
     assert port
     with proxy_in_a_thread(port) as proxy:
-        run_machine(BucketMachine, lambda: OnGateway(replace(rgw, lane=lane), proxy), examples=2, steps=20)
+        run_machine(BucketMachine, lambda: OnGateway(rgw, proxy), examples=2, steps=20)
 
 
 def test_versions_in_memory_are_lists_whatever_goes_wrong() -> None:
@@ -575,7 +571,7 @@ def test_versions_in_memory_are_lists_whatever_goes_wrong() -> None:
 
 
 def test_versions_of_a_faulty_server_are_lists(faulty_server: FaultyServer) -> None:
-    run_machine(VersionsMachine, partial(OnFaultyServer, faulty_server, "direct"), examples=4, steps=25)
+    run_machine(VersionsMachine, partial(OnFaultyServer, faulty_server), examples=4, steps=25)
 
 
 def test_versions_of_ceph_are_lists(rgw: Server) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from conftest import LANES
 from servers.faults import Make, Meanwhile, Rule
 from servers.faulty import FaultyServer
 from servers.s3 import Reply
@@ -83,12 +82,11 @@ def outcome(report: dream.TreeReport) -> str:
     return "unverified" if report.unverified else "same"
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("is_upload", [True, False])
-async def test_files_and_objects(faulty: FaultyServer, lane: dream.Lane, tmp_path: Path, *, is_upload: bool) -> None:
+async def test_files_and_objects(faulty: FaultyServer, tmp_path: Path, *, is_upload: bool) -> None:
     (tmp_path / "name").write_bytes(CONTENT)
     wrong = []
-    async with faulty.session(lane=lane) as session:
+    async with faulty.session() as session:
         bucket = session.bucket("bucket")
         verb = bucket.upload_tree if is_upload else bucket.download_tree
         for name, case in CASES.items():
@@ -129,10 +127,9 @@ PAIRS: dict[str, tuple[str, str, Proof]] = {
 }
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_objects_and_objects(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_objects_and_objects(faulty: FaultyServer) -> None:
     wrong = []
-    async with faulty.session(lane=lane) as session:
+    async with faulty.session() as session:
         bucket = session.bucket("bucket")
         none = dict.fromkeys(("no ETag", "a weak ETag", "an empty ETag"), ("x", "x", "none"))
         told = {
@@ -168,11 +165,10 @@ def age(faulty: FaultyServer, key: str) -> None:
     faulty.change("bucket", Meanwhile(change))
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_large_objects_of_other_content_are_copied(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_large_objects_of_other_content_are_copied(faulty: FaultyServer) -> None:
     """Made in parts of the same sizes; the one that is there is younger."""
     limits = dream.Limits(part_size=MIB)
-    async with faulty.session(lane=lane, limits=limits) as session:
+    async with faulty.session(limits=limits) as session:
         bucket = session.bucket("bucket")
         await bucket.object("from/a").put(CONTENT)
         await bucket.object("to/a").put(OTHER)

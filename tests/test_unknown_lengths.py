@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import LANES
 from servers.faults import Action, Blanks, Flip, Mishear, Rule, Say, Shorten
 from servers.faulty import FaultyServer
 from servers.scripted import Raw, Received, Reply, ScriptedServer
@@ -38,11 +37,11 @@ def lengthless(request: pytest.FixtureRequest, certificate: tuple[Path, Path]) -
         yield running
 
 
-def session_to(server: FaultyServer, ca: Path, lane: dream.Lane) -> dream.Session:
+def session_to(server: FaultyServer, ca: Path) -> dream.Session:
     timeouts = dream.Timeouts(connect=20, read=20, write=20)
     service = replace(server.service, unsupported={"tagging": "it has no tags"})
     trusted = ca if "https" in server.endpoint else None
-    return server.session(service=service, lane=lane, limits=LIMITS, timeouts=timeouts, ca=trusted)
+    return server.session(service=service, limits=LIMITS, timeouts=timeouts, ca=trusted)
 
 
 async def read(obj: dream.Object, _: dream.Object, __: Path) -> bytes:
@@ -151,14 +150,13 @@ async def run(server: FaultyServer, here: dream.Session, there: dream.Session, h
 
 @pytest.mark.parametrize("kind", ["md5", "parts"])
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("lane", LANES)
 async def test_wrong_bytes_without_a_length_are_noticed(
-    lengthless: FaultyServer, ca: Path, tmp_path: Path, lane: dream.Lane, fault: str, kind: str
+    lengthless: FaultyServer, ca: Path, tmp_path: Path, fault: str, kind: str
 ) -> None:
     lengthless.reset()
     for bucket in ("bucket", "target"):
         lengthless.make_bucket(bucket)
-    async with session_to(lengthless, ca, lane) as here, session_to(lengthless, ca, lane) as there:
+    async with session_to(lengthless, ca) as here, session_to(lengthless, ca) as there:
         await store(lengthless, here, kind)
         keys = lengthless.keys("bucket")
         meant = Rule("GetObject", FAULTS[fault], IN_CHUNKS, times=None, when=lambda asked: asked.bucket == "bucket")
@@ -176,14 +174,13 @@ async def test_wrong_bytes_without_a_length_are_noticed(
 
 
 @pytest.mark.parametrize("kind", ["md5", "parts", "opaque"])
-@pytest.mark.parametrize("lane", LANES)
 async def test_right_bytes_without_a_length_are_taken(
-    lengthless: FaultyServer, ca: Path, tmp_path: Path, lane: dream.Lane, kind: str
+    lengthless: FaultyServer, ca: Path, tmp_path: Path, kind: str
 ) -> None:
     lengthless.reset()
     for bucket in ("bucket", "target"):
         lengthless.make_bucket(bucket)
-    async with session_to(lengthless, ca, lane) as here, session_to(lengthless, ca, lane) as there:
+    async with session_to(lengthless, ca) as here, session_to(lengthless, ca) as there:
         await store(lengthless, here, kind)
         lengthless.will(Rule("GetObject", IN_CHUNKS, times=None))
         outcomes = await run(lengthless, here, there, tmp_path)
@@ -194,14 +191,13 @@ async def test_right_bytes_without_a_length_are_taken(
     assert {key: found for key, found in outcomes.items() if found != "right"} == {}
 
 
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_cut_object_whose_etag_tells_nothing_is_noticed_where_its_size_was_told(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
+    faulty: FaultyServer, tmp_path: Path
 ) -> None:
     """By the HEAD of a copy, by the listing of a tree: no part of it is stored, and no source deleted."""
     faulty.make_bucket("target")
     cut = Rule("GetObject", Shorten(1), IN_CHUNKS, times=None, when=lambda asked: asked.bucket == "bucket")
-    async with session_to(faulty, tmp_path, lane) as here, session_to(faulty, tmp_path, lane) as there:
+    async with session_to(faulty, tmp_path) as here, session_to(faulty, tmp_path) as there:
         for size in (20_000, PART + 1, 3 * PART):
             faulty.put("bucket", "a", DATA[:size], etag="opaque-1")
             faulty.will(cut)
@@ -218,11 +214,8 @@ async def test_a_cut_object_whose_etag_tells_nothing_is_noticed_where_its_size_w
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_verified_is_size_only_where_a_size_was_told(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
-) -> None:
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+async def test_verified_is_size_only_where_a_size_was_told(faulty: FaultyServer, tmp_path: Path) -> None:
+    async with faulty.session(limits=LIMITS) as session:
         for size in (20_000, 3 * PART):
             faulty.put("bucket", "a", DATA[:size], etag="opaque-1")
             obj = session.object("s3://bucket/a")
@@ -235,16 +228,15 @@ async def test_verified_is_size_only_where_a_size_was_told(
                 assert (await obj.download(tmp_path / "a", verify="off")).verified == expected
 
 
-@pytest.mark.parametrize("lane", LANES)
 async def test_an_object_whose_length_nobody_tells_is_copied_and_not_moved(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
+    faulty: FaultyServer, tmp_path: Path
 ) -> None:
     faulty.make_bucket("target")
     rules = [
         Rule(op, NO_LENGTH if op == "HeadObject" else IN_CHUNKS, key="a", times=None)
         for op in ("HeadObject", "GetObject")
     ]
-    async with session_to(faulty, tmp_path, lane) as here, session_to(faulty, tmp_path, lane) as there:
+    async with session_to(faulty, tmp_path) as here, session_to(faulty, tmp_path) as there:
         for other, etag in ((there, "opaque-1"), (here, "opaque-1")):
             faulty.put("bucket", "a", DATA[:20_000], etag=etag)
             source, to = here.object("s3://bucket/a"), other.object("s3://target/b")
@@ -292,7 +284,7 @@ async def test_a_body_of_parts_that_is_cut_anywhere_is_noticed(
     """Between two parts, too, where fewer parts than the ETag counts look like a guess that was wrong."""
     size = 3 * PART + 5
     faulty.make_bucket("target")
-    async with session_to(faulty, tmp_path, "direct") as here, session_to(faulty, tmp_path, "direct") as there:
+    async with session_to(faulty, tmp_path) as here, session_to(faulty, tmp_path) as there:
         if kind == "ours":
             await here.object("s3://bucket/a").put(DATA[:size])
         else:
@@ -329,15 +321,13 @@ async def read_exactly_into(obj: dream.Object, size: int) -> tuple[bytes, dream.
 
 @pytest.mark.parametrize("read_all", [read_exactly, read_exactly_into])
 @pytest.mark.parametrize("size", [20_000, 300_000])
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_body_that_is_read_by_its_exact_size_is_verified(
     faulty: FaultyServer,
-    lane: dream.Lane,
     size: int,
     read_all: Callable[[dream.Object, int], Awaitable[tuple[bytes, dream.ObjectInfo]]],
 ) -> None:
     faulty.put("bucket", "a", DATA[:size])
-    async with faulty.session(lane=lane) as session:
+    async with faulty.session() as session:
         obj = session.object("s3://bucket/a")
         faulty.will(Rule("GetObject", IN_CHUNKS))
         content, info = await read_all(obj, size)

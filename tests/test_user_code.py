@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from conftest import LANES
-from faulty_verbs import botocore_says_less
 from interruptions import watched_tasks
 from servers.faults import Refuse, Rule
 from servers.faulty import FaultyServer, until
@@ -58,22 +56,18 @@ T = TypeVar("T")
 Setting = tuple[dream.Session, dream.Session]
 
 
-def sessions(
-    faulty: FaultyServer, lane: dream.Lane = "direct", limits: dream.Limits = LIMITS
-) -> Callable[[], AbstractAsyncContextManager[Setting]]:
+def sessions(faulty: FaultyServer, limits: dream.Limits = LIMITS) -> Callable[[], AbstractAsyncContextManager[Setting]]:
     @asynccontextmanager
     async def opened() -> AsyncIterator[Setting]:
         rules = dream.MultipartRules(smallest_part=1, largest_copy=PART)
         no_tags: dict[dream.Feature, str] = {"tagging": "this server has no tags"}
         given = {
             "service": replace(faulty.service, multipart=rules, unsupported=no_tags),
-            "lane": lane,
             "limits": limits,
             "timeouts": PATIENT,
         }
-        with botocore_says_less():
-            async with faulty.session(**given) as session, faulty.session(**given) as other:
-                yield session, other
+        async with faulty.session(**given) as session, faulty.session(**given) as other:
+            yield session, other
 
     return opened
 
@@ -142,12 +136,6 @@ async def test_a_source_of_several_parts_may_raise_anything(faulty: FaultyServer
 async def test_a_source_may_raise_where_the_last_part_is_full(faulty: FaultyServer, kind: str) -> None:
     trials = put_trials(faulty, kind, (2 * PART,), some_steps=True, some=True)
     await check_all(sessions(faulty), trials)
-
-
-@pytest.mark.parametrize("kind", ["generator", "async generator"])
-async def test_a_source_may_raise_on_the_other_lane(faulty: FaultyServer, kind: str) -> None:
-    trials = put_trials(faulty, kind, (1024, len(DATA)), some_steps=True, some=True)
-    await check_all(sessions(faulty, "boto"), trials)
 
 
 # Bodies of "async with", and sinks
@@ -488,15 +476,12 @@ async def test_a_callback_that_raises_ends_a_transfer_that_is_under_way(
     await check_all(sessions(faulty), groups)
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("size", [0, 1024, 64 * KIB + 1, len(DATA), 2 * PART], ids=lambda size: f"{size}-bytes")
 @pytest.mark.parametrize("verb", [name for name, one in WITH_PROGRESS.items() if one.is_of_one])
 async def test_the_last_call_comes_before_the_new_content_appears_and_tells_all_of_it(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, verb: str, size: int
+    faulty: FaultyServer, tmp_path: Path, verb: str, size: int
 ) -> None:
-    if lane == "boto" and (size != len(DATA) or verb not in ("put", "download", "copy_to")):
-        pytest.skip("the sizes and the other verbs are seen on the other lane")
-    async with sessions(faulty, lane)() as (session, other):
+    async with sessions(faulty)() as (session, other):
         place = Place(session, other, faulty, tmp_path, "t", DATA[:size])
         set_up(place, verb)
         is_file = WITH_PROGRESS[verb].writes == "file"

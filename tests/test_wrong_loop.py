@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -18,8 +19,6 @@ from typing import Any
 
 import pytest
 import uvloop
-from conftest import LANES
-from faulty_verbs import botocore_says_less
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
 
 import aiodreamobjects as dream
@@ -222,17 +221,14 @@ async def warm_up(session: dream.Session) -> None:
 
 @pytest.mark.parametrize("second", LOOPS)
 @pytest.mark.parametrize("first", LOOPS)
-@pytest.mark.parametrize("lane", LANES)
 async def test_every_verb_is_refused_on_another_loop_of_the_same_thread(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, first: str, second: str
+    faulty: FaultyServer, tmp_path: Path, first: str, second: str
 ) -> None:
     """As in a second ``asyncio.run``."""
-    if lane == "boto" and "uvloop" in (first, second):
-        pytest.skip("seen on the other lane")
     prepare(faulty, tmp_path)
 
     def work() -> list[str]:
-        session = faulty.session(lane=lane)
+        session = faulty.session()
         with asyncio.Runner(loop_factory=LOOPS[first]) as own, asyncio.Runner(loop_factory=LOOPS[second]) as other:
             own.run(session.open())
             own.run(warm_up(session))
@@ -243,15 +239,11 @@ async def test_every_verb_is_refused_on_another_loop_of_the_same_thread(
                 own.run(session.aclose())
         return wrong
 
-    with botocore_says_less():
-        wrong = await asyncio.to_thread(work)
+    wrong = await asyncio.to_thread(work)
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_every_verb_is_refused_on_the_loop_of_another_thread(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
-) -> None:
+async def test_every_verb_is_refused_on_the_loop_of_another_thread(faulty: FaultyServer, tmp_path: Path) -> None:
     """While the session's own loop runs."""
     prepare(faulty, tmp_path)
 
@@ -259,11 +251,10 @@ async def test_every_verb_is_refused_on_the_loop_of_another_thread(
         with asyncio.Runner() as other:
             return refusals(other.run, session, faulty, tmp_path)
 
-    with botocore_says_less():
-        async with faulty.session(lane=lane) as session:
-            await warm_up(session)
-            wrong = await asyncio.to_thread(work, session)
-            await warm_up(session)
+    async with faulty.session() as session:
+        await warm_up(session)
+        wrong = await asyncio.to_thread(work, session)
+        await warm_up(session)
     assert not wrong, "\n".join(wrong)
 
 
@@ -281,52 +272,45 @@ OPEN: dict[str, Callable[[Any], Coroutine[Any, Any, object]]] = {
 
 
 @pytest.mark.parametrize("size", [1000, 1_000_000])
-@pytest.mark.parametrize("lane", LANES)
-async def test_an_open_body_is_read_only_on_its_own_loop(faulty: FaultyServer, lane: dream.Lane, size: int) -> None:
+async def test_an_open_body_is_read_only_on_its_own_loop(faulty: FaultyServer, size: int) -> None:
     faulty.put("bucket", "a", bytes(size))
-    with botocore_says_less():
-        async with faulty.session(lane=lane, timeouts=dream.Timeouts()) as session:
-            for read in OPEN.values():
-                async with a(session).get() as body:
-                    with pytest.raises(dream.WrongLoopError):
-                        await asyncio.to_thread(in_another_loop, read(body))
-                    assert await body.read() == bytes(size)
+    async with faulty.session(timeouts=dream.Timeouts()) as session:
+        for read in OPEN.values():
+            async with a(session).get() as body:
+                with pytest.raises(dream.WrongLoopError):
+                    await asyncio.to_thread(in_another_loop, read(body))
+                assert await body.read() == bytes(size)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_an_open_file_is_used_only_on_its_own_loop(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_an_open_file_is_used_only_on_its_own_loop(faulty: FaultyServer) -> None:
     content = bytes(1_000_000)
     faulty.put("bucket", "a", content)
-    with botocore_says_less():
-        async with faulty.session(lane=lane, timeouts=dream.Timeouts()) as session:
-            async with a(session).reader() as reader:
-                await reader.seek(500_000)
-                with pytest.raises(dream.WrongLoopError):
-                    await asyncio.to_thread(in_another_loop, reader.read())
-                assert await reader.read() == content[500_000:]
-            async with bucket(session).object("b").writer() as writer:
-                await writer.write(b"x" * 100_000)
-                with pytest.raises(dream.WrongLoopError):
-                    await asyncio.to_thread(in_another_loop, writer.write(b"y" * 100_000))
+    async with faulty.session(timeouts=dream.Timeouts()) as session:
+        async with a(session).reader() as reader:
+            await reader.seek(500_000)
+            with pytest.raises(dream.WrongLoopError):
+                await asyncio.to_thread(in_another_loop, reader.read())
+            assert await reader.read() == content[500_000:]
+        async with bucket(session).object("b").writer() as writer:
+            await writer.write(b"x" * 100_000)
+            with pytest.raises(dream.WrongLoopError):
+                await asyncio.to_thread(in_another_loop, writer.write(b"y" * 100_000))
     assert faulty.content("bucket", "b") in (b"x" * 100_000, None)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_writer_that_is_left_on_another_loop_stores_nothing(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_writer_that_is_left_on_another_loop_stores_nothing(faulty: FaultyServer) -> None:
     faulty.put("bucket", "b", b"old")
-    with botocore_says_less():
-        async with faulty.session(lane=lane) as session, asyncio.timeout(HANG_SECONDS):
-            writing = bucket(session).object("b").writer()
-            writer = await writing.__aenter__()
-            await writer.write(b"new")
-            with pytest.raises(dream.WrongLoopError):
-                await asyncio.to_thread(in_another_loop, writing.__aexit__(None, None, None))
+    async with faulty.session() as session, asyncio.timeout(HANG_SECONDS):
+        writing = bucket(session).object("b").writer()
+        writer = await writing.__aenter__()
+        await writer.write(b"new")
+        with pytest.raises(dream.WrongLoopError):
+            await asyncio.to_thread(in_another_loop, writing.__aexit__(None, None, None))
     assert faulty.ops == []
     assert faulty.content("bucket", "b") == b"old"
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_what_sends_nothing_works_anywhere(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_what_sends_nothing_works_anywhere(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", b"x")
 
     async def all_of_it(session: dream.Session) -> list[str]:
@@ -342,7 +326,7 @@ async def test_what_sends_nothing_works_anywhere(faulty: FaultyServer, lane: dre
             repr(session.bucket("bucket").list()),
         ]
 
-    async with faulty.session(lane=lane) as session:
+    async with faulty.session() as session:
         await warm_up(session)
         told = await asyncio.to_thread(in_another_loop, all_of_it(session))
         assert isinstance(told, list)
@@ -352,12 +336,11 @@ async def test_what_sends_nothing_works_anywhere(faulty: FaultyServer, lane: dre
         assert await asyncio.to_thread(repr, session) == repr(session)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_session_may_be_made_in_one_loop_and_opened_in_another(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_session_may_be_made_in_one_loop_and_opened_in_another(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", b"x")
 
     async def make() -> tuple[dream.Session, dream.Object]:
-        session = faulty.session(lane=lane)
+        session = faulty.session()
         return session, session.object("s3://bucket/a")
 
     async def use(session: dream.Session, obj: dream.Object) -> bytes:
@@ -386,21 +369,20 @@ async def test_the_error_is_one_of_ours_and_a_runtime_error(faulty: FaultyServer
 
 # Scripts in processes of their own
 
-CLOSED = "closed"
 HEAD = """
 import asyncio, gc, os, sys, warnings
 import aiodreamobjects as dream
 
-endpoint, key, secret, lane = sys.argv[1:]
+endpoint, key, secret = sys.argv[1:]
 
 def session():
-    return dream.Session(endpoint=endpoint, access_key=key, secret_key=secret, lane=lane)
+    return dream.Session(endpoint=endpoint, access_key=key, secret_key=secret)
 """
 
 
-async def run_script(faulty: FaultyServer, lane: str, script: str, *flags: str) -> tuple[str, str]:
+async def run_script(faulty: FaultyServer, script: str, *flags: str) -> tuple[str, str]:
     """What it says, and what it says on stderr."""
-    command = [sys.executable, *flags, "-c", HEAD + script, faulty.endpoint, ACCESS_KEY, SECRET_KEY, lane]
+    command = [sys.executable, *flags, "-c", HEAD + script, faulty.endpoint, ACCESS_KEY, SECRET_KEY]
     run = await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
@@ -457,11 +439,10 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_every_verb_is_refused_in_a_forked_child(faulty: FaultyServer, lane: str) -> None:
+async def test_every_verb_is_refused_in_a_forked_child(faulty: FaultyServer) -> None:
     """Also where the child is still inside the loop that it was forked in; the parent's session goes on."""
     faulty.put("bucket", "a", b"old")
-    told, _ = await run_script(faulty, lane, FORK)
+    told, _ = await run_script(faulty, FORK)
     assert told == "done\n"
     assert faulty.ops == ["HeadObject", "HeadObject"]
 
@@ -532,26 +513,27 @@ def line_that_opens(script: str) -> int:
     return next(number for number, line in enumerate(lines, 1) if ".open()" in line)
 
 
-@pytest.mark.parametrize("requests", [False, True], ids=["no-request", "a-request"])
-@pytest.mark.parametrize("lane", LANES)
-@pytest.mark.parametrize("ends", UNCLOSED)
+USES = {"no request": "pass", "a request": REQUEST, "the aioboto3 client": "await it.boto_client()"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "use"),
+    [
+        *((ends, "a request") for ends in UNCLOSED),
+        *itertools.product(("collected in its loop", "still there at the end"), ("no request", "the aioboto3 client")),
+    ],
+)
 async def test_a_session_that_is_never_closed_warns_once_and_says_where_it_was_opened(
-    faulty: FaultyServer, tmp_path: Path, ends: str, lane: str, *, requests: bool
+    faulty: FaultyServer, tmp_path: Path, ends: str, use: str
 ) -> None:
-    is_seen_often = (lane, requests) != ("direct", True) and ends not in (
-        "collected in its loop",
-        "still there at the end",
-    )
-    if is_seen_often or (lane == "boto" and not requests):
-        pytest.skip("a process takes long; this way is seen with the other lane, or with a request")
     faulty.put("bucket", "a", b"old")
-    script = UNCLOSED[ends].format(request=REQUEST if requests else "pass")
+    script = UNCLOSED[ends].format(request=USES[use])
     file = tmp_path / "script.py"
     file.write_text(HEAD + script, encoding="utf-8")
     command = [sys.executable, "-X", "dev", "-W", "always::ResourceWarning", str(file)]
     run = await asyncio.to_thread(
         subprocess.run,
-        [*command, faulty.endpoint, ACCESS_KEY, SECRET_KEY, lane],
+        [*command, faulty.endpoint, ACCESS_KEY, SECRET_KEY],
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
@@ -600,17 +582,16 @@ async def failing():
     except KeyError:
         pass
 
-for work in (by_with, failing) if lane == "boto" else (by_with, by_aclose, never_opened, failing):
+for work in (by_with, by_aclose, never_opened, failing):
     asyncio.run(work())
     gc.collect()
 """
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_closed_session_does_not_warn(faulty: FaultyServer, lane: str) -> None:
+async def test_a_closed_session_does_not_warn(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", b"old")
-    script = CLOSED_WELL.format(request=REQUEST)
-    _, told = await run_script(faulty, lane, script, "-X", "dev", "-W", "always::ResourceWarning")
+    script = CLOSED_WELL.format(request="; ".join(USES.values()))
+    _, told = await run_script(faulty, script, "-X", "dev", "-W", "always::ResourceWarning")
     assert said(told) == ""
 
 

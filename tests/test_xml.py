@@ -105,7 +105,7 @@ def as_botocore_reads(operation: str, document: bytes) -> dict[str, Any]:
 
 
 def entries_of(document: bytes) -> tuple[list[xml.Entry], xml.Element]:
-    """As the direct lane does."""
+    """As a listing takes them."""
     found, root = xml.read(document, "ListBucketResult")
     return list(found) or [direct._entry(element) for element in root.find_all("Contents")], root
 

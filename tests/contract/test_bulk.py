@@ -21,8 +21,7 @@ async def fill(bucket: dream.Bucket, count: int) -> list[str]:
 
 async def test_more_keys_than_a_request_takes_are_deleted(server: Server, bucket: dream.Bucket) -> None:
     skip_if_seen_elsewhere(server)
-    async with server.quickly(bucket) as filled:
-        keys = await fill(filled, 1005)
+    keys = await fill(bucket, 1005)
     assert await bucket.delete_many(keys) == dream.BulkReport(done=1005, failed=0)
     assert await bucket.list().collect() == []
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from conftest import SERVERS_BY_LANES, Server, new_name
+from conftest import SERVERS, Server, new_name
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService, Verb
@@ -21,12 +21,11 @@ CONTENT = os.urandom(2 * PART + 1)
 LIMITS = dream.Limits(part_size=PART, parts_per_object=3)
 
 
-@pytest.fixture(scope="module", params=[one for one in SERVERS_BY_LANES if "-tls/" not in one])
+@pytest.fixture(scope="module", params=[one for one in SERVERS if one != "rgw-tls"])
 def server(request: pytest.FixtureRequest) -> Server:
     """What is copied does not pass through here: TLS adds nothing."""
-    name, lane = request.param.split("/")
-    found: Server = request.getfixturevalue(name.replace("-", "_"))
-    return replace(found, lane=lane)
+    found: Server = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -11,7 +11,6 @@ from conftest import Server, new_name, put_all, skip_if_seen_elsewhere
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address, ObjectAttributes
-from aiodreamobjects._wire.contract import Wire
 
 # In UTF-8 byte order: neither that of a directory walk ("a-b" < "a/b") nor of UTF-16 ("ﬀ" < "🎉").
 KEYS = ["a", "a b", "a+b", "a-b", "a.b", "a/b", "a/b/c", "a/d", "a0", "b%20", "é", "漢", "ﬀ", "🎉"]
@@ -30,8 +29,7 @@ async def large(server: Server, session: dream.Session) -> AsyncIterator[dream.B
     """1,050 keys, all of them awkward to continue behind."""
     skip_if_seen_elsewhere(server)
     bucket = await session.create_bucket(new_name())
-    async with server.quickly(bucket) as filled:
-        await put_all(filled, [f"dir %2B+/ü {number:04}" for number in range(1050)])
+    await put_all(bucket, [f"dir %2B+/ü {number:04}" for number in range(1050)])
     yield bucket
     await bucket.delete(force=True)
 
@@ -103,8 +101,7 @@ async def test_a_page_may_end_at_a_key_that_xml_cannot_carry(server: Server, buc
         pytest.skip("moto answers 500 to the listing of a key with a bell")
     skip_if_seen_elsewhere(server)
     keys = [f"{n:04}\x07" for n in range(1002)]
-    async with server.quickly(bucket) as filled:
-        await put_all(filled, keys)
+    await put_all(bucket, keys)
     assert await keys_of(bucket.list()) == keys
     assert await keys_of(bucket.list("0000\x07")) == keys[:1]
     assert await keys_of(bucket.list(start_after="1000\x07")) == keys[1001:]
@@ -130,13 +127,13 @@ async def test_open_uploads_go_on_behind_a_page(server: Server, bucket: dream.Bu
     skip_if_seen_elsewhere(server)
     numbers = iter(range(1005))
 
-    async def begin_some(wire: Wire) -> None:
+    async def begin_some() -> None:
         for number in numbers:
-            await wire.create_upload(Address(bucket.name, f"a %20+{number:04}"), ObjectAttributes())
+            await bucket._runtime.wire.create_upload(Address(bucket.name, f"a %20+{number:04}"), ObjectAttributes())
 
-    async with server.quickly(bucket) as filled, asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         for _ in range(16):
-            group.create_task(begin_some(filled._runtime.wire))
+            group.create_task(begin_some())
     uploads = await bucket.uploads().collect()
     if server.is_moto:
         uploads.sort(key=lambda upload: upload.key)  # moto lists them as they were begun, in one page

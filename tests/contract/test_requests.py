@@ -1,4 +1,4 @@
-"""The requests of the contract that no public verb makes alone, on every lane and every server."""
+"""The requests of the contract that no public verb makes alone, on every server."""
 
 from __future__ import annotations
 

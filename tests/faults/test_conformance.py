@@ -20,12 +20,10 @@ from conformance import (
     Place,
     outcome_of,
 )
-from conftest import LANES
 from servers.faults import Refuse, Rule
 from servers.faulty import FaultyServer, check_uploads
 
 import aiodreamobjects as dream
-from aiodreamobjects import Lane
 
 CASES = [
     (operation, instruction)
@@ -48,20 +46,20 @@ PATIENT, IMPATIENT = dream.Timeouts(), dream.Timeouts(read=0.4, write=0.4)
 
 
 def open_session(
-    server: FaultyServer, lane: Lane, *, retry: dream.Retry = QUICK, timeouts: dream.Timeouts = PATIENT
+    server: FaultyServer, *, retry: dream.Retry = QUICK, timeouts: dream.Timeouts = PATIENT
 ) -> dream.Session:
-    return server.session(lane=lane, limits=LIMITS, retry=retry, timeouts=timeouts)
+    return server.session(limits=LIMITS, retry=retry, timeouts=timeouts)
 
 
 @pytest_asyncio.fixture(scope="module")
 async def session(server: FaultyServer) -> AsyncIterator[dream.Session]:
-    async with open_session(server, "direct") as opened:
+    async with open_session(server) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module")
 async def impatient(server: FaultyServer) -> AsyncIterator[dream.Session]:
-    async with open_session(server, "direct", timeouts=IMPATIENT) as opened:
+    async with open_session(server, timeouts=IMPATIENT) as opened:
         yield opened
 
 
@@ -113,31 +111,15 @@ async def test_conformance(
     instruction: Instruction,
 ) -> None:
     place = await make_place(impatient if instruction.is_silence else session, server, operation)
-    assert await outcome(operation, instruction, place) == outcome_of(operation, instruction, "direct")
-
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
-async def test_conformance_of_the_aioboto3_lane(server: FaultyServer, operation: Operation) -> None:
-    """It has to hold to the same table; but for silence, which is a timeout of aiohttp there."""
-    differences = []
-    async with open_session(server, "boto") as session:
-        for instruction in [instruction for one, instruction in CASES if one is operation]:
-            if instruction.is_silence:
-                continue
-            place = await make_place(session, server, operation)
-            seen, expected = await outcome(operation, instruction, place), outcome_of(operation, instruction, "boto")
-            if seen != expected:
-                differences.append((instruction.name, seen, expected))
-    assert differences == []
+    assert await outcome(operation, instruction, place) == outcome_of(operation, instruction)
 
 
 DELAYS = dream.Retry(attempts=ATTEMPTS, base=0.02, cap=0.05)
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("seed", range(3))
-async def test_the_delays_are_full_jitter_up_to_the_cap(server: FaultyServer, lane: Lane, seed: int) -> None:
-    async with open_session(server, lane, retry=DELAYS) as session:
+async def test_the_delays_are_full_jitter_up_to_the_cap(server: FaultyServer, seed: int) -> None:
+    async with open_session(server, retry=DELAYS) as session:
         place = await make_place(session, server, OPERATIONS[0])
         server.will(Rule("GetObject", Refuse(500, "InternalError"), times=None))
         random.seed(seed)
@@ -150,12 +132,9 @@ async def test_the_delays_are_full_jitter_up_to_the_cap(server: FaultyServer, la
     assert len(times) == ATTEMPTS
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize(("told", "least"), [("1", 0.05), ("3600", 0.05), ("0", 0.0), ("soon", 0.0)])
-async def test_retry_after_is_the_least_delay_up_to_the_cap(
-    server: FaultyServer, lane: Lane, told: str, least: float
-) -> None:
-    async with open_session(server, lane, retry=DELAYS) as session:
+async def test_retry_after_is_the_least_delay_up_to_the_cap(server: FaultyServer, told: str, least: float) -> None:
+    async with open_session(server, retry=DELAYS) as session:
         place = await make_place(session, server, OPERATIONS[0])
         server.will(Rule("GetObject", Refuse(503, "SlowDown", {"Retry-After": told}), times=2))
         assert await place.a.read() == CONTENT

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import LANES, Server, new_name
-from faulty_verbs import DATA, LIMITS, PART, RIGHT, SMALL, VERBS, Case, botocore_says_less, run
+from conftest import Server, new_name
+from faulty_verbs import DATA, LIMITS, PART, RIGHT, SMALL, VERBS, Case, run
 from servers.breaking_proxy import Break, BreakingProxy
 from servers.faults import Close, Cut, Drip, Extra, Raw, Refuse, Rule, Unread
 from servers.faulty import FaultyServer
@@ -29,10 +29,7 @@ QUICK = dream.Retry(attempts=2, base=0.001, cap=0.01)
 # F10, F11: silence, and bodies that crawl
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f10_silence_is_cut_and_what_it_held_up_is_asked_for_again(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
-) -> None:
+async def test_f10_silence_is_cut_and_what_it_held_up_is_asked_for_again(faulty: FaultyServer, tmp_path: Path) -> None:
     cases = []
     for verb in VERBS:
         cases.append(Case("F10-in-the-body-once", verb, [Cut(1000, "silence")], RIGHT))
@@ -41,14 +38,11 @@ async def test_f10_silence_is_cut_and_what_it_held_up_is_asked_for_again(
             cases.append(Case(f"F10-{place}-once", verb, stall, RIGHT))
             cases.append(Case(f"F10-{place}-for-ever", verb, stall, dream.DreamObjectsError, FOR_EVER))
     timeouts = dream.Timeouts(connect=5, read=0.3)
-    async with faulty.session(lane=lane, limits=LIMITS, timeouts=timeouts) as session:
+    async with faulty.session(limits=LIMITS, timeouts=timeouts) as session:
         await run(faulty, session, tmp_path, cases)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f11_a_body_that_crawls_is_cut_and_taken_up(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
-) -> None:
+async def test_f11_a_body_that_crawls_is_cut_and_taken_up(faulty: FaultyServer, tmp_path: Path) -> None:
     cases = [
         Case(f"F11-{step}-at-a-time-{times}-times", verb, [Drip(step, 0.02)], RIGHT, times)
         for verb in VERBS
@@ -56,7 +50,7 @@ async def test_f11_a_body_that_crawls_is_cut_and_taken_up(
         for times in (1, 2)
     ]
     timeouts = dream.Timeouts(connect=5, read=0.3)
-    async with faulty.session(lane=lane, limits=LIMITS, timeouts=timeouts) as session:
+    async with faulty.session(limits=LIMITS, timeouts=timeouts) as session:
         await run(faulty, session, tmp_path, cases)
 
 
@@ -72,25 +66,16 @@ ENDS: Mapping[str, Close | Extra] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_hundred_requests_on_connections_that_are_not_what_they_seem(
-    faulty: FaultyServer, lane: dream.Lane, end: str
-) -> None:
+async def test_a_hundred_requests_on_connections_that_are_not_what_they_seem(faulty: FaultyServer, end: str) -> None:
     bodies = {f"{number}": b"%d" % number * 100 for number in range(20)}
     for key, body in bodies.items():
         faulty.put("bucket", key, body)
     faulty.will(Rule("*", ENDS[end], times=FOR_EVER))
     retry = dream.Retry(attempts=8, base=0.001, cap=0.01)
-    # Where a stray response comes in one piece with the answer to a HEAD, aiohttp gives neither.
-    fails_heads = lane == "boto" and isinstance(ENDS[end], Extra)
-    async with faulty.session(lane=lane, retry=retry) as session:
+    async with faulty.session(retry=retry) as session:
         for key, body in bodies.items():
             obj = session.object(f"s3://bucket/{key}")
-            if fails_heads:
-                with pytest.raises(dream.ConnectionFailedError):
-                    await obj.head()
-            else:
-                assert (await obj.head()).size == len(body)
+            assert (await obj.head()).size == len(body)
             assert await obj.read() == body
             assert await obj.read((1, 3)) == body[1:3]
             assert (await obj.put(body * 2)).size == 2 * len(body)
@@ -98,8 +83,7 @@ async def test_a_hundred_requests_on_connections_that_are_not_what_they_seem(
     assert len(faulty.log) >= 100
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f23_a_stray_response_on_an_idle_connection_answers_nothing(lane: dream.Lane) -> None:
+async def test_f23_a_stray_response_on_an_idle_connection_answers_nothing() -> None:
     said = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -111,7 +95,7 @@ async def test_f23_a_stray_response_on_an_idle_connection_answers_nothing(lane: 
 
     async with RawServer(script) as server:
         endpoint = f"http://{server.host}"
-        async with dream.Session(endpoint=endpoint, access_key="a", secret_key="b", lane=lane) as session:
+        async with dream.Session(endpoint=endpoint, access_key="a", secret_key="b") as session:
             for number in range(100):
                 said.clear()
                 assert await session.object(f"s3://bucket/key-{number}").read() == b"key-%d" % number
@@ -119,10 +103,9 @@ async def test_f23_a_stray_response_on_an_idle_connection_answers_nothing(lane: 
         assert len(server.requests) == 100
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f23_a_connection_that_ends_with_bytes_on_their_way(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f23_a_connection_that_ends_with_bytes_on_their_way(faulty: FaultyServer) -> None:
     body = bytes(1 << 20)
-    async with faulty.session(lane=lane, limits=dream.Limits(part_size=2 << 20)) as session:
+    async with faulty.session(limits=dream.Limits(part_size=2 << 20)) as session:
         obj = session.object("s3://bucket/a")
         faulty.will(Rule("PutObject", Unread(), Refuse(503, "SlowDown")))
         await obj.put(body)
@@ -152,13 +135,10 @@ MOST_BYTES = 32 << 20
 
 
 @pytest.mark.parametrize("fault", MALFORMED)
-@pytest.mark.parametrize("lane", LANES)
-async def test_what_is_no_http_is_an_error_and_costs_no_memory(
-    faulty: FaultyServer, lane: dream.Lane, fault: str
-) -> None:
+async def test_what_is_no_http_is_an_error_and_costs_no_memory(faulty: FaultyServer, fault: str) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(Rule("GetObject", Raw(MALFORMED[fault]), times=FOR_EVER))
-    async with faulty.session(lane=lane, retry=QUICK) as session:
+    async with faulty.session(retry=QUICK) as session:
         obj = session.object("s3://bucket/a")
         with peak() as most:
             try:
@@ -189,8 +169,8 @@ def peak() -> Iterator[list[int]]:
 Resolve = Callable[..., Awaitable[object]]
 
 
-def elsewhere(endpoint: str, lane: dream.Lane, **settings: object) -> dream.Session:
-    given = {"endpoint": endpoint, "access_key": "a", "secret_key": "b", "lane": lane, "retry": QUICK}
+def elsewhere(endpoint: str, **settings: object) -> dream.Session:
+    given = {"endpoint": endpoint, "access_key": "a", "secret_key": "b", "retry": QUICK}
     return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
 
 
@@ -239,46 +219,39 @@ async def assert_unreachable(session: dream.Session, requests: int) -> dream.Con
     return caught.value
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f27_a_port_that_refuses(lane: dream.Lane) -> None:
-    error = await assert_unreachable(elsewhere(f"http://127.0.0.1:{free_port()}", lane), 2)
+async def test_f27_a_port_that_refuses() -> None:
+    error = await assert_unreachable(elsewhere(f"http://127.0.0.1:{free_port()}"), 2)
     assert error.retryable
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f27_a_port_whose_queue_is_full(lane: dream.Lane) -> None:
+async def test_f27_a_port_whose_queue_is_full() -> None:
     timeouts = dream.Timeouts(connect=0.2)
     with full_port() as port:
-        await assert_unreachable(elsewhere(f"http://127.0.0.1:{port}", lane, timeouts=timeouts), 2)
+        await assert_unreachable(elsewhere(f"http://127.0.0.1:{port}", timeouts=timeouts), 2)
 
 
 @pytest.mark.parametrize(
     ("number", "requests"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 2)], ids=["F27-no-such-name", "F27-try-again"]
 )
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_resolver_that_fails(
-    lane: dream.Lane, resolver: Callable[[Resolve], None], number: int, requests: int
-) -> None:
+async def test_a_resolver_that_fails(resolver: Callable[[Resolve], None], number: int, requests: int) -> None:
     async def resolve(_: int) -> object:
         raise socket.gaierror(number, "scripted")
 
     resolver(resolve)
-    await assert_unreachable(elsewhere("http://service.example", lane), requests)
+    await assert_unreachable(elsewhere("http://service.example"), requests)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f27_a_resolver_that_does_not_answer(lane: dream.Lane, resolver: Callable[[Resolve], None]) -> None:
+async def test_f27_a_resolver_that_does_not_answer(resolver: Callable[[Resolve], None]) -> None:
     async def resolve(_: int) -> object:
         return await asyncio.Event().wait()
 
     resolver(resolve)
-    await assert_unreachable(elsewhere("http://service.example", lane, timeouts=dream.Timeouts(connect=0.2)), 2)
+    await assert_unreachable(elsewhere("http://service.example", timeouts=dream.Timeouts(connect=0.2)), 2)
 
 
 @pytest.mark.parametrize("dead", ["refuses", "is-silent"], ids=lambda dead: f"F27-an-address-that-{dead}")
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_name_with_a_dead_address_and_a_live_one(
-    faulty: FaultyServer, lane: dream.Lane, resolver: Callable[[Resolve], None], dead: str
+    faulty: FaultyServer, resolver: Callable[[Resolve], None], dead: str
 ) -> None:
     faulty.put("bucket", "a", SMALL)
 
@@ -288,7 +261,7 @@ async def test_a_name_with_a_dead_address_and_a_live_one(
 
     resolver(resolve)
     service = replace(faulty.service, endpoint=f"http://service.example:{faulty.port}")
-    async with faulty.session(lane=lane, service=service) as session:
+    async with faulty.session(service=service) as session:
         if dead == "refuses":
             assert await session.object("s3://bucket/a").read() == SMALL
         else:
@@ -299,11 +272,10 @@ async def test_a_name_with_a_dead_address_and_a_live_one(
 # F28: no place
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f28_open_bodies_hold_all_places(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f28_open_bodies_hold_all_places(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", bytes(8 << 20))
     settings = {"limits": dream.Limits(requests=2), "timeouts": dream.Timeouts(read=30, pool=0.1)}
-    async with faulty.session(lane=lane, **settings) as session, asyncio.timeout(PATIENCE_SECONDS):
+    async with faulty.session(**settings) as session, asyncio.timeout(PATIENCE_SECONDS):
         obj = session.object("s3://bucket/a")
         async with obj.get() as one, obj.get() as other:
             for _ in range(2):
@@ -317,8 +289,7 @@ async def test_f28_open_bodies_hold_all_places(faulty: FaultyServer, lane: dream
             assert await body.read(5) == bytes(5)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f28_who_waits_for_a_place_can_be_cancelled(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f28_who_waits_for_a_place_can_be_cancelled(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", bytes(8 << 20))
 
     async def first(obj: dream.Object) -> bytes:
@@ -326,7 +297,7 @@ async def test_f28_who_waits_for_a_place_can_be_cancelled(faulty: FaultyServer, 
             return await body.read(1)
 
     settings = {"limits": dream.Limits(requests=2), "timeouts": dream.Timeouts(read=30)}
-    async with faulty.session(lane=lane, **settings) as session, asyncio.timeout(PATIENCE_SECONDS):
+    async with faulty.session(**settings) as session, asyncio.timeout(PATIENCE_SECONDS):
         obj = session.object("s3://bucket/a")
         async with obj.get(), obj.get():
             waiting = [asyncio.create_task(first(obj)) for _ in range(3)]
@@ -357,51 +328,43 @@ HANDSHAKES: Mapping[str, Break] = {
 }
 
 
-def of_lane(breaks: Mapping[str, Break], lane: dream.Lane) -> Mapping[str, Break]:
-    """On the aioboto3 lane, whose sessions take longer to open, every other one."""
-    return breaks if lane == "direct" else dict(list(breaks.items())[::2])
-
-
 @asynccontextmanager
-async def behind(server: Server, lane: dream.Lane) -> AsyncIterator[tuple[BreakingProxy, Server]]:
+async def behind(server: Server) -> AsyncIterator[tuple[BreakingProxy, Server]]:
     address, _, port = server.service.endpoint.rpartition(":")
     async with BreakingProxy(int(port)) as proxy:
         service = replace(server.service, endpoint=f"{address}:{proxy.port}")
-        yield proxy, replace(server, service=service, lane=lane)
+        yield proxy, replace(server, service=service)
 
 
-async def assert_reads_through(server: Server, lane: dream.Lane, home: Path, breaks: Mapping[str, Break]) -> None:
-    async with server.session() as session, behind(server, lane) as (proxy, broken):
+async def assert_reads_through(server: Server, home: Path, breaks: Mapping[str, Break]) -> None:
+    async with server.session() as session, behind(server) as (proxy, broken):
         bucket = await session.create_bucket(new_name())
         await bucket.object("a").put(DATA)
-        with botocore_says_less():
-            for name, fault in breaks.items():
-                proxy.will(replace(fault))
-                async with (
-                    asyncio.timeout(PATIENCE_SECONDS),
-                    broken.session(
-                        limits=LIMITS,
-                        timeouts=dream.Timeouts(connect=0.5, read=0.5),
-                        retry=dream.Retry(attempts=4, base=0.001, cap=0.01),
-                    ) as through,
-                ):
-                    obj = through.object(f"s3://{bucket.name}/a")
-                    await obj.download(home / name)
-                    assert (home / name).read_bytes() == DATA, name
-                    assert await obj.read() == DATA, name
-                    async with obj.reader() as file:
-                        await file.seek(PART)
-                        assert await file.read(PART) == DATA[PART : 2 * PART], name
-                assert not proxy.idle_breaks, name
+        for name, fault in breaks.items():
+            proxy.will(fault)
+            async with (
+                asyncio.timeout(PATIENCE_SECONDS),
+                broken.session(
+                    limits=LIMITS,
+                    timeouts=dream.Timeouts(connect=0.5, read=0.5),
+                    retry=dream.Retry(attempts=4, base=0.001, cap=0.01),
+                ) as through,
+            ):
+                obj = through.object(f"s3://{bucket.name}/a")
+                await obj.download(home / name)
+                assert (home / name).read_bytes() == DATA, name
+                assert await obj.read() == DATA, name
+                async with obj.reader() as file:
+                    await file.seek(PART)
+                    assert await file.read(PART) == DATA[PART : 2 * PART], name
+            assert not proxy.idle_breaks, name
         await bucket.delete(force=True)
     assert sorted(path.name for path in home.iterdir()) == sorted(breaks)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_the_gateway_behind_a_wire_that_breaks(rgw: Server, tmp_path: Path, lane: dream.Lane) -> None:
-    await assert_reads_through(rgw, lane, tmp_path, of_lane(BREAKS, lane))
+async def test_the_gateway_behind_a_wire_that_breaks(rgw: Server, tmp_path: Path) -> None:
+    await assert_reads_through(rgw, tmp_path, BREAKS)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_the_gateway_by_tls_behind_a_wire_that_breaks(rgw_tls: Server, tmp_path: Path, lane: dream.Lane) -> None:
-    await assert_reads_through(rgw_tls, lane, tmp_path, of_lane({**HANDSHAKES, **BREAKS}, lane))
+async def test_the_gateway_by_tls_behind_a_wire_that_breaks(rgw_tls: Server, tmp_path: Path) -> None:
+    await assert_reads_through(rgw_tls, tmp_path, {**HANDSHAKES, **BREAKS})

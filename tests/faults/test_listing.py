@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import LANES
 from servers.faults import Action, Cut, Make, Meanwhile, Mishear, Refuse, Rule, Say, Shorten
 from servers.faulty import FaultyServer
 from servers.s3 import Reply, token_for
@@ -26,13 +24,6 @@ KEYS = [f"k{number:02}" for number in range(3 * PAGE)]
 """Three pages of them."""
 ANOTHER_ROOT = b"<ListBucketResult></ListBucketResult>"
 HTML = b"<html><body>Welcome to the hotel's network</body></html>"
-
-
-@pytest.fixture(autouse=True)
-def botocore_does_not_tell_of_each_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred records a request, which hold no more than names, take longer than the request."""
-    for name in ("botocore.hooks", "botocore.regions", "aiobotocore.regions", "botocore.retries.standard"):
-        monkeypatch.setattr(logging.getLogger(name), "disabled", True)
 
 
 def short_pages() -> list[Rule]:
@@ -145,18 +136,17 @@ async def outcome_of(listing: Listing, bucket: dream.Bucket) -> list[str] | Exce
         return error
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("name", list(LISTINGS))
-async def test_a_listing_is_whole_or_an_error(faulty: FaultyServer, lane: dream.Lane, name: str) -> None:
+async def test_a_listing_is_whole_or_an_error(faulty: FaultyServer, name: str) -> None:
     op, listing, in_order = LISTINGS[name]
     is_parallel = listing is listed_in_parallel
     for key in KEYS:
         faulty.put("bucket", key, b"x")
     faulty.change("bucket", Meanwhile(begin_uploads))
     wrong = []
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         for fault in (*FAULTS, *in_order):
-            pages = (1,) if is_parallel else (2,) if lane == "boto" or "stall" in fault.name else (1, 2, 3)
+            pages = (1,) if is_parallel else (2,) if "stall" in fault.name else (1, 2, 3)
             for page in pages:
                 if page == 3 and "token" in fault.name:
                     continue  # the last one has none
@@ -174,23 +164,20 @@ async def test_a_listing_is_whole_or_an_error(faulty: FaultyServer, lane: dream.
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_listing_that_leads_in_a_circle_ends(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_listing_that_leads_in_a_circle_ends(faulty: FaultyServer) -> None:
     for key in KEYS:
         faulty.put("bucket", key, b"x")
     same = token_for(KEYS[PAGE - 1]).encode()
     to_the_same = edited(rb"(<NextContinuationToken>)[^<]*", rb"\g<1>" + same)
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         faulty.will(*short_pages(), Rule("ListObjectsV2", to_the_same, times=None))
         with pytest.raises(dream.ServiceError, match="does not get on"):
             await listed(session.bucket("bucket"))
         assert len(faulty.asked("ListObjectsV2")) <= 4
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_thousand_pages_without_a_key_are_gone_through(faulty: FaultyServer, lane: dream.Lane) -> None:
-    count = 1000 if lane == "direct" else 100
-    tokens = itertools.count()
+async def test_a_thousand_pages_without_a_key_are_gone_through(faulty: FaultyServer) -> None:
+    count, tokens = 1000, itertools.count()
     for key in KEYS:
         faulty.put("bucket", key, b"x")
 
@@ -200,15 +187,12 @@ async def test_a_thousand_pages_without_a_key_are_gone_through(faulty: FaultySer
         return Reply(200, {}, f"<ListBucketResult>{told}</ListBucketResult>".encode())
 
     faulty.will(Rule("ListObjectsV2", Make(without_keys), times=count))
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         assert await listed(session.bucket("bucket")) == KEYS
     assert len(faulty.asked("ListObjectsV2")) == count + 1
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_keys_that_come_and_go_meanwhile_are_listed_or_not_and_the_others_are(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
+async def test_keys_that_come_and_go_meanwhile_are_listed_or_not_and_the_others_are(faulty: FaultyServer) -> None:
     for key in KEYS:
         faulty.put("bucket", key, b"x")
 
@@ -219,7 +203,7 @@ async def test_keys_that_come_and_go_meanwhile_are_listed_or_not_and_the_others_
         bucket.add("k99", Content(b"x", "e", {}))
 
     faulty.will(*short_pages(), Rule("ListObjectsV2", Meanwhile(change), nth=2))
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         found = await listed(session.bucket("bucket"))
     assert found == [*(key for key in KEYS if key != KEYS[PAGE]), "k99"]
 
@@ -265,10 +249,9 @@ TREE_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("name", list(TREES))
 async def test_nothing_is_deleted_by_a_listing_that_failed_was_cut_or_out_of_order(
-    faulty: FaultyServer, lane: dream.Lane, name: str, tmp_path: Path
+    faulty: FaultyServer, name: str, tmp_path: Path
 ) -> None:
     tree, prefix = TREES[name]
     place = tmp_path / "tree"
@@ -284,7 +267,7 @@ async def test_nothing_is_deleted_by_a_listing_that_failed_was_cut_or_out_of_ord
             (place / key).write_bytes(CONTENT)
     before = faulty.keys("bucket"), sorted(path.name for path in place.iterdir())
     wrong = []
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         bucket = session.bucket("bucket")
         for fault in TREE_FAULTS:
             for page in (1, 2):
@@ -342,12 +325,12 @@ ALSO = edited(rb"</DeleteResult>", told("never-asked-for") + told("nor-this") + 
 ALSO_REFUSED = edited(
     rb"</DeleteResult>", b"<Error><Key>never-asked-for</Key><Code>AccessDenied</Code></Error></DeleteResult>"
 )
-TWICE = edited(rb"(<Deleted><Key>d000[0-9]</Key></Deleted>)", rb"\1\1")
+TOLD_TWICE = edited(rb"(<Deleted><Key>d000[0-9]</Key></Deleted>)", rb"\1\1")
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What becomes of DeleteObjects, and which keys fail in the end. ``is_senseless``: or all of it is one error."""
+    """What becomes of DeleteObjects, and which keys fail in the end. ``is_senseless``: all of it is one error."""
 
     name: str
     actions: Sequence[Action]
@@ -364,7 +347,7 @@ DELETION_FAULTS = [
     Deletion("SlowDown for ever", [refused("SlowDown", *SOME)], None, SOME),
     Deletion("keys missing in the reply once", [without(*SOME)]),
     Deletion("keys missing in the reply for ever", [without(*SOME)], None, SOME),
-    Deletion("keys twice in the reply", [TWICE], 1),
+    Deletion("keys twice in the reply", [TOLD_TWICE], 1),
     Deletion("quiet once", [QUIET]),
     Deletion("nothing once", [Say(body=b"")]),
     Deletion("nothing for ever", [Say(body=b"")], None, MANY),
@@ -373,51 +356,49 @@ DELETION_FAULTS = [
     Deletion("reset once", [Cut(None)]),
     Deletion("reset in the document", [Cut(500)]),
     Deletion("an error in a 200", [Refuse(200, "InternalError")]),
-    Deletion("half a document, for ever", [Shorten(40)], None, MANY, is_senseless=True),
-    Deletion("HTML for ever", [Say(body=HTML)], None, MANY, is_senseless=True),
-    # botocore does not look at the root: on its lane, nothing is said of any key.
-    Deletion("another root for ever", [Say(body=ANOTHER_ROOT)], None, MANY, is_senseless=True),
+    Deletion("half a document, for ever", [Shorten(40)], None, is_senseless=True),
+    Deletion("HTML for ever", [Say(body=HTML)], None, is_senseless=True),
+    Deletion("another root for ever", [Say(body=ANOTHER_ROOT)], None, is_senseless=True),
 ]
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_the_books_of_a_deletion_balance(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_the_books_of_a_deletion_balance(faulty: FaultyServer) -> None:
     """What is told to be done is gone; what is not told of is a failure; nothing is counted twice."""
-    many = MANY if lane == "direct" else FEW
     wrong = []
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         bucket = session.bucket("bucket")
         for fault in DELETION_FAULTS:
-            for key in (*many, "never-asked-for"):
+            for key in (*MANY, "never-asked-for"):
                 faulty.put("bucket", key, b"x", etag="e")
             faulty.will(Rule("DeleteObjects", *fault.actions, times=fault.times, may_be_idle=True))
-            failed = set(many).intersection(fault.failed)
+            failed = set(fault.failed)
             try:
-                report = await bucket.delete_many(many, on_error="collect")
+                report = await bucket.delete_many(MANY, on_error="collect")
             except dream.ServiceError as error:
                 if not fault.is_senseless:
                     wrong.append(f"{fault.name}: {error!r}")
                 continue
             finally:
                 faulty.check()
+            if fault.is_senseless:
+                wrong.append(f"{fault.name}: {report!r}")
             there = set(faulty.keys("bucket"))
             failures = [failure.key for failure in report.failures]
-            if (report.done, report.failed) != (len(many) - len(failed), len(failed)):
+            if (report.done, report.failed) != (len(MANY) - len(failed), len(failed)):
                 wrong.append(f"{fault.name}: {report.done} done, {report.failed} failed")
             if not set(failures) <= failed or len(failures) != min(len(failed), 1000):
                 wrong.append(f"{fault.name}: {len(failures)} failures are told")
-            if there & (set(many) - failed):
+            if there & (set(MANY) - failed):
                 wrong.append(f"{fault.name}: told to be done, and there are {len(there)}")
-            if there - set(many) != {"never-asked-for"}:
+            if there - set(MANY) != {"never-asked-for"}:
                 wrong.append(f"{fault.name}: what was not asked for is gone")
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_keys_that_were_refused_and_are_there_are_no_success(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_keys_that_were_refused_and_are_there_are_no_success(faulty: FaultyServer) -> None:
     for key in FEW:
         faulty.put("bucket", key, b"x", etag="e")
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         bucket = session.bucket("bucket")
         nothing_done = Say(200, body=b"<DeleteResult></DeleteResult>", is_done=False)
         faulty.will(Rule("DeleteObjects", nothing_done, times=None))
@@ -436,11 +417,10 @@ async def test_keys_that_were_refused_and_are_there_are_no_success(faulty: Fault
         assert faulty.buckets() == []
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_bucket_whose_listing_fails_is_not_deleted(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_a_bucket_whose_listing_fails_is_not_deleted(faulty: FaultyServer) -> None:
     for key in KEYS:
         faulty.put("bucket", key, b"x", etag="e")
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session() as session:
         for op in ("ListObjectVersions", "ListMultipartUploads"):
             for action in (Refuse(500, "InternalError"), Shorten(100), Say(body=HTML)):
                 faulty.will(*short_pages(), Rule(op, action, times=None))
@@ -463,12 +443,11 @@ ODD_KEYS = [
 IN_PARTS = random.Random(1).randbytes(150_000)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_odd_keys_go_through_every_verb(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_odd_keys_go_through_every_verb(faulty: FaultyServer) -> None:
     service = replace(faulty.service, unsupported={"tagging": "there are none"})
     limits = dream.Limits(part_size=64 << 10)
     wrong = []
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane, service=service, limits=limits) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session(service=service, limits=limits) as session:
         bucket = session.bucket("bucket")
 
         async def go_through(key: str) -> None:
@@ -482,9 +461,8 @@ async def test_odd_keys_go_through_every_verb(faulty: FaultyServer, lane: dream.
             assert faulty.content("bucket", f"copy-{number}") == key.encode()
             assert (await obj.put(IN_PARTS)).verified == "parts"
             assert faulty.content("bucket", key) == IN_PARTS
-            if lane == "direct":
-                async with obj.writer() as file:
-                    await file.write(IN_PARTS)
+            async with obj.writer() as file:
+                await file.write(IN_PARTS)
             assert key not in faulty.uploads("bucket")
 
         async def attempt(key: str) -> None:
@@ -503,11 +481,8 @@ async def test_odd_keys_go_through_every_verb(faulty: FaultyServer, lane: dream.
         assert set(faulty.keys("bucket")) == everything - set(ODD_KEYS)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_key_that_xml_cannot_carry_leaves_no_upload_when_the_upload_fails(
-    faulty: FaultyServer, lane: dream.Lane
-) -> None:
-    async with faulty.session(lane=lane, limits=dream.Limits(part_size=64 << 10)) as session:
+async def test_a_key_that_xml_cannot_carry_leaves_no_upload_when_the_upload_fails(faulty: FaultyServer) -> None:
+    async with faulty.session(limits=dream.Limits(part_size=64 << 10)) as session:
         for key in ("bell\x07", "carriage\rreturn", "\uffff"):
             for rule in (
                 Rule("UploadPart", Refuse(403, "AccessDenied"), part=2),

@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import LANES
 from faulty_verbs import (
     DATA,
     DOWNLOAD,
@@ -60,15 +59,11 @@ def cut(position: str, then: Then, size: int) -> Action:
 
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("fault", ["F01-reset", "F02-close"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_what_breaks_off_is_taken_up(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, fault: str, position: str
-) -> None:
+async def test_what_breaks_off_is_taken_up(faulty: FaultyServer, tmp_path: Path, fault: str, position: str) -> None:
     then: Then = "reset" if fault == "F01-reset" else "close"
 
     def cases(verb: Verb) -> list[Case]:
-        # All but the last byte of a small body is as good; the direct lane has it whole, or not at all.
-        gets_on = position == "part-1" and (lane == "boto" or len(verb.content) > GETS_ON)
+        gets_on = position == "part-1" and len(verb.content) > GETS_ON  # a small body comes whole, or not at all
         return [
             Case(
                 f"{fault}-at-{position}-{count}",
@@ -80,7 +75,7 @@ async def test_what_breaks_off_is_taken_up(
             for count, times in COUNTS.items()
         ]
 
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, [case for verb in VERBS for case in cases(verb)])
 
 
@@ -108,9 +103,8 @@ def once_or_for_ever(
     ],
     ids=["F03-short-by-1", "F03-short-by-1000", "F04-long-by-1", "F04-long-by-1000"],
 )
-@pytest.mark.parametrize("lane", LANES)
 async def test_a_body_of_another_length_is_never_taken_for_the_object(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, name: str, action: Action
+    faulty: FaultyServer, tmp_path: Path, name: str, action: Action
 ) -> None:
     """Its own Content-Length agrees; its Content-Range, where there is one, tells how many bytes there should be.
 
@@ -121,15 +115,14 @@ async def test_a_body_of_another_length_is_never_taken_for_the_object(
         *once_or_for_ever(f"{name}-opaque", [*RANGED, *DOWNLOADS], [action], etag="opaque-1"),
         Case(f"{name}-handed-out", GET, [action], dream.TransferError),
     ]
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_an_object_of_parts_is_never_shorter(faulty: FaultyServer, tmp_path: Path, lane: dream.Lane) -> None:
+async def test_an_object_of_parts_is_never_shorter(faulty: FaultyServer, tmp_path: Path) -> None:
     cases = once_or_for_ever("F03-short-of-parts", [READ, READ_SMALL, *DOWNLOADS], [Shorten(1)])
     await put_in_parts(faulty, cases)
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
 
 
@@ -146,23 +139,15 @@ async def put_in_parts(faulty: FaultyServer, cases: Sequence[Case]) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 1 << 20], ids=["F04-1-byte-behind", "F04-1-MiB-behind"])
-@pytest.mark.parametrize("lane", LANES)
 async def test_what_is_behind_a_response_is_thrown_away_with_its_connection(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, size: int
+    faulty: FaultyServer, tmp_path: Path, size: int
 ) -> None:
     cases = [
-        # Where it comes in one piece with the response, aiohttp does not give the response.
-        Case(
-            f"F04-{count}",
-            verb,
-            [Extra(b"x" * size)],
-            dream.ConnectionFailedError if lane == "boto" and verb.content is SMALL else RIGHT,
-            times,
-        )
+        Case(f"F04-{count}", verb, [Extra(b"x" * size)], RIGHT, times)
         for verb in VERBS
         for count, times in (("once", ONCE), ("for-ever", FOR_EVER))
     ]
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
     spoilt: set[int] = set()
     for asked in faulty.log:
@@ -185,8 +170,7 @@ def is_resumed(asked: Asked) -> bool:
 IGNORES_RANGES = Mishear({"range": None})
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f05_a_range_that_is_ignored(faulty: FaultyServer, tmp_path: Path, lane: dream.Lane) -> None:
+async def test_f05_a_range_that_is_ignored(faulty: FaultyServer, tmp_path: Path) -> None:
     downloads = (DOWNLOAD, DOWNLOAD_FIRST, replace(DOWNLOAD, name="download-any", covers=None), DOWNLOAD_SMALL)
     cases = [
         *once_or_for_ever("F05", RANGED, [IGNORES_RANGES]),
@@ -197,7 +181,7 @@ async def test_f05_a_range_that_is_ignored(faulty: FaultyServer, tmp_path: Path,
     for case in cases:
         if case.when is is_resumed:
             case.rules = [Rule("GetObject", Cut(GETS_ON, "close"), key=case.key, covers=case.verb.covers)]
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
 
 
@@ -214,8 +198,7 @@ TOTALS: dict[str, Action] = {
 }
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f06_a_range_that_is_another(faulty: FaultyServer, tmp_path: Path, lane: dream.Lane) -> None:
+async def test_f06_a_range_that_is_another(faulty: FaultyServer, tmp_path: Path) -> None:
     cases = []
     for name, action in ANSWERS.items():
         if name == "not-said":  # that is no answer at all
@@ -233,7 +216,7 @@ async def test_f06_a_range_that_is_another(faulty: FaultyServer, tmp_path: Path,
         cases += once_or_for_ever(f"F06-total-{name}", [READER], [action], contradicts, when=is_ranged)
     first = Say(headers={"Content-Range": f"bytes 0-{PART - 1}/*"})
     cases += once_or_for_ever("F06-total-unknown", [DOWNLOAD_FIRST], [first], RIGHT, when=is_ranged)
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
 
 
@@ -245,26 +228,20 @@ CHECKED = (READ, READ_SMALL, DOWNLOAD, DOWNLOAD_FIRST, DOWNLOAD_SMALL)
 
 @pytest.mark.parametrize("at", FLIPS)
 @pytest.mark.parametrize("kind", ["md5", "parts"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_f07_a_flipped_bit_is_noticed(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, kind: str, at: str
-) -> None:
+async def test_f07_a_flipped_bit_is_noticed(faulty: FaultyServer, tmp_path: Path, kind: str, at: str) -> None:
     flip, wrong = [Flip(FLIPS[at])], dream.ChecksumMismatchError
     cases = [*once_or_for_ever("F07", CHECKED, flip, wrong), Case("F07-handed-out", GET, flip, wrong, requests=1)]
     if kind == "parts":
         await put_in_parts(faulty, cases)
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f07_what_nothing_tells_of_is_said_to_be_of_the_right_size(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
-) -> None:
+async def test_f07_what_nothing_tells_of_is_said_to_be_of_the_right_size(faulty: FaultyServer, tmp_path: Path) -> None:
     faulty.put("bucket", "a", DATA, etag="opaque-1")
     flipped = bytearray(DATA)
     flipped[2 * PART - 1] ^= 1
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         obj = session.object("s3://bucket/a")
         faulty.will(Rule("GetObject", Flip(-1), covers=2 * PART - 1, when=is_ranged))
         assert (await obj.download(tmp_path / "a")).verified == "size"
@@ -316,9 +293,8 @@ async def _download_or_restart(obj: dream.Object, path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("pins", ["honoured", "ignored"], ids=lambda pins: f"F09-if-match-{pins}")
-@pytest.mark.parametrize("lane", LANES)
 async def test_an_object_that_is_replaced_is_begun_again_or_given_up(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, pins: str
+    faulty: FaultyServer, tmp_path: Path, pins: str
 ) -> None:
     changed = dream.ObjectChangedError
     or_raise = replace(DOWNLOAD, name="download-or-raise", run=_download_or_raise)
@@ -343,5 +319,5 @@ async def test_an_object_that_is_replaced_is_begun_again_or_given_up(
         for case in broken:
             case.rules = [Rule("GetObject", Cut(GETS_ON, "close"), key=case.key), *case.rules]
         cases += [*broken, replaced(f"F09-{new}", READER, new, 2, changed, ONCE, pins)]
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import AioSession
-from conftest import LANES
 from faulty_verbs import DOWNLOAD, DOWNLOAD_SMALL, HEAD, LIMITS, READ_SMALL, READER, RIGHT, SMALL, VERBS, Case, run
 from servers.faults import Meanwhile, Pause, Refuse, Rule, Say
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
@@ -41,10 +40,7 @@ def slow_down(after: str | None) -> Refuse:
 
 
 @pytest.mark.parametrize("after", AFTER, ids=[f"F13-{name}" for name in AFTER])
-@pytest.mark.parametrize("lane", LANES)
-async def test_slow_down_is_obeyed_and_no_longer_than_the_cap(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, after: str
-) -> None:
+async def test_slow_down_is_obeyed_and_no_longer_than_the_cap(faulty: FaultyServer, tmp_path: Path, after: str) -> None:
     refusal = [slow_down(AFTER[after](datetime.now(UTC)))]
     cases = [
         Case(f"F13-{after}-{times}", verb, refusal, RIGHT if times else dream.ServiceBusyError, times)
@@ -52,7 +48,7 @@ async def test_slow_down_is_obeyed_and_no_longer_than_the_cap(
         for times in (1, 3, FOR_EVER)
     ]
     retry = dream.Retry(attempts=4, base=0.001, cap=CAP)
-    async with faulty.session(lane=lane, limits=LIMITS, retry=retry) as session:
+    async with faulty.session(limits=LIMITS, retry=retry) as session:
         await run(faulty, session, tmp_path, cases)
     waits = []
     for case in cases:
@@ -64,22 +60,20 @@ async def test_slow_down_is_obeyed_and_no_longer_than_the_cap(
         assert min(waits) > CAP * 0.9
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f13_what_the_service_asks_for_below_the_cap_is_waited(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f13_what_the_service_asks_for_below_the_cap_is_waited(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(Rule("GetObject", slow_down("1")))
-    async with faulty.session(lane=lane, retry=dream.Retry(attempts=2, base=0.001)) as session:
+    async with faulty.session(retry=dream.Retry(attempts=2, base=0.001)) as session:
         assert await session.object("s3://bucket/a").read() == SMALL
     first, second = faulty.asked("GetObject")
     assert second.at - first.at > 0.9
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f13_fewer_are_asked_for_at_once_when_it_was_too_much(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f13_fewer_are_asked_for_at_once_when_it_was_too_much(faulty: FaultyServer) -> None:
     contents, connections = put_many(faulty), []
     for refusals in (0, 4):
         settings = {"limits": dream.Limits(requests=16), "retry": dream.Retry(attempts=5, base=0.001, cap=0.01)}
-        async with faulty.session(lane=lane, **settings) as session:
+        async with faulty.session(**settings) as session:
             faulty.will(Rule("GetObject", slow_down(None), times=refusals, may_be_idle=not refusals))
             await session.object("s3://bucket/0").read()
             faulty.log.clear()
@@ -89,10 +83,9 @@ async def test_f13_fewer_are_asked_for_at_once_when_it_was_too_much(faulty: Faul
     assert connections[1] < 8 < connections[0]
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f13_eight_times_and_then_it_serves(faulty: FaultyServer, tmp_path: Path, lane: dream.Lane) -> None:
+async def test_f13_eight_times_and_then_it_serves(faulty: FaultyServer, tmp_path: Path) -> None:
     cases = [Case("F13-eight", verb, [slow_down(None)], RIGHT, 8) for verb in (*VERBS, HEAD)]
-    async with faulty.session(lane=lane, limits=LIMITS, retry=dream.Retry(attempts=9, base=0.001, cap=0.01)) as session:
+    async with faulty.session(limits=LIMITS, retry=dream.Retry(attempts=9, base=0.001, cap=0.01)) as session:
         await run(faulty, session, tmp_path, cases)
 
 
@@ -113,14 +106,13 @@ PASSING: Mapping[str, Refuse | Say] = {
 
 
 @pytest.mark.parametrize("status", PASSING, ids=[f"F14-{status}" for status in PASSING])
-@pytest.mark.parametrize("lane", LANES)
-async def test_what_passes_is_tried_again(faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, status: str) -> None:
+async def test_what_passes_is_tried_again(faulty: FaultyServer, tmp_path: Path, status: str) -> None:
     cases = [
         Case(f"F14-{status}-{times}", verb, [PASSING[status]], RIGHT, times)
         for verb in (*VERBS, HEAD)
         for times in (1, 3)
     ]
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
         faulty.will(Rule("ListObjectsV2", PASSING[status], times=3))
         assert len(await session.bucket("bucket").list().collect()) == len(cases)
@@ -140,10 +132,7 @@ LASTING: Mapping[str, tuple[Refuse, type[dream.ServiceError]]] = {
 
 
 @pytest.mark.parametrize("status", LASTING, ids=[f"F15-{status}" for status in LASTING])
-@pytest.mark.parametrize("lane", LANES)
-async def test_what_does_not_pass_is_an_error_at_once(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, status: str
-) -> None:
+async def test_what_does_not_pass_is_an_error_at_once(faulty: FaultyServer, tmp_path: Path, status: str) -> None:
     refusal, kind = LASTING[status]
     cases = [
         Case(f"F15-{status}", verb, [], kind, requests=1, rules=[Rule(verb.op, refusal, times=FOR_EVER, key=key)])
@@ -153,7 +142,7 @@ async def test_what_does_not_pass_is_an_error_at_once(
     for case in cases:
         if status == "416" and case.verb in (DOWNLOAD, DOWNLOAD_SMALL, READER):
             case.requests = 2  # an empty object has no range at all: it is asked for without one
-    async with faulty.session(lane=lane, limits=LIMITS) as session:
+    async with faulty.session(limits=LIMITS) as session:
         await run(faulty, session, tmp_path, cases)
         with pytest.raises(dream.ServiceError) as caught:
             await session.object(f"s3://bucket/{cases[0].key}").read()
@@ -183,11 +172,10 @@ FIRST: Mapping[str, Callable[[dream.Object], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("clock", CLOCKS, ids=[f"F29-{clock}" for clock in CLOCKS])
-@pytest.mark.parametrize("lane", LANES)
-async def test_another_clock_is_learnt_from_one_refusal(faulty: FaultyServer, lane: dream.Lane, clock: str) -> None:
+async def test_another_clock_is_learnt_from_one_refusal(faulty: FaultyServer, clock: str) -> None:
     faulty.put("bucket", "a", SMALL)
     offset = CLOCKS[clock]
-    async with faulty.session(lane=lane) as session:
+    async with faulty.session() as session:
         obj = session.object("s3://bucket/a")
         for verb in FIRST.values():
             faulty.dialect.clock_offset, offset = offset, -offset
@@ -199,11 +187,10 @@ async def test_another_clock_is_learnt_from_one_refusal(faulty: FaultyServer, la
             assert len(faulty.log) == 2 + len(FIRST)
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f29_many_at_once_are_refused_once_each(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f29_many_at_once_are_refused_once_each(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.dialect.clock_offset = timedelta(hours=-3)
-    async with faulty.session(lane=lane, retry=dream.Retry(attempts=1)) as session:
+    async with faulty.session(retry=dream.Retry(attempts=1)) as session:
         obj = session.object("s3://bucket/a")
         assert await asyncio.gather(*(obj.read() for _ in range(20))) == [SMALL] * 20
         assert len(faulty.log) <= 40
@@ -255,9 +242,9 @@ def put_many(faulty: FaultyServer) -> dict[str, bytes]:
     return contents
 
 
-def with_provider(faulty: FaultyServer, provider: Provider, lane: dream.Lane, **settings: object) -> dream.Session:
+def with_provider(faulty: FaultyServer, provider: Provider, **settings: object) -> dream.Session:
     limits = dream.Limits(requests=8)
-    given = {"lane": lane, "limits": limits, "boto_session": provider.session, "access_key": None, "secret_key": None}
+    given = {"limits": limits, "boto_session": provider.session, "access_key": None, "secret_key": None}
     return faulty.session(**{**given, **settings})
 
 
@@ -268,11 +255,10 @@ async def read_all(session: dream.Session, contents: Mapping[str, bytes]) -> Non
 
 
 @pytest.mark.parametrize("nth", [1, REQUESTS // 2, REQUESTS], ids=["F30-first", "F30-middle", "F30-last"])
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_token_that_ends_is_renewed_once_for_all(faulty: FaultyServer, lane: dream.Lane, nth: int) -> None:
+async def test_a_token_that_ends_is_renewed_once_for_all(faulty: FaultyServer, nth: int) -> None:
     contents, provider = put_many(faulty), Provider(faulty)
     faulty.will(Rule("GetObject", provider.ends(), nth=nth))
-    async with with_provider(faulty, provider, lane) as session:
+    async with with_provider(faulty, provider) as session:
         await read_all(session, contents)
         assert provider.calls == 1
         refused = len(faulty.log) - REQUESTS
@@ -282,31 +268,28 @@ async def test_a_token_that_ends_is_renewed_once_for_all(faulty: FaultyServer, l
     assert len(faulty.log) == 2 * REQUESTS + refused
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f30_a_head_that_cannot_say_why_it_is_refused(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f30_a_head_that_cannot_say_why_it_is_refused(faulty: FaultyServer) -> None:
     put_many(faulty)
     provider = Provider(faulty)
     faulty.will(Rule("HeadObject", provider.ends()))
-    async with with_provider(faulty, provider, lane) as session:
+    async with with_provider(faulty, provider) as session:
         assert (await session.object("s3://bucket/0").head()).size == 50
     assert provider.calls == 1
     assert len(faulty.log) == 2
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f30_an_invalid_token_is_renewed_as_well(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f30_an_invalid_token_is_renewed_as_well(faulty: FaultyServer) -> None:
     contents, provider = put_many(faulty), Provider(faulty)
     faulty.dialect.session_token = None
     faulty.will(Rule("GetObject", Refuse(400, "InvalidToken")))
-    async with with_provider(faulty, provider, lane) as session:
+    async with with_provider(faulty, provider) as session:
         await read_all(session, contents)
         assert (await session.object("s3://bucket/0").head()).size == 50
     assert provider.calls == 1
     assert len(faulty.log) == REQUESTS + 2
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f30_a_slow_provider_is_waited_for_by_all(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f30_a_slow_provider_is_waited_for_by_all(faulty: FaultyServer) -> None:
     contents, provider = put_many(faulty), Provider(faulty)
 
     async def slow(number: int) -> str:
@@ -315,13 +298,12 @@ async def test_f30_a_slow_provider_is_waited_for_by_all(faulty: FaultyServer, la
 
     provider.gives = slow
     faulty.will(Rule("GetObject", provider.ends()))
-    async with with_provider(faulty, provider, lane) as session:
+    async with with_provider(faulty, provider) as session:
         await read_all(session, contents)
     assert provider.calls == 1
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f30_a_provider_that_does_not_answer_can_be_left(faulty: FaultyServer, lane: dream.Lane) -> None:
+async def test_f30_a_provider_that_does_not_answer_can_be_left(faulty: FaultyServer) -> None:
     contents, provider, is_asked = put_many(faulty), Provider(faulty), asyncio.Event()
 
     async def never(_: int) -> str:
@@ -331,7 +313,7 @@ async def test_f30_a_provider_that_does_not_answer_can_be_left(faulty: FaultySer
 
     provider.gives = never
     faulty.will(Rule("GetObject", provider.ends()))
-    async with with_provider(faulty, provider, lane) as session:
+    async with with_provider(faulty, provider) as session:
         reading = [asyncio.create_task(session.object(f"s3://bucket/{key}").read()) for key in contents]
         await asyncio.wait_for(is_asked.wait(), PATIENCE_SECONDS)
         for task in reading:
@@ -341,10 +323,7 @@ async def test_f30_a_provider_that_does_not_answer_can_be_left(faulty: FaultySer
 
 
 @pytest.mark.parametrize("fault", ["fails", "gives-the-same"], ids=lambda fault: f"F30-a-provider-that-{fault}")
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_provider_that_has_nothing_better(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane, fault: str
-) -> None:
+async def test_a_provider_that_has_nothing_better(faulty: FaultyServer, tmp_path: Path, fault: str) -> None:
     provider = Provider(faulty)
 
     async def give(_: int) -> str:
@@ -357,7 +336,7 @@ async def test_a_provider_that_has_nothing_better(
     kind = dream.CredentialsError if fault == "fails" else dream.AccessDeniedError
     cases = [Case("F30", verb, [], dream.DreamObjectsError) for verb in (*VERBS, HEAD)]
     cases[0].rules = [Rule("*", provider.ends())]
-    async with with_provider(faulty, provider, lane) as session:
+    async with with_provider(faulty, provider) as session:
         await run(faulty, session, tmp_path, cases)
         faulty.log.clear()
         with pytest.raises(kind):
@@ -365,12 +344,9 @@ async def test_a_provider_that_has_nothing_better(
     assert len(faulty.log) <= 2
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_f30_keys_that_are_not_renewed_are_an_error_at_once(
-    faulty: FaultyServer, tmp_path: Path, lane: dream.Lane
-) -> None:
+async def test_f30_keys_that_are_not_renewed_are_an_error_at_once(faulty: FaultyServer, tmp_path: Path) -> None:
     faulty.dialect.session_token = "canary-1"
     cases = [Case("F30", verb, [], dream.AccessDeniedError, requests=1) for verb in VERBS]
     cases.append(Case("F30", HEAD, [], dream.ServiceError, requests=1))  # its answer has no body to say why
-    async with faulty.session(lane=lane, session_token="canary-0") as session:
+    async with faulty.session(session_token="canary-0") as session:
         await run(faulty, session, tmp_path, cases)

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import LANES
 from servers.faults import Meanwhile, Rule
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
 from servers.store import Bucket
@@ -172,15 +171,12 @@ async def test_a_file_of_a_tree_that_is_none_any_more_fails_alone(
 # F38, F39: where a file is to be written
 
 
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_full_disk_is_one_error_and_nothing_is_asked_again(
-    faulty: FaultyServer, lane: dream.Lane, small_disk: Path
-) -> None:
+async def test_a_full_disk_is_one_error_and_nothing_is_asked_again(faulty: FaultyServer, small_disk: Path) -> None:
     data = random.Random(3).randbytes(2 << 20)
     faulty.put("bucket", "tree/large", data)
     (small_disk / "file").write_bytes(OLD)
     limits = dream.Limits(part_size=PART_SIZE, parts_per_object=2)
-    async with faulty.session(lane=lane, limits=limits, timeouts=dream.Timeouts()) as session:
+    async with faulty.session(limits=limits, timeouts=dream.Timeouts()) as session:
         for is_tree in (False, True):
             before = len(faulty.log)
             file, bucket = session.object("s3://bucket/tree/large"), session.bucket("bucket")
@@ -332,14 +328,11 @@ class Blocked:
         assert self.may_go.wait(HANG_SECONDS)
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("verb", ["F42-put", "F42-write_to"])
-async def test_other_requests_are_served_while_the_disk_blocks(
-    faulty: FaultyServer, lane: dream.Lane, verb: str
-) -> None:
+async def test_other_requests_are_served_while_the_disk_blocks(faulty: FaultyServer, verb: str) -> None:
     faulty.put("bucket", "a", DATA)
     file = Blocked()
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane, limits=ONE_BY_ONE) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session(limits=ONE_BY_ONE) as session:
         obj = session.object("s3://bucket/a")
 
         async def take() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -17,7 +15,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import LANES, Server, new_name
+from conftest import Server, new_name
 from servers.breaking_proxy import Break, BreakingProxy
 from servers.faults import (
     Action,
@@ -472,18 +470,11 @@ TABLES: Mapping[str, Sequence[Row]] = {
 # How it is tried
 
 
-@pytest.fixture(autouse=True)
-def botocore_does_not_tell_of_each_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred records a request, which hold no more than names, take longer than the request."""
-    for name in ("botocore.hooks", "botocore.regions", "aiobotocore.regions", "botocore.retries.standard"):
-        monkeypatch.setattr(logging.getLogger(name), "disabled", True)
-
-
-def session_to(faulty: FaultyServer, lane: dream.Lane, **settings: object) -> dream.Session:
+def session_to(faulty: FaultyServer, **settings: object) -> dream.Session:
     """Copies go in parts as well; the server knows no tags, which they would carry over."""
     rules = replace(faulty.service.multipart, largest_copy=PART_SIZE)
     service = replace(faulty.service, multipart=rules, unsupported={"tagging": "there are none"})
-    return faulty.session(lane=lane, service=service, limits=dream.Limits(part_size=PART_SIZE), **settings)
+    return faulty.session(service=service, limits=dream.Limits(part_size=PART_SIZE), **settings)
 
 
 async def attempt(verb: str, trial: Trial) -> dream.ObjectInfo | Exception | None:
@@ -528,13 +519,13 @@ class Round:
     place: Path
     trials: list[tuple[Row, str, Trial]] = field(default_factory=list)
 
-    def add(self, row: Row, session: dream.Session, verbs: Sequence[str], prefix: str = "") -> None:
+    def add(self, row: Row, session: dream.Session) -> None:
         bucket = "bucket"
-        for verb in verbs:
-            path = self.place / f"{prefix}{row.name} {verb}" / "file"
+        for verb in row.verbs:
+            path = self.place / f"{row.name} {verb}" / "file"
             path.parent.mkdir(parents=True)
             path.write_bytes(row.data)
-            trial = Trial(session, bucket, f"{prefix}{row.name}/{verb}/file", path, row.data)
+            trial = Trial(session, bucket, f"{row.name}/{verb}/file", path, row.data)
             self.faulty.put(bucket, trial.key, OLD)
             self.faulty.put(bucket, trial.origin, row.data)
             self.trials.append((row, verb, trial))
@@ -558,24 +549,13 @@ class Round:
         return wrong
 
 
-def verbs_on(lane: dream.Lane, row: Row) -> Sequence[str]:
-    """What sends and what copies is the same above the lanes: of each, one is enough for the slow one."""
-    if lane == "direct":
-        return row.verbs
-    return [
-        next(one for one in row.verbs if (one in COPYING) == copies)
-        for copies in {verb in COPYING for verb in row.verbs}
-    ]
-
-
 AT_ONCE = 4
 STALLING_AT_ONCE = 12
 
 
-@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("table", list(TABLES))
 async def test_what_is_written_is_whole_or_the_old_object_stays(
-    faulty: FaultyServer, lane: dream.Lane, table: str, tmp_path: Path
+    faulty: FaultyServer, table: str, tmp_path: Path
 ) -> None:
     is_for_ever = table.endswith("stalls-for-ever")
     retry = dream.Retry(attempts=2 if is_for_ever else 4, base=0.001, cap=0.01)
@@ -583,11 +563,11 @@ async def test_what_is_written_is_whole_or_the_old_object_stays(
     is_busy = table.startswith(("F08", "F16", "F21", "F22"))  # where nothing stalls, and requests are counted
     timeouts = dream.Timeouts(connect=5, read=5 if is_busy else 0.5, write=5 if is_busy else 0.5)
     wrong: list[str] = []
-    async with asyncio.timeout(HANG_SECONDS), session_to(faulty, lane, retry=retry, timeouts=timeouts) as session:
+    async with asyncio.timeout(HANG_SECONDS), session_to(faulty, retry=retry, timeouts=timeouts) as session:
         for start in range(0, len(TABLES[table]), at_once):
             round_ = Round(faulty, tmp_path)
             for row in TABLES[table][start : start + at_once]:
-                round_.add(row, session, verbs_on(lane, row))
+                round_.add(row, session)
             wrong += await round_.run()
     assert not wrong, "\n".join(wrong)
 
@@ -595,13 +575,11 @@ async def test_what_is_written_is_whole_or_the_old_object_stays(
 async def test_an_upload_whose_completion_is_in_doubt_is_left_open_and_can_be_taken_up(
     faulty: FaultyServer, tmp_path: Path
 ) -> None:
-    """On both lanes at once: it takes some seconds until nothing more is hoped for."""
+    """All at once: it takes some seconds until nothing more is hoped for."""
     round_ = Round(faulty, tmp_path)
-    async with asyncio.timeout(HANG_SECONDS), AsyncExitStack() as stack:
-        for lane in LANES:
-            session = await stack.enter_async_context(session_to(faulty, lane))
-            for row in IN_DOUBT_FOR_EVER:
-                round_.add(row, session, row.verbs, f"{lane}/")
+    async with asyncio.timeout(HANG_SECONDS), session_to(faulty) as session:
+        for row in IN_DOUBT_FOR_EVER:
+            round_.add(row, session)
         wrong = await round_.run()
     assert not wrong, "\n".join(wrong)
 
@@ -609,26 +587,19 @@ async def test_an_upload_whose_completion_is_in_doubt_is_left_open_and_can_be_ta
 # F11 and F12: a server that reads slowly
 
 
-@pytest.mark.parametrize(
-    ("lane", "bytes_per_second"),
-    [("direct", 1024), ("boto", 1)],
-    ids=["F11-1-KiB-a-second-direct", "F11-1-byte-a-second-boto"],
-)
-async def test_a_server_that_reads_next_to_nothing_is_left(
-    faulty: FaultyServer, lane: dream.Lane, bytes_per_second: int
-) -> None:
+async def test_f11_a_server_that_reads_a_kib_a_second_is_left(faulty: FaultyServer) -> None:
     """More than the buffers between them hold; ``low_speed`` is 10 KiB a second."""
     data = random.Random(2).randbytes(12 << 20)
-    slow = SlowRead(max(1, bytes_per_second // 10), 0.1)
+    slow = SlowRead(102, 0.1)
     limits = dream.Limits(part_size=16 << 20)
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane, limits=limits) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session(limits=limits) as session:
         faulty.will(Rule("PutObject", slow))
         await session.object("s3://bucket/a").put(data)
         assert faulty.content("bucket", "a") == data
         assert faulty.ops == ["PutObject", "PutObject"]
     faulty.will(Rule("PutObject", slow, times=None))
     retry = dream.Retry(attempts=2, base=0.001, cap=0.01)
-    async with asyncio.timeout(HANG_SECONDS), faulty.session(lane=lane, limits=limits, retry=retry) as session:
+    async with asyncio.timeout(HANG_SECONDS), faulty.session(limits=limits, retry=retry) as session:
         with pytest.raises(dream.ConnectionFailedError):
             await session.object("s3://bucket/a").put(data[::-1])
     assert faulty.content("bucket", "a") == data
@@ -637,16 +608,13 @@ async def test_a_server_that_reads_next_to_nothing_is_left(
 
 @pytest.mark.skipif("SOAK" not in os.environ, reason="ten minutes: SOAK=1 asks for it")
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("lane", LANES)
-async def test_a_peer_of_50_kib_a_second_is_slow_and_healthy(
-    faulty: FaultyServer, lane: dream.Lane, tmp_path: Path
-) -> None:
+async def test_a_peer_of_50_kib_a_second_is_slow_and_healthy(faulty: FaultyServer, tmp_path: Path) -> None:
     """F12: by the timeouts that are the usual ones."""
     data = random.Random(3).randbytes(600 * (50 << 10))
     faulty.put("bucket", "slow", data)
     faulty.will(Rule("GetObject", Drip(5 << 10, 0.1)), Rule("PutObject", SlowRead(5 << 10, 0.1)))
     limits, timeouts = dream.Limits(part_size=64 << 20), dream.Timeouts()
-    async with faulty.session(lane=lane, limits=limits, timeouts=timeouts) as session, asyncio.TaskGroup() as group:
+    async with faulty.session(limits=limits, timeouts=timeouts) as session, asyncio.TaskGroup() as group:
         group.create_task(session.object("s3://bucket/slow").download(tmp_path / "file"))
         group.create_task(session.object("s3://bucket/sent").put(data))
     assert (tmp_path / "file").read_bytes() == faulty.content("bucket", "sent") == data
@@ -668,12 +636,9 @@ REAL_BREAKS: Mapping[str, Callable[[str], list[Break]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("lane", "name"),
-    [(lane, name) for name in REAL_BREAKS for lane in LANES if lane == "direct" or "reset" in name],
-)
+@pytest.mark.parametrize("name", REAL_BREAKS)
 async def test_a_real_gateway_behind_a_bad_line_has_the_object_and_no_upload(
-    rgw: Server, lane: dream.Lane, name: str, tmp_path: Path
+    rgw: Server, name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(REAL)
@@ -686,7 +651,7 @@ async def test_a_real_gateway_behind_a_bad_line_has_the_object_and_no_upload(
     async with asyncio.timeout(HANG_SECONDS), rgw.session() as plain, BreakingProxy(gateway.port or 80) as proxy:
         bucket = await plain.create_bucket(new_name())
         service = replace(rgw.service, endpoint=f"http://127.0.0.1:{proxy.port}")
-        async with replace(rgw, service=service, lane=lane).session(**settings) as session:
+        async with replace(rgw, service=service).session(**settings) as session:
             obj = session.bucket(bucket.name).object("a")
             breaks = REAL_BREAKS[name](f"{bucket.name}/a")
             proxy.will(*breaks)

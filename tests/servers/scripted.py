@@ -89,11 +89,8 @@ IMPATIENT = dream.Timeouts(connect=10, read=0.5, write=0.5)
 
 
 class ScriptedServer:
-    def __init__(
-        self, certificate: tuple[Path, Path] | None = None, port: int = 0, lane: dream.Lane = "direct"
-    ) -> None:
-        self.port, self.lane = port, lane
-        self._certificate = certificate
+    def __init__(self, certificate: tuple[Path, Path] | None = None, port: int = 0) -> None:
+        self.port, self._certificate = port, certificate
         self.received: list[Received] = []
         self.connections = 0
         self._steps: list[Step] = []
@@ -146,7 +143,6 @@ class ScriptedServer:
             "endpoint": self.endpoint,
             "access_key": "scripted",
             "secret_key": "not-a-secret",
-            "lane": self.lane,
             "retry": dream.Retry(attempts=4, base=0.001, cap=0.002),
             "timeouts": dream.Timeouts(connect=10, read=10, write=10),
         }

@@ -1,4 +1,4 @@
-"""Which lane serves, what it imports, and what only the direct one does."""
+"""What a session imports, finds in its environment and keeps open, on whichever event loop."""
 
 from __future__ import annotations
 
@@ -100,11 +100,6 @@ async def test_a_proxy_that_is_not_for_this_host_decides_nothing(
         async with service.session() as session:
             await session.object("s3://bucket/a").head()
     assert (proxy.targets, caplog.messages) == ([], [])
-
-
-def test_an_unknown_lane_is_refused() -> None:
-    with pytest.raises(ValueError, match="lane 'fast' is none of 'direct', 'boto'"):
-        dream.Session(lane="fast")  # type: ignore[arg-type]  # that is the point
 
 
 async def test_hot_and_cold_requests_share_places_pace_and_clock(server: Server) -> None:
