@@ -28,12 +28,12 @@ from servers.ports import free_port
 from servers.raw import Peer, RawServer, Script, answers, turns
 
 import aiodreamobjects as dream
-from aiodreamobjects._concurrency import BytePace
 from aiodreamobjects._http import pool as pool_module
 from aiodreamobjects._http.connection import Connection
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.transport import Body, Expect, HeaderLines, Request, Response
+from aiodreamobjects._limits import BytePace
 from aiodreamobjects._progress import Gauge
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
@@ -1110,7 +1110,7 @@ async def test_a_connection_with_unsent_bytes_is_not_used_again(status: int) -> 
             lambda: Connection("host", "http://host", owner, PATIENT, Paces(), loop), sock=ours
         )
         length = 60_000  # sent in one go with the head, as far as the transport is concerned
-        answering = asyncio.create_task(connection.request(asked("host", "PUT", body=bytes(length))))
+        answering = asyncio.ensure_future(connection.request(asked("host", "PUT", body=bytes(length))))
         await turns()
         assert len(await loop.sock_recv(theirs, 1000)) == 1000
         await loop.sock_sendall(theirs, ok(b"early", status))

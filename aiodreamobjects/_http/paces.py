@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiodreamobjects._concurrency import BytePace
+from aiodreamobjects._limits import BytePace
 
 
 @dataclass(frozen=True, slots=True)

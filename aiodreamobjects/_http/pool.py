@@ -10,15 +10,16 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
-from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError
-from aiodreamobjects._http.connection import Connection, PooledResponse
+from aiodreamobjects._http.connection import Connection
+from aiodreamobjects._http.exchange import Exchange
 from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._http.proxy import PORTS, ForwardingConnection, Proxy, Tunnel, join_host, split_host
 from aiodreamobjects._http.transport import Request
 
 IDLE_SECONDS = 12.0
@@ -34,12 +35,27 @@ class Pool:
     """The ``Transport`` over TCP: connections by their host, newest first. Each carries one request at a time, so that who
     sends decides how many there are.
 
-    Made on the event loop that uses it. ``ssl_context`` where the service speaks https.
+    Made on the event loop that uses it. ``ssl_context`` where the service speaks https. ``proxy_ssl_context`` is used if
+    the proxy does.
     """
 
-    def __init__(self, *, timeouts: Timeouts, ssl_context: ssl.SSLContext | None, paces: Paces | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts,
+        ssl_context: ssl.SSLContext | None,
+        paces: Paces | None = None,
+        proxy: Proxy | None = None,
+        proxy_ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        if proxy is not None and proxy.is_tls and proxy_ssl_context is None:
+            msg = "an https:// proxy needs proxy_ssl_context"
+            raise ValueError(msg)
         self._timeouts, self._ssl_context, self._paces = timeouts, ssl_context, paces or Paces()
+        self._proxy = proxy
+        self._proxy_ssl_context = proxy_ssl_context if proxy is not None and proxy.is_tls else None
         self._scheme = "http" if ssl_context is None else "https"
+        self._is_tls = ssl_context is not None or self._proxy_ssl_context is not None
         self._loop = asyncio.get_running_loop()
         self._idle: dict[str, list[Connection]] = {}
         self._open: set[Connection] = set()
@@ -61,7 +77,7 @@ class Pool:
         """Return a figure that changes as long as any connection sends or receives."""
         return sum(connection.bytes_moved for connection in self._open)
 
-    async def send(self, request: Request) -> PooledResponse:
+    async def send(self, request: Request) -> Exchange:
         if self._closed_by is not None:
             raise self._closed_by()
         connection = self._take(request.host)
@@ -72,7 +88,7 @@ class Pool:
                 if not (connection.went_stale and request.is_idempotent):
                     raise
         connection = await self._connect(request.host)
-        if self._ssl_context is None and not connection.is_quiet:  # TLS has its session tickets to send
+        if not self._is_tls and not connection.is_quiet:  # TLS has its session tickets to send
             connection.abort(
                 ConnectionFailedError(f"{connection.origin} spoke before it was asked", request_sent=False)
             )
@@ -126,13 +142,20 @@ class Pool:
 
     async def _connect(self, host: str) -> Connection:
         origin = f"{self._scheme}://{host}"
-        with self._connection_errors(origin):
+        try:
             async with asyncio.timeout(self._timeouts.connect) as connecting:
                 self._connecting.add(connecting)
                 try:
-                    connection = await self._open_connection(host, origin)
+                    with _connection_errors(origin):
+                        connection = await self._open_connection(host, origin)
                 finally:
                     self._connecting.discard(connecting)
+        except TimeoutError as error:
+            if self._closed_by is not None:
+                raise self._closed_by() from error
+            way = "" if self._proxy is None else f" through the proxy {self._proxy.address}"
+            msg = f"{origin} did not connect within {self._timeouts.connect:g} s{way}"
+            raise ConnectionFailedError(msg, request_sent=False) from error
         if self._closed_by is not None:
             connection.abort(self._closed_by())
             raise self._closed_by()
@@ -144,27 +167,78 @@ class Pool:
         return connection
 
     async def _open_connection(self, host: str, origin: str) -> Connection:
-        """By whichever of the host's addresses answers first."""
-        parts = urlsplit(f"//{host}")
-        name, port = parts.hostname or "", parts.port or (80 if self._ssl_context is None else 443)
-        sock = await start_connection(await self._resolve(name, port), happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
-        transport, connection = await self._loop.create_connection(
-            lambda: Connection(host, origin, self, self._timeouts, self._paces, self._loop), sock=sock
-        )
-        if self._ssl_context is not None:
-            if connection.error is not None and not connection.went_stale:
-                msg = f"{origin}: TLS failed, is this a plain http port? It speaks first"
-                raise ConnectionFailedError(msg, retryable=False, request_sent=False)
-            if connection.error is not None or transport.is_closing():
-                msg = f"{origin}: connection failed: the peer closed it before the TLS handshake"
-                raise ConnectionFailedError(msg, request_sent=False)
-            try:
-                secured = await self._loop.start_tls(transport, connection, self._ssl_context, server_hostname=name)
-            except BaseException:
-                transport.abort()  # without a farewell, for which asyncio would wait
-                raise
-            connection.connection_made(cast(asyncio.Transport, secured))
+        name, port = split_host(host, PORTS[self._scheme])
+        if self._proxy is None:
+            connection = Connection(host, origin, self, self._timeouts, self._paces, self._loop)
+            await self._join(connection, name, port, self._ssl_context, origin)
+            return connection
+        peer = f"{origin}: the proxy {self._proxy.address}"
+        with _connection_errors(peer, failure=" cannot be reached"):
+            if self._ssl_context is None:
+                return await self._open_forwarding(self._proxy, host, origin, peer)
+            transport = await self._open_tunnel(self._proxy, join_host(name, port), peer)
+        connection = Connection(host, origin, self, self._timeouts, self._paces, self._loop)
+        connection.connection_made(transport)
+        secured = await self._start_tls(transport, connection, self._ssl_context, name, origin)
+        connection.connection_made(secured)
         return connection
+
+    async def _open_forwarding(self, proxy: Proxy, host: str, origin: str, peer: str) -> Connection:
+        """Connect to a proxy that forwards requests."""
+        connection = ForwardingConnection(proxy, host, origin, self, self._timeouts, self._paces, self._loop)
+        await self._join(connection, proxy.host, proxy.port, self._proxy_ssl_context, peer)
+        return connection
+
+    async def _open_tunnel(self, proxy: Proxy, authority: str, peer: str) -> asyncio.Transport:
+        """Connect to a proxy, and let it connect to a host. On the transport, TLS with the host can begin."""
+        tunnel = Tunnel(peer, self._loop)
+        transport = await self._dial(tunnel, proxy.host, proxy.port)
+        try:
+            if self._proxy_ssl_context is not None:
+                transport = await self._start_tls(transport, tunnel, self._proxy_ssl_context, proxy.host, peer)
+            await tunnel.open(transport, authority, proxy)
+        except BaseException:
+            transport.abort()
+            raise
+        return transport
+
+    async def _join(
+        self, connection: Connection, name: str, port: int, context: ssl.SSLContext | None, peer: str
+    ) -> None:
+        """Connect to a host, or to a proxy; over TLS if there is a context."""
+        transport = await self._dial(connection, name, port)
+        if context is not None:
+            connection.connection_made(await self._start_tls(transport, connection, context, name, peer))
+
+    async def _dial(self, protocol: Connection | Tunnel, name: str, port: int) -> asyncio.Transport:
+        """Connect to whichever of the addresses answers first."""
+        sock = await start_connection(await self._resolve(name, port), happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
+        transport, _ = await self._loop.create_connection(lambda: protocol, sock=sock)
+        return transport
+
+    async def _start_tls(
+        self,
+        transport: asyncio.Transport,
+        protocol: Connection | Tunnel,
+        context: ssl.SSLContext,
+        name: str,
+        peer: str,
+    ) -> asyncio.Transport:
+        if _has_spoken(protocol):
+            msg = f"{peer}: TLS failed, is this a plain http port? It speaks first"
+            raise ConnectionFailedError(msg, retryable=False, request_sent=False)
+        if transport.is_closing():
+            msg = f"{peer}: connection failed: the peer closed it before the TLS handshake"
+            raise ConnectionFailedError(msg, request_sent=False)
+        try:
+            secured = await self._loop.start_tls(transport, protocol, context, server_hostname=name)
+        except BaseException as error:
+            transport.abort()  # without a farewell, for which asyncio would wait
+            if isinstance(error, TypeError | AttributeError) and isinstance(error.__context__, ssl.SSLError):
+                # Before 3.11.8 and 3.12.2, asyncio stumbles over a failed handshake inside TLS (cpython#113214).
+                raise error.__context__ from None
+            raise
+        return cast(asyncio.Transport, secured)
 
     async def _resolve(self, name: str, port: int) -> Sequence[AddrInfoType]:
         try:
@@ -183,35 +257,38 @@ class Pool:
         if self._open:
             self._sweeping = self._loop.call_later(self._sweep_seconds, self._sweep)
 
-    @contextmanager
-    def _connection_errors(self, origin: str) -> Iterator[None]:
-        """What can go wrong before there is a connection, in our words."""
-        try:
-            yield
-        except ConnectionFailedError:
-            raise
-        except TimeoutError as error:
-            if self._closed_by is not None:
-                raise self._closed_by() from error
-            msg = f"{origin} did not connect within {self._timeouts.connect:g} s"
-            raise ConnectionFailedError(msg, request_sent=False) from error
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-            msg = f"{origin}: connection failed: the peer closed it during the TLS handshake"
-            raise ConnectionFailedError(msg, request_sent=False) from error
-        except ssl.SSLCertVerificationError as error:
-            msg = f"{origin}: its certificate cannot be trusted: {error.verify_message}"
-            raise ConnectionFailedError(msg, retryable=False, request_sent=False) from error
-        except ssl.SSLError as error:
-            msg = f"{origin}: TLS failed, is this a plain http port? {error.reason or error}"
-            raise ConnectionFailedError(msg, retryable=False, request_sent=False) from error
-        except (socket.gaierror, UnicodeError) as error:
-            may_recover = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-            msg = f"{origin}: the host name is unknown: {error}"
-            raise ConnectionFailedError(msg, retryable=may_recover, request_sent=False) from error
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-            msg = f"{origin}: connection failed: {reason}"
-            raise ConnectionFailedError(msg, request_sent=False) from error
+
+@contextmanager
+def _connection_errors(peer: str, failure: str = ": connection failed") -> Iterator[None]:
+    """What can go wrong before there is a connection, in our words."""
+    try:
+        yield
+    except (ConnectionFailedError, TimeoutError):
+        raise
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        msg = f"{peer}: connection failed: the peer closed it during the TLS handshake"
+        raise ConnectionFailedError(msg, request_sent=False) from error
+    except ssl.SSLCertVerificationError as error:
+        msg = f"{peer}: its certificate cannot be trusted: {error.verify_message}"
+        raise ConnectionFailedError(msg, retryable=False, request_sent=False) from error
+    except ssl.SSLError as error:
+        msg = f"{peer}: TLS failed, is this a plain http port? {error.reason or error}"
+        raise ConnectionFailedError(msg, retryable=False, request_sent=False) from error
+    except (socket.gaierror, UnicodeError) as error:
+        may_recover = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+        msg = f"{peer}: the host name is unknown: {error}"
+        raise ConnectionFailedError(msg, retryable=may_recover, request_sent=False) from error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+        msg = f"{peer}{failure}: {reason}"
+        raise ConnectionFailedError(msg, request_sent=False) from error
+
+
+def _has_spoken(protocol: Connection | Tunnel) -> bool:
+    """Return whether bytes came before anything was sent."""
+    if isinstance(protocol, Tunnel):
+        return protocol.has_received
+    return protocol.error is not None and not protocol.went_stale
 
 
 async def _within(seconds: float, future: asyncio.Future[None]) -> None:

@@ -1,0 +1,432 @@
+"""One request on a connection, and the response to it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import struct
+import termios
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Literal, Self
+
+from httptools import HttpResponseParser
+
+from aiodreamobjects._errors import ConnectionFailedError
+from aiodreamobjects._http.transport import Buffer, Pieces, Request
+from aiodreamobjects._progress import Gauge
+
+if TYPE_CHECKING:
+    from aiodreamobjects._http.connection import Connection
+
+ONE_WRITE_BYTES = 64 << 10
+"""A body up to this length leaves in one write with its head."""
+QUEUE_BYTES = 192 << 10
+"""With so much of a streamed body waiting for its reader, no more is read."""
+LONGEST_DOCUMENT_BYTES = 8 << 20
+"""Of a response that is received whole. A page of a listing has a few MiB if every key is as long as can be."""
+MOST_FRAMING_BYTES = 128 << 10
+"""Of a body in chunks, without a byte of the body itself: extensions and trailers, which nobody needs."""
+
+
+class Exchange:
+    """One request and its response, which the caller gets as a ``transport.Response``.
+
+    ``phase`` is what has arrived of the response. Whatever is doubtful closes the connection.
+    """
+
+    __slots__ = (
+        *(
+            "content",
+            "filled",
+            "filling",
+            "headers",
+            "is_until_eof",
+            "keeps_alive",
+            "phase",
+            "request",
+            "status",
+            "taken",
+        ),
+        *("_connection", "_counted", "_drained", "_end", "_framing", "_is_streamed"),
+        *("_received", "_sending", "_unwritten", "_waiter"),
+        *("_judged", "_position", "_silent_seconds", "_window_seconds", "_window_start"),
+    )
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection: Connection | None = connection
+        self.request = request
+        self.phase: Literal["waiting", "answering", "receiving", "complete"] = "waiting"
+        """No byte of it; some of its head; its head; all of it."""
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.content: bytes | None = None
+        self.taken = 0
+        self.keeps_alive = self.is_until_eof = False
+        self._sending: Literal["sending", "sent", "stopped"] = "sending"
+        """The request: on its way, written, or no longer sent since there is a response."""
+        self._unwritten: int | None = None
+        """How many bytes of the body were not handed to the transport yet. None if it leaves in one write."""
+        self._is_streamed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self.filling: memoryview | None = None
+        """The reader's memory, if the rest of the body fits in: the socket is read straight into it."""
+        self.filled = 0
+        self._received = self._framing = 0
+        self._counted = self._end = 0
+        """Of the connection's chunks: how many are counted, and where the body ends."""
+        self._judged: Literal["", "send", "answer", "receive"] = ""
+        self._silent_seconds = self._window_seconds = 0.0
+        self._position = self._window_start = 0
+
+    # The request
+
+    async def run(self) -> Self:
+        """Send the request, and receive the response's head, and its body unless that is streamed.
+
+        Raises ConnectionFailedError or IncompleteBodyError, and what a body in pieces raises; the connection is then
+        closed, as it is when cancelled. A refusal may come before all of the body was sent. A success may not: the peer
+        cannot have stored what it has not got, so this is a ConnectionFailedError.
+        """
+        connection, request = self._connection, self.request
+        assert connection is not None
+        body, sent = request.body, request.sent
+        self._waiter = waiter = connection.loop.create_future()
+        try:
+            if sent is not None and len(body) <= connection.piece_bytes:
+                await sent.end()
+            connection.raise_if_lost()
+            if not isinstance(body, Pieces) and len(body) <= ONE_WRITE_BYTES and connection.paces.sending is None:
+                connection.transport.write(_head(request) + body if body else _head(request))
+                self._sending = "sent"
+            else:
+                self._unwritten = len(body)
+                connection.transport.write(_head(request))
+                is_sent = await self._send(connection, body, sent)
+                self._sending = "sent" if is_sent else "stopped"
+            await waiter
+            if self.content is None and not self._is_streamed:
+                connection.raise_if_lost()
+        except BaseException:
+            connection.abort(ConnectionFailedError(f"{connection.origin}: the request was given up"))
+            raise
+        finally:
+            self._waiter = None
+        if not self._is_streamed:
+            self.close()
+        return self
+
+    async def _send(self, connection: Connection, body: Buffer | Pieces, sent: Gauge | None) -> bool:
+        """Return whether all was sent."""
+        if not isinstance(body, Pieces):
+            return await self._send_buffer(connection, memoryview(body), sent)
+        assert self._unwritten is not None
+        async with aclosing(body.open()) as chunks:
+            async for chunk in chunks:
+                if len(chunk) > self._unwritten:
+                    break
+                if not await self._send_buffer(connection, memoryview(chunk), None):
+                    return False
+            else:
+                if not self._unwritten:
+                    return True
+        msg = f"the body does not have the {len(body):,} bytes that were announced: did its file change?"
+        raise ValueError(msg)
+
+    async def _send_buffer(self, connection: Connection, body: memoryview, sent: Gauge | None) -> bool:
+        """Send as the peer takes it, a piece at a time. Return False once there is a response, or no connection."""
+        pace, size = connection.paces.sending, connection.piece_bytes
+        assert self._unwritten is not None
+        for start in range(0, len(body), size):
+            piece = body[start : start + size]
+            if sent is not None and len(body) - size <= start > 0:
+                await sent.end()
+            if pace is not None and (seconds := pace.spend(len(piece))) > 0:
+                assert self._waiter is not None
+                await asyncio.wait({self._waiter}, timeout=seconds)  # or until nothing more is to be sent
+            elif start:
+                await asyncio.sleep(0)  # a success that is there by now came too early
+            if self.status or connection.error is not None:
+                return False
+            connection.write_body(piece)
+            self._unwritten -= len(piece)
+            if connection.is_write_paused:
+                self._drained = connection.loop.create_future()
+                try:
+                    await self._drained
+                finally:
+                    self._drained = None
+            if sent is not None:
+                sent.bytes = start + len(piece)
+        return True
+
+    def end_drain(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self._drained is not None:
+            self.end_drain()
+
+    # The response, as the reader sees it
+
+    async def read_chunk(self) -> bytes:
+        """Return what has arrived since, at least a byte; empty at the end. Cancelled, it loses nothing."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        if not await self._wait_for_body(connection):
+            self.close()
+            return b""
+        chunks = connection.chunks
+        chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._counted = 0
+        self.taken += len(chunk)
+        chunks.clear()
+        self._read_on(connection)
+        return chunk
+
+    async def read_into(self, memory: memoryview) -> int:
+        """Receive straight into memory until that is full or the body ends. Cancelled, it closes the connection."""
+        connection = self._connection
+        if connection is None:
+            return 0
+        count = await self._fill(connection, memory)
+        if count < len(memory) or self._has_no_more(connection):
+            self.close()
+        return count
+
+    async def _fill(self, connection: Connection, memory: memoryview) -> int:
+        position = 0
+        try:
+            while position < len(memory):
+                if connection.chunks:
+                    position += self._copy_into(connection, memory[position:])
+                    continue
+                left = self.length - self._received
+                if self._connection is not None and 0 < left <= len(memory) - position:
+                    self.filling = memory[position : position + left]
+                    connection.drop_parser()
+                self.filled = 0
+                self._read_on(connection)
+                has_more = await self._wait_for_body(connection)
+                self.filling = None
+                position += self.filled
+                if not has_more:
+                    break
+        except BaseException:
+            if self.filling is not None:  # the memory is its owner's again
+                connection.abort(ConnectionFailedError(f"{connection.origin}: the response was left"))
+                self.filling = None
+            raise
+        return position
+
+    async def _wait_for_body(self, connection: Connection) -> bool:
+        """Wait for something to take, or for the end. Return whether there is something."""
+        while not connection.chunks or self._connection is None:
+            if self._connection is None or self.phase == "complete":
+                return False
+            connection.raise_if_lost()
+            self._waiter = connection.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return True
+
+    def _has_no_more(self, connection: Connection) -> bool:
+        return self._connection is None or (self.phase == "complete" and not connection.chunks)
+
+    def _copy_into(self, connection: Connection, memory: memoryview) -> int:
+        """Copy what has arrived, as far as there is room. Return how many bytes that was."""
+        chunks, position = connection.chunks, 0
+        while chunks and position < len(memory):
+            chunk = chunks.pop(0)
+            room = len(memory) - position
+            if len(chunk) > room:
+                chunks.insert(0, chunk[room:])
+                chunk = chunk[:room]
+            memory[position : position + len(chunk)] = chunk
+            position += len(chunk)
+        self.taken += position
+        self._counted = len(chunks)
+        return position
+
+    def _read_on(self, connection: Connection) -> None:
+        if self._received - self.taken < QUEUE_BYTES:
+            connection.resume_reading()
+
+    def close(self) -> None:
+        """Let go of the connection: it is used again if nothing is doubtful, else closed. Idempotent."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.leave(self.phase == "complete" and self._sending == "sent" and self.keeps_alive)
+            if self._waiter is not None:
+                self.wake()
+
+    # The response, as it arrives
+
+    @property
+    def length(self) -> int:
+        """Content-Length, which the parser has checked; -1 if it is not told."""
+        return int(self.headers.get(b"content-length", -1))
+
+    def begin(self, connection: Connection, parser: HttpResponseParser, headers: dict[bytes, bytes]) -> None:
+        """Take the head. What is wrong closes the connection."""
+        status, keeps_alive = parser.get_status_code(), parser.should_keep_alive()
+        self.status, self.headers, self.phase = status, headers, "receiving"
+        is_chunked = b"transfer-encoding" in headers
+        self.is_until_eof = not is_chunked and b"content-length" not in headers
+        if self.request.expect.is_head:
+            # The parser does not know that no body follows: it has served its turn.
+            # Of a body that came all the same, the parser would not tell the beginning of a chunk.
+            is_persistent = parser.get_http_version() == "1.1" and not is_chunked
+            keeps_alive = is_persistent and b"close" not in headers.get(b"connection", b"").lower()
+            self.phase, self._end = "complete", 0
+        # A server in trouble (RFC 9110 section 15.6): ask another one next time.
+        self.keeps_alive = keeps_alive and status < 500  # noqa: PLR2004
+        if 200 <= status < 300 and self._is_early(connection):  # noqa: PLR2004 - RFC 9110 section 15.3
+            connection.give_up("answered with a success before it had all of the request", retryable=True)
+        if self._drained is not None:  # no more of the request's body is sent
+            self.end_drain()
+
+    def _is_early(self, connection: Connection) -> bool:
+        """Whether the peer cannot have the whole request yet.
+
+        The segment that brings an answer acknowledges all that was read before it was made. So nothing of the request
+        is in the socket's queue any more when an honest answer arrives. A small request is not worth a system call: it
+        left in one write, unless the transport still holds some of it.
+        """
+        if self._unwritten is None:
+            return connection.transport.get_write_buffer_size() > 0
+        return self._unwritten > 0 or unsent(connection.transport) > 0
+
+    def end(self, chunks: int) -> None:
+        """Note that all has arrived; ``chunks`` of the connection's are its body."""
+        if self.phase == "receiving":
+            self.phase, self._end = "complete", chunks
+
+    def go_on(self, connection: Connection, nbytes: int) -> None:
+        """Take more of a body, of which there is more to come."""
+        arrived = self._count_chunks(connection.chunks)
+        self._framing = 0 if arrived else self._framing + nbytes
+        length = self.length
+        if self._framing > MOST_FRAMING_BYTES:
+            connection.give_up("sends a body that is all framing")
+        elif self._is_to_be_streamed(length):
+            if not self._is_streamed:
+                self._is_streamed = True
+                self.wake()
+            elif arrived:
+                self.wake()
+            if self._received - self.taken >= QUEUE_BYTES:
+                connection.pause_reading()
+        elif max(self._received, length) > LONGEST_DOCUMENT_BYTES:
+            connection.give_up(f"sends a document of over {LONGEST_DOCUMENT_BYTES:,} bytes")
+
+    def _is_to_be_streamed(self, length: int) -> bool:
+        start = self.request.expect.stream_from
+        is_success = 200 <= self.status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
+        return start is not None and is_success and (length < 0 or length > start)
+
+    def _count_chunks(self, chunks: list[bytes]) -> int:
+        """Make one chunk of what came with the last read: the peer may send a byte a chunk. Return its length."""
+        new = chunks[self._counted :]
+        if len(new) > 1:
+            new = [b"".join(new)]
+            chunks[self._counted :] = new
+        self._counted = len(chunks)
+        arrived = len(new[0]) if new else 0
+        self._received += arrived
+        return arrived
+
+    def finish(self, connection: Connection) -> None:
+        """Hand out a response that is whole."""
+        chunks = connection.chunks
+        if len(chunks) > self._end:  # and more than that
+            self.keeps_alive = False
+            del chunks[self._end :]
+        if self.request.expect.is_head:
+            connection.drop_parser()
+        if not self._is_streamed:
+            self.content = chunks.pop() if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
+        self.wake()
+
+    # Straight into the reader's memory
+
+    def fill(self, nbytes: int) -> None:
+        """Note that so many bytes were read there."""
+        assert self.filling is not None
+        self.filled += nbytes
+        self._received += nbytes
+        self.taken += nbytes
+        self._counted = 0
+        if self.filled == len(self.filling):
+            self.filling = None  # uvloop asks for the next buffer before anybody is woken, and refuses an empty one
+            self.phase, self._end = "complete", 0
+            self.wake()
+
+    # Silence
+
+    @property
+    def bytes_received(self) -> int:
+        return self._received
+
+    def sweep(self, connection: Connection, seconds: float) -> None:
+        """Give up a peer that was silent, or crawls, for as long as only it was waited for."""
+        is_full = self._drained is not None
+        is_sending = is_full or (not self.status and unsent(connection.transport) > 0)
+        if self._waiter is None or not (is_full or self._sending != "sending"):
+            return  # its owner does something else: takes its time over the body, or makes the next piece
+        judged: Literal["send", "receive", "answer"] = "send" if is_sending else "receive" if self.status else "answer"
+        if judged != self._judged:
+            self._judged, self._silent_seconds, self._window_seconds = judged, 0.0, 0.0
+            self._window_start = self._position = self._position_of(connection, judged)
+            return
+        self._silent_seconds += seconds
+        self._window_seconds += seconds
+        position = self._position_of(connection, judged)
+        if position != self._position:
+            self._position, self._silent_seconds = position, 0.0
+        self._judge(connection, judged, position)
+
+    def _judge(self, connection: Connection, judged: str, position: int) -> None:
+        timeouts = connection.timeouts
+        window = timeouts.write if judged == "send" else timeouts.read
+        if self._silent_seconds >= window:
+            reason = f"took no byte of a body for {window:g} s" if judged == "send" else f"was silent for {window:g} s"
+            connection.give_up(reason, retryable=True)
+        elif judged != "answer" and self._window_seconds >= window:
+            moved = position - self._window_start
+            if moved < self.request.expect.low_speed * self._window_seconds:
+                connection.give_up(
+                    f"crawls: {moved:,} bytes of a body in {self._window_seconds:.1f} s, less than Timeouts.low_speed",
+                    retryable=True,
+                )
+            self._window_start, self._window_seconds = position, 0.0
+
+    def _position_of(self, connection: Connection, judged: str) -> int:
+        """Return a figure that grows as the peer does its part."""
+        if judged == "send":
+            return connection.written - unsent(connection.transport)
+        return self._received if judged == "receive" else 0
+
+
+def _head(request: Request) -> bytes:
+    return f"{request.method} {request.target} HTTP/1.1\r\n{request.headers}\r\n".encode("ascii")
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Return how many bytes the peer has not acknowledged. The kernel holds megabytes, which a slow link needs minutes for."""
+    waiting = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return waiting
+    try:
+        (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except OSError:
+        return waiting
+    return waiting + int(queued)
