@@ -1,37 +1,39 @@
 """For your own tests: an S3 service inside the process, which can be told what is to go wrong.
 
-In a ``conftest.py``: ``from aiodreamobjects.testing import dreamobjects``. The fixture is a ``MemoryService`` of each
-test's own. Other test runners make one by ``MemoryService()``.
+In a ``conftest.py``: ``pytest_plugins = ["aiodreamobjects.testing"]``. The fixture ``dream_service`` is then a
+``MemoryService`` of each test's own, ``dream_session`` a session with it, and ``dream_bucket`` a bucket of that session.
+Other test runners make a service by ``MemoryService()``.
+
+``python -m aiodreamobjects.testing`` serves one to other processes.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
+from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._memory.actions import Cut, Pause, Refuse
+from aiodreamobjects._memory.clocks import Clock
+from aiodreamobjects._memory.codes import Code
+from aiodreamobjects._memory.dialects import Dialect
+from aiodreamobjects._memory.engine import Engine
+from aiodreamobjects._memory.faults import Fault, FaultAction
+from aiodreamobjects._memory.operations import Request, Verb
+from aiodreamobjects._memory.server import Served, serve
+from aiodreamobjects._memory.store import Store
+from aiodreamobjects._memory.transport import MemoryTransport
+from aiodreamobjects._s3.credentials import StaticCredentials
+from aiodreamobjects._s3.gate import Gate
+from aiodreamobjects._s3.opening import cold_opener
+from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import Service
 from aiodreamobjects._session import Session
-from aiodreamobjects._wire.contract import Wire
-from aiodreamobjects._wire.credentials import StaticCredentials
-from aiodreamobjects._wire.gate import Gate
-from aiodreamobjects._wire.memory.faults import (
-    BreakConnection,
-    CutBody,
-    Delay,
-    Effect,
-    Fault,
-    Faults,
-    LoseReply,
-    Refuse,
-    Request,
-    Verb,
-)
-from aiodreamobjects._wire.memory.store import STATUS_OF_CODE, Store
-from aiodreamobjects._wire.memory.wire import MemoryWire
 
-__all__ = ["Fault", "MemoryService", "Request", "Verb"]
+__all__ = ["Clock", "Fault", "MemoryService", "Request", "Served", "Verb"]
 
 REQUESTS_KEPT = 10_000
 
@@ -44,32 +46,57 @@ class MemoryService:
     """An S3 service that lives in memory. It knows buckets, objects and versions as Amazon S3 and Ceph RGW know them.
 
     Its state is shared by all sessions it makes, also on different event loops one after another, and is gone with it.
-    It opens no socket and no file. ``service`` tells what it is to be taken for, such as ``dream.US_EAST_5``: its URLs
-    are then made so, the bucket names are checked so, and what that service refuses by design is refused.
+    Unless it is served, it opens no socket and no file. ``service`` says what it is to be taken for, such as
+    ``dream.US_EAST_5``: its URLs are then made so, the bucket names are checked so, and what that service refuses by
+    design is refused. ``clock`` gives the time, also to its sessions. By default that is the real time, until
+    ``service.clock.advance(timedelta)`` puts it forward.
 
     Faults strike a request in this order: delays, which add up; broken connections; refusals; lost replies; cut
-    bodies. Of several of a kind, the one that was told first strikes, until it is over. Each is told by the request's
-    name, or ``"*"`` for any; by ``bucket`` and ``key``, exact or with the wildcards of ``fnmatch`` (of a listing the
-    key is its prefix, of a setting its name); and by how many ``times`` it strikes, None for ever.
+    bodies. If there are several of a kind, the one that was told first strikes, until it is over. Each is told by the
+    request's name, or ``"*"`` for any; by ``bucket`` and ``key``, exact or with the wildcards of ``fnmatch`` (of a
+    listing the key is its prefix, of a setting its name); and by how many ``times`` it strikes, None for ever.
     """
 
-    def __init__(self, name: str = "memory", region: str = "us-east-1", *, service: Service | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "memory",
+        region: str = "us-east-1",
+        *,
+        service: Service | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.service = service or Service(name, _ENDPOINT, region)
         """What its sessions take it for."""
-        self._store, self._faults = Store(), Faults()
         self._requests: deque[Request] = deque(maxlen=REQUESTS_KEPT)
+        dialect = Dialect.of(self.service, _CREDENTIALS.access_key, _CREDENTIALS.secret_key)
+        self._engine = Engine(Store(dialect, clock), lambda asked: self._requests.append(asked.request))
 
     def __repr__(self) -> str:
-        return f"<MemoryService {self.service.name!r}, {len(self._store.buckets)} buckets>"
+        return f"<MemoryService {self.service.name!r}, {len(self._engine.store.buckets)} buckets>"
+
+    @property
+    def clock(self) -> Clock:
+        """What dates what is stored, and decides what has expired."""
+        return self._engine.store.clock
 
     def session(
         self, *, limits: Limits | None = None, timeouts: Timeouts | None = None, retry: Retry | None = None
     ) -> Session:
-        """A session with this service, to be opened as any other. It reads neither the environment nor ``~/.aws``.
+        """Return a session with this service, to be opened like any other. It does not read the environment.
 
         ``retry`` makes eight attempts, as always, but waits for milliseconds only, unless you give another.
         """
         return _MemorySession(self, limits or Limits(), timeouts or Timeouts(), retry or _QUICK_RETRY)
+
+    def serve(self, port: int = 0, *, tls: bool = False) -> AbstractAsyncContextManager[Served]:
+        """Serve the same service on 127.0.0.1, to any S3 client: ``async with service.serve() as served``.
+
+        It runs on this event loop until the block is left. ``Served`` has its endpoint, the keys, and with ``tls`` the
+        authority to trust. Port 0 is a free one. Faults strike here too, but a delay has no ``Timeouts`` to end it.
+
+        Raises OSError for a port that is taken, and ModuleNotFoundError for ``tls`` without the package ``trustme``.
+        """
+        return serve(self._engine, port, tls=tls)
 
     # What goes wrong
 
@@ -87,10 +114,10 @@ class MemoryService:
 
         ``delete_objects`` is refused as a whole, or with ``key`` only these keys of it.
         """
-        if status is None and code not in STATUS_OF_CODE:
+        if status is None and code not in Code.__members__:
             msg = f"the status of {code!r} is not known here: give status="
             raise ValueError(msg)
-        return self._tell(Refuse(code, status or STATUS_OF_CODE[code]), verb, bucket, key, times)
+        return self._tell(Refuse(status or Code[code].value[0], code), verb, bucket, key, times)
 
     def break_connection(
         self,
@@ -101,7 +128,7 @@ class MemoryService:
         times: int | None = 1,
     ) -> Fault:
         """Break the connection before the request is carried out: ConnectionFailedError after the last attempt."""
-        return self._tell(BreakConnection(), verb, bucket, key, times)
+        return self._tell(Cut(None, is_done=False), verb, bucket, key, times)
 
     def lose_reply(
         self,
@@ -112,7 +139,7 @@ class MemoryService:
         times: int | None = 1,
     ) -> Fault:
         """Break the connection when the request is carried out: the session cannot know that it was."""
-        return self._tell(LoseReply(), verb, bucket, key, times)
+        return self._tell(Cut(None), verb, bucket, key, times)
 
     def cut_body(
         self, after_bytes: int, *, bucket: str | None = None, key: str | None = None, times: int | None = 1
@@ -121,7 +148,7 @@ class MemoryService:
         if not isinstance(after_bytes, int) or isinstance(after_bytes, bool) or after_bytes < 0:
             msg = f"after_bytes {after_bytes!r} must be a number of bytes"
             raise ValueError(msg)
-        return self._tell(CutBody(after_bytes), "get_object", bucket, key, times)
+        return self._tell(Cut(after_bytes), "get_object", bucket, key, times)
 
     def delay(
         self,
@@ -139,30 +166,41 @@ class MemoryService:
         if not isinstance(by, asyncio.Event) and not (isinstance(by, int | float) and by >= 0):
             msg = f"by {by!r} must be a number of seconds or an asyncio.Event"
             raise ValueError(msg)
-        return self._tell(Delay(by), verb, bucket, key, times)
+        return self._tell(Pause(by), verb, bucket, key, times)
 
     def stop_faults(self) -> None:
         """Let everything go well from here on."""
-        self._faults.stop()
+        self._engine.faults.stop()
 
     def _tell(
-        self, effect: Effect, verb: Verb | Literal["*"], bucket: str | None, key: str | None, times: int | None
+        self, action: FaultAction, verb: Verb | Literal["*"], bucket: str | None, key: str | None, times: int | None
     ) -> Fault:
-        return self._faults.tell(Fault(effect, verb, bucket, key, times))
+        return self._engine.faults.tell(Fault(action, verb, bucket, key, times))
 
     # What was asked
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """The last 10,000 attempts that arrived, by whichever session, the oldest first."""
+        """The last 10,000 attempts that arrived, by whichever session or client, the oldest first."""
         return tuple(self._requests)
 
     def forget_requests(self) -> None:
         self._requests.clear()
 
-    def _open_wire(self, limits: Limits, timeouts: Timeouts, retry: Retry) -> Wire:
-        gate = Gate(self.service, StaticCredentials(_CREDENTIALS), limits, timeouts, retry)
-        return MemoryWire(self._store, self._faults, self._requests, gate)
+    # Sessions
+
+    def _open_s3(self, limits: Limits, timeouts: Timeouts, retry: Retry) -> S3:
+        clock = self.clock
+        gate = Gate(
+            self.service,
+            StaticCredentials(_CREDENTIALS),
+            limits,
+            timeouts,
+            retry,
+            clock=lambda: clock.now().timestamp(),
+        )
+        transport = MemoryTransport(self._engine, self.service.name, timeouts=timeouts, paces=gate.paces)
+        return S3(gate, transport, cold_opener(None, _CREDENTIALS))
 
 
 class _MemorySession(Session):
@@ -177,8 +215,8 @@ class _MemorySession(Session):
         )
         self._memory, self._settings = memory, (limits, timeouts, retry)
 
-    async def _connect(self) -> tuple[Service, Wire]:
-        return self._memory.service, self._memory._open_wire(*self._settings)  # noqa: SLF001 - its own service
+    async def _connect(self) -> tuple[Service, S3]:
+        return self._memory.service, self._memory._open_s3(*self._settings)  # noqa: SLF001 - its own service
 
 
 try:
@@ -186,9 +224,33 @@ try:
 except ModuleNotFoundError:  # for other test runners, MemoryService is all there is
     pass
 else:
-    __all__ += ["dreamobjects"]
+    __all__ += ["dream_bucket", "dream_service", "dream_session", "dreamobjects"]
+
+    _BUCKET = "dream-bucket"
+
+    @pytest.fixture
+    def dream_service() -> MemoryService:
+        """A service of this test's own."""
+        return MemoryService()
+
+    @pytest.fixture
+    def dream_session(dream_service: MemoryService) -> Session:
+        """A session with it, which the test opens: ``async with dream_session``."""
+        return dream_service.session()
+
+    @pytest.fixture
+    def dream_bucket(dream_service: MemoryService, dream_session: Session) -> Bucket:
+        """A bucket that exists, for use while ``dream_session`` is open. No request has made it."""
+        dream_service._engine.store.create(_BUCKET)  # noqa: SLF001 - its own service
+        return dream_session.bucket(_BUCKET)
 
     @pytest.fixture
     def dreamobjects() -> MemoryService:
-        """A service of this test's own."""
+        """A service of this test's own, by the name that this fixture had first."""
         return MemoryService()
+
+
+if __name__ == "__main__":
+    from aiodreamobjects._memory.command import main
+
+    raise SystemExit(main(MemoryService()._engine))  # noqa: SLF001 - its own service

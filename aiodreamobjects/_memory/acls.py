@@ -1,0 +1,120 @@
+"""Access control lists: canned names, grants, their XML, and what they allow without credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, cast, get_args
+from xml.etree import ElementTree as ET
+
+from aiodreamobjects._memory.calls import Call, Reply
+from aiodreamobjects._memory.codes import Code, S3Error
+from aiodreamobjects._memory.dialects import Dialect
+from aiodreamobjects._memory.documents import Node, document, parsed, text_in
+from aiodreamobjects._memory.store import OWNER, PRIVATE, Bucket, Store, Version
+from aiodreamobjects._models import ALL_USERS, AUTHENTICATED_USERS, Acl, Grant, Permission
+
+_PUBLIC: Final = Grant("READ", uri=ALL_USERS)
+_CANNED: Final = {
+    "private": PRIVATE,
+    "public-read": Acl(OWNER, (*PRIVATE.grants, _PUBLIC)),
+    "public-read-write": Acl(OWNER, (*PRIVATE.grants, _PUBLIC, Grant("WRITE", uri=ALL_USERS))),
+    "authenticated-read": Acl(OWNER, (*PRIVATE.grants, Grant("READ", uri=AUTHENTICATED_USERS))),
+    "bucket-owner-read": PRIVATE,
+    "bucket-owner-full-control": PRIVATE,
+}
+_OF_B2: Final = ("private", "public-read")
+
+
+def owner(name: str = "Owner") -> Node:
+    return name, [("ID", OWNER), ("DisplayName", OWNER)]
+
+
+# What a request gives
+
+
+def bucket_acl(dialect: Dialect, call: Call) -> Acl | None:
+    """Return the canned ACL that a request gives a bucket, if it gives one."""
+    allowed = _OF_B2 if "acl_grants" in dialect.refuses else tuple(_CANNED)
+    return _canned(dialect, call.headers.get("x-amz-acl"), allowed)
+
+
+def object_acl(dialect: Dialect, bucket: Bucket, name: str | None) -> Acl | None:
+    """Return the ACL of this canned name. Where an object always has its bucket's ACL, only that one is allowed."""
+    allowed = (bucket.acl.canned or "",) if "object_acl" in dialect.refuses else tuple(_CANNED)
+    return _canned(dialect, name, allowed)
+
+
+def _canned(dialect: Dialect, name: str | None, allowed: Sequence[str]) -> Acl | None:
+    if name is None:
+        return None
+    if name in allowed:
+        return _CANNED[name]
+    if name not in _CANNED and dialect.acl_refusal is not Code.InvalidArgument:
+        raise S3Error(Code.InvalidArgument, f"'{name}' is no canned ACL.")
+    raise S3Error(dialect.acl_refusal, f"Unsupported value for canned acl '{name}'")
+
+
+def get_acl(store: Store, call: Call) -> Reply:
+    bucket = store.bucket(call.bucket)
+    acl = acl_of(store.dialect, bucket, _version_of(bucket, call)) if call.key else bucket.acl
+    return document("AccessControlPolicy", [owner(), ("AccessControlList", [_grant(one) for one in acl.grants])])
+
+
+def put_acl(store: Store, call: Call) -> Reply:
+    bucket, dialect = store.bucket(call.bucket), store.dialect
+    version = _version_of(bucket, call) if call.key else None
+    if version is not None:
+        acl = object_acl(dialect, bucket, call.headers.get("x-amz-acl"))
+        bucket.change(version, acl=acl or _given(call, dialect, is_refused="object_acl" in dialect.refuses))
+    else:
+        acl = bucket_acl(dialect, call)
+        bucket.acl = acl or _given(call, dialect, is_refused="acl_grants" in dialect.refuses)
+    return Reply()
+
+
+def _version_of(bucket: Bucket, call: Call) -> Version:
+    return bucket.readable(call.key, call.query.get("versionId"))
+
+
+def _given(call: Call, dialect: Dialect, *, is_refused: bool) -> Acl:
+    """Return the ACL in a request's body."""
+    if is_refused:
+        raise S3Error(dialect.acl_refusal, "Only canned ACLs are supported.")
+    if not call.body:
+        raise S3Error(Code.InvalidRequest, "An ACL is needed, by its name or in the body.")
+    root = parsed(call.body, "AccessControlPolicy")
+    if text_in(root, "Owner/ID") != OWNER:
+        raise S3Error(Code.AccessDenied, "An ACL cannot change the owner.")
+    return Acl(OWNER, tuple(_parsed_grant(one) for one in root.iterfind("{*}AccessControlList/{*}Grant")))
+
+
+def _parsed_grant(element: ET.Element) -> Grant:
+    permission = text_in(element, "Permission")
+    if permission not in get_args(Permission):
+        raise S3Error(Code.MalformedACLError)
+    if text_in(element, "Grantee/EmailAddress") is not None:
+        raise S3Error(Code.UnresolvableGrantByEmailAddress)
+    found, uri = text_in(element, "Grantee/ID"), text_in(element, "Grantee/URI")
+    if (found is None) == (uri is None):
+        raise S3Error(Code.MalformedACLError)
+    return Grant(cast(Permission, permission), id=found, uri=uri)
+
+
+def _grant(grant: Grant) -> Node:
+    kind, who = ("Group", ("URI", grant.uri)) if grant.uri else ("CanonicalUser", ("ID", grant.id or ""))
+    name = f'Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="{kind}"'
+    return "Grant", [(name, [cast(Node, who)]), ("Permission", grant.permission)]
+
+
+# What it allows
+
+
+def acl_of(dialect: Dialect, bucket: Bucket, version: Version) -> Acl:
+    return bucket.acl if "object_acl" in dialect.refuses else version.acl
+
+
+def require(acl: Acl, permission: Permission) -> None:
+    """Raise AccessDenied unless the ACL gives everybody this permission."""
+    given = {grant.permission for grant in acl.grants if grant.uri == ALL_USERS}
+    if not given & {permission, "FULL_CONTROL"}:
+        raise S3Error(Code.AccessDenied)

@@ -1,0 +1,203 @@
+"""The ``Transport`` to a service in this process. It uses no sockets, threads or files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+
+import anyio
+
+from aiodreamobjects._config import Timeouts
+from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, IncompleteBodyError
+from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._http.transport import Pieces, Request
+from aiodreamobjects._memory.actions import AS_ASKED, Cut, Delivery
+from aiodreamobjects._memory.calls import NO_BODY, Call, Reply, call_of, response_headers, with_body
+from aiodreamobjects._memory.engine import Engine
+from aiodreamobjects._memory.faults import Asked
+
+CHUNK_BYTES = 256 << 10
+"""How much of a streamed body is read at once."""
+
+
+class MemoryTransport:
+    """One session's way to an ``Engine``, which others may share. Made on the loop that uses it.
+
+    ``name`` is the service's, for the words of errors.
+    """
+
+    def __init__(self, engine: Engine, name: str, *, timeouts: Timeouts, paces: Paces | None = None) -> None:
+        self._engine, self._name, self._timeouts, self._paces = engine, name, timeouts, paces or Paces()
+        self._closed_by: Callable[[], DreamObjectsError] | None = None
+        self._waits: set[anyio.CancelScope] = set()
+        self._moved = 0
+
+    @property
+    def open_connections(self) -> int:
+        return 0
+
+    @property
+    def idle_connections(self) -> int:
+        return 0
+
+    def bytes_moved(self) -> int:
+        return self._moved
+
+    async def send(self, request: Request) -> MemoryResponse:
+        with self.under_way():
+            body = await self._body_of(request)
+            lines = filter(None, request.headers.split("\r\n"))
+            call = call_of(request.method, request.target, lines, self._engine.store.dialect.host)
+            asked = self._engine.arrive(call)
+            await asyncio.sleep(0)
+            prepared = await self._prepare(asked, with_body(call, body))
+        reply, delivery = self._engine.reply(asked, prepared)
+        self._engine.carry_out_late(asked)
+        return self._respond(request, asked, reply, delivery)
+
+    async def aclose(self, error: Callable[[], DreamObjectsError]) -> None:
+        self.abandon(error)
+
+    def abandon(self, error: Callable[[], DreamObjectsError]) -> None:
+        self._closed_by = error
+        for wait in self._waits:
+            wait.cancel()
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Work that ``aclose`` ends with the error it was given."""
+        self.raise_if_closed()
+        with anyio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                yield
+            finally:
+                self._waits.discard(scope)
+        self.raise_if_closed()
+
+    def raise_if_closed(self) -> None:
+        if self._closed_by is not None:
+            raise self._closed_by()
+
+    async def receive(self, count: int) -> None:
+        """Count received bytes, and wait as long as the session's bandwidth demands."""
+        self._moved += count
+        if self._paces.receiving is not None:
+            await _wait(self._paces.receiving.spend(count))
+
+    async def _body_of(self, request: Request) -> bytes:
+        """Return the request's body, after the time that the session's bandwidth demands."""
+        if request.sent is not None:
+            await request.sent.end()
+        if isinstance(request.body, Pieces):
+            async with aclosing(request.body.open()) as chunks:
+                body = b"".join([bytes(chunk) async for chunk in chunks])
+            if len(body) != len(request.body):
+                msg = (
+                    f"the body does not have the {len(request.body):,} bytes that were announced: did its file change?"
+                )
+                raise ValueError(msg)
+        else:
+            body = bytes(request.body)
+        if self._paces.sending is not None:
+            await _wait(self._paces.sending.spend(len(body)))
+        self._moved += len(body)
+        if request.sent is not None:
+            request.sent.bytes = len(body)
+        return body
+
+    async def _prepare(self, asked: Asked, call: Call) -> Call:
+        try:
+            async with asyncio.timeout(self._timeouts.read if asked.actions else None):
+                prepared = await self._engine.prepare(asked, call)
+        except TimeoutError:
+            msg = f"{asked}: {self._name} was silent for {self._timeouts.read:g} s"
+            raise ConnectionFailedError(msg) from None
+        if prepared is None:
+            raise _broken(asked)
+        return prepared
+
+    def _respond(self, request: Request, asked: Asked, reply: Reply, delivery: Delivery | None) -> MemoryResponse:
+        assert delivery is None or isinstance(delivery, Cut), f"only a socket can do this: {delivery}"
+        if delivery is not None and delivery.at is None:
+            raise _broken(asked, when=" before the reply" if delivery.is_done else "")
+        body = b"" if request.expect.is_head or reply.status in NO_BODY else reply.body
+        stop = len(body) if delivery is None or delivery.at is None else delivery.at
+        told = response_headers(reply, self._engine.store.now(), self._engine.request_id())
+        headers = {name.lower().encode(): value.encode("latin-1") for name, value in told.items()}
+        response = MemoryResponse(self, asked, reply.status, headers, body, stop)
+        start = request.expect.stream_from
+        is_success = 200 <= reply.status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
+        if start is None or not is_success or len(body) <= start:
+            response.take_whole()
+        return response
+
+
+class MemoryResponse:
+    """A ``transport.Response`` whose body is in memory. At ``stop`` it is cut off."""
+
+    __slots__ = ("_asked", "_body", "_position", "_stop", "_transport", "content", "headers", "status", "taken")
+
+    def __init__(
+        self,
+        transport: MemoryTransport,
+        asked: Asked,
+        status: int,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        stop: int,
+    ) -> None:
+        self.status, self.headers = status, headers
+        self.content: bytes | None = None
+        self.taken = 0
+        self._transport: MemoryTransport | None = transport
+        self._asked, self._body, self._stop = asked, memoryview(body), stop
+        self._position = 0
+
+    def take_whole(self) -> None:
+        """Receive the body with the head."""
+        if self._stop < len(self._body):
+            raise self._cut()
+        self.content = bytes(self._body)
+        self.close()
+
+    async def read_chunk(self) -> bytes:
+        return bytes(await self._next(CHUNK_BYTES))
+
+    async def read_into(self, memory: memoryview) -> int:
+        position = 0
+        while position < len(memory) and (piece := await self._next(min(CHUNK_BYTES, len(memory) - position))):
+            memory[position : position + len(piece)] = piece
+            position += len(piece)
+        return position
+
+    def close(self) -> None:
+        self._transport = None
+        self._body = memoryview(b"")
+
+    async def _next(self, most: int) -> memoryview:
+        """Return the next bytes; nothing at the end, or after ``close``."""
+        if self._transport is None:
+            return memoryview(b"")
+        with self._transport.under_way():
+            await asyncio.sleep(0)
+            piece = self._body[self._position : min(self._position + most, self._stop)]
+            if not piece and self._stop < len(self._body):
+                raise self._cut()
+            await self._transport.receive(len(piece))
+        self._position += len(piece)
+        self.taken += len(piece)
+        return piece
+
+    def _cut(self) -> IncompleteBodyError:
+        what = f"the body ended after {self._stop:,} of {len(self._body):,} bytes"
+        return IncompleteBodyError(f"{self._asked}: {what}, {AS_ASKED}")
+
+
+def _broken(asked: Asked, when: str = "") -> ConnectionFailedError:
+    return ConnectionFailedError(f"{asked}: the connection broke{when}, {AS_ASKED}")
+
+
+async def _wait(seconds: float) -> None:
+    await asyncio.sleep(max(0.0, seconds))
