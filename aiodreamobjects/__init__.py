@@ -16,7 +16,6 @@ from aiodreamobjects._errors import (
     AccessDeniedError,
     AlreadyExistsError,
     BucketNotEmptyError,
-    BulkError,
     ChecksumMismatchError,
     ConnectionFailedError,
     CredentialsError,
@@ -41,8 +40,6 @@ from aiodreamobjects._models import (
     AUTHENTICATED_USERS,
     Acl,
     BucketInfo,
-    BulkFailure,
-    BulkReport,
     CannedAcl,
     CommonPrefix,
     CorsRule,
@@ -54,9 +51,6 @@ from aiodreamobjects._models import (
     PresignedPost,
     Progress,
     Statistics,
-    TreeAction,
-    TreeReason,
-    TreeReport,
     UploadInfo,
     Verified,
     Verify,
@@ -66,6 +60,7 @@ from aiodreamobjects._models import (
 from aiodreamobjects._object import Object
 from aiodreamobjects._presign import Expiry, PostCondition
 from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport, TreeAction, TreeReason, TreeReport
 from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, MultipartRules, Service, Signature
 from aiodreamobjects._session import Session
 from aiodreamobjects._transfer.body import Body
@@ -74,7 +69,6 @@ from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
 from aiodreamobjects._transfer.sources import Uploadable
 from aiodreamobjects._tree.plan import Compare
 from aiodreamobjects._tree.walk import Symlinks
-from aiodreamobjects._wire.lanes import Lane
 
 __version__ = "0.1.0"
 
@@ -109,7 +103,6 @@ __all__ = [
     "IncompleteBodyError",
     "InvalidRequestError",
     "KeySource",
-    "Lane",
     "LifecycleRule",
     "Limits",
     "Listing",

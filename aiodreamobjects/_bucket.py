@@ -11,7 +11,7 @@ from typing import get_args
 
 from aiodreamobjects import _bulk
 from aiodreamobjects._bulk import KeySource, OnError
-from aiodreamobjects._checks import check_one_of
+from aiodreamobjects._checks import check_one_of, check_tags
 from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
 from aiodreamobjects._listing import pages
 from aiodreamobjects._listing.pages import Listing
@@ -19,14 +19,12 @@ from aiodreamobjects._models import (
     Acl,
     Address,
     BucketInfo,
-    BulkReport,
     CannedAcl,
     CommonPrefix,
     CorsRule,
     LifecycleRule,
     ObjectInfo,
     PolicyDocument,
-    TreeReport,
     UploadInfo,
     VersioningStatus,
     Website,
@@ -34,7 +32,9 @@ from aiodreamobjects._models import (
 )
 from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._reports import BulkReport, TreeReport
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.settings import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
 from aiodreamobjects._tree.copy import CopyTree
 from aiodreamobjects._tree.download import DownloadTree
 from aiodreamobjects._tree.objects import Objects
@@ -42,7 +42,6 @@ from aiodreamobjects._tree.plan import Compare, TreeOptions
 from aiodreamobjects._tree.run import Run
 from aiodreamobjects._tree.upload import UploadTree
 from aiodreamobjects._tree.walk import Symlinks
-from aiodreamobjects._wire.contract import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
 
 
 class Bucket:
@@ -89,7 +88,7 @@ class Bucket:
             msg = f"bucket {self._name!r} exists already"
             raise AlreadyExistsError(msg, code="BucketAlreadyExists", status=409)
         try:
-            await self._runtime.wire.create_bucket(self._name, acl)
+            await self._runtime.s3.create_bucket(self._name, acl)
         except AlreadyExistsError as error:
             if not (exist_ok and error.code == "BucketAlreadyOwnedByYou"):
                 raise
@@ -105,7 +104,7 @@ class Bucket:
 
     async def info(self) -> BucketInfo:
         """With ``object_count`` and ``bytes_used`` on Ceph RGW; other services do not tell."""
-        return await self._runtime.wire.head_bucket(self._name)
+        return await self._runtime.s3.head_bucket(self._name)
 
     async def delete(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - the field's word
         """Delete the bucket; BucketNotEmptyError if anything is in it.
@@ -116,20 +115,20 @@ class Bucket:
         if force:
             await _bulk.delete_bucket_and_content(self._runtime, self._name)
         else:
-            await self._runtime.wire.delete_bucket(self._name)
+            await self._runtime.s3.delete_bucket(self._name)
 
     async def empty(self) -> BulkReport:
         """Delete every version and every delete marker, and keep the bucket. BulkError if some would not go."""
         return await _bulk.empty(self._runtime, self._name)
 
     async def acl(self) -> Acl:
-        return await self._runtime.wire.get_bucket_acl(self._name)
+        return await self._runtime.s3.get_bucket_acl(self._name)
 
     async def set_acl(self, acl: CannedAcl | Acl) -> None:
         """By a canned name (ValueError for an unknown one) or by grants."""
         if not isinstance(acl, Acl):
             check_canned_acl(acl)
-        await self._runtime.wire.put_bucket_acl(self._name, acl)
+        await self._runtime.s3.put_bucket_acl(self._name, acl)
 
     # What is in it
 
@@ -334,64 +333,65 @@ class Bucket:
     # Settings. Read as plain values; ``[]``, ``{}`` or ``None`` where the bucket has none.
 
     async def cors(self) -> Sequence[CorsRule]:
-        return await self._runtime.wire.get_setting(self._name, CORS)
+        return await self._runtime.s3.get_setting(self._name, CORS)
 
     async def set_cors(self, rules: Sequence[CorsRule]) -> None:
-        await self._runtime.wire.put_setting(self._name, CORS, [*rules])
+        await self._runtime.s3.put_setting(self._name, CORS, [*rules])
 
     async def delete_cors(self) -> None:
-        await self._runtime.wire.delete_setting(self._name, CORS)
+        await self._runtime.s3.delete_setting(self._name, CORS)
 
     async def policy(self) -> PolicyDocument | None:
         """The policy document, parsed."""
-        return await self._runtime.wire.get_setting(self._name, POLICY)
+        return await self._runtime.s3.get_setting(self._name, POLICY)
 
     async def set_policy(self, document: Mapping[str, builtins.object] | str) -> None:
         """A policy as a mapping or as JSON text (ValueError if it is not JSON)."""
         parsed = json.loads(document) if isinstance(document, str) else dict(document)
-        await self._runtime.wire.put_setting(self._name, POLICY, parsed)
+        await self._runtime.s3.put_setting(self._name, POLICY, parsed)
 
     async def delete_policy(self) -> None:
-        await self._runtime.wire.delete_setting(self._name, POLICY)
+        await self._runtime.s3.delete_setting(self._name, POLICY)
 
     async def lifecycle(self) -> Sequence[LifecycleRule]:
-        return await self._runtime.wire.get_setting(self._name, LIFECYCLE)
+        return await self._runtime.s3.get_setting(self._name, LIFECYCLE)
 
     async def set_lifecycle(self, rules: Sequence[LifecycleRule]) -> None:
-        await self._runtime.wire.put_setting(self._name, LIFECYCLE, [*rules])
+        await self._runtime.s3.put_setting(self._name, LIFECYCLE, [*rules])
 
     async def delete_lifecycle(self) -> None:
-        await self._runtime.wire.delete_setting(self._name, LIFECYCLE)
+        await self._runtime.s3.delete_setting(self._name, LIFECYCLE)
 
     async def tags(self) -> dict[str, str]:
-        return await self._runtime.wire.get_setting(self._name, TAGS)
+        return await self._runtime.s3.get_setting(self._name, TAGS)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
-        await self._runtime.wire.put_setting(self._name, TAGS, dict(tags))
+        check_tags(tags)
+        await self._runtime.s3.put_setting(self._name, TAGS, dict(tags))
 
     async def delete_tags(self) -> None:
-        await self._runtime.wire.delete_setting(self._name, TAGS)
+        await self._runtime.s3.delete_setting(self._name, TAGS)
 
     async def versioning(self) -> VersioningStatus | None:
         """``"Enabled"``, ``"Suspended"``, or None where it never was on."""
-        return await self._runtime.wire.get_setting(self._name, VERSIONING)
+        return await self._runtime.s3.get_setting(self._name, VERSIONING)
 
     async def set_versioning(self, status: VersioningStatus) -> None:
         check_one_of("versioning", status, get_args(VersioningStatus))
-        await self._runtime.wire.put_setting(self._name, VERSIONING, status)
+        await self._runtime.s3.put_setting(self._name, VERSIONING, status)
 
     async def delete_versioning(self) -> None:
         """Suspend it: S3 has no way back to a bucket that never had versions."""
-        await self._runtime.wire.delete_setting(self._name, VERSIONING)
+        await self._runtime.s3.delete_setting(self._name, VERSIONING)
 
     async def website(self) -> Website | None:
-        return await self._runtime.wire.get_setting(self._name, WEBSITE)
+        return await self._runtime.s3.get_setting(self._name, WEBSITE)
 
     async def set_website(self, website: Website) -> None:
-        await self._runtime.wire.put_setting(self._name, WEBSITE, website)
+        await self._runtime.s3.put_setting(self._name, WEBSITE, website)
 
     async def delete_website(self) -> None:
-        await self._runtime.wire.delete_setting(self._name, WEBSITE)
+        await self._runtime.s3.delete_setting(self._name, WEBSITE)
 
     async def _is_taken(self) -> bool:
         try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -14,10 +13,9 @@ from typing import Generic, Literal, Self, TypeVar, get_args
 import anyio
 
 from aiodreamobjects._checks import KEY_BYTES, check_key, check_one_of, check_token
-from aiodreamobjects._concurrency import close_generator, in_parallel, is_foreign
+from aiodreamobjects._concurrency import close_generator, in_parallel, is_foreign, pull
 from aiodreamobjects._errors import (
     BucketNotEmptyError,
-    BulkError,
     CredentialsError,
     NotFoundError,
     ServiceError,
@@ -26,19 +24,11 @@ from aiodreamobjects._errors import (
     forget_frames,
 )
 from aiodreamobjects._listing.pages import Listing, list_uploads, list_versions
-from aiodreamobjects._models import (
-    Acl,
-    Address,
-    BulkFailure,
-    BulkReport,
-    CannedAcl,
-    ObjectInfo,
-    UploadInfo,
-    check_canned_acl,
-)
+from aiodreamobjects._models import Acl, Address, CannedAcl, ObjectInfo, UploadInfo, check_canned_acl
+from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._wire.contract import VersionedKey
-from aiodreamobjects._wire.retry import backoff
+from aiodreamobjects._s3.retry import backoff
+from aiodreamobjects._s3.values import VersionedKey
 
 K = TypeVar("K", bound=VersionedKey | UploadInfo)
 T = TypeVar("T")
@@ -85,7 +75,7 @@ async def set_acl_many(
         check_canned_acl(acl)
 
     async def set_acl(key: VersionedKey) -> None:
-        await runtime.wire.put_object_acl(Address(bucket, key.key), acl, key.version_id)
+        await runtime.s3.put_object_acl(Address(bucket, key.key), acl, key.version_id)
 
     act = partial(_one_by_one, set_acl)
     bulk = _Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1)
@@ -99,7 +89,7 @@ async def abort_uploads(
         msg = f"older_than {older_than!r} must be a timedelta, such as timedelta(days=1); timedelta(0) means all"
         raise ValueError(msg)
     runtime.require_open()
-    latest = datetime.fromtimestamp(runtime.wire.now(), UTC) - older_than
+    latest = datetime.fromtimestamp(runtime.s3.now(), UTC) - older_than
 
     async def found() -> AsyncGenerator[list[UploadInfo]]:
         async with aclosing(list_uploads(runtime, bucket, prefix).pages()) as pages:
@@ -113,7 +103,7 @@ async def abort_uploads(
     async def abort(upload: UploadInfo) -> None:
         if not dry_run:
             try:
-                await runtime.wire.abort_upload(Address(bucket, upload.key), upload.upload_id)
+                await runtime.s3.abort_upload(Address(bucket, upload.key), upload.upload_id)
             except NotFoundError as error:
                 if error.code == "NoSuchBucket":
                     raise  # else it was completed or aborted by someone else meanwhile
@@ -136,7 +126,7 @@ async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
             raise uploads.failures[0].error
         await empty(runtime, bucket)
         try:
-            await runtime.wire.delete_bucket(bucket)
+            await runtime.s3.delete_bucket(bucket)
         except BucketNotEmptyError:
             if round_number == EMPTYING_ROUNDS:
                 raise
@@ -185,7 +175,6 @@ class _Bulk(Generic[K]):
         self._what, self._done = what, done
         self._act, self._batch = act, batch
         self._width = min(BATCHES_IN_FLIGHT if batch > 1 else runtime.limits.requests, runtime.limits.requests)
-        self._turn = asyncio.Lock()
         self._reading = anyio.CancelScope()
         self._stopped_by: BaseException | None = None
         self._tally = tally or Tally()
@@ -207,28 +196,34 @@ class _Bulk(Generic[K]):
 
     async def _run(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
         async with aclosing(source), self._runtime.job(is_of_many=True):
-            await in_parallel(self._width, partial(self._work, source, read))
+            await pull(self._width, partial(self._next_batch, source, read), self._do)
         if self._stopped_by is not None:
             raise self._stopped_by
 
-    async def _work(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
+    async def _next_batch(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> list[K] | None:
+        with self._stopping_all():
+            if self._stopped_by is None:
+                batch: list[T] = []
+                with anyio.CancelScope() as self._reading:
+                    batch = await source.take(self._batch)
+                if self._stopped_by is None:
+                    return read(batch) or None
+        return None
+
+    async def _do(self, batch: list[K]) -> None:
+        with self._stopping_all():
+            await self._act(self._tally, batch)
+
+    @contextmanager
+    def _stopping_all(self) -> Iterator[None]:
+        """Keep an error for ``_run``, which raises it when the batches under way have ended. No other batch begins."""
         try:
-            while batch := read(await self._next_batch(source)):
-                await self._act(self._tally, batch)
+            yield
         except BaseException as error:
             if not (isinstance(error, Exception) or is_foreign(error)):
                 raise
-            # Raised by run(), when the batches under way have ended.
             self._stopped_by = self._stopped_by or error
             self._reading.cancel()
-
-    async def _next_batch(self, source: Source[T]) -> list[T]:
-        batch: list[T] = []
-        async with self._turn:
-            if self._stopped_by is None:
-                with anyio.CancelScope() as self._reading:
-                    batch = await source.take(self._batch)
-        return [] if self._stopped_by else batch
 
 
 class Source(Generic[T]):
@@ -297,11 +292,11 @@ class _Deletion:
 
     async def _delete_together(self, tally: Tally, batch: list[VersionedKey]) -> list[VersionedKey]:
         """Keys that fail for a passing reason are tried again, as often as requests are. What must go one by one."""
-        wire, retry, attempt = self._runtime.wire, self._runtime.retry, 0
+        s3, retry, attempt = self._runtime.s3, self._runtime.retry, 0
         while batch:
             attempt += 1
             try:
-                failures = await wire.delete_objects(self._bucket, list(dict.fromkeys(batch)))
+                failures = await s3.delete_objects(self._bucket, list(dict.fromkeys(batch)))
             except UnsupportedByServiceError:
                 self._is_one_by_one = True
                 return batch
@@ -314,11 +309,11 @@ class _Deletion:
                 else:
                     tally.fail(key.key, key.version_id, failures[key])
             if batch:
-                await wire.sleep(backoff(retry, attempt))
+                await s3.sleep(backoff(retry, attempt))
         return batch
 
     async def _delete_alone(self, key: VersionedKey) -> None:
-        await self._runtime.wire.delete_object(Address(self._bucket, key.key), key.version_id)
+        await self._runtime.s3.delete_object(Address(self._bucket, key.key), key.version_id)
 
 
 async def _one_by_one(act: Callable[[K], Awaitable[None]], tally: Tally, keys: Iterable[K]) -> None:

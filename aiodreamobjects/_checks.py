@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 KEY_BYTES = 1024
@@ -11,6 +12,20 @@ LONGEST_EXPIRY_SECONDS = 100 * 365 * 24 * 3600
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # token, RFC 9110 section 5.6.2
 _FIELD_VALUE = re.compile(r"[ -~]*")
+NOT_FOR_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""XML 1.0 section 2.2, "Characters"."""
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse names and values that are no text, or that XML cannot carry."""
+    for name, value in tags.items():
+        for what, text in (("tag", name), (f"the value of the tag {name!r}", value)):
+            if not isinstance(text, str):
+                msg = f"{what} {text!r} must be a str, not {type(text).__name__}"
+                raise ValueError(msg)  # noqa: TRY004 - as every other wrong value
+            if found := NOT_FOR_XML.search(text):
+                msg = f"{what} {text[:40]!r} holds {found[0]!r}, which XML cannot carry"
+                raise ValueError(msg)
 
 
 def check_key(key: str) -> None:

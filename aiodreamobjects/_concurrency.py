@@ -1,20 +1,14 @@
-"""Small pieces of structured concurrency."""
+"""Tasks that have an owner and an end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-import mmap
-import time
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 import anyio
-
-from aiodreamobjects._errors import ConnectionFailedError
 
 T = TypeVar("T")
 
@@ -129,6 +123,24 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
         raise asyncio.CancelledError
 
 
+async def pull(width: int, take: Callable[[], Awaitable[T | None]], work: Callable[[T], Awaitable[None]]) -> None:
+    """Have ``width`` workers take items, one worker after the other, and work on them beside each other, until None.
+
+    The first error stops them all and is raised as itself: see ``in_parallel``.
+    """
+    turn = asyncio.Lock()
+
+    async def worker() -> None:
+        while True:
+            async with turn:
+                item = await take()
+            if item is None:
+                return
+            await work(item)
+
+    await in_parallel(width, worker)
+
+
 def is_foreign(error: BaseException) -> bool:
     """Whether this is a CancelledError although nobody cancelled this task: users' code raised it.
 
@@ -169,299 +181,3 @@ async def ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
 
 
 _END = object()
-
-
-class Stalled(Exception):  # noqa: N818 - caught inside: the error that users see names what was waited for
-    """Nothing came free, and nothing moved, for as long as a queue has patience."""
-
-
-class _Queue:
-    """Tasks that wait for their turn: first come, first served.
-
-    They fail with ``Stalled`` where none had its turn for ``patience`` seconds, and ``moved`` did not change meanwhile.
-    A queue that moves is not a stall, however long it is: ten thousand calls may wait for each other.
-    """
-
-    def __init__(self, patience: float | None) -> None:
-        self._patience = patience
-        self.turns: deque[tuple[int, asyncio.Future[bool]]] = deque()
-        """What each asks for, and how it hears of its turn."""
-        self._patient: set[asyncio.Future[bool]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._last_turn = 0.0
-        self._moved_before = 0
-        self.moved: Callable[[], int] = lambda: 0
-        """A figure that changes as long as those who have had their turn get on."""
-        self.closed_by: Callable[[], Exception] | None = None
-
-    @property
-    def first(self) -> int | None:
-        """The size that the first in the queue asks for; None where nobody waits."""
-        while self.turns and self.turns[0][1].done():
-            self.turns.popleft()
-        return self.turns[0][0] if self.turns else None
-
-    async def wait(self, size: int, give_back: Callable[[int], None], *, is_patient: bool = False) -> None:
-        """Wait for a turn. ``give_back`` undoes one that came too late. Raises what ``close`` was given, or Stalled.
-
-        ``is_patient``: no stall ends this wait.
-        """
-        if self.closed_by is not None:
-            raise self.closed_by()
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[bool] = loop.create_future()
-        if not self.turns:
-            self._last_turn = loop.time()
-            if self._timer is None and self._patience is not None:
-                self._moved_before = self.moved()
-                self._timer = loop.call_later(self._patience, self._look)
-        self.turns.append((size, turn))
-        if is_patient:
-            self._patient.add(turn)
-        try:
-            has_turn = await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled() and turn.exception() is None and turn.result():
-                give_back(size)
-            with suppress(ValueError):
-                self.turns.remove((size, turn))
-            raise
-        finally:
-            self._patient.discard(turn)
-        if not has_turn:
-            assert self.closed_by is not None
-            raise self.closed_by()
-
-    def hand_on(self) -> bool:
-        """Give the first of the queue its turn; whether there was one."""
-        if self.first is None:
-            return False
-        _, turn = self.turns.popleft()
-        self._last_turn = turn.get_loop().time()
-        turn.set_result(True)
-        return True
-
-    def close(self, error: Callable[[], Exception]) -> None:
-        """Fail all that wait, or come later, with such an error."""
-        self.closed_by = error
-        while self.first is not None:
-            self.turns.popleft()[1].set_result(False)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        self._timer = None
-        if self.first is None or self._patience is None:
-            return
-        loop, moved = self.turns[0][1].get_loop(), self.moved()
-        if moved != self._moved_before:
-            self._moved_before, self._last_turn = moved, loop.time()
-        left = self._last_turn + self._patience - loop.time()
-        if left > 0:
-            self._timer = loop.call_later(left, self._look)
-            return
-        waiting = [turn for turn in self.turns if turn[1] in self._patient]
-        for _, turn in self.turns:
-            if turn not in self._patient and not turn.done():
-                turn.set_exception(Stalled())
-        self.turns.clear()
-        self.turns.extend(waiting)
-        if waiting:
-            self._timer = loop.call_later(self._patience, self._look)
-
-
-class Places:
-    """A number of places, and a queue for them.
-
-    Taking one that is free does not suspend: anyio's semaphore would, which costs a turn of the event loop.
-    """
-
-    def __init__(self, count: int, patience: float | None = None) -> None:
-        self._count = count
-        self._free = count
-        self.queue = _Queue(patience)
-        self._turns = self.queue.turns
-
-    def resize(self, count: int) -> None:
-        """Change the number of places. Places that are taken stay taken; a smaller number applies as they come free."""
-        self._free += count - self._count
-        self._count = count
-        while self._free > 0 and self.queue.hand_on():
-            self._free -= 1
-
-    def take(self) -> bool:
-        """Take a free place, to ``give_back``; whether there was one."""
-        if self._free > 0 and self.queue.closed_by is None:
-            self._free -= 1
-            return True
-        return False
-
-    def take_beyond(self) -> None:
-        """Take a place although none may be free: one less comes free later."""
-        self._free -= 1
-
-    async def wait(self) -> None:
-        """Queue for a place. Raises Stalled, or what ``close`` was given."""
-        await self.queue.wait(1, self.give_back)
-
-    def give_back(self, _: int = 1) -> None:
-        """Give a place back: to the first in the queue, if there is one."""
-        if not (self._turns and self._free >= 0 and self.queue.hand_on()):
-            self._free += 1
-
-    def close(self, error: Callable[[], Exception]) -> None:
-        """Fail all that wait, or come later, with such an error."""
-        self.queue.close(error)
-
-
-class Crowd:
-    """How many requests may be under way: half as many when the service is overrun, and one more a round when it is not.
-
-    Additive increase, multiplicative decrease, as TCP does (RFC 5681 section 3.1). What was under way at a decrease
-    causes no other.
-    """
-
-    def __init__(self, places: Places, most: int) -> None:
-        self._places, self._most = places, most
-        self._width = float(most)
-        self.is_reduced = False
-        self.decreases = 0
-
-    def overrun(self, decreases: int) -> None:
-        """The service refused a request because there are too many. It had its place after so many ``decreases``."""
-        if decreases == self.decreases:
-            self.decreases += 1
-            self._set(max(1.0, self._width / 2))
-
-    def served(self) -> None:
-        """A request succeeded."""
-        self._set(min(self._most, self._width + 1 / self._width))
-
-    def _set(self, width: float) -> None:
-        self._width, self.is_reduced = width, width < self._most
-        self._places.resize(int(width))
-
-
-class Memory:
-    """A number of bytes for what is under way, shared by all who ask: first come, first served.
-
-    A request larger than the whole budget is granted when nothing else is held. What holds memory must not wait for more.
-    """
-
-    def __init__(self, size: int, patience: float | None) -> None:
-        self._size, self._patience = size, patience
-        self._used = 0
-        self._spare: list[memoryview] = []
-        self.queue = _Queue(patience)
-
-    def share(self) -> Share:
-        """Return what one transfer takes and gives back."""
-        return Share(self)
-
-    async def take(self, size: int, *, is_patient: bool = False) -> memoryview:
-        """Take a buffer of this size, to ``give_back``.
-
-        Raises ConnectionFailedError where nothing moved for ``patience`` seconds, unless ``is_patient``; MemoryError
-        where the machine has no memory left.
-        """
-        if self.queue.closed_by is not None or self.queue.first is not None or not self._fits(size):
-            try:
-                await self.queue.wait(size, self._let_go, is_patient=is_patient)
-            except Stalled as error:
-                self._grant()  # who comes behind may ask for less
-                msg = (
-                    f"no memory for a part became free within Timeouts.pool={self._patience:g} s: other transfers hold "
-                    f"{self._used:,} bytes, and none of them moves; raise Limits.memory={self._size:,}, or look for "
-                    "sources that give nothing"
-                )
-                raise ConnectionFailedError(msg, request_sent=False) from error
-            except BaseException:
-                self._grant()  # who comes behind may ask for less
-                raise
-        else:
-            self._used += size
-        if self._spare and len(self._spare[-1]) == size:
-            return self._spare.pop()
-        self._spare.clear()
-        # A bytearray would be filled with zeros at once, and hold the event loop: these pages come as they are used.
-        try:
-            return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        except OSError as error:
-            self._let_go(size)
-            msg = f"there are no {size:,} bytes of memory for a part"
-            raise MemoryError(msg) from error
-
-    def give_back(self, buffer: memoryview) -> None:
-        """Give a buffer back, for the next one of its size."""
-        self._spare.append(buffer)
-        self._let_go(len(buffer))
-        if not self._used:
-            self._spare.clear()
-
-    def close(self, error: Callable[[], Exception]) -> None:
-        """Fail all that wait, or come later, with such an error."""
-        self.queue.close(error)
-
-    def _let_go(self, size: int) -> None:
-        self._used -= size
-        self._grant()
-
-    def _fits(self, size: int) -> bool:
-        return not self._used or self._used + size <= self._size
-
-    def _grant(self) -> None:
-        while (size := self.queue.first) is not None and self._fits(size):
-            self._used += size
-            self.queue.hand_on()
-
-
-class Share:
-    """What one transfer holds of the memory. While it holds some, it gets on, and no stall of others ends its waits."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        self._count = 0
-
-    async def take(self, size: int) -> memoryview:
-        """Take a buffer, as ``Memory.take``."""
-        buffer = await self._memory.take(size, is_patient=self._count > 0)
-        self._count += 1
-        return buffer
-
-    def give_back(self, buffer: memoryview) -> None:
-        """Give a buffer back, for the next one of its size."""
-        self._count -= 1
-        self._memory.give_back(buffer)
-
-
-class BytePace:
-    """Spreads bytes evenly over time, for all who spend them."""
-
-    CATCH_UP_SECONDS = 0.1
-    """So much lateness of timers is made good."""
-
-    def __init__(self, per_second: float) -> None:
-        self._seconds_per_byte = 1 / per_second
-        self._next = 0.0
-
-    def spend(self, count: int) -> float:
-        """For how many seconds to do nothing before (or after) these bytes; less than nothing, where it is late."""
-        now = time.monotonic()
-        self._next = max(self._next, now - self.CATCH_UP_SECONDS) + count * self._seconds_per_byte
-        return self._next - now
-
-
-class RateLimiter:
-    """Spreads starts evenly. Callers wait in a queue; one that gives up leaves no gap."""
-
-    def __init__(self, per_second: float) -> None:
-        self._interval = 1 / per_second
-        self._turn = anyio.Lock()
-        self._next = 0.0
-
-    async def wait(self) -> None:
-        async with self._turn:
-            start = max(self._next, time.monotonic())
-            await anyio.sleep(max(0.0, start - time.monotonic()))
-            self._next = start + self._interval

@@ -14,7 +14,7 @@
     ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError, SourceChangedError,
     │                         UnsafeKeyError
     ├── ConnectionFailedError(ConnectionError)      DNS, refused, reset, TLS, silence
-    └── BulkError(ExceptionGroup)                   report
+    └── BulkError(ExceptionGroup)                   report: it stands beside its report, in _reports.py
 
 Bad arguments are ValueError or TypeError before anything is sent, and the local disk's faults are its own OSErrors.
 """
@@ -22,11 +22,7 @@ Bad arguments are ValueError or TypeError before anything is sent, and the local
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
-
-if TYPE_CHECKING:
-    from aiodreamobjects._models import BulkReport
+from typing import ClassVar
 
 
 class DreamObjectsError(Exception):
@@ -151,27 +147,6 @@ class ConnectionFailedError(DreamObjectsError, ConnectionError):
         self.retryable = retryable
         self.request_sent = request_sent
         """Whether the request may have reached the service, and been carried out."""
-
-
-class BulkError(ExceptionGroup[Exception], DreamObjectsError):
-    """Some keys of a bulk verb, or names of a tree, failed. The rest was done; ``report`` tells which and how many."""
-
-    report: BulkReport
-
-    def __new__(cls, message: str, exceptions: Sequence[Exception], report: BulkReport) -> BulkError:  # noqa: PYI034 - ExceptionGroup's own signature
-        self = super().__new__(cls, message, exceptions)
-        self.report = report
-        return self
-
-    def __init__(self, message: str, exceptions: Sequence[Exception], report: BulkReport) -> None:  # noqa: ARG002 - __new__ takes it
-        super().__init__(message, exceptions)
-
-    def derive(self, excs: Sequence[Exception]) -> BulkError:  # type: ignore[override]  # typeshed types it for any member, ours are ServiceErrors
-        return BulkError(self.message, excs, self.report)
-
-    def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[Exception, ...], BulkReport]]:
-        members = cast("tuple[Exception, ...]", tuple(self.exceptions))
-        return type(self), (self.message, members, self.report)
 
 
 def forget_frames(error: BaseException | None) -> None:

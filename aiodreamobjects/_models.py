@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
-from aiodreamobjects._checks import check_field_name, check_field_value, check_key, check_one_of
+from aiodreamobjects._checks import check_key, check_one_of
 
 CannedAcl = Literal[
     "private",
@@ -225,58 +225,6 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class BulkFailure:
-    key: str
-    version_id: str | None
-    error: Exception
-    """A ServiceError; of a tree also what reading, writing or moving a file's bytes raised."""
-
-
-@dataclass(frozen=True, slots=True)
-class BulkReport:
-    """What a bulk verb did: ``done + failed`` is the number of keys it was given. The first 1,000 failures are kept."""
-
-    done: int
-    failed: int
-    failures: tuple[BulkFailure, ...] = ()
-
-
-TreeReason = Literal["asked", "missing", "size", "mtime", "etag", "extra"]
-"""Why a name is to be copied or deleted: all are copied; it is missing, or differs; only the target has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeAction:
-    """One line of the plan of a tree verb. ``name`` is what both trees call it: relative, with ``/``."""
-
-    action: Literal["copy", "delete"]
-    name: str
-    size: int
-    reason: TreeReason
-
-
-@dataclass(frozen=True, slots=True)
-class TreeReport(BulkReport):
-    """What a tree verb did, or with ``dry_run`` would do. ``done`` is ``copied + deleted``; failures are by relative name."""
-
-    copied: int = 0
-    copied_bytes: int = 0
-    skipped: int = 0
-    """Names that were the same in both trees already."""
-    unverified: int = 0
-    """How many of these are the same by their times only, since their ETags cannot be compared: with ``"etag-or-time"``."""
-    deleted: int = 0
-    kept: int = 0
-    """What ``delete`` would have deleted, had nothing failed, and files that had changed by then."""
-    excluded: int = 0
-    """Names of the source that patterns left out, and links that were skipped. A directory left out whole counts once."""
-    unmatched: tuple[str, ...] = ()
-    """Patterns that matched no name of either tree."""
-    plan: tuple[TreeAction, ...] | None = None
-    """With ``dry_run``: all of it, in the order of the names, what is deleted last."""
-
-
-@dataclass(frozen=True, slots=True)
 class Statistics:
     """A session's counters since it was opened. Bytes are those of objects' contents."""
 
@@ -286,33 +234,6 @@ class Statistics:
     bytes_received: int
     open_connections: int
     idle_connections: int
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectAttributes:
-    """What an object is stored with, beside its bytes. The headers of a PUT, checked when made."""
-
-    content_type: str | None = None
-    metadata: Mapping[str, str] | None = None
-    cache_control: str | None = None
-    content_disposition: str | None = None
-    content_encoding: str | None = None
-    storage_class: str | None = None
-    acl: CannedAcl | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("content_type", "cache_control", "content_disposition", "content_encoding", "storage_class"):
-            value = getattr(self, name)
-            if value is not None:
-                check_field_value(name, value)
-        if self.acl is not None:
-            check_canned_acl(self.acl)
-        if len({name.lower() for name in self.metadata or {} if isinstance(name, str)}) != len(self.metadata or {}):
-            msg = f"metadata names {sorted(self.metadata or {})} must differ by more than case"
-            raise ValueError(msg)
-        for name, value in (self.metadata or {}).items():
-            check_field_name("metadata name", name)
-            check_field_value(f"metadata {name!r}", value)
 
 
 def printable(text: str) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import get_args
+from typing import Unpack, get_args
 
 from aiodreamobjects import _presign
-from aiodreamobjects._checks import check_one_of, check_token
+from aiodreamobjects._checks import check_one_of, check_tags, check_token
 from aiodreamobjects._errors import NotFoundError
 from aiodreamobjects._models import (
     Acl,
     Address,
     ByteRange,
     CannedAcl,
-    ObjectAttributes,
     ObjectInfo,
     PresignedPost,
     Verify,
@@ -24,6 +23,7 @@ from aiodreamobjects._models import (
 from aiodreamobjects._presign import Expiry, PostCondition
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.options import ContentArguments, ReadOptions, WriteArguments, WriteOptions, shows
 from aiodreamobjects._service import Signature
 from aiodreamobjects._transfer import body, copy, download, files, upload
 from aiodreamobjects._transfer.body import Body
@@ -31,7 +31,6 @@ from aiodreamobjects._transfer.copy import Changes
 from aiodreamobjects._transfer.download import IfChanged
 from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
 from aiodreamobjects._transfer.sources import Uploadable
-from aiodreamobjects._wire.contract import Conditions, WriteConditions
 
 
 class Object:
@@ -66,21 +65,13 @@ class Object:
 
     # Content
 
+    @shows(WriteArguments)
     async def put(
         self,
         source: Uploadable,
         *,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        cache_control: str | None = None,
-        content_disposition: str | None = None,
-        content_encoding: str | None = None,
-        storage_class: str | None = None,
-        acl: CannedAcl | None = None,
-        if_absent: bool = False,
-        if_match: str | None = None,
         progress: ProgressCallback | None = None,
-        verify: Verify = "auto",
+        **options: Unpack[WriteArguments],
     ) -> ObjectInfo:
         """Store text as UTF-8, bytes, a ``Path``, an open binary or aiofiles file, an iterable or async-iterable of
         bytes of any length, or the open ``Body`` of another object; what ``info`` is known of it.
@@ -97,35 +88,16 @@ class Object:
         Nothing that was not asked for is set, no ACL either; but a multipart upload keeps its ``part-size`` in the
         metadata, which makes its ETag one that a download can check.
         """
-        attributes = ObjectAttributes(
-            content_type=content_type,
-            metadata=metadata,
-            cache_control=cache_control,
-            content_disposition=content_disposition,
-            content_encoding=content_encoding,
-            storage_class=storage_class,
-            acl=acl,
-        )
-        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
-        check_one_of("verify", verify, get_args(Verify))
-        return await upload.put(self._runtime, self._address, source, attributes, conditions, progress, verify)
+        return await upload.put(self._runtime, self._address, source, WriteOptions(**options), progress)
 
+    @shows(WriteArguments)
     async def upload(
         self,
         path: str | os.PathLike[str],
         *,
         resume: bool = False,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        cache_control: str | None = None,
-        content_disposition: str | None = None,
-        content_encoding: str | None = None,
-        storage_class: str | None = None,
-        acl: CannedAcl | None = None,
-        if_absent: bool = False,
-        if_match: str | None = None,
         progress: ProgressCallback | None = None,
-        verify: Verify = "auto",
+        **options: Unpack[WriteArguments],
     ) -> ObjectInfo:
         """Store a regular file, as ``put`` does. Its type is guessed from its name, and its time kept as rclone keeps it.
 
@@ -134,53 +106,22 @@ class Object:
         bytes. What to look for is noted under ``$XDG_STATE_HOME/aiodreamobjects/uploads``. What nobody takes up again,
         ``bucket.uploads()`` shows.
         """
-        attributes = ObjectAttributes(
-            content_type=content_type,
-            metadata=metadata,
-            cache_control=cache_control,
-            content_disposition=content_disposition,
-            content_encoding=content_encoding,
-            storage_class=storage_class,
-            acl=acl,
-        )
-        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
-        check_one_of("verify", verify, get_args(Verify))
-        return await upload.upload(
-            self._runtime, self._address, path, attributes, conditions, progress, verify, resume=resume
-        )
+        given = WriteOptions(**options)
+        return await upload.upload(self._runtime, self._address, path, given, progress, resume=resume)
 
+    @shows(WriteArguments)
     def writer(
         self,
         *,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        cache_control: str | None = None,
-        content_disposition: str | None = None,
-        content_encoding: str | None = None,
-        storage_class: str | None = None,
-        acl: CannedAcl | None = None,
-        if_absent: bool = False,
-        if_match: str | None = None,
         progress: ProgressCallback | None = None,
-        verify: Verify = "auto",
+        **options: Unpack[WriteArguments],
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """A file to write to: ``async with obj.writer() as file: await file.write(b"...")``.
 
         Leaving it normally completes the object, of which ``file.info`` then tells; any exception leaves no trace.
         Memory and requests are those of ``put``: ``write`` waits while all parts that may be under way are.
         """
-        attributes = ObjectAttributes(
-            content_type=content_type,
-            metadata=metadata,
-            cache_control=cache_control,
-            content_disposition=content_disposition,
-            content_encoding=content_encoding,
-            storage_class=storage_class,
-            acl=acl,
-        )
-        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
-        check_one_of("verify", verify, get_args(Verify))
-        return files.open_writer(self._runtime, self._address, attributes, conditions, progress, verify)
+        return files.open_writer(self._runtime, self._address, WriteOptions(**options), progress)
 
     async def read(self, range: tuple[int, int | None] | None = None) -> bytes:  # noqa: A002 - the field's word
         """The content, or a part of it: ``(start, stop)``, stop exclusive; ``(start, None)``; ``(-n, None)``, the end.
@@ -208,9 +149,8 @@ class Object:
         for bodies: tasks that each hold one and wait for another can wait for each other, unless ``Timeouts.pool`` is set.
         """
         byte_range = None if range is None else ByteRange.of(range)
-        conditions = Conditions(if_match=if_match, if_none_match=if_none_match, version_id=version_id)
-        check_one_of("verify", verify, get_args(Verify))
-        return body.open_body(self._runtime, self._address, byte_range, conditions, verify=verify)
+        options = ReadOptions(if_match, if_none_match, version_id, verify)
+        return body.open_body(self._runtime, self._address, byte_range, options)
 
     def reader(self) -> AbstractAsyncContextManager[ObjectReader]:
         """A file to read and seek in: ``async with obj.reader() as file: await file.seek(-22, os.SEEK_END)``.
@@ -262,22 +202,15 @@ class Object:
             if_changed=if_changed,
         )
 
+    @shows(ContentArguments)
     async def copy_to(
         self,
         to: Object,
         *,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        cache_control: str | None = None,
-        content_disposition: str | None = None,
-        content_encoding: str | None = None,
-        storage_class: str | None = None,
-        acl: CannedAcl | None = None,
         tags: Mapping[str, str] | None = None,
         copy_acl: bool = False,
-        if_absent: bool = False,
-        if_match: str | None = None,
         progress: ProgressCallback | None = None,
+        **options: Unpack[ContentArguments],
     ) -> ObjectInfo:
         """Copy the object: within a session by the service itself, in parts where it is larger than that allows; to an
         object of another session streamed through here, in parts as ``put`` does.
@@ -287,22 +220,10 @@ class Object:
         meanwhile; where it is ``in_doubt``, ``to`` is a copy of the older state. A copy that is streamed is made once more
         before that. Tags and ACL follow the copy in requests of their own.
         """
-        changes = Changes(
-            ObjectAttributes(
-                content_type=content_type,
-                metadata=metadata,
-                cache_control=cache_control,
-                content_disposition=content_disposition,
-                content_encoding=content_encoding,
-                storage_class=storage_class,
-                acl=acl,
-            ),
-            tags,
-            copy_acl,
-        )
-        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
+        check_tags(tags or {})
+        changes = Changes(WriteOptions(**options), tags, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
-        return (await copy.copy(source, target, changes, conditions, progress)).info
+        return (await copy.copy(source, target, changes, progress)).info
 
     async def move_to(
         self,
@@ -319,15 +240,14 @@ class Object:
         Where there are versions, the very version that was copied is deleted for good. What is written here between the
         last look and the deletion is lost where there are none: S3 has no conditional deletion.
         """
-        changes = Changes(ObjectAttributes(), None, copy_acl)
-        conditions = WriteConditions(if_absent=if_absent, if_match=if_match)
+        changes = Changes(WriteOptions(if_absent=if_absent, if_match=if_match), None, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
-        return await copy.move(source, target, changes, conditions, progress)
+        return await copy.move(source, target, changes, progress)
 
     # The object as a whole
 
     async def head(self) -> ObjectInfo:
-        return await self._runtime.wire.head_object(self._address)
+        return await self._runtime.s3.head_object(self._address)
 
     async def exists(self) -> bool:
         """Raises AccessDeniedError where the service will not say."""
@@ -344,23 +264,24 @@ class Object:
         the object behind a delete marker.
         """
         check_token("version_id", version_id)
-        await self._runtime.wire.delete_object(self._address, version_id)
+        await self._runtime.s3.delete_object(self._address, version_id)
 
     async def acl(self) -> Acl:
-        return await self._runtime.wire.get_object_acl(self._address)
+        return await self._runtime.s3.get_object_acl(self._address)
 
     async def set_acl(self, acl: CannedAcl | Acl) -> None:
         """By a canned name or by grants. UnsupportedByServiceError where objects have their bucket's ACL."""
         if not isinstance(acl, Acl):
             check_canned_acl(acl)
-        await self._runtime.wire.put_object_acl(self._address, acl)
+        await self._runtime.s3.put_object_acl(self._address, acl)
 
     async def tags(self) -> dict[str, str]:
-        return await self._runtime.wire.get_object_tags(self._address)
+        return await self._runtime.s3.get_object_tags(self._address)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Replace all tags; an empty mapping removes them."""
-        await self._runtime.wire.put_object_tags(self._address, tags)
+        check_tags(tags)
+        await self._runtime.s3.put_object_tags(self._address, tags)
 
     # URLs
 
@@ -403,14 +324,14 @@ class Object:
 
         Whoever does must send what is given here as headers: ``Content-Type``, ``x-amz-meta-*``, ``x-amz-acl``.
         """
-        attributes = ObjectAttributes(content_type=content_type, metadata=metadata, acl=acl)
+        options = WriteOptions(content_type=content_type, metadata=metadata, acl=acl)
         return _presign.presign_url(
             self._runtime,
             "PUT",
             self._address,
             expires_in,
             query={},
-            headers=_presign.put_headers(attributes),
+            headers=options.content_headers(),
             signature=signature,
         )
 

@@ -8,10 +8,10 @@ from typing import get_args
 
 from aiodreamobjects._checks import check_one_of, check_token, encode_utf8, seconds_from_now
 from aiodreamobjects._errors import UnsupportedByServiceError
-from aiodreamobjects._models import Address, ObjectAttributes, PresignedPost
+from aiodreamobjects._models import Address, PresignedPost
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3 import signing
 from aiodreamobjects._service import Service, Signature, quote_key
-from aiodreamobjects._wire import signing
 
 Expiry = float | timedelta | datetime
 PostCondition = Mapping[str, str] | Sequence[str | int]
@@ -46,9 +46,9 @@ def presign_url(
     headers: Mapping[str, str],
     signature: Signature | None,
 ) -> str:
-    service, wire = runtime.service, runtime.wire_anywhere
+    service, s3 = runtime.service, runtime.s3_anywhere
     chosen = _choose(service, signature)
-    now = wire.now()
+    now = s3.now()
     seconds = seconds_from_now(expires_in, now)
     host, path = service.locate(address.bucket, address.key)
     request = signing.Request(
@@ -61,8 +61,8 @@ def presign_url(
         headers=headers,
     )
     if chosen == "v2":
-        return signing.presign_v2(request, wire.signer().credentials, now, seconds)
-    return wire.signer().presign(request, now, seconds)
+        return signing.presign_v2(request, s3.signer().credentials, now, seconds)
+    return s3.signer().presign(request, now, seconds)
 
 
 def presign_post(
@@ -74,12 +74,12 @@ def presign_post(
     conditions: Sequence[PostCondition],
     signature: Signature | None,
 ) -> PresignedPost:
-    service, wire = runtime.service, runtime.wire_anywhere
+    service, s3 = runtime.service, runtime.s3_anywhere
     if advice := service.unsupported.get("presigned_post"):
         msg = f"{service.name} takes no browser forms: {advice}"
         raise UnsupportedByServiceError(msg)
     chosen = _choose(service, signature)
-    now = wire.now()
+    now = s3.now()
     seconds = seconds_from_now(expires_in, now)
     if chosen == "v4" and seconds > signing.V4_LONGEST_PRESIGN:
         msg = f"expires_in {expires_in!r} is over 7 days (604800 seconds), the longest that SigV4 allows"
@@ -92,7 +92,7 @@ def presign_post(
         asked.append(["content-length-range", 0, max_bytes])
     host, path = service.locate(address.bucket)
     fields = signing.post_form(
-        address.bucket, address.key, asked, wire.signer().credentials, service.region, now, seconds, signature=chosen
+        address.bucket, address.key, asked, s3.signer().credentials, service.region, now, seconds, signature=chosen
     )
     return PresignedPost(f"{service.scheme}://{host}{path}", fields)
 
@@ -107,16 +107,6 @@ def response_query(response_headers: Mapping[str, str] | None, version_id: str |
         encode_utf8(f"response header {name!r}", value)
         query[f"response-{header}"] = value
     return query
-
-
-def put_headers(attributes: ObjectAttributes) -> dict[str, str]:
-    """The headers that an upload must then carry."""
-    headers = {f"x-amz-meta-{name.lower()}": value for name, value in (attributes.metadata or {}).items()}
-    if attributes.content_type is not None:
-        headers["content-type"] = attributes.content_type
-    if attributes.acl is not None:
-        headers["x-amz-acl"] = attributes.acl
-    return headers
 
 
 def _choose(service: Service, signature: Signature | None) -> Signature:

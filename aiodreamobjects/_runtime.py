@@ -15,12 +15,13 @@ from weakref import WeakSet
 
 import anyio
 
-from aiodreamobjects._concurrency import Background, Memory, Places, finish
+from aiodreamobjects._concurrency import Background, finish
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import DreamObjectsError, SessionClosedError, WrongLoopError
+from aiodreamobjects._limits import Memory, Places
+from aiodreamobjects._s3.gate import DEPARTURE, Departure
+from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import BucketNames, Service
-from aiodreamobjects._wire.contract import Wire
-from aiodreamobjects._wire.gate import DEPARTURE, Departure
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ def _most_files(limits: Limits) -> int:
 
 
 class Runtime:
-    """The service and the lane to it, once the session is open, and the limits. Nothing works before or after.
+    """The service and the way to it, once the session is open, and the limits. Nothing works before or after.
 
     It belongs to the event loop on which the session was opened: on any other, and in a forked process, its
     connections would be used by two at once.
@@ -54,13 +55,13 @@ class Runtime:
             "_opened_at",
             "_service",
             "_state",
-            "_wire",
+            "_s3",
         ),
         *("limits", "memory", "retry", "uploads"),
     )
 
     def __init__(self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None) -> None:
-        self._wire: Wire | None = None
+        self._s3: S3 | None = None
         self._service = service
         self._state = "not open"
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,23 +84,23 @@ class Runtime:
         return f"<Session to {where}, {self._state}>"
 
     def __del__(self) -> None:
-        if self._wire is not None and self._loop is not None:
+        if self._s3 is not None and self._loop is not None:
             warnings.warn(f"unclosed {self}, opened at {self._opened_at}", ResourceWarning, source=self, stacklevel=2)
-            _abandon(self._loop, self._wire)
+            _abandon(self._loop, self._s3)
 
-    def connect(self, service: Service, wire: Wire, opened_at: str) -> None:
-        """Settle on a service and a lane, on the event loop that is to use them."""
-        self._service, self._wire, self._state, self._opened_at = service, wire, "open", opened_at
+    def connect(self, service: Service, s3: S3, opened_at: str) -> None:
+        """Settle on a service and the way to it, on the event loop that is to use them."""
+        self._service, self._s3, self._state, self._opened_at = service, s3, "open", opened_at
         self._loop = asyncio.get_running_loop()
-        self.memory.queue.moved = wire.moved
+        self.memory.queue.moved = s3.moved
         _OPEN.add(self)
 
     def disconnect(self, grace: float) -> None:
         """Refuse all further verbs, and begin to close. ``closed`` waits for the end. A second time does nothing."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
+        s3, self._s3 = self._s3, None
+        if s3 is not None:
             self._state = "closed"
-            self._closing = Background(self._close(wire, grace))
+            self._closing = Background(self._close(s3, grace))
 
     async def closed(self) -> None:
         """Wait until the session is closed, as far as it was opened. Cancelled, the closing waits for nothing any more.
@@ -119,8 +120,8 @@ class Runtime:
             raise
         closing.outcome()
 
-    async def _close(self, wire: Wire, grace: float) -> None:
-        """End what is under way, wait for the clean-ups, and close the lane. After ``grace`` seconds they are cut short."""
+    async def _close(self, s3: S3, grace: float) -> None:
+        """End what is under way, wait for the clean-ups, and close the connections. After ``grace`` seconds they are cut short."""
         try:
             self.memory.close(
                 lambda: SessionClosedError("the session was closed while this transfer waited for memory")
@@ -129,14 +130,14 @@ class Runtime:
                 lambda: SessionClosedError("the session was closed while this transfer waited for its turn")
             )
             self._interrupt()  # first: what waits for a place must not be let in by the end of the queue
-            wire.stop()
+            s3.stop()
             with anyio.move_on_after(grace):
                 while self._jobs:
                     self._job_ended = asyncio.Event()
                     await self._job_ended.wait()
                     self._interrupt()
         finally:
-            await wire.aclose()
+            await s3.aclose()
 
     def _interrupt(self) -> None:
         """Interrupt the outermost jobs. What runs inside of one ends with it."""
@@ -174,31 +175,31 @@ class Runtime:
 
     @property
     def is_open(self) -> bool:
-        return self._wire is not None
+        return self._s3 is not None
 
     @property
-    def wire(self) -> Wire:
-        """The lane. Raises SessionClosedError, and WrongLoopError anywhere but on the session's event loop."""
+    def s3(self) -> S3:
+        """The requests. Raises SessionClosedError, and WrongLoopError anywhere but on the session's event loop."""
         try:
             is_here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             is_here = False
-        if is_here and self._wire is not None:
-            return self._wire
+        if is_here and self._s3 is not None:
+            return self._s3
         self.require_open()
         raise AssertionError
 
     @property
-    def wire_anywhere(self) -> Wire:
-        """The lane, for what sends nothing and waits for nothing: any thread may ask. Raises SessionClosedError."""
-        if self._wire is None:
+    def s3_anywhere(self) -> S3:
+        """The requests, for what sends nothing and waits for nothing: any thread may ask. Raises SessionClosedError."""
+        if self._s3 is None:
             msg = "the session is not open: use it inside 'async with Session() as session', or between open() and aclose()"
             raise SessionClosedError(msg)
-        return self._wire
+        return self._s3
 
     def require_open(self) -> None:
-        """Refuse a verb that does something before its first request, as ``wire`` does."""
-        _ = self.wire_anywhere
+        """Refuse a verb that does something before its first request, as ``s3`` does."""
+        _ = self.s3_anywhere
         self.require_loop()
 
     def require_loop(self) -> None:
@@ -319,17 +320,17 @@ async def clean_up(work: Awaitable[T], departure: Departure | None = None, *, gr
         DEPARTURE.reset(token)
 
 
-def _abandon(loop: asyncio.AbstractEventLoop, wire: Wire) -> None:
-    """Let go of a lane; on its own loop if that is running, since the collector may run in any thread."""
+def _abandon(loop: asyncio.AbstractEventLoop, s3: S3) -> None:
+    """Let go of what is open; on its own loop if that is running, since the collector may run in any thread."""
     try:
         is_here = asyncio.get_running_loop() is loop
     except RuntimeError:
         is_here = False
     if is_here or not loop.is_running():
-        wire.abandon()
+        s3.abandon()
     else:
         with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(wire.abandon)
+            loop.call_soon_threadsafe(s3.abandon)
 
 
 _OPEN: WeakSet[Runtime] = WeakSet()

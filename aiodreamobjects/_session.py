@@ -1,4 +1,4 @@
-"""Session: settles the settings, opens a lane to the service, closes it. Everything else hangs on it."""
+"""Session: settles the settings, opens the way to the service, closes it. Everything else hangs on it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import os
 import sys
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from aiodreamobjects._bucket import Bucket
-from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._config import Credentials, Limits, Retry, Secret, Timeouts, check_seconds, hide
 from aiodreamobjects._errors import CredentialsError, SessionClosedError
 from aiodreamobjects._listing.pages import Listing, list_buckets
 from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
 from aiodreamobjects._object import Object
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.opening import find, open_s3
+from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import US_EAST_5, Service, without_user
-from aiodreamobjects._wire.contract import Wire
-from aiodreamobjects._wire.lanes import Lane, Opening, find
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from aiodreamobjects._wire.boto_client import BotoSession
+    from aiodreamobjects._s3.credentials import BotoSession
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -50,8 +49,8 @@ class Session:
     count. ``service`` describes the service; left out, it is told from the endpoint.
 
     ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's); verification
-    cannot be turned off. ``close_grace``: how many seconds ``aclose`` waits for clean-ups. ``lane="boto"`` sends every
-    request by way of aioboto3, which is slower by far and asks no trust in our own protocol; so does an HTTP proxy that is set for the endpoint (``http_proxy``, ``https_proxy``).
+    cannot be turned off. ``close_grace``: how many seconds ``aclose`` waits for clean-ups. An HTTP proxy is taken from
+    ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` when the session opens.
 
     Raises ValueError for an endpoint that is none, and for a DreamObjects cluster that was closed.
     """
@@ -72,11 +71,9 @@ class Session:
         ca: str | os.PathLike[str] | None = None,
         boto_session: BotoSession | None = None,
         close_grace: float = 20.0,
-        lane: Lane = "direct",
     ) -> None:
         secret_key, session_token = hide(secret_key), hide(session_token)  # no traceback with its locals shows them
         endpoint = None if endpoint is None else without_user(endpoint)
-        check_one_of("lane", lane, get_args(Lane))
         for name, value, kind in (
             ("limits", limits, Limits),
             ("timeouts", timeouts, Timeouts),
@@ -104,7 +101,6 @@ class Session:
         self._ca = ca
         self._boto_session = boto_session
         self._close_grace = close_grace
-        self._lane: Lane = lane
         self._timeouts = timeouts or Timeouts()
         self._is_opened = False
         self._opening_or_closing = asyncio.Lock()
@@ -140,8 +136,8 @@ class Session:
             self._is_opened = True
         return self
 
-    async def _connect(self) -> tuple[Service, Wire]:
-        """Settle what is not settled yet, and open the lane."""
+    async def _connect(self) -> tuple[Service, S3]:
+        """Settle what is not settled yet, and open the way to the service."""
         explicit = self._explicit
         if isinstance(explicit, CredentialsError):
             raise CredentialsError(*explicit.args)
@@ -151,16 +147,15 @@ class Session:
         if explicit is None and found.credentials is None:
             raise CredentialsError(_where_looked(found.profile))
         service = self._settle_service(found.endpoint, found.region)
-        opening = Opening(
+        opened = await open_s3(
             service,
             self._runtime.limits,
             self._timeouts,
             self._runtime.retry,
-            explicit,
-            found,
-            self._ca or found.ca,
+            explicit=explicit,
+            found=found,
+            ca=self._ca or found.ca,
         )
-        opened = await opening.open(self._lane)
         if service.scheme == "http" and not _is_loopback(service.host):
             _log.warning("%s is not encrypted: what is stored and read can be seen on the way", service.endpoint)
         return service, opened
@@ -212,17 +207,15 @@ class Session:
 
     def statistics(self) -> Statistics:
         """Counters since opening."""
-        return self._runtime.wire_anywhere.statistics()
+        return self._runtime.s3_anywhere.statistics()
 
     async def boto_client(self) -> S3Client:
         """The session's aioboto3 S3 client, for requests that have no verb here.
 
-        It is made when it is first asked for, and has the session's settings and credentials; its requests are not
-        retried and do not count against ``Limits.requests``. It raises botocore's errors for what the service answers,
-        and ConnectionFailedError where
-        there is no answer. The session closes it.
+        It is made when it is first asked for. Its requests travel as all others do: with the session's credentials,
+        limits, retries and errors. What the service refuses is botocore's ClientError too. The session closes it.
         """
-        return await self._runtime.wire.boto_client()
+        return await self._runtime.s3.boto_client()
 
     def _settle_service(self, found_endpoint: str | None = None, found_region: str | None = None) -> Service:
         service, endpoint = self._given_service, self._endpoint or found_endpoint

@@ -14,7 +14,9 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from servers.faults import (
+from servers.faulty import FaultyServer
+
+from aiodreamobjects._memory.faults import (
     Blanks,
     Cut,
     Drip,
@@ -29,9 +31,7 @@ from servers.faults import (
     Shorten,
     SlowRead,
 )
-from servers.faulty import FaultyServer
-from servers.store import Content, md5_hex
-
+from aiodreamobjects._memory.store import Content, md5_hex
 from benchmarks.faults_clients import (
     AFTER_CANCEL,
     CLOSE_UNDER_WAY,

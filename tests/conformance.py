@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
-from servers.faults import Action, Cut, Raw, Refuse, Say
 from servers.faulty import FaultyServer
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Action, Cut, Raw, Refuse, Say
 
 ATTEMPTS = 4
 PART = 1 << 10
@@ -60,8 +60,6 @@ class Operation:
     reply: Reply = "document"
     is_repeatable: bool = True
     """Whether it may be carried out twice without a difference, or the second time tells that it was done."""
-    is_cold: bool = False
-    """Whether it takes the aioboto3 client in any case."""
     is_resent: bool = True
     """Whether a connection that was kept, and turns out to be dead, is replaced without ado."""
     needs: Literal["bucket", "nothing", "upload", "empty bucket"] = "bucket"
@@ -105,28 +103,28 @@ def has_b(place: Place) -> bool:
 
 
 OPERATIONS = [
-    Operation("ListBuckets", buckets, is_cold=True),
+    Operation("ListBuckets", buckets),
     Operation(
         "CreateBucket",
         lambda place: place.bucket.create(),
         lambda place: place.name in place.server.buckets(),
         "nothing",
         needs="nothing",
-        is_cold=True,
+        is_resent=False,
     ),
-    Operation("HeadBucket", lambda place: place.bucket.info(), reply="nothing", is_cold=True),
+    Operation("HeadBucket", lambda place: place.bucket.info(), reply="nothing"),
     Operation(
         "DeleteBucket",
         lambda place: place.bucket.delete(),
         lambda place: place.name not in place.server.buckets(),
         "nothing",
         needs="empty bucket",
-        is_cold=True,
+        is_resent=False,
     ),
-    Operation("GetBucketAcl", lambda place: place.bucket.acl(), is_cold=True),
-    Operation("PutBucketAcl", lambda place: place.bucket.set_acl("public-read"), reply="nothing", is_cold=True),
-    Operation("PutBucketCors", lambda place: place.bucket.set_cors(CORS), reply="nothing", is_cold=True),
-    Operation("DeleteBucketCors", lambda place: place.bucket.delete_cors(), reply="nothing", is_cold=True),
+    Operation("GetBucketAcl", lambda place: place.bucket.acl()),
+    Operation("PutBucketAcl", lambda place: place.bucket.set_acl("public-read"), reply="nothing"),
+    Operation("PutBucketCors", lambda place: place.bucket.set_cors(CORS), reply="nothing"),
+    Operation("DeleteBucketCors", lambda place: place.bucket.delete_cors(), reply="nothing"),
     Operation("ListObjectsV2", listing),
     Operation("ListObjectVersions", versions),
     Operation("ListMultipartUploads", uploads, needs="upload"),
@@ -299,7 +297,7 @@ def outcome_of(operation: Operation, instruction: Instruction) -> Outcome:  # no
         return replace(instruction.outcome, in_doubt=True)
     if name == "CompleteMultipartUpload" and instruction.name == "200 with a page":  # it was not completed
         return again()
-    if instruction.times is None and "reset" in instruction.name and not operation.is_cold and operation.is_resent:
+    if instruction.times is None and "reset" in instruction.name and operation.is_resent:
         is_in_doubt = operation.op != "UploadPart"  # as below
         return Outcome(ATTEMPTS + 1, dream.ConnectionFailedError, is_in_doubt)  # a dead idle connection is no attempt
     if operation.op in ("CreateMultipartUpload", "UploadPart"):  # without a completion there is no object

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from servers.faults import Action, Asked, Rule
 from servers.faulty import FaultyServer
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Action, Asked, Rule
 
 PART = 256 << 10
 DATA = Random(1).randbytes(2 * PART + 100_000)

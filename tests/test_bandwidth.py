@@ -16,7 +16,7 @@ from conftest import Server, new_name
 from servers.scripted import Content, Reply, ScriptedServer, Silence
 
 import aiodreamobjects as dream
-from aiodreamobjects._concurrency import BytePace, Memory
+from aiodreamobjects._limits import BytePace, Memory
 
 CONTENT = random.Random(1).randbytes(200_000)
 ETAG = hashlib.md5(CONTENT).hexdigest()

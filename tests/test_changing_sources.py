@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from servers.faults import Meanwhile, Refuse, Rule
 from servers.faulty import FaultyServer
-from servers.store import Bucket, Content, md5_hex
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Meanwhile, Refuse, Rule
+from aiodreamobjects._memory.store import Bucket, Content, md5_hex
 
 PART = 1000
 LIMITS = dream.Limits(part_size=PART)

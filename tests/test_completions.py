@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from servers.faults import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
 from servers.faulty import FaultyServer
-from servers.s3 import Reply
-from servers.store import Bucket, Content, md5_hex
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.calls import Reply
+from aiodreamobjects._memory.faults import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
+from aiodreamobjects._memory.store import Bucket, Content, md5_hex
 
 PART = 1000
 DATA, OLD = random.Random(1).randbytes(3 * PART), random.Random(2).randbytes(3 * PART)

@@ -14,7 +14,8 @@ from servers.raw import Peer, RawServer, Request
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address
-from aiodreamobjects._wire.contract import Part, WriteConditions
+from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.values import Part
 
 RECEIVE_BUFFER = 16 << 10
 """Of the server's kernel: what does not fit in it is still with the client when the answer arrives."""
@@ -43,8 +44,8 @@ async def put_in_parts(session: dream.Session, data: bytes) -> object:
 async def complete(session: dream.Session, data: bytes) -> object:
     del data  # it is the list of the parts that is long
     parts = [Part(number, "0" * 32, 1) for number in range(1, PARTS + 1)]
-    wire = session._runtime.wire
-    return await wire.complete_upload(Address("bucket", "early"), "id", parts, WriteConditions())
+    s3 = session._runtime.s3
+    return await s3.complete_upload(Address("bucket", "early"), "id", parts, WriteOptions())
 
 
 async def delete_many(session: dream.Session, data: bytes) -> object:

@@ -46,9 +46,10 @@ from servers.scripted import Reply, ScriptedServer
 import aiodreamobjects as dream
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import Address
-from aiodreamobjects._wire import direct
-from aiodreamobjects._wire import xml as wire_xml
-from aiodreamobjects._wire.contract import Part, WriteConditions
+from aiodreamobjects._s3 import listings
+from aiodreamobjects._s3 import xml as wire_xml
+from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.values import Part
 
 HANG_SECONDS = 30.0
 IMPATIENT = dream.Timeouts(connect=10, read=0.1, write=0.1)
@@ -593,7 +594,7 @@ Told = tuple[list[tuple[object, ...]], list[Node]]
 
 def told_of_objects(document: bytes) -> Told:
     entries, root = wire_xml.read(document, "ListBucketResult")
-    listed = list(entries) or [direct._entry(element) for element in root.find_all("Contents")]
+    listed = list(entries) or [listings._entry(element) for element in root.find_all("Contents")]
     told: list[tuple[object, ...]] = [
         (key, modified, etag or None, int(size) if size else None, kind) for key, modified, etag, size, kind in listed
     ]
@@ -709,13 +710,13 @@ async def _acl(session: dream.Session) -> object:
 
 
 async def _parts(session: dream.Session) -> list[int]:
-    page = await session._runtime.wire.list_parts(Address("bucket", "key"), "2~x")
+    page = await session._runtime.s3.list_parts(Address("bucket", "key"), "2~x")
     return [part.number for part in page.items]
 
 
 async def _complete(session: dream.Session) -> str:
-    wire, parts = session._runtime.wire, [Part(1, "e")]
-    info = await wire.complete_upload(Address("bucket", "key"), "2~x", parts, WriteConditions())
+    s3, parts = session._runtime.s3, [Part(1, "e")]
+    info = await s3.complete_upload(Address("bucket", "key"), "2~x", parts, WriteOptions())
     return (info.etag or "").strip('"')
 
 

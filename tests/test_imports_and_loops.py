@@ -76,7 +76,7 @@ async def test_the_environment_is_asked_where_there_is_no_file(
         await scripted.session().open()
 
 
-async def test_behind_a_proxy_aioboto3_serves_and_one_line_says_so(
+async def test_requests_go_through_a_proxy_and_one_line_says_so(
     proxy: ForwardProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "aiodreamobjects")
@@ -86,7 +86,7 @@ async def test_behind_a_proxy_aioboto3_serves_and_one_line_says_so(
             await session.object("s3://bucket/a").head()
     assert proxy.targets == [f"127.0.0.1:{service.port}"]
     assert [record.getMessage() for record in caplog.records if record.name == "aiodreamobjects"] == [
-        f"an HTTP proxy is set for {service.endpoint}: the aioboto3 lane serves it"
+        f"requests to {service.endpoint} go through the proxy {proxy.url}"
     ]
 
 

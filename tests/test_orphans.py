@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from servers.faults import Action, Cut, Meanwhile, Mishear, Refuse, Rule, Say
 from servers.faulty import FaultyServer
-from servers.store import Bucket, Part, Upload, now
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Action, Cut, Meanwhile, Mishear, Refuse, Rule, Say
+from aiodreamobjects._memory.store import Bucket, Part, Upload, now
 
 PART = 64 << 10
 DATA = random.Random(1).randbytes(3 * PART)

@@ -21,7 +21,7 @@ from servers.scripted import Raw, Received, Reply, ScriptedServer, Silence, erro
 
 import aiodreamobjects as dream
 from aiodreamobjects._listing.parallel import list_in_parallel
-from aiodreamobjects._wire.contract import Page
+from aiodreamobjects._s3.values import Page
 from aiodreamobjects.testing import MemoryService, dreamobjects
 
 __all__ = ["dreamobjects"]

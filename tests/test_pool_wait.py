@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from servers.faults import Cut, Pause, Rule, SlowRead
 from servers.faulty import FaultyServer, until
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Cut, Pause, Rule, SlowRead
 
 HANG_SECONDS = 20.0
 """Less than a request may be silent: only the wait for a place can end what waits for one."""

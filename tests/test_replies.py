@@ -13,8 +13,9 @@ from conftest import Server, new_name
 from servers.scripted import Raw, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
-from aiodreamobjects._models import Address, ObjectAttributes
-from aiodreamobjects._wire.contract import Part, WriteConditions
+from aiodreamobjects._models import Address
+from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.values import Part
 
 Verb = Callable[[dream.Session], Coroutine[object, object, object]]
 
@@ -23,7 +24,7 @@ QUIET_VERBS: dict[str, Verb] = {
     "delete": lambda session: session.object("s3://bucket/a").delete(),
     "set_acl": lambda session: session.object("s3://bucket/a").set_acl("private"),
     "bucket.set_acl": lambda session: session.bucket("bucket").set_acl("private"),
-    "abort": lambda session: session._runtime.wire.abort_upload(Address("bucket", "a"), "u"),
+    "abort": lambda session: session._runtime.s3.abort_upload(Address("bucket", "a"), "u"),
 }
 
 
@@ -162,8 +163,8 @@ async def test_blanks_keep_a_slow_completion_alive(scripted: ScriptedServer) -> 
     scripted.drip(bytes_per_step=1, seconds_between=0.02)
     timeouts = dream.Timeouts(connect=10, read=1, low_speed=10_000)
     async with scripted.session(timeouts=timeouts, retry=dream.Retry(attempts=1)) as session:
-        wire = session._runtime.wire
-        info = await wire.complete_upload(Address("bucket", "a"), "u", [Part(1, "e")], WriteConditions())
+        s3 = session._runtime.s3
+        info = await s3.complete_upload(Address("bucket", "a"), "u", [Part(1, "e")], WriteOptions())
     assert info.etag == "opaque-2"
 
 
@@ -174,22 +175,22 @@ async def test_a_completion_is_one_only_with_an_etag(scripted: ScriptedServer, d
     scripted.will(Reply(200, document))
     async with scripted.session() as session:
         with pytest.raises(dream.ServiceError):
-            await session._runtime.wire.complete_upload(Address("bucket", "a"), "u", [Part(1, "e")], WriteConditions())
+            await session._runtime.s3.complete_upload(Address("bucket", "a"), "u", [Part(1, "e")], WriteOptions())
 
 
 async def test_an_upload_without_an_id_was_not_begun(scripted: ScriptedServer) -> None:
     scripted.will(Reply(200, b"<InitiateMultipartUploadResult><UploadId></UploadId></InitiateMultipartUploadResult>"))
     async with scripted.session() as session:
         with pytest.raises(dream.ServiceError, match="without UploadId"):
-            await session._runtime.wire.create_upload(Address("bucket", "a"), ObjectAttributes())
+            await session._runtime.s3.create_upload(Address("bucket", "a"), WriteOptions())
 
 
 async def test_a_pinned_source_that_changed_is_no_object_that_exists(scripted: ScriptedServer) -> None:
     scripted.will(error(412, "PreconditionFailed"))
     async with scripted.session() as session:
         with pytest.raises(dream.PreconditionFailedError):
-            await session._runtime.wire.copy_object(
-                *(Address("bucket", "a"), Address("bucket", "b"), None, WriteConditions(if_absent=True)),
+            await session._runtime.s3.copy_object(
+                *(Address("bucket", "a"), Address("bucket", "b"), WriteOptions(if_absent=True)),
                 source_if_match="e",
             )
 
@@ -205,14 +206,14 @@ async def test_nothing_a_server_says_becomes_a_header(scripted: ScriptedServer) 
     scripted.will(Reply(200, b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"))
     source = Address("bucket", "a")
     async with scripted.session() as session:
-        wire = session._runtime.wire
+        s3 = session._runtime.s3
         for version in ("v1\r\nx-evil: 1", "v&x=1#é"):
-            await wire.copy_object(source, source, None, WriteConditions(), source_version=version)
+            await s3.copy_object(source, source, WriteOptions(), source_version=version)
         for request in scripted.received:
             assert "x-evil" not in request.headers
             assert "\r" not in request.headers["x-amz-copy-source"]
         with pytest.raises(ValueError, match="header"):
-            await wire.copy_object(source, source, None, WriteConditions(), source_if_match="e\r\nx-evil: 1")
+            await s3.copy_object(source, source, WriteOptions(), source_if_match="e\r\nx-evil: 1")
 
 
 async def test_no_secret_is_in_the_locals_of_a_traceback() -> None:

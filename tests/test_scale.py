@@ -19,7 +19,8 @@ from conftest import Server, new_name
 from servers.scripted import Received, Reply, ScriptedServer
 
 import aiodreamobjects as dream
-from aiodreamobjects._models import Address, ObjectAttributes
+from aiodreamobjects._models import Address
+from aiodreamobjects._s3.options import WriteOptions
 
 SCALE = int(os.environ.get("SCALE", "1500"))
 WIDTH = 64
@@ -58,7 +59,7 @@ async def test_many_keys_are_listed_alike_and_deleted_all(rgw: Server) -> None:
             await for_each(keys[::2], lambda key: bucket.object(key).put(b"x"))
         await for_each(
             keys[:UPLOADS],
-            lambda key: session._runtime.wire.create_upload(Address(bucket.name, key), ObjectAttributes()),
+            lambda key: session._runtime.s3.create_upload(Address(bucket.name, key), WriteOptions()),
         )
 
         with measured("list", SCALE):

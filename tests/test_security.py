@@ -514,14 +514,14 @@ async def test_no_tag_and_no_grant_makes_another_element(scripted: ScriptedServe
 
 
 async def test_a_proxy_sees_only_what_it_is_set_for(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``all_proxy`` and a proxy for the other scheme are not used, ``no_proxy`` is obeyed."""
+    """A proxy for the other scheme is not used, and ``no_proxy`` is obeyed."""
     async with ScriptedServer() as proxy:
         proxy.will(Reply(407))
         scripted.will(Reply(200))
         for settings_ in (
-            {"all_proxy": proxy.endpoint},
             {"https_proxy": proxy.endpoint},
             {"http_proxy": proxy.endpoint, "no_proxy": "127.0.0.1"},
+            {"all_proxy": proxy.endpoint, "no_proxy": "127.0.0.0/8"},
         ):
             with monkeypatch.context() as patch:
                 for name, value in settings_.items():

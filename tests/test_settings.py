@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import aiodreamobjects as dream
 from aiodreamobjects._config import Credentials
-from aiodreamobjects._wire import signing
+from aiodreamobjects._s3 import signing
 
 HOST = "https://minio.example"
 US_EAST_5 = "https://s3.us-east-005.dream.io"

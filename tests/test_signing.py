@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiodreamobjects._config import Credentials
+from aiodreamobjects._s3 import signing
 from aiodreamobjects._service import Service, quote_key
-from aiodreamobjects._wire import signing
 
 Condition = dict[str, str] | list[str | int]
 

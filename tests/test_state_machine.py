@@ -26,10 +26,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from servers.breaking_proxy import Break, BreakingProxy
-from servers.faults import Close, Cut, Late, Refuse, Rule, Say
 from servers.faulty import FaultyServer, check_uploads
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Close, Cut, Late, Refuse, Rule, Say
 from aiodreamobjects.testing import MemoryService
 
 T = TypeVar("T")

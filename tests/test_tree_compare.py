@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from servers.faults import Make, Meanwhile, Rule
 from servers.faulty import FaultyServer
-from servers.s3 import Reply
-from servers.store import Bucket, now
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.calls import Reply
+from aiodreamobjects._memory.faults import Make, Meanwhile, Rule
+from aiodreamobjects._memory.store import Bucket, now
 
 MIB = 1 << 20
 CONTENT = b"same" * (3 * MIB // 4)

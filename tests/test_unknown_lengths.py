@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from servers.faults import Action, Blanks, Flip, Mishear, Rule, Say, Shorten
 from servers.faulty import FaultyServer
 from servers.scripted import Raw, Received, Reply, ScriptedServer
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Action, Blanks, Flip, Mishear, Rule, Say, Shorten
 
 PART = 128 << 10
 LIMITS = dream.Limits(part_size=PART)

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import pytest
 from interruptions import watched_tasks
-from servers.faults import Refuse, Rule
 from servers.faulty import FaultyServer, until
 from user_code import (
     OLD,
@@ -40,6 +39,7 @@ from user_code import (
 )
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Refuse, Rule
 
 PART = 100_000
 DATA = random.Random(1).randbytes(2 * PART + 20_000)

@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 
 import aiodreamobjects as dream
 from aiodreamobjects._config import Credentials
-from aiodreamobjects._models import Address, ByteRange, ObjectAttributes
-from aiodreamobjects._wire.retry import backoff
+from aiodreamobjects._models import Address, ByteRange
+from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.retry import backoff
 
 NAN, INFINITY = math.nan, math.inf
 HUGE = 10**400
@@ -389,27 +390,27 @@ FIELDS = ["content_type", "cache_control", "content_disposition", "content_encod
 @given(NOT_FOR_HEADERS, st.sampled_from(FIELDS))
 def test_no_header_can_hold_what_is_not_printable_ascii(value: str, field: str) -> None:
     with pytest.raises(ValueError, match="must be printable US-ASCII"):
-        ObjectAttributes(**{field: value})  # type: ignore[arg-type]  # the fields are all of str
+        WriteOptions(**{field: value})  # type: ignore[arg-type]  # the fields are all of str
 
 
 @given(NOT_FOR_HEADERS)
 def test_no_metadata_can_hold_what_is_not_printable_ascii(text: str) -> None:
     with pytest.raises(ValueError, match="must be printable US-ASCII"):
-        ObjectAttributes(metadata={"caption": text})
+        WriteOptions(metadata={"caption": text})
     with pytest.raises(ValueError, match="must be an HTTP header name"):
-        ObjectAttributes(metadata={text: "a cat"})
+        WriteOptions(metadata={text: "a cat"})
 
 
 @pytest.mark.parametrize("value", ["a\n", "a\r\n", "a\r\nx-amz-acl: public-read", "\na", "a\x00", "a\x7f", "é"])
 def test_no_header_line_can_be_ended(value: str) -> None:
     for attributes in (*({field: value} for field in FIELDS), {"metadata": {"caption": value}}):
         with pytest.raises(ValueError, match="must be printable US-ASCII"):
-            ObjectAttributes(**attributes)  # type: ignore[arg-type]  # each has its own
+            WriteOptions(**attributes)  # type: ignore[arg-type]  # each has its own
 
 
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)).map(str.strip), st.sampled_from(FIELDS))
 def test_a_header_can_hold_whatever_is_printable_ascii(value: str, field: str) -> None:
-    attributes = ObjectAttributes(**{field: value}, metadata={"caption": value})  # type: ignore[arg-type]  # str again
+    attributes = WriteOptions(**{field: value}, metadata={"caption": value})  # type: ignore[arg-type]  # str again
     assert getattr(attributes, field) == value
 
 
@@ -418,13 +419,13 @@ def test_a_header_can_hold_whatever_is_printable_ascii(value: str, field: str) -
 )
 def test_a_metadata_name_is_a_header_name(name: Any) -> None:
     with pytest.raises(ValueError, match="metadata name"):
-        ObjectAttributes(metadata={name: "value"})
+        WriteOptions(metadata={name: "value"})
 
 
 @pytest.mark.parametrize("value", [5, None, b"bytes", True])
 def test_a_metadata_value_is_text(value: Any) -> None:
     with pytest.raises(ValueError, match="metadata 'caption'"):
-        ObjectAttributes(metadata={"caption": value})
+        WriteOptions(metadata={"caption": value})
 
 
 @pytest.mark.parametrize("acl", ["public", "Private", "private\n", "", 5])
@@ -533,7 +534,7 @@ def test_every_public_dataclass_is_among_the_values_below() -> None:
     assert {type(value) for value in VALUES} - {Credentials} == public
 
 
-@pytest.mark.parametrize("value", [*VALUES, Address("photos", "a"), ByteRange(0, 1), ObjectAttributes()], ids=name_of)
+@pytest.mark.parametrize("value", [*VALUES, Address("photos", "a"), ByteRange(0, 1), WriteOptions()], ids=name_of)
 def test_a_value_cannot_be_changed(value: Any) -> None:
     for field in dataclasses.fields(value):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -556,7 +557,11 @@ def subclasses(cls: type[dream.DreamObjectsError]) -> Iterator[type[dream.DreamO
         yield from subclasses(child)
 
 
-ERRORS = [cls for cls in subclasses(dream.DreamObjectsError) if cls.__module__ == dream.DreamObjectsError.__module__]
+ERRORS = [
+    cls
+    for cls in subclasses(dream.DreamObjectsError)
+    if cls.__module__ in (dream.DreamObjectsError.__module__, dream.BulkError.__module__)
+]
 SERVICE_ERRORS: list[Any] = [cls for cls in ERRORS if issubclass(cls, dream.ServiceError)]
 BASES = {
     "DreamObjectsError": {Exception},

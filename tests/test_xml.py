@@ -21,8 +21,8 @@ from servers.scripted import Reply, ScriptedServer
 
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import Acl, Grant, Permission
-from aiodreamobjects._wire import direct, replies, xml
-from aiodreamobjects._wire.contract import Part, VersionedKey
+from aiodreamobjects._s3 import listings, options, replies, xml
+from aiodreamobjects._s3.values import Part, VersionedKey
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def as_botocore_reads(operation: str, document: bytes) -> dict[str, Any]:
 def entries_of(document: bytes) -> tuple[list[xml.Entry], xml.Element]:
     """As a listing takes them."""
     found, root = xml.read(document, "ListBucketResult")
-    return list(found) or [direct._entry(element) for element in root.find_all("Contents")], root
+    return list(found) or [listings._entry(element) for element in root.find_all("Contents")], root
 
 
 # Pages of objects
@@ -180,7 +180,7 @@ def told_by_botocore(page: Mapping[str, Any]) -> list[tuple[object, ...]]:
         (
             entry["Key"],
             entry.get("LastModified"),
-            replies.unquoted(entry.get("ETag")),
+            options.unquoted(entry.get("ETag")),
             entry.get("Size"),
             entry.get("StorageClass"),
         )
@@ -209,7 +209,7 @@ def test_a_page_of_objects_is_read_as_botocore_reads_it(
         assert root.get(name) == expected.get(name)
     marker = "NextMarker" if operation == "ListObjects" else "NextContinuationToken"
     assert root.get(marker) == expected.get(marker)
-    assert direct._is_truncated(root) == expected.get("IsTruncated")
+    assert root.flag("IsTruncated") == expected.get("IsTruncated")
     prefixes = [element.get("Prefix") for element in root.find_all("CommonPrefixes")]
     assert prefixes == [element.get("Prefix") for element in expected.get("CommonPrefixes", [])]
 

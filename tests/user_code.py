@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import aiofiles.threadpool
-from servers.faults import Cut, Rule
 from servers.faulty import FaultyServer
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Cut, Rule
 
 T = TypeVar("T")
 

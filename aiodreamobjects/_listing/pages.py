@@ -12,9 +12,9 @@ from aiodreamobjects._concurrency import ahead
 from aiodreamobjects._listing.parallel import list_in_parallel
 from aiodreamobjects._models import BucketInfo, CommonPrefix, ObjectInfo, UploadInfo
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._wire import paging
-from aiodreamobjects._wire.contract import Page
-from aiodreamobjects._wire.paging import PAGE_KEYS
+from aiodreamobjects._s3 import paging
+from aiodreamobjects._s3.paging import PAGE_KEYS
+from aiodreamobjects._s3.values import Page
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Listing(Generic[T]):
 
 def list_buckets(runtime: Runtime) -> Listing[BucketInfo]:
     async def fetch() -> AsyncGenerator[list[BucketInfo], None]:
-        yield await runtime.wire.list_buckets()
+        yield await runtime.s3.list_buckets()
 
     return Listing(fetch)
 
@@ -68,10 +68,10 @@ def list_objects(
     if limit is not None:
         width = min(width, ceil(limit / PAGE_KEYS))
     if width <= 1:
-        return _ahead(lambda: paging.objects(runtime.wire, bucket, prefix, start_after, limit))
+        return _ahead(lambda: paging.objects(runtime.s3, bucket, prefix, start_after, limit))
 
     async def fetch(after: str | None, count: int) -> Page[ObjectInfo]:
-        return await paging.objects_behind(runtime.wire, bucket, prefix, after, count)
+        return await paging.objects_behind(runtime.s3, bucket, prefix, after, count)
 
     def open_pages() -> AsyncGenerator[list[ObjectInfo], None]:
         runtime.require_open()
@@ -82,17 +82,17 @@ def list_objects(
 
 def list_dir(runtime: Runtime, bucket: str, prefix: str) -> Listing[ObjectInfo | CommonPrefix]:
     _check_prefix(prefix)
-    return _ahead(lambda: paging.directory(runtime.wire, bucket, prefix))
+    return _ahead(lambda: paging.directory(runtime.s3, bucket, prefix))
 
 
 def list_versions(runtime: Runtime, bucket: str, prefix: str) -> Listing[ObjectInfo]:
     _check_prefix(prefix)
-    return _ahead(lambda: paging.versions(runtime.wire, bucket, prefix))
+    return _ahead(lambda: paging.versions(runtime.s3, bucket, prefix))
 
 
 def list_uploads(runtime: Runtime, bucket: str, prefix: str) -> Listing[UploadInfo]:
     _check_prefix(prefix)
-    return _ahead(lambda: paging.uploads(runtime.wire, bucket, prefix))
+    return _ahead(lambda: paging.uploads(runtime.s3, bucket, prefix))
 
 
 def _ahead(open_pages: Callable[[], AsyncGenerator[list[T], None]]) -> Listing[T]:

@@ -12,9 +12,9 @@ from aiodreamobjects._concurrency import Background, in_parallel
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._listing.split import Ruler, middle_first
 from aiodreamobjects._models import ObjectInfo
-from aiodreamobjects._wire.contract import Page
-from aiodreamobjects._wire.errors import UNREADABLE
-from aiodreamobjects._wire.paging import PAGE_KEYS
+from aiodreamobjects._s3.errors import UNREADABLE
+from aiodreamobjects._s3.paging import PAGE_KEYS
+from aiodreamobjects._s3.values import Page
 
 FetchBehind = Callable[[str | None, int], Awaitable[Page[ObjectInfo]]]
 """Ask for a page of the keys behind this one, with at most so many items. It is checked: see ``paging.Objects``."""

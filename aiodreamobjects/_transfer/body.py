@@ -25,14 +25,15 @@ from aiodreamobjects._errors import (
     TransferError,
 )
 from aiodreamobjects._integrity import md5, md5_of_etag, parts_of_etag
-from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verify
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.errors import is_unreadable
+from aiodreamobjects._s3.objects import ObjectBody
+from aiodreamobjects._s3.options import ReadOptions
+from aiodreamobjects._s3.retry import backoff
 from aiodreamobjects._transfer.verify import ContentCheck, size_by_head, verified_by_size
-from aiodreamobjects._wire.contract import Conditions, ResponseBody
-from aiodreamobjects._wire.errors import is_unreadable
-from aiodreamobjects._wire.retry import backoff
 
-NO_CONDITIONS = Conditions()
+NO_OPTIONS = ReadOptions()
 JOINED_INLINE_BYTES = 8 << 20
 """Up to here, chunks are joined on the event loop, for some milliseconds; more of them in a thread."""
 ENOUGH_BYTES = 64 << 10
@@ -79,7 +80,7 @@ async def _read_surely(
     byte_range: ByteRange | None,
     most: int | None = None,
     known: Told | None = None,
-) -> tuple[ResponseBody | Body, bytes]:
+) -> tuple[ObjectBody | Body, bytes]:
     """What is damaged, or changes on its way, is asked for once more."""
     try:
         return await _read(runtime, address, byte_range, most, known)
@@ -90,12 +91,12 @@ async def _read_surely(
 
 async def _read(
     runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None, known: Told | None
-) -> tuple[ResponseBody | Body, bytes]:
+) -> tuple[ObjectBody | Body, bytes]:
     """A small object takes one request, and nothing of a Body's apparatus."""
-    response = await _ask(runtime, address, byte_range, NO_CONDITIONS, streamed=False)
+    response = await _ask(runtime, address, byte_range, NO_OPTIONS, streamed=False)
     content = response.content
     if content is None or len(content) != response.length:
-        body = Body(runtime, address, byte_range, NO_CONDITIONS, streamed=False, known=known)
+        body = Body(runtime, address, byte_range, NO_OPTIONS, streamed=False, known=known)
         async with _opened(body, response):
             content = b"" if most is not None and (body.info.size or 0) > most else await body.read(_one_more(most))
             if most is not None and (len(content) > most or len(content) < (body.info.size or 0)):
@@ -124,34 +125,34 @@ async def _ask(
     runtime: Runtime,
     address: Address,
     byte_range: ByteRange | None,
-    conditions: Conditions,
+    options: ReadOptions,
     *,
     streamed: bool,
     or_whole: bool = False,
-) -> ResponseBody:
+) -> ObjectBody:
     """A reply to this question; once more where it is one to another. Then it is RangeIgnoredError.
 
     ``or_whole``: all of the object is as good as its beginning.
     """
     try:
-        return await _ask_once(runtime, address, byte_range, conditions, streamed=streamed, or_whole=or_whole)
+        return await _ask_once(runtime, address, byte_range, options, streamed=streamed, or_whole=or_whole)
     except (RangeIgnoredError, ServiceError) as error:
         if not isinstance(error, RangeIgnoredError) and not is_unreadable(error):
             raise
         _log.warning("%s; asking again", error)
-    return await _ask_once(runtime, address, byte_range, conditions, streamed=streamed, or_whole=or_whole)
+    return await _ask_once(runtime, address, byte_range, options, streamed=streamed, or_whole=or_whole)
 
 
 async def _ask_once(
     runtime: Runtime,
     address: Address,
     byte_range: ByteRange | None,
-    conditions: Conditions,
+    options: ReadOptions,
     *,
     streamed: bool,
     or_whole: bool,
-) -> ResponseBody:
-    response = await runtime.wire.get_object(address, byte_range, conditions, streamed=streamed)
+) -> ObjectBody:
+    response = await runtime.s3.get_object(address, byte_range, options, streamed=streamed)
     try:
         _check_answer(address, None if or_whole and _is_whole(response) else byte_range, response)
     except BaseException:
@@ -160,7 +161,7 @@ async def _ask_once(
     return response
 
 
-def _is_whole(response: ResponseBody) -> bool:
+def _is_whole(response: ObjectBody) -> bool:
     """Whether the body is the whole object, however it was asked for. A None says that the service did not tell."""
     return response.start == 0 and response.length == response.size
 
@@ -170,9 +171,8 @@ async def open_body(
     runtime: Runtime,
     address: Address,
     byte_range: ByteRange | None,
-    conditions: Conditions,
+    options: ReadOptions,
     *,
-    verify: Verify = "auto",
     streamed: bool = True,
     or_whole: bool = False,
     known: Told | None = None,
@@ -183,13 +183,13 @@ async def open_body(
 
     ``known``: as a HEAD or a listing tells of it. Its size is the body's where the answer announces none.
     """
-    wire = runtime.wire
+    s3 = runtime.s3
     async with AsyncExitStack() as stack:
         if streamed:
-            await stack.enter_async_context(wire.stream())
-        response = await _ask(runtime, address, byte_range, conditions, streamed=streamed, or_whole=or_whole)
+            await stack.enter_async_context(s3.stream())
+        response = await _ask(runtime, address, byte_range, options, streamed=streamed, or_whole=or_whole)
         asked = None if or_whole and _is_whole(response) else byte_range
-        body = Body(runtime, address, asked, conditions, streamed=streamed, verify=verify, known=known)
+        body = Body(runtime, address, asked, options, streamed=streamed, known=known)
         if response.content is not None:  # all is here: it needs no place
             await stack.aclose()
         async with _opened(body, response):
@@ -197,7 +197,7 @@ async def open_body(
 
 
 @asynccontextmanager
-async def _opened(body: Body, response: ResponseBody) -> AsyncIterator[Body]:
+async def _opened(body: Body, response: ObjectBody) -> AsyncIterator[Body]:
     await body._begin(response)  # noqa: SLF001 - Body is public, its opening is not
     try:
         yield body
@@ -225,16 +225,15 @@ class Body:
         runtime: Runtime,
         address: Address,
         byte_range: ByteRange | None,
-        conditions: Conditions,
+        options: ReadOptions,
         *,
         streamed: bool,
-        verify: Verify = "auto",
         known: Told | None = None,
     ) -> None:
         self._runtime, self._address = runtime, address
-        self._range, self._conditions, self._streamed = byte_range, conditions, streamed
-        self._verify_mode, self._known = verify, known
-        self._response: ResponseBody | None = None
+        self._range, self._options, self._streamed = byte_range, options, streamed
+        self._known = known
+        self._response: ObjectBody | None = None
         self._position = 0
         self._stop: int | None = None
         self._check: ContentCheck | None = None
@@ -421,9 +420,9 @@ class Body:
             self._is_complete = True
             return
         self._range = ByteRange(self._position, self._stop)
-        self._conditions = replace(self._conditions, if_match=etag, if_none_match=None)
+        self._options = replace(self._options, if_match=etag, if_none_match=None)
         await self._close()
-        await self._runtime.wire.sleep(backoff(retry, self._breaks))
+        await self._runtime.s3.sleep(backoff(retry, self._breaks))
 
     async def _open_rest(self) -> None:
         try:
@@ -433,10 +432,10 @@ class Body:
             raise ObjectChangedError(msg) from changed
 
     async def _open(self) -> None:
-        response = await _ask(self._runtime, self._address, self._range, self._conditions, streamed=self._streamed)
+        response = await _ask(self._runtime, self._address, self._range, self._options, streamed=self._streamed)
         await self._begin(response)
 
-    async def _begin(self, response: ResponseBody) -> None:
+    async def _begin(self, response: ObjectBody) -> None:
         self._response, self._is_taken, self._taken = response, False, 0
         try:
             self._check_and_start(response)
@@ -444,7 +443,7 @@ class Body:
             await self._close()
             raise
 
-    def _check_and_start(self, response: ResponseBody) -> None:
+    def _check_and_start(self, response: ObjectBody) -> None:
         """The reply must be to the question: this range, of this object, in its full length."""
         start, stop = _check_answer(self._address, self._range, response)
         if self._stop is not None:
@@ -459,7 +458,7 @@ class Body:
             stop = self._known[1]
             self.info = replace(self.info, size=stop)
         self._stop = stop if stop is not None or response.length is None else start + response.length
-        if self.is_whole and self._verify_mode == "auto":
+        if self.is_whole and self._options.verify == "auto":
             self._check = ContentCheck.of(self.info, response.encryption)
 
     async def _close(self) -> None:
@@ -481,7 +480,7 @@ class Body:
         """Ask for the size that the answer did not tell, since an ETag of parts may tell nothing without it."""
         self._is_complete = True
         await self._close()  # its place may be the only one
-        self._stop = await size_by_head(self._runtime.wire, self._address, self.info.etag)
+        self._stop = await size_by_head(self._runtime.s3, self._address, self.info.etag)
         self.info = replace(self.info, size=self._stop)
         self._advance(0, is_end=True)
 
@@ -499,7 +498,7 @@ async def _write_all(file: AsyncWriter, chunk: bytes) -> None:
         rest = rest[count:]
 
 
-def _check_answer(address: Address, byte_range: ByteRange | None, response: ResponseBody) -> tuple[int, int | None]:
+def _check_answer(address: Address, byte_range: ByteRange | None, response: ObjectBody) -> tuple[int, int | None]:
     """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent.
 
     An answer without a length cannot be told from a longer or shorter one: only all of the object may come so.

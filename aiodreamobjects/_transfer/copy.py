@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from urllib.parse import unquote
 
-from aiodreamobjects._concurrency import in_parallel
+from aiodreamobjects._concurrency import pull
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
     NotFoundError,
@@ -19,15 +19,16 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
-from aiodreamobjects._models import Acl, Address, ByteRange, ObjectAttributes, ObjectInfo, Verified
+from aiodreamobjects._models import Acl, Address, ByteRange, ObjectInfo, Verified
 from aiodreamobjects._progress import Growing, Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime
+from aiodreamobjects._s3.errors import as_existing
+from aiodreamobjects._s3.options import ReadOptions, WriteOptions
+from aiodreamobjects._s3.values import Part
 from aiodreamobjects._transfer.body import open_body, pin_of
 from aiodreamobjects._transfer.multipart import Multipart, check_conditions, refuse_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME
 from aiodreamobjects._transfer.upload import put
-from aiodreamobjects._wire.contract import Conditions, Part, WriteConditions
-from aiodreamobjects._wire.errors import as_existing
 
 COPY_PART_BYTES = 256 << 20
 """Copied by one request, where an object takes several: nothing of it passes through here."""
@@ -40,7 +41,7 @@ _log = logging.getLogger("aiodreamobjects")
 class Changes:
     """What the copy has that the source has not. ``None`` carries the source's over."""
 
-    attributes: ObjectAttributes
+    options: WriteOptions
     tags: Mapping[str, str] | None
     copies_acl: bool
 
@@ -58,7 +59,6 @@ async def copy(
     source: tuple[Runtime, Address],
     to: tuple[Runtime, Address],
     changes: Changes,
-    conditions: WriteConditions,
     progress: ProgressCallback | None,
 ) -> Copied:
     """Copy, and look at the source again. A copy that was streamed is made once more where the source changed meanwhile.
@@ -69,11 +69,13 @@ async def copy(
     from_runtime.require_open()
     to_runtime.require_open()
     told = Growing(progress) if progress is not None else None
-    is_conditional = conditions.if_absent or conditions.if_match is not None
     async with Job(from_runtime, to_runtime) as job, job.telling_doubt():
-        for is_last in (is_conditional, True):  # the first copy would break the conditions of a second one
-            found = await from_runtime.wire.head_object(address)
-            transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, conditions, told, job)
+        for is_last in (
+            changes.options.is_conditional,
+            True,
+        ):  # the first copy would break the conditions of a second one
+            found = await from_runtime.s3.head_object(address)
+            transfer = _Copy(from_runtime, address, to_runtime, target, found, changes, told, job)
             info = await transfer.run()
             try:
                 if transfer.took_time:
@@ -93,7 +95,6 @@ async def move(
     source: tuple[Runtime, Address],
     to: tuple[Runtime, Address],
     changes: Changes,
-    conditions: WriteConditions,
     progress: ProgressCallback | None,
 ) -> ObjectInfo:
     """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions.
@@ -106,9 +107,9 @@ async def move(
     if (from_runtime.service.endpoint, address) == (to_runtime.service.endpoint, target):
         msg = f"{address} cannot be moved onto itself"
         raise ValueError(msg)
-    copied = await copy(source, to, changes, conditions, progress)
+    copied = await copy(source, to, changes, progress)
     found, info = copied.found, copied.info
-    stored = await to_runtime.wire.head_object(target)
+    stored = await to_runtime.s3.head_object(target)
     if _differ(stored.size, found.size) or (info.etag is not None and stored.etag != info.etag):
         msg = f"{target} is not what was copied from {address}, which was left where it is"
         raise ObjectChangedError(msg)
@@ -122,7 +123,7 @@ async def move(
         error.in_doubt = True  # the copy is there
         raise error
     await _check_source(from_runtime, address, found)
-    await from_runtime.wire.delete_object(address, found.version_id)
+    await from_runtime.s3.delete_object(address, found.version_id)
     return replace(info, last_modified=info.last_modified or stored.last_modified)
 
 
@@ -134,7 +135,7 @@ def _differ(one: int | None, other: int | None) -> bool:
 async def _check_source(runtime: Runtime, address: Address, found: ObjectInfo) -> None:
     """ObjectChangedError unless the source is still what it was at first."""
     try:
-        now = await runtime.wire.head_object(address)
+        now = await runtime.s3.head_object(address)
     except NotFoundError as error:
         msg = f"{address} was deleted while it was copied"
         raise ObjectChangedError(msg) from error
@@ -161,16 +162,15 @@ class _Copy:
         target: Address,
         found: ObjectInfo,
         changes: Changes,
-        conditions: WriteConditions,
         progress: ProgressCallback | None,
         job: Job,
     ) -> None:
         self._from, self._address, self._to, self._target = from_runtime, address, to_runtime, target
-        self._found, self._changes, self._conditions, self._progress = found, changes, conditions, progress
+        self._found, self._changes, self._progress = found, changes, progress
         self._job = job
         self._meter = Meter(progress, total_bytes=found.size, key=target.key)
         self._pin = pin_of(found.etag)
-        self._replaces = changes.attributes != ObjectAttributes()
+        self._replaces = changes.options.changes_content
         self._looked: tuple[Mapping[str, str] | None, Acl | None] | None = None
         self.is_sure = True
         """Whether a digest or a length tells that all of the source was copied."""
@@ -179,7 +179,7 @@ class _Copy:
         """Whether the source may have changed while it was copied: it was read in several requests, or in a long one."""
 
     async def run(self) -> ObjectInfo:
-        refuse_conditions(self._to.service, self._conditions)
+        refuse_conditions(self._to.service, self._changes.options)
         if self._from is not self._to:
             if (self._from.service.endpoint, self._address) == (self._to.service.endpoint, self._target):
                 await self._look(carries_tags=True)  # the copy replaces what these are read from
@@ -231,7 +231,7 @@ class _Copy:
         # A copy of many parts has another ETag: what it is of must be looked at.
         if not has_its_etag and self._address != self._target:
             await _check_source(self._from, self._address, found)
-        stored = await self._to.wire.head_object(self._target)
+        stored = await self._to.s3.head_object(self._target)
         if _differ(stored.size, found.size):
             msg = f"{self._target} has {stored.size} bytes after the copy, {self._address} has {found.size}"
             raise ChecksumMismatchError(msg)
@@ -245,46 +245,53 @@ class _Copy:
         )
 
     async def _copy_at_once(self, size: int) -> ObjectInfo:
-        wire, attributes = self._to.wire, self._attributes() if self._replaces else None
-        await check_conditions(wire, self._target, self._conditions)
+        s3, options = self._to.s3, self._options() if self._replaces else self._changes.options
+        await check_conditions(s3, self._target, options)
         try:
             with self._meter.piece(size), self._job.writing():
                 await self._meter.complete()
-                return await wire.copy_object(
-                    self._address, self._target, attributes, self._conditions, source_if_match=self._pin
+                return await s3.copy_object(
+                    self._address,
+                    self._target,
+                    options,
+                    source_if_match=self._pin,
                 )
         except PreconditionFailedError as error:
             await _check_source(self._from, self._address, self._found)
-            if self._conditions.if_absent:
+            if options.if_absent:
                 raise as_existing(error) from error
             raise
 
     async def _copy_in_parts(self, size: int) -> ObjectInfo:
         rules = self._to.service.multipart
         part_size = min(max(COPY_PART_BYTES, ceil(size / rules.most_parts)), rules.largest_copy)
-        attributes = self._attributes()
-        attributes = replace(attributes, metadata={**(attributes.metadata or {}), PART_SIZE_NAME: str(part_size)})
-        upload = Multipart(self._to, self._target, attributes, self._conditions, self._job)
+        options = self._options()
+        options = replace(options, metadata={**(options.metadata or {}), PART_SIZE_NAME: str(part_size)})
+        upload = Multipart(self._to, self._target, options, self._job)
         return await upload.run(lambda: self._copy_parts(upload, size, part_size))
 
     async def _copy_parts(self, upload: Multipart, size: int, part_size: int) -> list[Part]:
         numbers = itertools.count(1)
         parts: dict[int, Part] = {}
 
-        async def work() -> None:
-            while (start := ((number := next(numbers)) - 1) * part_size) < size:
-                copied = ByteRange(start, min(start + part_size, size))
-                with self._meter.piece(min(part_size, size - start)):
-                    try:
-                        part = await self._to.wire.copy_part(
-                            self._address, self._target, upload.upload_id, number, copied, source_if_match=self._pin
-                        )
-                    except PreconditionFailedError as error:
-                        msg = f"{self._address} changed while it was copied"
-                        raise ObjectChangedError(msg) from error
-                    parts[number] = replace(part, size=min(part_size, size - start))
+        async def take() -> int | None:
+            number = next(numbers)
+            return number if (number - 1) * part_size < size else None
 
-        await in_parallel(self._to.limits.parts_per_object, work)
+        async def copy_part(number: int) -> None:
+            start = (number - 1) * part_size
+            copied = ByteRange(start, min(start + part_size, size))
+            with self._meter.piece(min(part_size, size - start)):
+                try:
+                    part = await self._to.s3.copy_part(
+                        self._address, self._target, upload.upload_id, number, copied, source_if_match=self._pin
+                    )
+                except PreconditionFailedError as error:
+                    msg = f"{self._address} changed while it was copied"
+                    raise ObjectChangedError(msg) from error
+                parts[number] = replace(part, size=min(part_size, size - start))
+
+        await pull(self._to.limits.parts_per_object, take, copy_part)
         await _check_source(self._from, self._address, self._found)  # Ceph RGW ignores what pins a part to its source
         await self._meter.complete()
         return [part for _, part in sorted(parts.items())]
@@ -292,7 +299,7 @@ class _Copy:
     async def _stream(self) -> ObjectInfo:
         """Through here, in parts within the session's memory."""
         self.was_streamed = True
-        pinned, found = Conditions(if_match=self._pin), self._found
+        pinned, found = ReadOptions(if_match=self._pin), self._found
         known = found.etag, found.size
         try:
             async with open_body(self._from, self._address, None, pinned, known=known) as body:
@@ -303,10 +310,8 @@ class _Copy:
                     self._to,
                     self._target,
                     body,
-                    self._attributes(),
-                    self._conditions,
+                    self._options(),
                     self._progress,
-                    "auto",
                     self._job,
                 )
                 self.is_sure = body.info.verified is not None
@@ -315,35 +320,34 @@ class _Copy:
             await _check_source(self._from, self._address, self._found)
             raise
 
-    def _attributes(self) -> ObjectAttributes:
+    def _options(self) -> WriteOptions:
         """The source's, except for what was asked for."""
-        found, asked = self._found, self._changes.attributes
+        found, asked = self._found, self._changes.options
         metadata = found.metadata if asked.metadata is None else asked.metadata
         cut = {name: value for name, value in (found.metadata or {}).items() if name == PART_SIZE_NAME}
-        return ObjectAttributes(
+        return replace(
+            asked,
             content_type=asked.content_type or found.content_type,
             metadata={name: value for name, value in (metadata or {}).items() if name.lower() != PART_SIZE_NAME} | cut,
             cache_control=asked.cache_control or found.cache_control,
             content_disposition=asked.content_disposition or found.content_disposition,
             content_encoding=asked.content_encoding or found.content_encoding,
-            storage_class=asked.storage_class,
-            acl=asked.acl,
         )
 
     async def _finish(self, *, carries_tags: bool) -> None:
         """What a copy does not take with it: its tags, where it was not a plain one, and its ACL."""
         tags, acl = self._looked or await self._look(carries_tags=carries_tags)
         if tags or self._changes.tags is not None:
-            await self._to.wire.put_object_tags(self._target, tags or {})
+            await self._to.s3.put_object_tags(self._target, tags or {})
         if acl is not None:
-            await self._to.wire.put_object_acl(self._target, acl.canned or acl)
+            await self._to.s3.put_object_acl(self._target, acl.canned or acl)
 
     async def _look(self, *, carries_tags: bool) -> tuple[Mapping[str, str] | None, Acl | None]:
         tags, acl = self._changes.tags, None
         if tags is None and carries_tags and self._has_tags():
-            tags = await self._from.wire.get_object_tags(self._address)
+            tags = await self._from.s3.get_object_tags(self._address)
         if self._changes.copies_acl:
-            acl = await self._from.wire.get_object_acl(self._address)
+            acl = await self._from.s3.get_object_acl(self._address)
         self._looked = tags, acl
         return self._looked
 

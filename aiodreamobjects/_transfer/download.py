@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from aiodreamobjects._concurrency import in_parallel
+from aiodreamobjects._concurrency import pull
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
     IncompleteBodyError,
@@ -25,20 +25,21 @@ from aiodreamobjects._errors import (
 from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verify
 from aiodreamobjects._progress import Gauge, Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.options import ReadOptions
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import Body, RangeIgnoredError, Told, open_body, pin_of
 from aiodreamobjects._transfer.journal import DownloadJournal, DownloadRecord
 from aiodreamobjects._transfer.sinks import PathSink, beside
 from aiodreamobjects._transfer.verify import ContentCheck, verified_by_size
-from aiodreamobjects._wire.contract import Conditions
 
 IfChanged = Literal["raise", "restart"]
 
-UNCOUNTED_BYTES = 256 << 10
-"""A transfer may hold so much without taking it from the session's memory: small objects do not wait for large ones."""
 MOST_RESTARTS = 1
 
 _log = logging.getLogger("aiodreamobjects")
+
+_UNCHECKED = ReadOptions(verify="off")
+"""Each body is a piece: the whole is compared here."""
 
 
 async def download(
@@ -165,7 +166,7 @@ class _Download:
 
     async def run(self, *, in_ranges: bool) -> ObjectInfo:
         """The first answer tells all there is to know; a small object is in it."""
-        number, conditions = (self._resumed() if in_ranges else None) or (1, Conditions())
+        number, options = (self._resumed() if in_ranges else None) or (1, _UNCHECKED)
         start = (number - 1) * self._part_size
         asked = ByteRange(start, start + self._part_size) if in_ranges else None
         try:
@@ -173,14 +174,13 @@ class _Download:
                 self._runtime,
                 self._address,
                 asked,
-                conditions,
-                verify="off",
+                options,
                 or_whole=start == 0,
                 known=self.told or self._listed,
             ) as body:
                 return await self._receive(body, number)
         except (PreconditionFailedError, NotFoundError) as error:
-            if conditions.if_match is None:
+            if options.if_match is None:
                 raise
             _log.info("%s is not what was being downloaded, it starts afresh: %s", self._address, error)
             await self.start_again()
@@ -190,7 +190,7 @@ class _Download:
             in_ranges = False
         return await self.run(in_ranges=in_ranges)
 
-    def _resumed(self) -> tuple[int, Conditions] | None:
+    def _resumed(self) -> tuple[int, ReadOptions] | None:
         """The first range that is missing, if an earlier process has left something of this object."""
         journal = self._journal
         if journal is None or journal.record is None:
@@ -209,7 +209,7 @@ class _Download:
             return None
         self._part_size = found.part_size
         missing = next((number for number in range(1, found.count + 1) if number not in journal.held), 1)
-        return missing, Conditions(if_match=found.etag)
+        return missing, replace(_UNCHECKED, if_match=found.etag)
 
     async def _receive(self, body: Body, number: int) -> ObjectInfo:
         info = body.info
@@ -224,7 +224,7 @@ class _Download:
         self._meter.total_bytes = info.size
         if self._verify == "auto":
             self._check = await ContentCheck.asking(
-                self._runtime.wire, self._address, info, body.encryption, doubts=self.doubts
+                self._runtime.s3, self._address, info, body.encryption, doubts=self.doubts
             )
         if info.size is None or body.remaining == info.size:
             size = await self._receive_stream(body)
@@ -241,10 +241,8 @@ class _Download:
         """All that there is comes in this body."""
         size = body.remaining
         piece = self._part_size if size is None else min(size, self._part_size)
-        is_counted = piece > UNCOUNTED_BYTES
-        buffer = await self._memory.take(piece) if is_counted else memoryview(bytearray(max(1, piece)))
         position = 0
-        try:
+        async with self._memory.lend(max(1, piece)) as buffer:
             with self._meter.piece(0) as gauge:
                 gauge.count = lambda: body.position
                 while count := await body.readinto(buffer):
@@ -255,39 +253,32 @@ class _Download:
                     position += count
             with self._meter.piece(position):
                 return position
-        finally:
-            if is_counted:
-                self._memory.give_back(buffer)
 
     async def _receive_ranges(self, body: Body, first: int, size: int) -> None:
         """``body`` is that of the range with the number ``first``. Workers pull the ranges in their order."""
-        count, number = -(-size // self._part_size), 0
+        count = -(-size // self._part_size)
+        numbers = iter(range(1, count + 1))
         if self._journal is not None:
             await self._begin_journal(self._journal, size, body.info.etag)
-        memory, held = self._memory, self._journal.held if self._journal else {}
+        held = self._journal.held if self._journal else {}
 
-        async def work() -> None:
-            nonlocal number
-            while number < count:
-                buffer = await memory.take(self._part_size)
-                try:
-                    if number == count:
-                        return
-                    number += 1
-                    mine, start = number, number * self._part_size - self._part_size
-                    data = buffer[: min(self._part_size, size - start)]
-                    with self._meter.piece(len(data)) as gauge:
-                        if mine not in held or not await self._read_back(mine, start, data):
-                            if mine == first:
-                                await self._fill(body, data, gauge)
-                            else:
-                                await self._fetch(body.info, start, data, gauge)
-                            await self._keep(mine, start, data)
-                        await self._digest(mine, start, data)
-                finally:
-                    memory.give_back(buffer)
+        async def take() -> int | None:
+            return next(numbers, None)
 
-        await in_parallel(min(self._runtime.limits.parts_per_object, count), work)
+        async def receive(number: int) -> None:
+            start = (number - 1) * self._part_size
+            async with self._memory.lend(self._part_size) as buffer:
+                data = buffer[: min(self._part_size, size - start)]
+                with self._meter.piece(len(data)) as gauge:
+                    if number not in held or not await self._read_back(number, start, data):
+                        if number == first:
+                            await self._fill(body, data, gauge)
+                        else:
+                            await self._fetch(body.info, start, data, gauge)
+                        await self._keep(number, start, data)
+                    await self._digest(number, start, data)
+
+        await pull(min(self._runtime.limits.parts_per_object, count), take, receive)
 
     async def _begin_journal(self, journal: DownloadJournal, size: int, etag: str | None) -> None:
         record = DownloadRecord(
@@ -301,9 +292,9 @@ class _Download:
 
     async def _fetch(self, info: ObjectInfo, start: int, data: memoryview, gauge: Gauge) -> None:
         """A range by a request of its own, of the very state of the object that the first answer told of."""
-        asked, conditions = ByteRange(start, start + len(data)), Conditions(if_match=pin_of(info.etag))
+        asked, pinned = ByteRange(start, start + len(data)), replace(_UNCHECKED, if_match=pin_of(info.etag))
         try:
-            async with open_body(self._runtime, self._address, asked, conditions, verify="off", streamed=False) as body:
+            async with open_body(self._runtime, self._address, asked, pinned, streamed=False) as body:
                 if body.info.etag != info.etag:
                     raise ObjectChangedError(_changed(self._address, start))
                 if body.info.size != info.size:

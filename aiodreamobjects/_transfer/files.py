@@ -19,13 +19,14 @@ from aiodreamobjects._errors import (
     TransferError,
     WrongLoopError,
 )
-from aiodreamobjects._models import Address, ByteRange, ObjectAttributes, ObjectInfo, Verify
+from aiodreamobjects._http.transport import Buffer
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.options import ReadOptions, WriteOptions
 from aiodreamobjects._transfer import upload
-from aiodreamobjects._transfer.body import NO_CONDITIONS, Body, open_body, pin_of
+from aiodreamobjects._transfer.body import NO_OPTIONS, Body, open_body, pin_of
 from aiodreamobjects._transfer.sources import as_bytes
-from aiodreamobjects._wire.contract import Buffer, Conditions, WriteConditions
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
@@ -88,10 +89,8 @@ class ObjectWriter:
 async def open_writer(
     runtime: Runtime,
     address: Address,
-    attributes: ObjectAttributes,
-    conditions: WriteConditions,
+    options: WriteOptions,
     progress: ProgressCallback | None,
-    verify: Verify,
 ) -> AsyncIterator[ObjectWriter]:
     runtime.require_open()
     sending, receiving = anyio.create_memory_object_stream[bytes](0)
@@ -100,7 +99,7 @@ async def open_writer(
     async def store() -> None:
         with receiving:
             try:
-                writer.info = await upload.put(runtime, address, receiving, attributes, conditions, progress, verify)
+                writer.info = await upload.put(runtime, address, receiving, options, progress)
             except BaseException as error:  # noqa: BLE001 - raised where the writer is used or left
                 writer._failure = writer._failure or error  # noqa: SLF001 - one thing in two places
 
@@ -222,7 +221,7 @@ class ObjectReader:
 
     async def _open(self, byte_range: ByteRange) -> None:
         await self._close_body()
-        pinned = Conditions(if_match=pin_of(self.info.etag))
+        pinned = ReadOptions(if_match=pin_of(self.info.etag))
         for may_ask_again in (True, False):
             try:
                 body = await self._stack.enter_async_context(
@@ -265,10 +264,10 @@ async def open_reader(runtime: Runtime, address: Address) -> AsyncIterator[Objec
 
 async def _read_head(runtime: Runtime, address: Address) -> tuple[ObjectInfo, bytes]:
     try:
-        async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), NO_CONDITIONS, or_whole=True) as body:
+        async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), NO_OPTIONS, or_whole=True) as body:
             return body.info, await body.read(HEAD_BYTES)
     except InvalidRequestError as error:
         if error.status != 416:  # noqa: PLR2004 - an empty object has no range at all
             raise
-    async with open_body(runtime, address, None, NO_CONDITIONS) as body:
+    async with open_body(runtime, address, None, NO_OPTIONS) as body:
         return body.info, await body.read(HEAD_BYTES)

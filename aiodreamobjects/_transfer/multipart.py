@@ -28,16 +28,17 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._integrity import etag_of_parts, md5_of_etag, parts_of_etag
-from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verified, printable
+from aiodreamobjects._models import Address, ObjectInfo, Verified, printable
 from aiodreamobjects._runtime import Job, Runtime, clean_up
+from aiodreamobjects._s3 import paging
+from aiodreamobjects._s3.errors import is_unreadable, refuse_reply
+from aiodreamobjects._s3.gate import Departure
+from aiodreamobjects._s3.options import WriteOptions, unquoted
+from aiodreamobjects._s3.s3 import S3
+from aiodreamobjects._s3.values import Part
 from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
-from aiodreamobjects._wire import paging
-from aiodreamobjects._wire.contract import Part, Wire, WriteConditions
-from aiodreamobjects._wire.errors import is_unreadable, refuse_reply
-from aiodreamobjects._wire.gate import Departure
-from aiodreamobjects._wire.replies import unquoted
 
 ABORT_SECONDS = 10.0
 COMPLETION_GRACE_SECONDS = 30.0
@@ -107,14 +108,13 @@ class Multipart:
         self,
         runtime: Runtime,
         address: Address,
-        attributes: ObjectAttributes,
-        conditions: WriteConditions,
+        options: WriteOptions,
         job: Job,
         journal: UploadJournal | None = None,
         record: UploadRecord | None = None,
     ) -> None:
-        self._wire, self._retry, self._address = runtime.wire, runtime.retry, address
-        self._attributes, self._conditions, self._job = attributes, conditions, job
+        self._s3, self._retry, self._address = runtime.s3, runtime.retry, address
+        self._options, self._job = options, job
         self._journal, self._record = journal, record
         self._upload_id: str | None = None
         self._created: str | None = None
@@ -127,7 +127,7 @@ class Multipart:
         """Whether a completion was sent of which it is not known what became of it."""
         self._most_parts = runtime.service.multipart.most_parts
         self._ours = runtime.uploads
-        self._orphans = Orphans(self._wire, address, runtime.uploads)
+        self._orphans = Orphans(self._s3, address, runtime.uploads)
         self.held: Mapping[int, Part] = {}
         """Parts that were there before, by their numbers."""
 
@@ -143,7 +143,7 @@ class Multipart:
 
     async def run(self, send_parts: Callable[[], Awaitable[list[Part]]]) -> ObjectInfo:
         """Create it, send its parts, complete it. Failed or cancelled before that, it is aborted."""
-        await check_conditions(self._wire, self._address, self._conditions)
+        await check_conditions(self._s3, self._address, self._options)
         departure = Departure()
         try:
             parts = await self._send(send_parts)
@@ -173,7 +173,7 @@ class Multipart:
         try:
             await self._begin()
             parts = await send_parts()
-            await check_conditions(self._wire, self._address, self._conditions)
+            await check_conditions(self._s3, self._address, self._options)
         except DreamObjectsError as error:
             error.in_doubt = False  # whatever became of a part: without a completion there is no object
             raise
@@ -188,9 +188,7 @@ class Multipart:
         async def create() -> None:
             orphans = self._orphans
             try:
-                self._upload_id, self._since = await self._wire.create_upload(
-                    self._address, self._attributes, orphans.note
-                )
+                self._upload_id, self._since = await self._s3.create_upload(self._address, self._options, orphans.note)
                 self._created = self._upload_id
                 self._ours.add(self._created)
             except DreamObjectsError as error:
@@ -242,7 +240,7 @@ class Multipart:
         return True
 
     async def _listed(self, upload_id: str) -> AsyncIterator[Part]:
-        async with aclosing(paging.parts(self._wire, self._address, upload_id, self._most_parts)) as pages:
+        async with aclosing(paging.parts(self._s3, self._address, upload_id, self._most_parts)) as pages:
             async for page in pages:
                 for part in page:
                     yield part
@@ -261,7 +259,7 @@ class Multipart:
         for is_last in (*[False] * (MOST_COMPLETIONS - 1), True):
             self._is_in_doubt = True
             try:
-                info = await self._wire.complete_upload(self._address, upload_id, parts, self._conditions)
+                info = await self._s3.complete_upload(self._address, upload_id, parts, self._options)
                 if info.etag is None and expected is not None:
                     info = await self._look_for(info, upload_id, parts, expected)
                 self._check_etag(info.etag, expected)
@@ -282,7 +280,7 @@ class Multipart:
     async def _look_for(self, info: ObjectInfo, upload_id: str, parts: Sequence[Part], expected: str) -> ObjectInfo:
         """Look whether a success that tells no ETag is one. Ceph RGW 16.2 tells none."""
         try:
-            found = await self._wire.head_object(self._address)
+            found = await self._s3.head_object(self._address)
         except NotFoundError:
             found = None
         except DreamObjectsError:
@@ -323,7 +321,7 @@ class Multipart:
         """Look until the upload is gone, or for as long as it is of use."""
         seen = _Seen()
         for look in looks:
-            await self._wire.sleep(min(look * self._retry.base, self._retry.cap))
+            await self._s3.sleep(min(look * self._retry.base, self._retry.cap))
             seen = await self._look_once(upload_id, parts, expected)
             if seen.outcome in ("stored", "gone"):
                 break
@@ -337,7 +335,7 @@ class Multipart:
         except DreamObjectsError:
             return _Seen()
         try:
-            found = await self._wire.head_object(self._address)
+            found = await self._s3.head_object(self._address)
         except NotFoundError:
             return _Seen(is_open=is_open, is_ours=False)
         except DreamObjectsError:
@@ -359,14 +357,14 @@ class Multipart:
             if parts_of_etag(found.etag, None) or md5_of_etag(found.etag, None):
                 return False
         is_newer = bool(self._since and found.last_modified and found.last_modified > self._since)
-        kept, given = found.metadata or {}, self._attributes.metadata or {}
+        kept, given = found.metadata or {}, self._options.metadata or {}
         is_marked_otherwise = any(kept.get(name.lower(), value) != value for name, value in given.items())
         return is_newer and not is_marked_otherwise and found.size == sum(part.size or 0 for part in parts)
 
     def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
         """With what is known of it."""
         verified: Verified | None = "parts" if expected is not None and info.etag == expected else None
-        given = self._attributes
+        given = self._options
         return replace(
             info,
             size=size,
@@ -384,8 +382,8 @@ class Multipart:
         try:
             async with asyncio.timeout(ABORT_SECONDS):
                 for _ in range(MOST_ABORTS):
-                    await self._wire.abort_upload(self._address, upload_id)
-                    await self._wire.list_parts(self._address, upload_id)
+                    await self._s3.abort_upload(self._address, upload_id)
+                    await self._s3.list_parts(self._address, upload_id)
             _log.warning("%s: the upload %s was aborted, and still has parts", self._address, printable(upload_id))
         except NotFoundError:
             return
@@ -399,28 +397,28 @@ def _has_ended(error: DreamObjectsError) -> bool:
     return is_answer or (isinstance(error, ServiceError) and error.status == HTTPStatus.OK)
 
 
-def refuse_conditions(service: Service, conditions: WriteConditions) -> None:
+def refuse_conditions(service: Service, options: WriteOptions) -> None:
     """UnsupportedByServiceError for conditions that the service would refuse once everything is there."""
-    if not conditions.if_absent and conditions.if_match is None:
+    if not options.is_conditional:
         return
     if advice := service.unsupported.get("conditional_writes"):
         msg = f"{service.name} knows neither if_absent nor if_match for writes; {advice}"
         raise UnsupportedByServiceError(msg, code="NotImplemented")
 
 
-async def check_conditions(wire: Wire, address: Address, conditions: WriteConditions) -> None:
+async def check_conditions(s3: S3, address: Address, options: WriteOptions) -> None:
     """Before the first part, to refuse in time; and before the completion: Ceph RGW 16.2 ignores its conditions."""
-    if not conditions.if_absent and conditions.if_match is None:
+    if not options.is_conditional:
         return
     try:
-        found = await wire.head_object(address)
+        found = await s3.head_object(address)
     except NotFoundError:
-        if conditions.if_absent:
+        if options.if_absent:
             return
         raise
-    if conditions.if_absent:
+    if options.if_absent:
         msg = f"{address} exists"
         raise AlreadyExistsError(msg, code="PreconditionFailed")
-    if conditions.if_match != "*" and found.etag != unquoted(conditions.if_match):
-        msg = f"{address} has the ETag {found.etag}, not {conditions.if_match}"
+    if options.if_match != "*" and found.etag != unquoted(options.if_match):
+        msg = f"{address} has the ETag {found.etag}, not {options.if_match}"
         raise PreconditionFailedError(msg, code="PreconditionFailed")

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
 from aiodreamobjects._models import Address, UploadInfo, printable
-from aiodreamobjects._wire import paging
-from aiodreamobjects._wire.contract import Wire
+from aiodreamobjects._s3 import paging
+from aiodreamobjects._s3.s3 import S3
 
 ROUNDING = timedelta(seconds=2)
 """Of the times that services tell."""
@@ -29,9 +29,9 @@ class Orphans:
     the lost attempt was not carried out.
     """
 
-    def __init__(self, wire: Wire, address: Address, known: Container[str | None]) -> None:
+    def __init__(self, s3: S3, address: Address, known: Container[str | None]) -> None:
         """``known``: the session's own uploads."""
-        self._wire, self._address, self._known = wire, address, known
+        self._s3, self._address, self._known = s3, address, known
         self._began, self._lost = time.monotonic(), 0
         self.found: list[UploadInfo] = []
         """Those that are to be aborted in the end."""
@@ -47,7 +47,7 @@ class Orphans:
         took = timedelta(seconds=time.monotonic() - self._began)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                around = _around(await self._open_uploads(), ours, self._wire.now(), took)
+                around = _around(await self._open_uploads(), ours, self._s3.now(), took)
                 self.found = [upload for upload in around if not await self._is_anothers(upload.upload_id)]
         except (DreamObjectsError, TimeoutError) as error:
             _log.warning("%s: an upload may have been left open, which was not looked for: %s", self._address, error)
@@ -63,7 +63,7 @@ class Orphans:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     if not await self._is_anothers(upload_id):
-                        await self._wire.abort_upload(self._address, upload_id)
+                        await self._s3.abort_upload(self._address, upload_id)
                         _log.info(
                             "%s: the upload %s, whose reply was lost, was aborted", self._address, printable(upload_id)
                         )
@@ -76,13 +76,13 @@ class Orphans:
         if upload_id in self._known:
             return True
         try:
-            return bool((await self._wire.list_parts(self._address, upload_id)).items)
+            return bool((await self._s3.list_parts(self._address, upload_id)).items)
         except NotFoundError:  # completed or aborted since: it has an owner
             return True
 
     async def _open_uploads(self) -> list[UploadInfo]:
         key, found = self._address.key, list[UploadInfo]()
-        async with aclosing(paging.uploads(self._wire, self._address.bucket, key)) as pages:
+        async with aclosing(paging.uploads(self._s3, self._address.bucket, key)) as pages:
             async for page in pages:
                 found += [upload for upload in page if upload.key == key]
                 # Most services sort by the key, Ceph RGW by the key, a dot and the id: nothing of it comes behind "/".

@@ -16,8 +16,8 @@ import aiofiles.os
 from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
+from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.journal import is_own, require_regular
-from aiodreamobjects._wire.contract import Buffer
 
 if TYPE_CHECKING:
     from aiofiles.threadpool.binary import AsyncFileIO

@@ -23,8 +23,8 @@ from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError
+from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.body import Body
-from aiodreamobjects._wire.contract import Buffer
 
 if TYPE_CHECKING:
     from aiofiles.threadpool.binary import AsyncFileIO

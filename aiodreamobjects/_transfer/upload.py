@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiodreamobjects._checks import encode_utf8
-from aiodreamobjects._concurrency import in_parallel
+from aiodreamobjects._concurrency import pull
 from aiodreamobjects._errors import TransferError
 from aiodreamobjects._integrity import md5
-from aiodreamobjects._models import Address, ObjectAttributes, ObjectInfo, Verify
+from aiodreamobjects._limits import UNCOUNTED_BYTES
+from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime
+from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.values import Part
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.download import UNCOUNTED_BYTES
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
 from aiodreamobjects._transfer.multipart import Multipart, refuse_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME, PartSizes, plan
 from aiodreamobjects._transfer.sources import HeldSource, Opener, PathSource, Source, Uploadable, open_source
-from aiodreamobjects._wire.contract import Part, WriteConditions
 
 
 async def put(
     runtime: Runtime,
     address: Address,
     source: Uploadable,
-    attributes: ObjectAttributes,
-    conditions: WriteConditions,
+    options: WriteOptions,
     progress: ProgressCallback | None,
-    verify: Verify,
     job: Job | None = None,
 ) -> ObjectInfo:
     """``job``: the one that this is a part of."""
     runtime.require_open()
-    refuse_conditions(runtime.service, conditions)
+    refuse_conditions(runtime.service, options)
     if isinstance(source, str):
         source = encode_utf8("text", source)
-        attributes = replace(attributes, content_type=attributes.content_type or "text/plain; charset=utf-8")
+        options = replace(options, content_type=options.content_type or "text/plain; charset=utf-8")
     if isinstance(source, bytes | bytearray | memoryview):
         size = source.nbytes if isinstance(source, memoryview) else len(source)
         if progress is None and size <= max(runtime.limits.part_size, runtime.service.multipart.smallest_part):
             body = source if isinstance(source, bytes) else HeldSource(source).take(size)
-            return await runtime.wire.put_object(address, body, attributes, conditions, verify=verify == "auto")
+            return await runtime.s3.put_object(address, body, options)
     async with runtime.file() if isinstance(source, Path) else nullcontext(), open_source(source) as opened:
-        transfer = _Upload(runtime, address, opened, attributes, conditions, progress, verify)
+        transfer = _Upload(runtime, address, opened, options, progress)
         if job is not None:
             return await transfer.run(job)
         async with runtime.job() as own:
@@ -58,28 +56,26 @@ async def upload(
     runtime: Runtime,
     address: Address,
     path: str | os.PathLike[str],
-    attributes: ObjectAttributes,
-    conditions: WriteConditions,
+    options: WriteOptions,
     progress: ProgressCallback | None,
-    verify: Verify,
     *,
     resume: bool = False,
     opener: Opener | None = None,
 ) -> ObjectInfo:
     runtime.require_open()
-    refuse_conditions(runtime.service, conditions)
+    refuse_conditions(runtime.service, options)
     async with runtime.file(), open_source(Path(path), opener) as source:
         assert isinstance(source, PathSource)
-        attributes = replace(
-            attributes,
-            content_type=attributes.content_type or source.content_type,
-            metadata={mtime.NAME: mtime.text_of(source.mtime_ns), **(attributes.metadata or {})},
+        options = replace(
+            options,
+            content_type=options.content_type or source.content_type,
+            metadata={mtime.NAME: mtime.text_of(source.mtime_ns), **(options.metadata or {})},
         )
         journal = None
         if resume:
             journal = await UploadJournal.of(source.path, runtime.service.endpoint, address.bucket, address.key)
         async with runtime.job() as job:
-            transfer = _Upload(runtime, address, source, attributes, conditions, progress, verify, journal)
+            transfer = _Upload(runtime, address, source, options, progress, journal)
             return await transfer.run(job)
 
 
@@ -99,15 +95,12 @@ class _Upload:
         runtime: Runtime,
         address: Address,
         source: Source,
-        attributes: ObjectAttributes,
-        conditions: WriteConditions,
+        options: WriteOptions,
         progress: ProgressCallback | None,
-        verify: Verify,
         journal: UploadJournal | None = None,
     ) -> None:
-        self._runtime, self._wire, self._address = runtime, runtime.wire, address
-        self._source, self._attributes, self._conditions = source, attributes, conditions
-        self._verify, self._journal = verify == "auto", journal
+        self._runtime, self._s3, self._address = runtime, runtime.s3, address
+        self._source, self._options, self._journal = source, options, journal
         self._meter = Meter(progress, total_bytes=source.size, key=address.key)
         self._memory = runtime.memory.share()
         self._first: _Piece | None = None
@@ -143,61 +136,56 @@ class _Upload:
         data = self._first.data
         with self._meter.piece(len(data)) as sent, job.writing():
             sent.before_end = self._meter.complete
-            info = await self._wire.put_object(
-                self._address, data, self._attributes, self._conditions, verify=self._verify, sent=sent
-            )
+            info = await self._s3.put_object(self._address, data, self._options, sent=sent)
         if left is not None:
-            upload = Multipart(self._runtime, self._address, self._attributes, self._conditions, job, self._journal)
+            upload = Multipart(self._runtime, self._address, self._options, job, self._journal)
             await upload.give_up(left)
         return info
 
     # In parts
 
     async def _put_parts(self, job: Job, sizes: PartSizes) -> ObjectInfo:
-        given = (self._attributes.metadata or {}).items()
+        given = (self._options.metadata or {}).items()
         kept = {name: value for name, value in given if name.lower() != PART_SIZE_NAME}
         kept[PART_SIZE_NAME] = str(sizes)
-        attributes = replace(self._attributes, metadata=kept)
-        record = self._record(attributes, sizes.first) if self._journal is not None else None
-        upload = Multipart(self._runtime, self._address, attributes, self._conditions, job, self._journal, record)
+        options = replace(self._options, metadata=kept)
+        record = self._record(options, sizes.first) if self._journal is not None else None
+        upload = Multipart(self._runtime, self._address, options, job, self._journal, record)
         return await upload.run(lambda: self._send_parts(upload, sizes))
 
-    def _record(self, attributes: ObjectAttributes, part_size: int) -> UploadRecord:
+    def _record(self, options: WriteOptions, part_size: int) -> UploadRecord:
         source, address = self._source, self._address
         assert isinstance(source, PathSource)
         assert source.size is not None
-        endpoint, asked = self._runtime.service.endpoint, digest_of(asdict(attributes))
+        endpoint, asked = self._runtime.service.endpoint, digest_of(options.content)
         return UploadRecord(endpoint, address.bucket, address.key, source.size, source.mtime_ns, asked, part_size)
 
     async def _send_parts(self, upload: Multipart, sizes: PartSizes) -> list[Part]:
         """Workers pull the parts in their order: one reads while the others send."""
         parts: dict[int, Part] = {}
-        turn = asyncio.Lock()
         numbers = itertools.count(1)
         is_at_end = False
 
         async def read() -> tuple[int, _Piece] | None:
             nonlocal is_at_end
-            async with turn:
-                if is_at_end:
-                    return None
-                number = next(numbers)
-                piece, self._first = self._first or await self._read_part(number, sizes), None
-                is_at_end = len(piece.data) < sizes(number) or self._source.position == self._source.size
-                if piece.data:
-                    return number, piece
-                self._release(piece)
+            if is_at_end:
                 return None
+            number = next(numbers)
+            piece, self._first = self._first or await self._read_part(number, sizes), None
+            is_at_end = len(piece.data) < sizes(number) or self._source.position == self._source.size
+            if piece.data:
+                return number, piece
+            self._release(piece)
+            return None
 
-        async def work() -> None:
-            while (found := await read()) is not None:
-                number, piece = found
-                try:
-                    parts[number] = await self._send_part(upload, number, piece.data)
-                finally:
-                    self._release(piece)
+        async def send(numbered: tuple[int, _Piece]) -> None:
+            number, piece = numbered
+            try:
+                parts[number] = await self._send_part(upload, number, piece.data)
+            finally:
+                self._release(piece)
 
-        await in_parallel(self._runtime.limits.parts_per_object, work)
+        await pull(self._runtime.limits.parts_per_object, read, send)
         await self._source.check_end()
         await self._meter.complete()
         return [part for _, part in sorted(parts.items())]
@@ -217,8 +205,8 @@ class _Upload:
         with self._meter.piece(len(data)) as sent:
             if held is not None and held.size == len(data) and held.etag == (await md5(data)).hexdigest():
                 return replace(held, md5=held.etag)
-            return await self._wire.put_part(
-                self._address, upload.upload_id, number, data, verify=self._verify, sent=sent
+            return await self._s3.put_part(
+                self._address, upload.upload_id, number, data, verify=self._options.verify == "auto", sent=sent
             )
 
     # Memory
@@ -227,9 +215,6 @@ class _Upload:
         source, memory = self._source, self._memory
         if isinstance(source, HeldSource):
             return _Piece(source.take(size), None)
-        if size <= UNCOUNTED_BYTES:
-            small = memoryview(bytearray(size))
-            return _Piece(small[: await source.fill(small)], None)
         buffer = await memory.take(size)
         try:
             return _Piece(buffer[: await source.fill(buffer)], buffer)

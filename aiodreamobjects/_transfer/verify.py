@@ -9,10 +9,11 @@ from aiodreamobjects._errors import (
     PreconditionFailedError,
     ServiceError,
 )
+from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._integrity import EtagDigest, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectInfo, Verified
+from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._transfer.parts import PartSizes, known_parts
-from aiodreamobjects._wire.contract import Buffer, Wire
 
 
 class ContentCheck:
@@ -42,7 +43,7 @@ class ContentCheck:
 
     @classmethod
     async def asking(
-        cls, wire: Wire, address: Address, info: ObjectInfo, encryption: str | None, *, doubts: bool
+        cls, s3: S3, address: Address, info: ObjectInfo, encryption: str | None, *, doubts: bool
     ) -> ContentCheck | None:
         """The same; where nothing else is certain the service is asked for the sizes of the first part and the last.
 
@@ -54,8 +55,8 @@ class ContentCheck:
             return found
         assert info.etag
         try:
-            first = await wire.size_of_part(address, 1, info.etag)
-            last = await wire.size_of_part(address, count, info.etag) if first else None
+            first = await s3.size_of_part(address, 1, info.etag)
+            last = await s3.size_of_part(address, count, info.etag) if first else None
         except (PreconditionFailedError, NotFoundError) as error:
             msg = f"{address} changed while it was downloaded"
             raise ObjectChangedError(msg) from error
@@ -96,10 +97,10 @@ class ContentCheck:
         return sizes.make(parts_of_etag(self._etag, None) or 0, max(1, self.digest.position))
 
 
-async def size_by_head(wire: Wire, address: Address, etag: str | None) -> int | None:
+async def size_by_head(s3: S3, address: Address, etag: str | None) -> int | None:
     """Return the size of the object that has this ETag; None where the service does not tell."""
     try:
-        found = await wire.head_object(address)
+        found = await s3.head_object(address)
     except ServiceError:
         return None
     return found.size if found.etag == etag else None

@@ -7,20 +7,21 @@ from collections.abc import AsyncGenerator, Sequence
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
 from aiodreamobjects._integrity import MD5_OF_NOTHING, md5_of_etag, parts_of_etag
-from aiodreamobjects._models import ObjectAttributes, ObjectInfo, TreeReason, printable
+from aiodreamobjects._models import ObjectInfo, printable
+from aiodreamobjects._reports import TreeReason
+from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step
-from aiodreamobjects._wire.contract import WriteConditions
 
 
 class CopyTree(Direction):
     def __init__(self, source: Objects, target: Objects, options: TreeOptions) -> None:
         super().__init__(source.runtime, options)
         self._source, self._target = source, target
-        self._changes = Changes(ObjectAttributes(acl=options.acl), None, copies_acl=False)
+        self._changes = Changes(WriteOptions(acl=options.acl), None, copies_acl=False)
         self.what = printable(f"{source} to {target}")
 
     async def open(self) -> None:
@@ -70,7 +71,6 @@ class CopyTree(Direction):
                 (self._source.runtime, self._source.address(entry.name)),
                 (self._target.runtime, self._target.address(entry.name)),
                 self._changes,
-                WriteConditions(),
                 gauge.follow if self.options.progress else None,
             )
         return copied.found

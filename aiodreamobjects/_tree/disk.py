@@ -20,8 +20,8 @@ from anyio import CapacityLimiter, to_thread
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
+from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._tree.walk import Entry, Identity, identity_of
-from aiodreamobjects._wire.contract import Buffer
 
 P = ParamSpec("P")
 T = TypeVar("T")

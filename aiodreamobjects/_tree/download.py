@@ -8,7 +8,8 @@ from functools import partial
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import ObjectInfo, TreeReason, printable
+from aiodreamobjects._models import ObjectInfo, printable
+from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import Told, read_with_info
@@ -60,7 +61,7 @@ class DownloadTree(Direction):
         return await self._objects.has_content_of(source.info, self._disk, target.name)
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
-        found = await self.runtime.wire.head_object(self._objects.address(source.name))
+        found = await self.runtime.s3.head_object(self._objects.address(source.name))
         return _time_of(source.info, found) == target.mtime_ns and found.size == target.size
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:

@@ -17,12 +17,12 @@ from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._listing.pages import list_objects
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.values import VersionedKey
 from aiodreamobjects._transfer.sources import open_source
 from aiodreamobjects._transfer.verify import ContentCheck
 from aiodreamobjects._tree.disk import Disk
 from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
-from aiodreamobjects._wire.contract import VersionedKey
 
 HASHED_AT_ONCE = 1 << 20
 
@@ -91,10 +91,10 @@ class Objects:
             check = ContentCheck.of(info, None)
         elif parts_of_etag(info.etag, None):
             address = Address(self.bucket, info.key)
-            found = await self.runtime.wire.head_object(address)
+            found = await self.runtime.s3.head_object(address)
             if found.etag != info.etag:
                 return False
-            check = await ContentCheck.asking(self.runtime.wire, address, found, None, doubts=False)
+            check = await ContentCheck.asking(self.runtime.s3, address, found, None, doubts=False)
         else:
             check = None
         if check is None:

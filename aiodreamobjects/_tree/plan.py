@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple, get_args
 from aiodreamobjects._bulk import OnError
 from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._errors import TransferError
-from aiodreamobjects._models import CannedAcl, TreeReason, check_canned_acl
+from aiodreamobjects._models import CannedAcl, check_canned_acl
 from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.walk import Entry, Symlinks
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import tempfile
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Self
 from anyio import to_thread
 
 from aiodreamobjects._bulk import Tally, fails_all
-from aiodreamobjects._concurrency import ahead, finish, in_parallel
-from aiodreamobjects._errors import BulkError, ConnectionFailedError, DreamObjectsError, ServiceBusyError
-from aiodreamobjects._models import TreeAction, TreeReason, TreeReport
+from aiodreamobjects._concurrency import ahead, finish, pull
+from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, ServiceBusyError
 from aiodreamobjects._progress import Meter
+from aiodreamobjects._reports import BulkError, TreeAction, TreeReason, TreeReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._tree.plan import Same, Todo, TreeOptions, Verdict, decide, merge
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
@@ -105,7 +104,6 @@ class Run:
         self._plan: list[TreeAction] = []
         self._ready: deque[Todo] = deque()
         self._share = 1
-        self._turn = asyncio.Lock()
         self._width = direction.runtime.limits.requests
         self.meter = Meter(self._options.progress, total_bytes=None, total_objects=None)
 
@@ -147,7 +145,7 @@ class Run:
 
     async def _copy_all(self, extra: _Spool) -> None:
         async with aclosing(ahead(self._todo(extra))) as pages:
-            await in_parallel(self._width, partial(self._work, pages))
+            await pull(self._width, partial(self._next_batch, pages), self._work)
 
     async def _todo(self, extra: _Spool) -> AsyncGenerator[list[Todo], None]:
         """Pages of what is to be copied, or looked at first; what is to be deleted is set aside."""
@@ -183,31 +181,29 @@ class Run:
                     self._excluded += page.count(None)
                 yield entries
 
-    async def _work(self, pages: AsyncGenerator[list[Todo], None]) -> None:
-        while batch := await self._next_batch(pages):
-            chosen = [(todo.source, reason) for todo in batch if (reason := todo.reason or await self._look(todo))]
-            if self._options.dry_run:
-                for source, reason in chosen:
-                    self._plan.append(TreeAction("copy", source.name, source.size, reason))
-                    self.meter.finish_object(source.name, source.size)
-            elif chosen:
-                await self._direction.copy(self, [source for source, _ in chosen])
-
-    async def _next_batch(self, pages: AsyncGenerator[list[Todo], None]) -> list[Todo]:
-        """Small files together, as long as there is enough for everybody."""
+    async def _next_batch(self, pages: AsyncGenerator[list[Todo], None]) -> list[Todo] | None:
+        """Take small files together, as long as there is enough for every worker."""
         ready = self._ready
-        async with self._turn:
-            while not ready:
-                page = await anext(pages, None)
-                if page is None:
-                    return []
-                ready.extend(page)
-                self._share = min(len(ready) // self._width, BATCH_FILES)
-            batch = [ready.popleft()]
-            size = batch[0].source.size
-            while ready and len(batch) < self._share and (size := size + ready[0].source.size) <= SMALL_BYTES:
-                batch.append(ready.popleft())
-            return batch
+        while not ready:
+            page = await anext(pages, None)
+            if page is None:
+                return None
+            ready.extend(page)
+            self._share = min(len(ready) // self._width, BATCH_FILES)
+        batch = [ready.popleft()]
+        size = batch[0].source.size
+        while ready and len(batch) < self._share and (size := size + ready[0].source.size) <= SMALL_BYTES:
+            batch.append(ready.popleft())
+        return batch
+
+    async def _work(self, batch: list[Todo]) -> None:
+        chosen = [(todo.source, reason) for todo in batch if (reason := todo.reason or await self._look(todo))]
+        if self._options.dry_run:
+            for source, reason in chosen:
+                self._plan.append(TreeAction("copy", source.name, source.size, reason))
+                self.meter.finish_object(source.name, source.size)
+        elif chosen:
+            await self._direction.copy(self, [source for source, _ in chosen])
 
     async def _look(self, todo: Todo) -> TreeReason | None:
         assert todo.target is not None

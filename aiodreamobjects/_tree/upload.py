@@ -10,8 +10,10 @@ from anyio import to_thread
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
-from aiodreamobjects._models import ObjectAttributes, TreeReason, printable
+from aiodreamobjects._models import printable
+from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.sources import content_type_of
 from aiodreamobjects._tree.disk import Content, Disk
@@ -19,11 +21,8 @@ from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import Same, TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step, Walk
-from aiodreamobjects._wire.contract import WriteConditions
 
 MOST_TYPES = 1000
-
-_UNCONDITIONAL = WriteConditions()
 
 
 class UploadTree(Direction):
@@ -63,7 +62,7 @@ class UploadTree(Direction):
         return await self._objects.has_content_of(target.info, self._disk, source.name)
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:  # noqa: ARG002 - the listing's time is not exact
-        found = await self.runtime.wire.head_object(self._objects.address(source.name))
+        found = await self.runtime.s3.head_object(self._objects.address(source.name))
         kept, stored = mtime.kept_in(found.metadata), mtime.stored(found)
         assert source.mtime_ns is not None
         is_same = kept == source.mtime_ns if kept is not None else stored is not None and stored >= source.mtime_ns
@@ -88,12 +87,12 @@ class UploadTree(Direction):
     async def _put(self, run: Run, name: str, content: Content | Exception) -> None:
         if isinstance(content, Exception):
             raise content
-        attributes = ObjectAttributes(
+        options = WriteOptions(
             content_type=self._type_of(name),
             metadata={mtime.NAME: mtime.text_of(content.mtime_ns)},
             acl=self.options.acl,
         )
-        await self.runtime.wire.put_object(self._objects.address(name), content.data, attributes, _UNCONDITIONAL)
+        await self.runtime.s3.put_object(self._objects.address(name), content.data, options)
         run.copied(name, len(content.data))
 
     async def _upload(self, run: Run, entry: Entry) -> None:
@@ -103,10 +102,8 @@ class UploadTree(Direction):
                     self.runtime,
                     self._objects.address(entry.name),
                     f"{self._disk.root}/{entry.name}",
-                    ObjectAttributes(acl=self.options.acl),
-                    _UNCONDITIONAL,
+                    WriteOptions(acl=self.options.acl),
                     gauge.follow if self.options.progress else None,
-                    "auto",
                     opener=self._disk.opener(entry.name),
                 )
         except (DreamObjectsError, OSError, ValueError) as error:

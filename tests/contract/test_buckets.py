@@ -6,7 +6,8 @@ import pytest
 from conftest import Server, new_name
 
 import aiodreamobjects as dream
-from aiodreamobjects._models import Address, ObjectAttributes
+from aiodreamobjects._models import Address
+from aiodreamobjects._s3.options import WriteOptions
 
 
 async def test_a_created_bucket_is_listed_with_the_time_of_its_creation(
@@ -136,7 +137,7 @@ async def test_force_delete_takes_versions_markers_and_open_uploads(
         await bucket.object("versioned").put(content)
     await bucket.object("hidden").put("x")
     await bucket.object("hidden").delete()
-    await session._runtime.wire.create_upload(Address(bucket.name, "open/upload ü"), ObjectAttributes())
+    await session._runtime.s3.create_upload(Address(bucket.name, "open/upload ü"), WriteOptions())
     assert [upload.key async for upload in bucket.uploads()] == ["open/upload ü"]
     await bucket.delete(force=True)
     assert not await bucket.exists()

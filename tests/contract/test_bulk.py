@@ -10,7 +10,8 @@ import pytest
 from conftest import Server, new_name, put_all, skip_if_seen_elsewhere
 
 import aiodreamobjects as dream
-from aiodreamobjects._models import Address, ObjectAttributes
+from aiodreamobjects._models import Address
+from aiodreamobjects._s3.options import WriteOptions
 
 
 async def fill(bucket: dream.Bucket, count: int) -> list[str]:
@@ -185,7 +186,7 @@ async def test_what_cannot_be_given_an_acl_is_refused(session: dream.Session, bu
 
 async def begin_uploads(session: dream.Session, bucket: dream.Bucket, *keys: str) -> None:
     for key in keys:
-        await session._runtime.wire.create_upload(Address(bucket.name, key), ObjectAttributes())
+        await session._runtime.s3.create_upload(Address(bucket.name, key), WriteOptions())
 
 
 async def open_uploads(bucket: dream.Bucket) -> list[str]:

@@ -10,7 +10,8 @@ import pytest_asyncio
 from conftest import Server, new_name, put_all, skip_if_seen_elsewhere
 
 import aiodreamobjects as dream
-from aiodreamobjects._models import Address, ObjectAttributes
+from aiodreamobjects._models import Address
+from aiodreamobjects._s3.options import WriteOptions
 
 # In UTF-8 byte order: neither that of a directory walk ("a-b" < "a/b") nor of UTF-16 ("ﬀ" < "🎉").
 KEYS = ["a", "a b", "a+b", "a-b", "a.b", "a/b", "a/b/c", "a/d", "a0", "b%20", "é", "漢", "ﬀ", "🎉"]
@@ -129,7 +130,7 @@ async def test_open_uploads_go_on_behind_a_page(server: Server, bucket: dream.Bu
 
     async def begin_some() -> None:
         for number in numbers:
-            await bucket._runtime.wire.create_upload(Address(bucket.name, f"a %20+{number:04}"), ObjectAttributes())
+            await bucket._runtime.s3.create_upload(Address(bucket.name, f"a %20+{number:04}"), WriteOptions())
 
     async with asyncio.TaskGroup() as group:
         for _ in range(16):

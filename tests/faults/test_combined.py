@@ -7,11 +7,11 @@ import random
 from pathlib import Path
 
 import pytest
-from servers.faults import Cut, Meanwhile, Replace, Rule, Say
 from servers.faulty import FaultyServer
-from servers.store import Content
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Cut, Meanwhile, Replace, Rule, Say
+from aiodreamobjects._memory.store import Content
 
 PART = 256 << 10
 DATA = random.Random(9).randbytes(4 * PART)

@@ -20,10 +20,10 @@ from conformance import (
     Place,
     outcome_of,
 )
-from servers.faults import Refuse, Rule
 from servers.faulty import FaultyServer, check_uploads
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Refuse, Rule
 
 CASES = [
     (operation, instruction)

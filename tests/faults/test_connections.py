@@ -14,12 +14,12 @@ import pytest
 from conftest import Server, new_name
 from faulty_verbs import DATA, LIMITS, PART, RIGHT, SMALL, VERBS, Case, run
 from servers.breaking_proxy import Break, BreakingProxy
-from servers.faults import Close, Cut, Drip, Extra, Raw, Refuse, Rule, Unread
 from servers.faulty import FaultyServer
 from servers.ports import free_port
 from servers.raw import Peer, RawServer
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Close, Cut, Drip, Extra, Raw, Refuse, Rule, Unread
 
 FOR_EVER = None
 PATIENCE_SECONDS = 60.0

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from servers.faults import Action, Cut, Make, Meanwhile, Mishear, Refuse, Rule, Say, Shorten
 from servers.faulty import FaultyServer
-from servers.s3 import Reply, token_for
-from servers.store import Bucket, Content, Upload
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.calls import Reply
+from aiodreamobjects._memory.faults import Action, Cut, Make, Meanwhile, Mishear, Refuse, Rule, Say, Shorten
+from aiodreamobjects._memory.listings import token_for
+from aiodreamobjects._memory.store import Bucket, Content, Upload
 
 HANG_SECONDS = 60.0
 PAGE = 3

@@ -33,11 +33,25 @@ from faulty_verbs import (
     Verb,
     run,
 )
-from servers.faults import Action, Asked, Cut, Extra, Flip, Lengthen, Meanwhile, Mishear, Raw, Rule, Say, Shorten, Then
 from servers.faulty import FaultyServer
-from servers.store import Bucket, Content
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import (
+    Action,
+    Asked,
+    Cut,
+    Extra,
+    Flip,
+    Lengthen,
+    Meanwhile,
+    Mishear,
+    Raw,
+    Rule,
+    Say,
+    Shorten,
+    Then,
+)
+from aiodreamobjects._memory.store import Bucket, Content
 
 ONCE, FOR_EVER = 1, None
 COUNTS = {"once": 1, "twice": 2, "for-ever": None}

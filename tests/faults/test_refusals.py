@@ -13,10 +13,10 @@ import pytest
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from faulty_verbs import DOWNLOAD, DOWNLOAD_SMALL, HEAD, LIMITS, READ_SMALL, READER, RIGHT, SMALL, VERBS, Case, run
-from servers.faults import Meanwhile, Pause, Refuse, Rule, Say
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Meanwhile, Pause, Refuse, Rule, Say
 
 FOR_EVER = None
 PATIENCE_SECONDS = 60.0

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from servers.faults import Meanwhile, Rule
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
-from servers.store import Bucket
 
 import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import Meanwhile, Rule
+from aiodreamobjects._memory.store import Bucket
 
 PART_SIZE = 256 << 10
 DATA = random.Random(1).randbytes(3 * PART_SIZE + 12_345)

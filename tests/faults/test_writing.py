@@ -17,7 +17,10 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import Server, new_name
 from servers.breaking_proxy import Break, BreakingProxy
-from servers.faults import (
+from servers.faulty import FaultyServer
+
+import aiodreamobjects as dream
+from aiodreamobjects._memory.faults import (
     Action,
     Blanks,
     Cut,
@@ -30,10 +33,7 @@ from servers.faults import (
     Shorten,
     SlowRead,
 )
-from servers.faulty import FaultyServer
-from servers.store import Bucket, Content, Part, Upload, now
-
-import aiodreamobjects as dream
+from aiodreamobjects._memory.store import Bucket, Content, Part, Upload, now
 
 PART_SIZE = 128 << 10
 LARGE = random.Random(1).randbytes(3 * PART_SIZE + 12_345)

@@ -1,4 +1,4 @@
-"""What every request of a session passes, by whichever lane it goes: places, pace, retries, the clock, the end."""
+"""What every request of a session passes: places, pace, retries, the clock, the end."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import anyio
 
-from aiodreamobjects._concurrency import BytePace, Crowd, Places, RateLimiter, Stalled, finish
+from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, CredentialsError, SessionClosedError
 from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._limits import BytePace, Crowd, Places, RateLimiter, Stalled
+from aiodreamobjects._s3.credentials import CredentialSource
+from aiodreamobjects._s3.retry import Retrier
+from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._service import Service
-from aiodreamobjects._wire.credentials import CredentialSource
-from aiodreamobjects._wire.retry import Retrier
-from aiodreamobjects._wire.signing import Signer
 
 REFRESH_SECONDS = 60.0
 """How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
@@ -52,12 +53,19 @@ _log = logging.getLogger("aiodreamobjects")
 
 
 class Gate:
-    """A session's limits and what it has learnt, shared by its lanes. Made on the loop that uses it."""
+    """A session's limits and what it has learnt. Made on the loop that uses it."""
 
     def __init__(
-        self, service: Service, credentials: CredentialSource, limits: Limits, timeouts: Timeouts, retry: Retry
+        self,
+        service: Service,
+        credentials: CredentialSource,
+        limits: Limits,
+        timeouts: Timeouts,
+        retry: Retry,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.service, self.limits, self.timeouts = service, limits, timeouts
+        self.service, self.limits, self.timeouts, self.clock = service, limits, timeouts, clock
         # A streamed body holds a connection and a place of its own, so that a pipe from one object to another
         # cannot wait for itself.
         self.requests = Places(limits.requests, timeouts.pool)
@@ -69,7 +77,7 @@ class Gate:
         self.is_closing = self.closed = False
         self.sent = self.bytes_sent = self.bytes_received = self.bytes_streamed = 0
         self.movements: list[Callable[[], int]] = []
-        """What each lane's connections know of bytes under way: figures that change as these move."""
+        """What connections know of bytes under way: figures that change as these move."""
         self.paces = Paces(_pace(limits.upload_bytes_per_second), _pace(limits.download_bytes_per_second))
         self.has_pace = limits.requests_per_second is not None
         self.has_expiring_credentials = credentials.expires
@@ -193,7 +201,7 @@ class Gate:
 
     def now(self) -> float:
         """The service's idea of the time, as far as it is known to differ from ours: seconds since the epoch."""
-        return time.time() + self.clock_offset
+        return self.clock() + self.clock_offset
 
     async def fresh_signer(self) -> Signer:
         """For a request about to leave: its credentials are renewed first if they are about to end."""

@@ -1,4 +1,4 @@
-"""When a request is tried again, after how long, and beside how many others. One policy for every lane."""
+"""Whether a failed request is tried again, after how long, and beside how many others."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from aiodreamobjects._concurrency import Crowd
 from aiodreamobjects._config import Credentials, Retry
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError
+from aiodreamobjects._limits import Crowd
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ SUCCESS_REFUND = 1
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt, as the lane sees it."""
+    """A failed attempt: its error, and what may be done about it."""
 
     error: DreamObjectsError
     retry_after: float | None = None
@@ -63,12 +63,18 @@ class Retrier:
         self.retries = 0
 
     async def run(
-        self, attempt: Callable[[], Awaitable[T]], *, is_write: bool = False, on_doubt: Callable[[], None] | None = None
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        is_conditional: bool = False,
+        on_doubt: Callable[[], None] | None = None,
+        on_failure: Callable[[int, DreamObjectsError, float | None], None] | None = None,
     ) -> T:
-        """The first result of ``attempt``. What it raises as AttemptFailed may be tried again.
+        """Return the first result of ``attempt``. What it raises as AttemptFailed may be tried again.
 
-        ``is_write``: a refusal may then be this very call's own doing, by an attempt whose reply was lost; it says so.
-        ``on_doubt`` is called for each attempt that may have been carried out although it failed.
+        ``is_conditional``: a refusal may be due to an attempt of this call whose reply was lost; the error says so.
+        ``on_doubt`` is called for each attempt that may have been carried out although it failed. ``on_failure`` is
+        called after each failed attempt with its number, its error, and the seconds until the next attempt.
         """
         number, spent, may_be_done = 1, 0, False
         mended: list[str] = []
@@ -87,7 +93,7 @@ class Retrier:
                     self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
                 return result
 
-            if may_be_done and is_write and isinstance(failure.error, PreconditionFailedError | NotFoundError):
+            if may_be_done and is_conditional and isinstance(failure.error, PreconditionFailedError | NotFoundError):
                 failure.error.args = (f"{failure.error}; {_DOUBT}",)
             may_be_done |= failure.may_be_done
             if failure.may_be_done and on_doubt is not None:
@@ -96,18 +102,26 @@ class Retrier:
             spent = 0 if failure.is_throttle else RETRY_COST
             if failure.is_throttle:
                 crowd.overrun(decreases)
-            if await self._is_mended(failure, used, mended):
-                pass
-            elif not failure.error.retryable or number >= self._retry.attempts:
+            is_mended = await self._is_mended(failure, used, mended)
+            wait = 0.0 if is_mended else self._wait_after(failure, number, spent)
+            if on_failure is not None:
+                on_failure(number, failure.error, wait)
+            if wait is None:
                 raise _with_attempts(failure.error, number)
-            elif self._budget < spent:
-                failure.error.add_note("not tried again: too many requests of this session failed lately")
-                raise _with_attempts(failure.error, number)
-            else:
+            if not is_mended:
                 self._budget -= spent
-                await owner.sleep(backoff(self._retry, number, failure.retry_after))
+                await owner.sleep(wait)
             self.retries += 1
             number += 1
+
+    def _wait_after(self, failure: Failure, number: int, spent: int) -> float | None:
+        """Return the seconds to wait before the next attempt; None if another one is of no use."""
+        if not failure.error.retryable or number >= self._retry.attempts:
+            return None
+        if self._budget < spent:
+            failure.error.add_note("not tried again: too many requests of this session failed lately")
+            return None
+        return backoff(self._retry, number, failure.retry_after)
 
     async def _is_mended(self, failure: Failure, used: Credentials, mended: list[str]) -> bool:
         """Whether what was refused is another now, our clock or the credentials: each once a call."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from aiodreamobjects._config import Credentials
 
 if TYPE_CHECKING:
-    from aiodreamobjects._wire.boto_client import BotoSession
+    import aioboto3
+    from aiobotocore.session import AioSession
+
+    BotoSession: TypeAlias = aioboto3.Session | AioSession
 
 
 class CredentialSource(Protocol):

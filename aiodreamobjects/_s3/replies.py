@@ -1,4 +1,4 @@
-"""What the headers of a reply say, in our values; and what every lane makes of a listing's page."""
+"""From the headers and pages of a reply to our values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ from urllib.parse import quote, unquote_plus
 
 from aiodreamobjects._errors import ChecksumMismatchError, ServiceError
 from aiodreamobjects._integrity import Md5, md5_of_etag
-from aiodreamobjects._models import Address, CommonPrefix, ObjectAttributes, ObjectInfo, UploadInfo, make_object_info
+from aiodreamobjects._models import (
+    Acl,
+    Address,
+    BucketInfo,
+    CommonPrefix,
+    ObjectInfo,
+    UploadInfo,
+    make_object_info,
+)
+from aiodreamobjects._s3 import xml
+from aiodreamobjects._s3.errors import refuse_reply
+from aiodreamobjects._s3.options import WriteOptions, quoted, unquoted
+from aiodreamobjects._s3.values import Cursor, Part
+from aiodreamobjects._s3.xml import DAMAGED
 from aiodreamobjects._service import quote_key
-from aiodreamobjects._wire.contract import Cursor, Part, WriteConditions
-from aiodreamobjects._wire.errors import refuse_reply
-from aiodreamobjects._wire.xml import DAMAGED
 
 _MONTHS = {
     name: number
@@ -141,15 +151,6 @@ def version_id(found: str | None) -> str | None:
     return None if found == "null" else found
 
 
-def unquoted(etag: str | None) -> str | None:
-    """Without its quotes, except for a weak one, of which they are a part."""
-    return etag[1:-1] if etag and len(etag) > 1 and etag[0] == etag[-1] == '"' else etag or None
-
-
-def quoted(etag: str) -> str:
-    return etag if etag == "*" or etag.endswith('"') else f'"{etag}"'
-
-
 _CONTENT_RANGE = re.compile(r"bytes[ =]([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
 
@@ -211,11 +212,17 @@ def check_etag(what: str, etag: str, encryption: str | None, digest: Md5 | None)
     return True
 
 
+def checked_etag(what: str, headers: Headers, digest: Md5 | None) -> tuple[str, bool]:
+    """Return the ETag of what was put, and whether it verifies the bytes."""
+    etag = etag_of(headers) or refuse_reply("a reply without ETag", may_be_done=True)
+    return etag, check_etag(what, etag, encryption(headers), digest)
+
+
 def stored_object(
     address: Address,
     size: int,
     etag: str,
-    attributes: ObjectAttributes,
+    options: WriteOptions,
     headers: Headers,
     is_verified: bool,  # noqa: FBT001 - private
 ) -> ObjectInfo:
@@ -225,13 +232,13 @@ def stored_object(
         key=address.key,
         size=size,
         etag=etag,
-        content_type=attributes.content_type,
-        metadata={name.lower(): value for name, value in (attributes.metadata or {}).items()},
+        content_type=options.content_type,
+        metadata={name.lower(): value for name, value in (options.metadata or {}).items()},
         version_id=version_id(text(headers.get(b"x-amz-version-id"))),
-        storage_class=attributes.storage_class,
-        cache_control=attributes.cache_control,
-        content_disposition=attributes.content_disposition,
-        content_encoding=attributes.content_encoding,
+        storage_class=options.storage_class,
+        cache_control=options.cache_control,
+        content_disposition=options.content_disposition,
+        content_encoding=options.content_encoding,
         verified="md5" if is_verified else None,
     )
 
@@ -256,27 +263,25 @@ def listed_part(number: str | None, etag: str | None, size: str | None) -> Part:
     return Part(whole(number) or refuse_reply("a part without PartNumber"), unquoted(etag) or "", whole(size))
 
 
+def bucket_info(name: str, headers: Headers) -> BucketInfo:
+    """From the headers of a HEAD; only Ceph RGW counts (``X-RGW-*``)."""
+    return BucketInfo(
+        name=name,
+        region=text(headers.get(b"x-amz-bucket-region")),
+        object_count=_count(headers.get(b"x-rgw-object-count")),
+        bytes_used=_count(headers.get(b"x-rgw-bytes-used")),
+    )
+
+
+def _count(value: bytes | None) -> int | None:
+    return int(value) if value and value.isdigit() else None
+
+
+def acl_of(root: xml.Element) -> Acl:
+    return xml.acl_of(root) or refuse_reply("a reply without Owner/ID, or with grants that are none")
+
+
 # Headers of requests
-
-
-def headers_of(attributes: ObjectAttributes) -> dict[str, str]:
-    headers = {f"x-amz-meta-{name.lower()}": value for name, value in (attributes.metadata or {}).items()}
-    given = {
-        "content-type": attributes.content_type,
-        "cache-control": attributes.cache_control,
-        "content-disposition": attributes.content_disposition,
-        "content-encoding": attributes.content_encoding,
-        "x-amz-storage-class": attributes.storage_class,
-        "x-amz-acl": attributes.acl,
-    }
-    return headers | {name: value for name, value in given.items() if value is not None}
-
-
-def headers_of_conditions(conditions: WriteConditions) -> dict[str, str]:
-    if conditions.if_absent:
-        return {"if-none-match": "*"}
-    # Unquoted: Ceph RGW 16.2 refuses the quotes here, S3's own examples have none.
-    return {"if-match": unquoted(conditions.if_match) or ""} if conditions.if_match is not None else {}
 
 
 def headers_of_source(source: Address, version: str | None, if_match: str | None) -> dict[str, str]:

@@ -15,9 +15,10 @@ from typing import Final, NoReturn, Protocol, TypeVar, cast
 
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import Address, CommonPrefix, ObjectInfo, UploadInfo, printable
-from aiodreamobjects._wire.contract import Cursor, Page, Part, Wire
-from aiodreamobjects._wire.errors import UNREADABLE
-from aiodreamobjects._wire.replies import name_of
+from aiodreamobjects._s3.errors import UNREADABLE
+from aiodreamobjects._s3.replies import name_of
+from aiodreamobjects._s3.s3 import S3
+from aiodreamobjects._s3.values import Cursor, Page, Part
 
 S_contra = TypeVar("S_contra", contravariant=True)
 S = TypeVar("S")
@@ -51,44 +52,44 @@ class Check(Protocol[S_contra, T_co]):
 
 
 def objects(
-    wire: Wire, bucket: str, prefix: str, start_after: str | None, limit: int | None
+    s3: S3, bucket: str, prefix: str, start_after: str | None, limit: int | None
 ) -> AsyncGenerator[list[ObjectInfo], None]:
     async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo | CommonPrefix]:
-        return await wire.list_objects(bucket, prefix=prefix, start_after=start_after, cursor=cursor, max_keys=count)
+        return await s3.list_objects(bucket, prefix=prefix, start_after=start_after, cursor=cursor, max_keys=count)
 
     return _one_after_the_other(fetch, Objects(bucket, prefix, start_after), limit)
 
 
-async def objects_behind(wire: Wire, bucket: str, prefix: str, after: str | None, count: int) -> Page[ObjectInfo]:
+async def objects_behind(s3: S3, bucket: str, prefix: str, after: str | None, count: int) -> Page[ObjectInfo]:
     """Return one page, of the keys behind this one."""
-    page = await wire.list_objects(bucket, prefix=prefix, start_after=after, max_keys=count)
+    page = await s3.list_objects(bucket, prefix=prefix, start_after=after, max_keys=count)
     return Page(Objects(bucket, prefix, after).take(page), page.next)
 
 
-def directory(wire: Wire, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo | CommonPrefix], None]:
+def directory(s3: S3, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo | CommonPrefix], None]:
     async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo | CommonPrefix]:
-        return await wire.list_objects(bucket, prefix=prefix, delimiter=DELIMITER, cursor=cursor, max_keys=count)
+        return await s3.list_objects(bucket, prefix=prefix, delimiter=DELIMITER, cursor=cursor, max_keys=count)
 
     return _one_after_the_other(fetch, Directory(bucket, prefix))
 
 
-def versions(wire: Wire, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo], None]:
+def versions(s3: S3, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo], None]:
     async def fetch(cursor: Cursor | None, _: int) -> Page[ObjectInfo]:
-        return await wire.list_versions(bucket, prefix=prefix, cursor=cursor)
+        return await s3.list_versions(bucket, prefix=prefix, cursor=cursor)
 
     return _one_after_the_other(fetch, Versions(bucket, prefix))
 
 
-def uploads(wire: Wire, bucket: str, prefix: str) -> AsyncGenerator[list[UploadInfo], None]:
+def uploads(s3: S3, bucket: str, prefix: str) -> AsyncGenerator[list[UploadInfo], None]:
     async def fetch(cursor: Cursor | None, _: int) -> Page[UploadInfo]:
-        return await wire.list_uploads(bucket, prefix=prefix, cursor=cursor)
+        return await s3.list_uploads(bucket, prefix=prefix, cursor=cursor)
 
     return _one_after_the_other(fetch, Uploads(bucket, prefix))
 
 
-def parts(wire: Wire, address: Address, upload_id: str, most_parts: int) -> AsyncGenerator[list[Part], None]:
+def parts(s3: S3, address: Address, upload_id: str, most_parts: int) -> AsyncGenerator[list[Part], None]:
     async def fetch(cursor: Cursor | None, _: int) -> Page[Part]:
-        return await wire.list_parts(address, upload_id, cursor)
+        return await s3.list_parts(address, upload_id, cursor)
 
     return _one_after_the_other(fetch, Parts(address, upload_id, most_parts))
 

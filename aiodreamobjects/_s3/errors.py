@@ -1,4 +1,4 @@
-"""What a service answers when it refuses, in our errors: one table for every lane."""
+"""From an error reply to one of our errors: which class, whether and when to try again."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._models import Address, printable
+from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.retry import Failure
+from aiodreamobjects._s3.values import VersionedKey
 from aiodreamobjects._service import Feature, Service
-from aiodreamobjects._wire.contract import VersionedKey, WriteConditions
-from aiodreamobjects._wire.retry import Failure
 
 LARGEST_SKEW_SECONDS = 15 * 60
 """What S3 bears (S3 API reference, "RequestTimeTooSkewed")."""
@@ -169,12 +170,12 @@ def error_of_key(code: str, text: str, context: Context) -> ServiceError:
 
 
 @contextmanager
-def refused_as_existing(conditions: WriteConditions, *, source_if_match: str | None = None) -> Iterator[None]:
+def refused_as_existing(options: WriteOptions, *, source_if_match: str | None = None) -> Iterator[None]:
     """A refusal is that of an object that exists, where the one condition was that there is nothing yet."""
     try:
         yield
     except PreconditionFailedError as error:
-        if not conditions.if_absent or source_if_match is not None:
+        if not options.if_absent or source_if_match is not None:
             raise
         raise as_existing(error) from error
 
@@ -192,8 +193,8 @@ Outcomes = Mapping[tuple[str | None, str | None], ServiceError | None]
 """What a reply to a request for many says, by key and version."""
 
 
-def untold(outcomes: Outcomes, bucket: str, keys: Iterable[VersionedKey]) -> dict[VersionedKey, ServiceError]:
-    """The keys that are not gone: an error also where the reply says nothing of one."""
+def unanswered_too(outcomes: Outcomes, bucket: str, keys: Iterable[VersionedKey]) -> dict[VersionedKey, ServiceError]:
+    """Return the keys that are not gone, with an error also for a key of which the reply says nothing."""
     failures = {}
     for key in keys:
         error = outcomes[key] if key in outcomes else _unanswered(bucket, key)

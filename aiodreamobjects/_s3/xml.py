@@ -14,7 +14,7 @@ from typing import cast, get_args
 from xml.parsers import expat
 
 from aiodreamobjects._models import Acl, Grant, Permission
-from aiodreamobjects._wire.contract import Part, VersionedKey
+from aiodreamobjects._s3.values import Part, VersionedKey
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DEEPEST = 32
@@ -62,9 +62,16 @@ class Element:
         return (child for child in self.children if child.name in names)
 
     def get(self, name: str) -> str | None:
-        """The text of the first child of this name."""
+        """Return the text of the first child of this name."""
         child = self.find(name)
         return None if child is None else child.text
+
+    def flag(self, name: str) -> bool | None:
+        """Return what the first child of this name says, ``true`` or ``false``; None if it says neither."""
+        return _BOOLEANS.get(self.get(name) or "")
+
+
+_BOOLEANS = {"true": True, "false": False}
 
 
 def legible(document: bytes) -> bytes:
@@ -219,6 +226,20 @@ def acl_document(acl: Acl) -> bytes:
     )
     owner = f"<Owner><ID>{_text(acl.owner)}</ID></Owner>"
     return _document("AccessControlPolicy", f"{owner}<AccessControlList>{grants}</AccessControlList>")
+
+
+def tagging_document(tags: Mapping[str, str]) -> bytes:
+    rows = "".join(f"<Tag><Key>{_text(name)}</Key><Value>{_text(value)}</Value></Tag>" for name, value in tags.items())
+    return _document("Tagging", f"<TagSet>{rows}</TagSet>")
+
+
+def versioning_document(status: str) -> bytes:
+    return _document("VersioningConfiguration", f"<Status>{_text(status)}</Status>")
+
+
+def location_document(region: str) -> bytes:
+    """Of CreateBucket."""
+    return _document("CreateBucketConfiguration", f"<LocationConstraint>{_text(region)}</LocationConstraint>")
 
 
 def _grantee(grant: Grant) -> str:

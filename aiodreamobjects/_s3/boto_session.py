@@ -1,0 +1,121 @@
+"""What aioboto3 finds: credentials and settings, where every S3 tool looks."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import aioboto3
+from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
+from aiobotocore.session import AioSession
+from anyio import to_thread
+from botocore import exceptions as boto
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.utils import parse_timestamp
+
+from aiodreamobjects._config import Credentials, Secret, hide
+from aiodreamobjects._errors import CredentialsError, forget_frames
+from aiodreamobjects._s3.credentials import Found
+
+if TYPE_CHECKING:
+    from aiodreamobjects._s3.credentials import BotoSession
+
+
+class FoundCredentials:
+    """A CredentialSource over what aioboto3 found: botocore renews what expires."""
+
+    def __init__(self, source: Any, current: Credentials) -> None:
+        self._source = source
+        self.current = current
+        # botocore's plain ones stay as they are; whatever else a session may bring is asked each time.
+        self.expires = type(source) is not AioCredentials
+        self._renewing = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        found = await _frozen(self._source)
+        if found != self.current:
+            self.current = found
+
+    async def renew(self, refused: Credentials) -> bool:
+        """However many requests were refused: the first one renews, for all."""
+        if not self.expires:
+            return False
+        async with self._renewing:
+            if self.current == refused:
+                if isinstance(self._source, AioRefreshableCredentials):
+                    # botocore goes by its own clock, and has no public way to be told better.
+                    self._source._expiry_time = datetime.now(UTC)  # noqa: SLF001 - tests/faults/test_refusals.py pins it
+                await self.refresh()
+            return self.current != refused
+
+
+async def _frozen(source: Any) -> Credentials:
+    """Raises CredentialsError for whatever a provider may raise: programs, files and services of any kind are behind it."""
+    try:
+        frozen = await source.get_frozen_credentials()
+        access_key, secret_key, token = frozen.access_key, hide(frozen.secret_key), hide(frozen.token)
+        del frozen  # its repr shows them
+        return Credentials(access_key, secret_key or Secret(), token)
+    except CredentialsError:
+        raise
+    except Exception as error:
+        raise not_to_be_had(error) from error
+
+
+def not_to_be_had(error: Exception) -> CredentialsError:
+    # A provider's own words may hold what it read; botocore's are made for showing.
+    forget_frames(error)  # their locals hold what it read, too
+    reason = str(error) if isinstance(error, boto.BotoCoreError | boto.ClientError | OSError) else type(error).__name__
+    return CredentialsError(f"the credentials could not be had: {reason}")
+
+
+async def find(profile: str | None, boto_session: BotoSession | None, *, with_credentials: bool) -> Found:
+    """Look where every S3 tool looks. In a thread with a loop of its own: configuration files are read.
+
+    The credentials themselves are had on the caller's loop, since botocore's lock on them belongs to one loop.
+    Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
+    """
+    found, source = await to_thread.run_sync(lambda: asyncio.run(_find(profile, boto_session, with_credentials)))
+    return replace(found, credentials=FoundCredentials(source, await _frozen(source))) if source else found
+
+
+async def _find(profile: str | None, boto_session: BotoSession | None, with_credentials: bool) -> tuple[Found, Any]:  # noqa: FBT001 - private
+    try:
+        session = boto_session or make_session(profile)
+        core: AioSession = getattr(session, "_session", session)  # aioboto3's session wraps aiobotocore's
+        scoped = core.get_scoped_config()
+        configured = ConfiguredEndpointProvider(full_config=core.full_config, scoped_config=scoped, client_name="s3")
+        is_ignored = core.get_config_variable("ignore_configured_endpoint_urls")
+        found = Found(
+            session=session,
+            profile=core.get_config_variable("profile") or "default",
+            endpoint=None if is_ignored else configured.provide(),
+            region=core.get_config_variable("region"),
+            ca=core.get_config_variable("ca_bundle"),
+        )
+        return found, await core.get_credentials() if with_credentials else None
+    except boto.ProfileNotFound as error:
+        msg = f"{error}, neither in ~/.aws/config nor in ~/.aws/credentials"
+        raise CredentialsError(msg) from error
+    except boto.PartialCredentialsError as error:
+        msg = f"half of the credentials is missing: {error}"
+        raise CredentialsError(msg) from error
+    except Exception as error:
+        raise not_to_be_had(error) from error
+
+
+def make_session(profile: str | None) -> aioboto3.Session:
+    session = aioboto3.Session(profile_name=profile)
+    parsers = session._session.get_component("response_parser_factory")  # noqa: SLF001 - aioboto3 has no other way
+    parsers.set_parser_defaults(timestamp_parser=_parse_timestamp)
+    return session
+
+
+def _parse_timestamp(value: Any) -> datetime:
+    """Of a thousand dates on a page, botocore's own parser makes more than half of the page's time."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return cast(datetime, parse_timestamp(value))

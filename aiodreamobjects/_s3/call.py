@@ -1,0 +1,323 @@
+"""One S3 request, with its attempts: place, pace, signature, answer, retries. Every request passes here, and only here."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import NamedTuple, TypeVar
+
+from anyio import to_thread
+
+from aiodreamobjects import _integrity
+from aiodreamobjects._concurrency import finish
+from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError, ServiceError, SessionClosedError
+from aiodreamobjects._http.transport import Body, Buffer, Expect, HeaderLines, Request, Response, Transport
+from aiodreamobjects._models import printable
+from aiodreamobjects._progress import Gauge
+from aiodreamobjects._s3 import replies, signing, xml
+from aiodreamobjects._s3.errors import Context, Refusal, failure_of, failure_of_refusal, unreadable
+from aiodreamobjects._s3.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
+from aiodreamobjects._s3.retry import AttemptFailed, Failure
+from aiodreamobjects._s3.signing import Signer
+from aiodreamobjects._service import Feature, quote_key
+from aiodreamobjects._trace import CallEnded, CallFailed, CallStarted, Observer
+
+WHOLE_BYTES = 64 << 10
+"""An object's body up to this length is received in one go with the head; a longer one is streamed."""
+INLINE_BYTES = 256 << 10
+"""A document up to this length is parsed on the event loop, for a few milliseconds; a longer one in a thread."""
+LONGEST_ERROR_BYTES = 64 << 10
+"""A longer error document is not parsed: the status says enough."""
+
+_ALWAYS_SENT = "accept-encoding: identity\r\nuser-agent: aiodreamobjects\r\n"
+_SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+_WITH_BODY = ("PUT", "POST")
+_LINE_END = re.compile("[\r\n\0]").search
+
+
+T = TypeVar("T")
+
+
+class Destination(NamedTuple):
+    """Where a request goes that botocore has addressed: host, path, and the path that SigV2 signs."""
+
+    host: str
+    path: str
+    resource: str
+
+
+@dataclass(slots=True, repr=False)
+class Call:
+    """One S3 request: what is asked, and what its answer may be."""
+
+    operation: str
+    method: str
+    bucket: str
+    key: str
+    expect: Expect
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body = b""
+    sent: Gauge | None = None
+    payload_hash: str = ""
+    feature: Feature | None = None
+    """What the service may refuse to do by design, if this request asks for it."""
+    is_conditional: bool = False
+    """Whether a repetition may be refused because of what the first attempt did."""
+    on_doubt: Callable[[], None] | None = None
+    """Called for each attempt that may have been carried out although it failed."""
+    keeps_place: bool = False
+    """Whether the request's place is kept for a body that is streamed."""
+    may_be_empty: bool = False
+    """Whether a reply without a document says nothing."""
+    other_root: str = ""
+    """Another name that a service gives the root of the document that answers."""
+    where: str = ""
+    """What it is about, for the words of an error, if that is not the bucket or the object."""
+    destination: Destination | None = None
+
+    def __str__(self) -> str:
+        where = self.where or (f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}")
+        return printable(f"{self.operation} {where}")
+
+
+class Caller:
+    """Sends the requests of one session. Made on the loop that uses it."""
+
+    def __init__(self, gate: Gate, transport: Transport) -> None:
+        self.gate, self.transport = gate, transport
+        self.observe: Observer | None = None
+        """Called with what happens to each call: see ``_trace``."""
+        service, low_speed = gate.service, gate.timeouts.low_speed
+        self._scheme, self._host = service.scheme, service.host
+        self._is_path_style, self._is_v4 = service.addressing == "path", service.signature == "v4"
+        # TLS protects the body; in the clear it is part of what is signed.
+        self._signs_payload = self._is_v4 and self._scheme == "http"
+        self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
+        self._ids = count(1)
+        gate.movements.append(transport.bytes_moved)
+        self.object = Expect(low_speed, stream_from=WHOLE_BYTES)
+        self.document = Expect(low_speed / DOCUMENT_SLOWNESS)
+        # S3 sends a blank now and then while it copies or completes: only silence counts (S3 API reference).
+        self.slow_document = Expect(low_speed=0)
+        self.head = Expect(low_speed, is_head=True)
+
+    async def send(self, call: Call) -> Response:
+        """Return a successful response whose body is the object, or a HEAD's, or nothing that matters.
+
+        Only a GET of an object has a body. Anything else may be an error document sent with a 200, so parse it.
+        """
+        attempt = self._attempt if call.expect is self.object else self._attempt_without_document
+        return await self._run(call, partial(attempt, call))
+
+    async def document_of(self, call: Call, root_name: str) -> xml.Element:
+        """Return the root of the document that answers."""
+        return (await self.reply(call, root_name))[2]
+
+    async def reply(self, call: Call, root_name: str) -> tuple[Response, Iterable[xml.Entry], xml.Element]:
+        """Return the response and its document. A 200 may hold an error document, which is tried again like any other."""
+
+        async def attempt() -> tuple[Response, Iterable[xml.Entry], xml.Element]:
+            response = await self._attempt(call)
+            return response, *await self._read(call, response, root_name)
+
+        return await self._run(call, attempt)
+
+    async def send_document(self, call: Call) -> Response:
+        """Return a response of which nothing is known but that it is no error, for somebody else to read.
+
+        A document is whole, and holds nothing that XML 1.0 forbids.
+        """
+        if call.expect is self.object:
+            return await self.send(call)
+
+        async def attempt() -> Response:
+            response = await self._attempt(call)
+            document = (response.content or b"").lstrip()
+            if document.startswith(b"<"):
+                await self._read(call, response, "")
+                response.content = xml.legible(document)
+            return response
+
+        return await self._run(call, attempt)
+
+    async def fill(self, call: Call, body: Buffer, *, verify: bool = True) -> _integrity.Md5 | None:
+        """Give the call its body, and the digests that are due. Return the body's MD5, unless ``verify`` is off."""
+        digest = await _integrity.md5(body) if verify else None
+        call.body = body
+        if digest is not None:
+            call.headers = {**call.headers, "content-md5": base64.b64encode(digest.digest()).decode()}
+        if self._signs_payload:
+            call.payload_hash = await _integrity.sha256_hex(body)
+        return digest
+
+    def context(self, what: str, feature: Feature | None) -> Context:
+        return Context(what, self.gate.service, feature, self.gate.clock(), self.gate.clock_offset)
+
+    async def send_for_effect(self, call: Call, *, done_earlier: str) -> None:
+        """Send a request whose answer says nothing.
+
+        ``done_earlier`` is the error code by which an attempt learns that an earlier one, whose reply was lost, did it.
+        """
+        call.is_conditional = True
+        is_lost = False
+
+        async def attempt() -> None:
+            nonlocal is_lost
+            try:
+                await self._attempt_without_document(call)
+            except AttemptFailed as failed:
+                error = failed.failure.error
+                if is_lost and isinstance(error, ServiceError) and error.code == done_earlier:
+                    return
+                is_lost |= failed.failure.may_be_done
+                raise
+
+        await self._run(call, attempt)
+
+    # Attempts
+
+    def _run(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        if self.observe is not None:
+            return self._run_observed(call, attempt, self.observe)
+        return self.gate.retrier.run(attempt, is_conditional=call.is_conditional, on_doubt=call.on_doubt)
+
+    async def _run_observed(self, call: Call, attempt: Callable[[], Awaitable[T]], observe: Observer) -> T:
+        number, started, raised = next(self._ids), time.monotonic(), None
+        observe(CallStarted(number, call.operation, call.method, call.bucket, call.key))
+        try:
+            return await self.gate.retrier.run(
+                attempt,
+                is_conditional=call.is_conditional,
+                on_doubt=call.on_doubt,
+                on_failure=lambda attempts, error, wait: observe(CallFailed(number, attempts, error, wait)),
+            )
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            observe(CallEnded(number, call.operation, time.monotonic() - started, raised))
+            raised = None
+
+    async def _attempt_without_document(self, call: Call) -> Response:
+        response = await self._attempt(call)
+        if response.content:
+            await self._read(call, response, "")
+        return response
+
+    async def _attempt(self, call: Call) -> Response:
+        """Send the request once, in its place. Return a success; raise AttemptFailed for anything else."""
+        gate = self.gate
+        if not gate.requests.take():
+            await gate.enter(gate.requests)
+        decreases = gate.retrier.crowd.decreases
+        keeps_place = False
+        try:
+            if gate.has_pace:
+                await gate.keep_pace()
+            signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
+            if gate.closed:
+                raise closed_meanwhile()
+            request = self._compose(call, signer)
+            gate.leave()
+            response = await self.transport.send(request)
+            if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
+                raise AttemptFailed(self._refusal(call, response), decreases)
+            keeps_place = call.keeps_place and response.content is None
+        except (ConnectionFailedError, IncompleteBodyError) as error:
+            raise AttemptFailed(failure_of(error)) from error
+        except SessionClosedError as error:
+            error.in_doubt = True  # it may have left
+            raise
+        finally:
+            if not keeps_place:
+                gate.requests.give_back()
+        return response
+
+    def _compose(self, call: Call, signer: Signer) -> Request:
+        """Return the request, signed."""
+        if call.destination is None and self._is_path_style:
+            host = self._host
+            path = resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
+        else:
+            host, path, resource = call.destination or self._locate(call)
+        query = signing.canonical_query(call.query) if call.query else ""
+        target = f"{path}?{query}" if query else path
+        payload_hash = call.payload_hash or self._hash_of_nothing
+        now = self.gate.now()
+        if self._is_v4 and not call.headers and not signer.credentials.session_token:
+            lines = signer.sign_bare(call.method, host, path, query, now, payload_hash)
+        else:
+            request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)
+            if self._is_v4:
+                headers = signer.sign(request, now, payload_hash)
+            else:
+                headers = signing.sign_v2(request, signer.credentials, now) | {"host": host}
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = f"content-length: {len(call.body)}\r\n" if call.method in _WITH_BODY else ""
+        if call.headers and any(map(_LINE_END, call.headers.values())):
+            msg = f"{call}: a header would hold a line end, and what follows it would be another header"
+            raise ValueError(msg)
+        return Request(
+            call.method,
+            host,
+            target,
+            HeaderLines(f"{lines}{length}{_ALWAYS_SENT}"),
+            call.body,
+            call.expect,
+            is_idempotent=not call.is_conditional and call.method != "POST",
+            sent=call.sent,
+        )
+
+    def _locate(self, call: Call) -> Destination:
+        """Find the host, and both paths, where buckets are hosts."""
+        if not call.bucket:
+            return Destination(self._host, "/", "/")
+        host, path = self.gate.service.locate(call.bucket, call.key)
+        resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
+        return Destination(host, path, resource if call.key or host == self._host else f"{resource}/")
+
+    # Answers
+
+    async def _read(self, call: Call, response: Response, root_name: str) -> tuple[Iterable[xml.Entry], xml.Element]:
+        document = (response.content or b"").lstrip()
+        if not document and call.may_be_empty:
+            return [], xml.Element(root_name)
+        try:
+            if len(document) <= INLINE_BYTES:
+                entries, root = xml.read(document, root_name)
+            else:
+                entries, root = await finish(to_thread.run_sync(xml.read, document, root_name))
+        except xml.MalformedError as error:
+            raise self._unreadable(call, response) from error
+        if root.name == "Error":
+            raise AttemptFailed(self._refusal(call, response, root))
+        is_expected = root.name.startswith(root_name) or root.name == call.other_root
+        if not is_expected or root.name.lower() == "html":
+            raise self._unreadable(call, response)
+        return entries, root
+
+    def _unreadable(self, call: Call, response: Response) -> AttemptFailed:
+        return AttemptFailed(failure_of(unreadable(self.context(str(call), call.feature), response.status)))
+
+    def _refusal(self, call: Call, response: Response, root: xml.Element | None = None) -> Failure:
+        if root is None and response.content and len(response.content) <= LONGEST_ERROR_BYTES:
+            try:
+                root = xml.parse(response.content)
+            except xml.MalformedError:
+                root = None
+        error = root if root is not None and root.name == "Error" else xml.Element("Error")
+        refusal = Refusal(
+            response.status,
+            error.get("Code") or "",
+            error.get("Message") or "",
+            replies.texts(response.headers),
+            error.get("RequestId"),
+            is_head=call.method == "HEAD",
+        )
+        return failure_of_refusal(refusal, self.context(str(call), call.feature))

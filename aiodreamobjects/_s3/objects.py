@@ -1,0 +1,224 @@
+"""Requests about one object, and its body as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+
+from aiodreamobjects._http.transport import Buffer, Response
+from aiodreamobjects._limits import Places
+from aiodreamobjects._models import Acl, Address, ByteRange, CannedAcl, ObjectInfo
+from aiodreamobjects._progress import Gauge
+from aiodreamobjects._s3 import replies, xml
+from aiodreamobjects._s3.call import Call, Caller
+from aiodreamobjects._s3.errors import refused_as_existing
+from aiodreamobjects._s3.gate import Gate
+from aiodreamobjects._s3.options import ReadOptions, WriteOptions, quoted
+from aiodreamobjects._s3.settings import tags_of
+
+NOTHING: Mapping[str, str] = {}
+
+
+class Objects:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def get_object(
+        self, address: Address, byte_range: ByteRange | None, options: ReadOptions, *, streamed: bool
+    ) -> ObjectBody:
+        """Return the object's body, to be read and closed.
+
+        ``streamed``: other requests may be made while the body is open, which then has its place in ``stream()``.
+        Else it keeps the place of its request.
+        """
+        headers = options.headers()
+        if byte_range is not None:
+            headers["range"] = str(byte_range)
+        caller = self._caller
+        call = Call("get_object", "GET", address.bucket, address.key, caller.object, options.query(), headers)
+        call.keeps_place = not streamed
+        return ObjectBody.of(caller.gate, address, await caller.send(call), keeps_place=not streamed)
+
+    def stream(self) -> AbstractAsyncContextManager[None]:
+        """Hold a place for a body that is streamed, also while it breaks and is asked for again."""
+        return self._caller.gate.stream()
+
+    async def head_object(self, address: Address) -> ObjectInfo:
+        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head)
+        return replies.object_info(address, (await self._caller.send(call)).headers)
+
+    async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
+        """Return the size of this part of the object that has this ETag; None where the service does not tell.
+
+        Ceph RGW 16.2 ignores that a part was asked for.
+        """
+        query, headers = {"partNumber": str(number)}, {"if-match": quoted(etag)}
+        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, query, headers)
+        response = await self._caller.send(call)
+        return replies.length(response.headers) if b"x-amz-mp-parts-count" in response.headers else None
+
+    async def delete_object(self, address: Address, version_id: str | None) -> None:
+        query = {"versionId": version_id} if version_id else NOTHING
+        await self._caller.send(
+            Call("delete_object", "DELETE", address.bucket, address.key, self._caller.document, query)
+        )
+
+    async def put_object(
+        self,
+        address: Address,
+        body: Buffer,
+        options: WriteOptions,
+        *,
+        sent: Gauge | None = None,
+    ) -> ObjectInfo:
+        """Store an object. ``verify="off"`` computes no MD5; ``sent`` is told how much of the body is on its way.
+
+        Raises AlreadyExistsError where ``if_absent`` is refused, ChecksumMismatchError for an ETag of other bytes.
+        """
+        headers = options.content_headers() | options.condition_headers()
+        caller = self._caller
+        call = Call("put_object", "PUT", address.bucket, address.key, caller.document, NOTHING, headers)
+        call.feature = "object_acl" if options.acl else None
+        call.is_conditional = options.is_conditional
+        call.sent = sent
+        digest = await caller.fill(call, body, verify=options.verify == "auto")
+        with refused_as_existing(options):
+            response = await caller.send(call)
+        caller.gate.bytes_sent += len(body)
+        etag, verified = replies.checked_etag(str(call), response.headers, digest)
+        return replies.stored_object(address, len(body), etag, options, response.headers, verified)
+
+    async def copy_object(
+        self,
+        source: Address,
+        to: Address,
+        options: WriteOptions,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> ObjectInfo:
+        """Copy on the server, up to 5 GiB.
+
+        If ``options`` has any content of its own, that replaces all of the source's headers and metadata.
+
+        Ceph RGW 16.2 ignores ``source_if_match``: who pins a copy must look at the result.
+        """
+        headers = replies.headers_of_source(source, source_version, source_if_match)
+        headers |= options.condition_headers()
+        if options.changes_content:
+            headers |= options.content_headers() | {"x-amz-metadata-directive": "REPLACE"}
+        call = Call("copy_object", "PUT", to.bucket, to.key, self._caller.slow_document, NOTHING, headers)
+        call.is_conditional = options.is_conditional
+        call.feature = "object_acl" if options.acl else None
+        with refused_as_existing(options, source_if_match=source_if_match):
+            response, _, root = await self._caller.reply(call, "CopyObjectResult")
+        return replies.assembled_object(to, root.get("ETag"), root.get("LastModified"), response.headers)
+
+    # ACL and tags
+
+    async def get_object_acl(self, address: Address) -> Acl:
+        call = Call("get_object_acl", "GET", address.bucket, address.key, self._caller.document, {"acl": ""})
+        return replies.acl_of(await self._caller.document_of(call, "AccessControlPolicy"))
+
+    async def put_object_acl(self, address: Address, acl: CannedAcl | Acl, version_id: str | None = None) -> None:
+        query = {"acl": ""} | ({"versionId": version_id} if version_id else {})
+        call = Call("put_object_acl", "PUT", address.bucket, address.key, self._caller.document, query)
+        call.feature = "object_acl"
+        if isinstance(acl, Acl):
+            await self._caller.fill(call, xml.acl_document(acl))
+        else:
+            call.headers = {"x-amz-acl": acl}
+        await self._caller.send(call)
+
+    async def get_object_tags(self, address: Address) -> dict[str, str]:
+        call = self._tagging("get_object_tagging", "GET", address)
+        return tags_of(await self._caller.document_of(call, "Tagging"))
+
+    async def put_object_tags(self, address: Address, tags: Mapping[str, str]) -> None:
+        if not tags:  # moto breaks on an empty set
+            await self._caller.send(self._tagging("delete_object_tagging", "DELETE", address))
+            return
+        call = self._tagging("put_object_tagging", "PUT", address)
+        await self._caller.fill(call, xml.tagging_document(tags))
+        await self._caller.send(call)
+
+    def _tagging(self, operation: str, method: str, address: Address) -> Call:
+        call = Call(operation, method, address.bucket, address.key, self._caller.document, {"tagging": ""})
+        call.feature = "tagging"
+        return call
+
+
+class ObjectBody:
+    """An object's bytes on their way: the body of one response. Who gets it must close it."""
+
+    __slots__ = (
+        *("_address", "_gate", "_place", "_response"),
+        *("content", "encryption", "etag", "is_part", "length", "size", "start"),
+    )
+
+    def __init__(self, gate: Gate, address: Address, response: Response, place: Places | None) -> None:
+        headers = response.headers
+        replies.check_answer(response.status, headers)
+        replies.check_date(headers.get(b"last-modified"))
+        self._gate, self._address, self._response, self._place = gate, address, response, place
+        self.etag = replies.etag_of(headers)
+        self.start, self.size = replies.place_of(headers)
+        """The position in the object of the first byte; the size of the whole object, None where it is not told."""
+        self.length = replies.announced_length(headers)
+        """How many bytes were announced."""
+        self.is_part = response.status == HTTPStatus.PARTIAL_CONTENT
+        """Whether it says of itself that it is a part (206), of whatever size."""
+        self.encryption = replies.encryption(headers)
+        """How the service encrypted it, which decides what the ETag says."""
+        self.content = response.content
+        """All of it, if it was small enough to come with its head: there is then nothing to read or to close."""
+        if self.content is not None:
+            gate.bytes_received += len(self.content)
+
+    @classmethod
+    def of(cls, gate: Gate, address: Address, response: Response, *, keeps_place: bool) -> ObjectBody:
+        """Make it, with the place of its request if it keeps that. Closing the body gives the place back."""
+        place = gate.requests if keeps_place and response.content is None else None
+        try:
+            return cls(gate, address, response, place)
+        except BaseException:
+            response.close()
+            if place is not None:
+                place.give_back()
+            raise
+
+    @property
+    def taken(self) -> int:
+        """How many bytes have been read so far, also where a read failed midway."""
+        return self._response.taken
+
+    @property
+    def info(self) -> ObjectInfo:
+        return replies.object_info(self._address, self._response.headers)
+
+    async def read_chunk(self) -> bytes:
+        """Return the next bytes, some KiB at a time; empty at the end. Raises IncompleteBodyError if it comes early."""
+        chunk = await self._response.read_chunk()
+        self._count(len(chunk))
+        return chunk
+
+    async def read_into(self, memory: memoryview) -> int:
+        """Fill the memory, and less of it only at the end; return how many bytes that was. Raises as ``read_chunk``."""
+        before = self._response.taken
+        try:
+            return await self._response.read_into(memory)
+        finally:
+            self._count(self._response.taken - before)
+
+    def _count(self, received: int) -> None:
+        self._gate.bytes_received += received
+        if self._place is None:  # then it has its place among the streams
+            self._gate.bytes_streamed += received
+
+    async def aclose(self) -> None:
+        """Give the place back, and the connection if all was read. Idempotent; never waits for the peer."""
+        self._response.close()
+        place, self._place = self._place, None
+        if place is not None:
+            place.give_back()

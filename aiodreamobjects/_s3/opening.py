@@ -1,0 +1,100 @@
+"""What is found before a session opens, and the opening.
+
+aioboto3 and botocore are imported only where they are needed, and not on the event loop: that takes longer than the
+first hundred requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._http.pool import Pool
+from aiodreamobjects._http.proxy import find_proxy
+from aiodreamobjects._http.tls import make_ssl_context
+from aiodreamobjects._s3.call import Caller
+from aiodreamobjects._s3.credentials import Found, StaticCredentials, find_in_environment
+from aiodreamobjects._s3.gate import Gate
+from aiodreamobjects._s3.s3 import S3
+from aiodreamobjects._service import Service
+
+if TYPE_CHECKING:
+    from aiodreamobjects._s3.cold import Cold
+    from aiodreamobjects._s3.credentials import BotoSession
+
+_log = logging.getLogger("aiodreamobjects")
+
+
+async def find(
+    profile: str | None, boto_session: BotoSession | None, explicit: Credentials | None, *, needs_endpoint: bool
+) -> Found:
+    """Return what aioboto3 finds. It is asked only if the environment's variables are not all there is to find.
+
+    Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
+    """
+    if explicit and profile is None and boto_session is None:
+        found = await to_thread.run_sync(lambda: find_in_environment(needs_endpoint=needs_endpoint))
+        if found is not None:
+            return found
+    await to_thread.run_sync(_import_session)
+    from aiodreamobjects._s3 import boto_session as boto  # noqa: PLC0415 - imported by now
+
+    return await boto.find(profile, boto_session, with_credentials=explicit is None)
+
+
+async def open_s3(
+    service: Service,
+    limits: Limits,
+    timeouts: Timeouts,
+    retry: Retry,
+    *,
+    explicit: Credentials | None,
+    found: Found,
+    ca: str | os.PathLike[str] | None,
+) -> S3:
+    """Open what a session sends its requests by, through the environment's HTTP proxy if there is one for the endpoint.
+
+    Raises FileNotFoundError or ValueError for a bad ``ca``, and ValueError for a proxy that is no URL.
+    """
+    is_tls, proxy = service.scheme == "https", find_proxy(service.scheme, service.host)
+    if proxy is not None:
+        _log.info("requests to %s go through the proxy %s", service.endpoint, proxy)
+    needs_tls = is_tls or ca is not None or (proxy is not None and proxy.is_tls)
+    context = await to_thread.run_sync(make_ssl_context, ca) if needs_tls else None
+    source = StaticCredentials(explicit) if explicit else found.credentials
+    assert source is not None
+    gate = Gate(service, source, limits, timeouts, retry)
+    pool = Pool(
+        timeouts=timeouts,
+        ssl_context=context if is_tls else None,
+        paces=gate.paces,
+        proxy=proxy,
+        proxy_ssl_context=context,
+    )
+
+    return S3(gate, pool, cold_opener(found.session, explicit))
+
+
+def cold_opener(session: BotoSession | None, explicit: Credentials | None) -> Callable[[Caller], Awaitable[Cold]]:
+    """Return what makes the client for requests that are rarely sent."""
+
+    async def open_cold(caller: Caller) -> Cold:
+        await to_thread.run_sync(_import_client)
+        from aiodreamobjects._s3.cold import Cold  # noqa: PLC0415 - imported by now
+
+        return await Cold.open(caller, session, explicit)
+
+    return open_cold
+
+
+def _import_session() -> None:
+    import aiodreamobjects._s3.boto_session  # noqa: F401, PLC0415 - in a thread, for its time
+
+
+def _import_client() -> None:
+    import aiodreamobjects._s3.cold  # noqa: F401, PLC0415 - in a thread, for its time

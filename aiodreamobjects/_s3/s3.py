@@ -1,0 +1,123 @@
+"""Everything that a session asks of its service: each S3 request once, and the end of them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from aiodreamobjects._concurrency import finish
+from aiodreamobjects._http.transport import Transport
+from aiodreamobjects._models import Statistics
+from aiodreamobjects._s3.buckets import Buckets, value_or_empty
+from aiodreamobjects._s3.call import Caller
+from aiodreamobjects._s3.gate import Gate, closed_meanwhile
+from aiodreamobjects._s3.listings import Listings
+from aiodreamobjects._s3.objects import Objects
+from aiodreamobjects._s3.settings import AsXml, Setting
+from aiodreamobjects._s3.signing import Signer
+from aiodreamobjects._s3.uploads import Uploads
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+    from aiodreamobjects._s3.cold import Cold
+
+T = TypeVar("T")
+
+
+class S3(Objects, Uploads, Listings, Buckets):
+    """The requests of one session. Made on the loop that uses it.
+
+    Each method sends its request as often as ``Retry`` allows. It raises SessionClosedError once this is closed,
+    ServiceError for what the service answers, ConnectionFailedError where there is no answer.
+    """
+
+    def __init__(self, gate: Gate, transport: Transport, open_cold: Callable[[Caller], Awaitable[Cold]]) -> None:
+        """``open_cold`` makes the client for requests that are rarely sent, the first time that one is needed."""
+        super().__init__(Caller(gate, transport))
+        self._gate, self._transport, self._open_cold = gate, transport, open_cold
+        self._cold: Cold | None = None
+        self._opening = asyncio.Lock()
+
+    def stop(self) -> None:
+        """Refuse every request from now on with SessionClosedError, except those of clean-ups (``gate.DEPARTURE``)."""
+        self._gate.stop()
+
+    async def aclose(self) -> None:
+        await finish(self._release())
+
+    async def _release(self) -> None:
+        await self._gate.aclose()
+        await self._transport.aclose(closed_meanwhile)
+        async with self._opening:
+            if self._cold is not None:
+                await self._cold.aclose()
+
+    def abandon(self) -> None:
+        """Let go of what is open, for a session that nobody closed. Its event loop may be gone."""
+        self._gate.abandon()
+        self._transport.abandon(closed_meanwhile)
+
+    def moved(self) -> int:
+        """Return a figure that changes as long as bytes of any request or reply move."""
+        return self._gate.moved()
+
+    def statistics(self) -> Statistics:
+        gate = self._gate
+        return Statistics(
+            requests=gate.sent,
+            retries=gate.retrier.retries,
+            bytes_sent=gate.bytes_sent,
+            bytes_received=gate.bytes_received,
+            open_connections=self._transport.open_connections,
+            idle_connections=self._transport.idle_connections,
+        )
+
+    def signer(self) -> Signer:
+        """Return a signer with the credentials of this moment: they may be refreshed while a session lives."""
+        return self._gate.signer()
+
+    def now(self) -> float:
+        """Return the service's time, as far as it is known to differ from ours: seconds since the epoch."""
+        return self._gate.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait before trying again. Raises SessionClosedError if the session closes meanwhile."""
+        await self._gate.sleep(seconds)
+
+    # What aioboto3 asks
+
+    async def boto_client(self) -> S3Client:
+        return (await self._opened_cold()).client
+
+    async def _opened_cold(self) -> Cold:
+        if self._cold is None:
+            async with self._opening:
+                if self._gate.closed:
+                    raise closed_meanwhile()
+                if self._cold is None:
+                    self._cold = await self._open_cold(self._caller)
+        return self._cold
+
+    async def get_setting(self, bucket: str, setting: Setting[T]) -> T:
+        """Return the setting's value; its empty value (``[]``, ``{}`` or ``None``) if the bucket carries none."""
+        form = setting.form
+        if isinstance(form, AsXml):
+            return await self.get_as_xml(bucket, setting, form)
+        cold = await self._opened_cold()
+        return await value_or_empty(setting, lambda: cold.get(bucket, form, setting.feature))
+
+    async def put_setting(self, bucket: str, setting: Setting[T], value: T) -> None:
+        form = setting.form
+        if isinstance(form, AsXml):
+            await self.put_as_xml(bucket, setting, form, value)
+        else:
+            await (await self._opened_cold()).put(bucket, form, value, setting.feature)
+
+    async def delete_setting(self, bucket: str, setting: Setting[T]) -> None:
+        form = setting.form
+        if isinstance(form, AsXml):
+            await self.delete_as_xml(bucket, setting, form)
+        else:
+            await (await self._opened_cold()).delete(bucket, form, setting.feature)

@@ -1,0 +1,102 @@
+"""Requests about one upload in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiodreamobjects._http.transport import Buffer
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo
+from aiodreamobjects._progress import Gauge
+from aiodreamobjects._s3 import replies, xml
+from aiodreamobjects._s3.call import Call, Caller
+from aiodreamobjects._s3.errors import refuse_reply, refused_as_existing
+from aiodreamobjects._s3.options import WriteOptions, unquoted
+from aiodreamobjects._s3.values import CreatedUpload, Cursor, Page, Part
+
+
+class Uploads:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def create_upload(
+        self, address: Address, options: WriteOptions, on_doubt: Callable[[], None] | None = None
+    ) -> CreatedUpload:
+        """Begin an upload. A lost reply leaves one behind that nobody knows: ``on_doubt`` is called for each."""
+        call = Call(
+            "create_multipart_upload", "POST", address.bucket, address.key, self._caller.document, {"uploads": ""}
+        )
+        call.headers = options.content_headers()
+        call.feature = "object_acl" if options.acl else None
+        call.on_doubt = on_doubt
+        response, _, root = await self._caller.reply(call, "InitiateMultipartUploadResult")
+        upload_id = root.get("UploadId") or refuse_reply("a reply without UploadId")
+        return CreatedUpload(upload_id, replies.time_of_reply(response.headers))
+
+    async def put_part(
+        self,
+        address: Address,
+        upload_id: str,
+        number: int,
+        body: Buffer,
+        *,
+        verify: bool = True,
+        sent: Gauge | None = None,
+    ) -> Part:
+        """Store part ``number``, from 1 to 10,000. Raises ChecksumMismatchError for an ETag of other bytes."""
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        caller = self._caller
+        call = Call("upload_part", "PUT", address.bucket, address.key, caller.document, query)
+        call.sent = sent
+        digest = await caller.fill(call, body, verify=verify)
+        response = await caller.send(call)
+        caller.gate.bytes_sent += len(body)
+        etag, verified = replies.checked_etag(str(call), response.headers, digest)
+        return Part(number, etag, len(body), etag if verified else None)
+
+    async def copy_part(
+        self,
+        source: Address,
+        to: Address,
+        upload_id: str,
+        number: int,
+        byte_range: ByteRange | None,
+        *,
+        source_version: str | None = None,
+        source_if_match: str | None = None,
+    ) -> Part:
+        headers = replies.headers_of_source(source, source_version, source_if_match)
+        if byte_range is not None:
+            headers["x-amz-copy-source-range"] = str(byte_range)
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        call = Call("upload_part_copy", "PUT", to.bucket, to.key, self._caller.slow_document, query, headers)
+        root = await self._caller.document_of(call, "CopyPartResult")
+        return Part(number, unquoted(root.get("ETag")) or refuse_reply("a reply without ETag"))
+
+    async def complete_upload(
+        self, address: Address, upload_id: str, parts: Sequence[Part], options: WriteOptions
+    ) -> ObjectInfo:
+        """Return what the reply tells of the object: ETag and version. Raises ServiceError for a 200 without an ETag."""
+        call = Call("complete_multipart_upload", "POST", address.bucket, address.key, self._caller.slow_document)
+        call.query = {"uploadId": upload_id}
+        call.headers = options.condition_headers()
+        call.is_conditional = True
+        await self._caller.fill(call, xml.complete_document(parts))
+        with refused_as_existing(options):
+            response, _, root = await self._caller.reply(call, "CompleteMultipartUploadResult")
+        return replies.assembled_object(address, root.get("ETag"), None, response.headers)
+
+    async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
+        query = {"uploadId": upload_id} | ({"part-number-marker": cursor[0]} if cursor else {})
+        call = Call("list_parts", "GET", address.bucket, address.key, self._caller.document, query)
+        root = await self._caller.document_of(call, "ListParts")
+        parts = [
+            replies.listed_part(part.get("PartNumber"), part.get("ETag"), part.get("Size"))
+            for part in root.find_all("Part")
+        ]
+        return Page(parts, replies.next_cursor(root.flag("IsTruncated"), [root.get("NextPartNumberMarker")]))
+
+    async def abort_upload(self, address: Address, upload_id: str) -> None:
+        query = {"uploadId": upload_id}
+        await self._caller.send(
+            Call("abort_multipart_upload", "DELETE", address.bucket, address.key, self._caller.document, query)
+        )

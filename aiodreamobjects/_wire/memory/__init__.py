@@ -1,1 +1,0 @@
-"""A service inside this process, and the lane to it: for tests."""
