@@ -59,6 +59,7 @@ class Bucket:
 
     @property
     def name(self) -> str:
+        """Return the bucket's name."""
         return self._name
 
     def __repr__(self) -> str:
@@ -71,16 +72,20 @@ class Bucket:
         return hash(self._name)
 
     def object(self, key: str) -> Object:
-        """Sends nothing. ValueError for a key that is empty, over 1,024 bytes of UTF-8, or no UTF-8 at all."""
+        """Return a handle on an object, which need not exist. Sends nothing.
+
+        Raises ValueError for a key that is empty, longer than 1,024 bytes of UTF-8, or no UTF-8.
+        """
         return Object(self._runtime, Address(self._name, key))
 
     # The bucket as a whole
 
     async def create(self, acl: CannedAcl | None = None, exist_ok: bool = False) -> BucketInfo:  # noqa: FBT001, FBT002 - as makedirs
-        """Create it; AlreadyExistsError if it is there, which with ``exist_ok`` is only raised for somebody else's.
+        """Create the bucket.
 
-        Services differ on whether a second creation succeeds, so without ``exist_ok`` the bucket is looked for first:
-        two creators at the same moment may then both succeed.
+        Raises AlreadyExistsError if it exists; with ``exist_ok``, only if it is somebody else's. Services differ on whether a
+        second creation succeeds, so without ``exist_ok`` the bucket is looked for first: of two creators at the same moment
+        both may succeed.
         """
         if acl is not None:
             check_canned_acl(acl)
@@ -95,7 +100,7 @@ class Bucket:
         return BucketInfo(self._name)
 
     async def exists(self) -> bool:
-        """Raises AccessDeniedError where it is somebody else's, or the service will not say."""
+        """Return whether the bucket exists. Raises AccessDeniedError if it is somebody else's, or the service will not say."""
         try:
             await self.info()
         except NotFoundError:
@@ -103,14 +108,14 @@ class Bucket:
         return True
 
     async def info(self) -> BucketInfo:
-        """With ``object_count`` and ``bytes_used`` on Ceph RGW; other services do not tell."""
+        """Return what a HEAD tells of the bucket. ``object_count`` and ``bytes_used`` are there on Ceph RGW only."""
         return await self._runtime.s3.head_bucket(self._name)
 
     async def delete(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - the field's word
-        """Delete the bucket; BucketNotEmptyError if anything is in it.
+        """Delete the bucket. Raises BucketNotEmptyError if anything is in it.
 
-        ``force`` first aborts every open upload and deletes every version and delete marker, 1,000 to a request and
-        several requests at once. There is no way back. If it fails midway, what was deleted stays deleted.
+        With ``force``, first abort every open upload and delete every version and delete marker, 1,000 to a request and several
+        requests at once. There is no way back. If it fails midway, what was deleted stays deleted.
         """
         if force:
             await _bulk.delete_bucket_and_content(self._runtime, self._name)
@@ -118,14 +123,21 @@ class Bucket:
             await self._runtime.s3.delete_bucket(self._name)
 
     async def empty(self) -> BulkReport:
-        """Delete every version and every delete marker, and keep the bucket. BulkError if some would not go."""
+        """Delete every version and every delete marker, and keep the bucket.
+
+        Raises BulkError if some could not be deleted. There is no way back.
+        """
         return await _bulk.empty(self._runtime, self._name)
 
     async def acl(self) -> Acl:
+        """Return who may do what with the bucket."""
         return await self._runtime.s3.get_bucket_acl(self._name)
 
     async def set_acl(self, acl: CannedAcl | Acl) -> None:
-        """By a canned name (ValueError for an unknown one) or by grants."""
+        """Replace the bucket's ACL, by a canned name or by grants.
+
+        Raises ValueError for an unknown name, UnsupportedByServiceError for what the service does not know.
+        """
         if not isinstance(acl, Acl):
             check_canned_acl(acl)
         await self._runtime.s3.put_bucket_acl(self._name, acl)
@@ -135,29 +147,34 @@ class Bucket:
     def list(
         self, prefix: str = "", *, start_after: str | None = None, limit: int | None = None, parallel: int = 1
     ) -> Listing[ObjectInfo]:
-        """The objects, in the order of their keys' UTF-8 bytes: ``async for info in bucket.list("2026/")``.
+        """List the objects in the order of their keys' UTF-8 bytes: ``async for info in bucket.list("2026/")``.
 
-        One request per 1,000. ``.pages()`` gives lists, ``await .collect()`` one list of all. ``start_after`` begins
-        behind a key, whether that exists or not.
+        Sends one request per 1,000 objects. ``.pages()`` gives lists, ``await .collect()`` one list of all. ``start_after``
+        begins behind a key, whether that exists or not. ``limit`` is the most objects to list.
 
-        ``parallel`` is how many requests are made at once, for listings of many thousands: the same objects in the
-        same order, several times as fast where the service's latency is what takes the time. The keys are cut where
-        their names let expect as many on each side, which costs a small request more for every page to every third.
-        Up to 8,000 objects for each of the requests wait for the loop. An error of any of them ends the listing at
-        once, also ahead of the loop.
+        ``parallel`` is how many requests are made at once. Use it for listings of many thousands: the same objects come in the
+        same order, several times as fast if the service's latency is what takes the time. It costs one small request more for
+        every page to every third. Up to 8,000 objects for each of the requests wait for the loop. An error of any of them ends
+        the listing at once, even if the loop is not there yet.
         """
         return pages.list_objects(self._runtime, self._name, prefix, start_after, limit, parallel)
 
     def list_dir(self, prefix: str = "") -> Listing[ObjectInfo | CommonPrefix]:
-        """One level, as of a directory: the objects, and a CommonPrefix for each ``name/`` that more keys share."""
+        """List one level, as in a directory: the objects, and a CommonPrefix for each ``name/`` that more keys begin with."""
         return pages.list_dir(self._runtime, self._name, prefix)
 
     def list_versions(self, prefix: str = "") -> Listing[ObjectInfo]:
-        """Every version and delete marker, with ``version_id``, ``is_latest`` and ``is_delete_marker``, newest first."""
+        """List every version and delete marker, newest first of each key.
+
+        Their ``version_id``, ``is_latest`` and ``is_delete_marker`` are set.
+        """
         return pages.list_versions(self._runtime, self._name, prefix)
 
     def uploads(self, prefix: str = "") -> Listing[UploadInfo]:
-        """The multipart uploads that were begun and not ended. Their parts are stored, and on most services billed."""
+        """List the multipart uploads that were begun and neither completed nor aborted.
+
+        Their parts are stored, and most services bill them.
+        """
         return pages.list_uploads(self._runtime, self._name, prefix)
 
     async def delete_many(
@@ -165,21 +182,22 @@ class Bucket:
     ) -> BulkReport:
         """Delete keys, ObjectInfos or ``(key, version_id)`` pairs, 1,000 to a request and several requests at once.
 
-        ``keys`` may be endless: it is read as fast as requests end, never collected; a request leaves when it has
-        1,000 keys, or the last. ObjectInfos of another bucket are a ValueError; one with a ``version_id`` means that
-        version, gone for good. Deleting what is not there
-        counts as done. Keys that fail are tried again where that can help; BulkError at the end if any are left, or
-        with ``on_error="collect"`` only the report. What fails a whole request (no such bucket, no connection) is
-        raised itself, with a note of how many were deleted.
+        ``keys`` may be endless: it is read as fast as requests end, and never collected. A request leaves when it has 1,000 keys,
+        or the last one. An ObjectInfo with a ``version_id`` means that version, gone for good; one of another bucket is a
+        ValueError. Deleting what is not there counts as done.
+
+        Keys that fail are tried again where that can help. Raises BulkError at the end if any are left; ``on_error="collect"``
+        returns the report instead. What fails a whole request (no such bucket, no connection) is raised itself, with a note of
+        how many keys were deleted before.
         """
         return await _bulk.delete_many(self._runtime, self._name, keys, on_error)
 
     async def set_acl_many(
         self, keys: Iterable[KeySource] | AsyncIterable[KeySource], acl: CannedAcl | Acl, *, on_error: OnError = "raise"
     ) -> BulkReport:
-        """Give each key this ACL, ``Limits.requests`` at once. ``keys`` and errors are as with ``delete_many``.
+        """Set the same ACL on each key, one request a key, ``Limits.requests`` at once.
 
-        A request per key. NotFoundError for a key that is missing is one of the failures.
+        ``keys`` and errors are as with ``delete_many``. A missing key is a NotFoundError among the failures.
         """
         return await _bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error)
 
@@ -191,9 +209,9 @@ class Bucket:
         prefix: str = "",
         on_error: OnError = "raise",
     ) -> BulkReport:
-        """Abort the multipart uploads that were begun so long ago, and free what their parts take.
+        """Abort the multipart uploads that were begun at least so long ago, and free what their parts take.
 
-        ``timedelta(0)`` means all, also those that somebody is at. With ``dry_run`` they are only counted.
+        ``timedelta(0)`` means all of them, even those that somebody is working on. ``dry_run`` only counts them.
         """
         return await _bulk.abort_uploads(self._runtime, self._name, prefix, older_than, on_error, dry_run=dry_run)
 
@@ -215,27 +233,25 @@ class Bucket:
         allow_empty: bool = False,
         symlinks: Symlinks = "follow",
     ) -> TreeReport:
-        """Store the files below a directory, each under ``prefix/`` and its relative name; what was done.
+        """Store the files below a directory, each under ``prefix/`` and its relative name. Return what was done.
 
-        ``compare=None`` moves all. ``"size"`` moves what is missing or has another size; ``"mtime"`` also what has
-        another time, which is kept in the metadata as rclone keeps it (a HEAD for each that has the same size);
-        ``"etag"`` also what has other content: each such file is read, and its ETag computed, in parts where it has
-        parts. What an ETag does not tell is moved. ``"etag-or-time"`` decides that by time, as ``"mtime"`` does; the
-        report counts what is the same by time only, as ``unverified``. ``include`` and ``exclude`` are patterns as in a
-        .gitignore, for the relative names in both trees.
+        ``compare`` decides which files are stored. None: all. ``"size"``: what is missing or has another size. ``"mtime"``: also
+        what has another time, which is kept in the metadata as rclone keeps it; this sends a HEAD for each file of the same size.
+        ``"etag"``: also what has other content; each such file is read, and its ETag computed. What an ETag cannot tell is
+        stored. ``"etag-or-time"`` decides that by time, and the report counts it as ``unverified``. ``include`` and ``exclude``
+        are patterns as in a .gitignore, for the relative names in both trees.
 
-        ``delete`` removes the objects under ``prefix/`` that the directory lacks, when all else is done and nothing
-        failed. ValueError for an empty directory, unless ``allow_empty``. Objects that only mark a directory
-        (``name/``, empty) are passed over, as are those that the patterns leave out.
+        ``delete`` removes the objects under ``prefix/`` that the directory lacks. It does so last, and only if nothing failed.
+        Raises ValueError for an empty directory unless ``allow_empty``. Empty objects that only mark a directory (``name/``)
+        stay, and so does what the patterns leave out.
 
-        A name that fails fails alone: BulkError at the end, whose ``report`` tells which, or with
-        ``on_error="collect"`` only the report. What no name can do without is raised itself: a listing that fails, a
-        disk that is full, a bucket that is missing; a note tells how much was done. ``dry_run`` only reads, and tells
-        the ``plan``.
+        One name that fails does not stop the others. Raises BulkError at the end, whose ``report`` says which failed;
+        ``on_error="collect"`` returns the report instead. What every name needs is raised itself, with a note of how much was
+        done: a listing that fails, a full disk, a missing bucket. ``dry_run`` only reads, and returns the ``plan``.
 
-        ``symlinks`` are followed, skipped, or refused, as one of the failures; so are unreadable files, names that are
-        not UTF-8, and what is no regular file. Files up to 256 KiB go in batches, larger ones as with ``upload``; in
-        all ``Limits.requests`` at once. Memory does not grow with the tree, except for the names in its largest directory.
+        ``symlinks`` are followed, skipped, or refused as failures. Unreadable files, names that are not UTF-8, and what is no
+        regular file are failures too. Files up to 256 KiB go in batches, larger ones as with ``upload``; ``Limits.requests`` at
+        once in all. Memory does not grow with the tree, except for the names in its largest directory.
         """
         options = TreeOptions(
             compare=compare,
@@ -266,14 +282,15 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
     ) -> TreeReport:
-        """Fetch the objects under ``prefix/``, each to a file by its relative name; the options are those of ``upload_tree``.
+        """Fetch the objects under ``prefix/``, each to a file by its relative name. Return what was done.
 
-        The directory is made where it is missing. A file appears under its name when it is complete and verified, with
-        the object's time. Nothing is ever written outside of the directory, whatever the keys: one that would lead out
-        of it, through a symbolic link below it, or to the place of a directory, is an UnsafeKeyError among the failures;
-        so is ``a/b`` beside ``a``, and ``B`` beside ``b`` on a disk that does not tell them apart. ``delete`` removes
-        regular files that have not changed since they were seen, and the directories that this leaves empty. ``acl``
-        has no meaning here (ValueError).
+        The options are those of ``upload_tree``. The directory is made if it is missing. A file appears under its name when it is
+        complete and verified, with the object's time.
+
+        Nothing is ever written outside the directory, whatever the keys are. A key that would lead out of it, through a symbolic
+        link below it, or to the place of a directory is an UnsafeKeyError among the failures. So is ``a/b`` beside ``a``, and
+        ``B`` beside ``b`` on a disk that does not tell them apart. ``delete`` removes regular files that have not changed since
+        they were seen, and the directories that this leaves empty. ``acl`` means nothing here, and is a ValueError.
         """
         if acl is not None:
             msg = f"acl={acl!r}: a download makes files, which have none"
@@ -307,13 +324,13 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
     ) -> TreeReport:
-        """Copy the objects under ``prefix/`` to those under ``to_prefix/`` (the same, unless given) of a bucket.
+        """Copy the objects under ``prefix/`` to those under ``to_prefix/`` of a bucket. Return what was done.
 
-        Within a session by the service itself, else streamed through here; options as of ``upload_tree``. ``"mtime"``
-        copies what was stored later than its copy; ``"etag"`` what has another ETag, or one that is not a digest. With
-        ``"etag-or-time"``, time decides where ETags cannot be compared: those of other numbers of parts, and those that
-        are no digests. None of these asks for more than the listings. ValueError where one of the prefixes lies in the
-        other. ``acl`` is that of the copies.
+        ``to_prefix`` is ``prefix`` unless given. Within a session the service copies, else the objects are streamed through here.
+        The options are those of ``upload_tree``, and ``acl`` is that of the copies. ``compare="mtime"`` copies what was stored
+        later than its copy, ``"etag"`` what has another ETag, or one that is not a digest. With ``"etag-or-time"``, time decides
+        where ETags cannot be compared: those of other numbers of parts, and those that are no digests. None of these asks for
+        more than the listings. Raises ValueError if one of the prefixes lies in the other.
         """
         options = TreeOptions(
             compare=compare,
@@ -333,64 +350,78 @@ class Bucket:
     # Settings. Read as plain values; ``[]``, ``{}`` or ``None`` where the bucket has none.
 
     async def cors(self) -> Sequence[CorsRule]:
+        """Return the CORS rules; an empty list if there are none."""
         return await self._runtime.s3.get_setting(self._name, CORS)
 
     async def set_cors(self, rules: Sequence[CorsRule]) -> None:
+        """Replace the CORS rules. Raises ValueError for rules of another shape than S3's."""
         await self._runtime.s3.put_setting(self._name, CORS, [*rules])
 
     async def delete_cors(self) -> None:
+        """Remove the CORS rules."""
         await self._runtime.s3.delete_setting(self._name, CORS)
 
     async def policy(self) -> PolicyDocument | None:
-        """The policy document, parsed."""
+        """Return the policy document, parsed; None if there is none."""
         return await self._runtime.s3.get_setting(self._name, POLICY)
 
     async def set_policy(self, document: Mapping[str, builtins.object] | str) -> None:
-        """A policy as a mapping or as JSON text (ValueError if it is not JSON)."""
+        """Replace the policy, by a mapping or JSON text. Raises ValueError for text that is not JSON."""
         parsed = json.loads(document) if isinstance(document, str) else dict(document)
         await self._runtime.s3.put_setting(self._name, POLICY, parsed)
 
     async def delete_policy(self) -> None:
+        """Remove the policy."""
         await self._runtime.s3.delete_setting(self._name, POLICY)
 
     async def lifecycle(self) -> Sequence[LifecycleRule]:
+        """Return the lifecycle rules; an empty list if there are none."""
         return await self._runtime.s3.get_setting(self._name, LIFECYCLE)
 
     async def set_lifecycle(self, rules: Sequence[LifecycleRule]) -> None:
+        """Replace the lifecycle rules. Raises ValueError for rules of another shape than S3's."""
         await self._runtime.s3.put_setting(self._name, LIFECYCLE, [*rules])
 
     async def delete_lifecycle(self) -> None:
+        """Remove the lifecycle rules."""
         await self._runtime.s3.delete_setting(self._name, LIFECYCLE)
 
     async def tags(self) -> dict[str, str]:
+        """Return the bucket's tags; an empty dict if there are none."""
         return await self._runtime.s3.get_setting(self._name, TAGS)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace all tags of the bucket. Raises ValueError for tags that are no text, or that XML cannot carry."""
         check_tags(tags)
         await self._runtime.s3.put_setting(self._name, TAGS, dict(tags))
 
     async def delete_tags(self) -> None:
+        """Remove all tags of the bucket."""
         await self._runtime.s3.delete_setting(self._name, TAGS)
 
     async def versioning(self) -> VersioningStatus | None:
-        """``"Enabled"``, ``"Suspended"``, or None where it never was on."""
+        """Return ``"Enabled"`` or ``"Suspended"``; None if versioning was never enabled."""
         return await self._runtime.s3.get_setting(self._name, VERSIONING)
 
     async def set_versioning(self, status: VersioningStatus) -> None:
+        """Enable or suspend versioning. Raises ValueError for another word."""
         check_one_of("versioning", status, get_args(VersioningStatus))
         await self._runtime.s3.put_setting(self._name, VERSIONING, status)
 
     async def delete_versioning(self) -> None:
-        """Suspend it: S3 has no way back to a bucket that never had versions."""
+        """Suspend versioning: a bucket that had versions cannot go back to having none."""
         await self._runtime.s3.delete_setting(self._name, VERSIONING)
 
     async def website(self) -> Website | None:
+        """Return how the bucket is served as a website; None if it is not."""
         return await self._runtime.s3.get_setting(self._name, WEBSITE)
 
     async def set_website(self, website: Website) -> None:
+        """Serve the bucket as a website. Raises UnsupportedByServiceError where that is not possible."""
         await self._runtime.s3.put_setting(self._name, WEBSITE, website)
 
     async def delete_website(self) -> None:
+        """No longer serve the bucket as a website."""
         await self._runtime.s3.delete_setting(self._name, WEBSITE)
 
     async def _is_taken(self) -> bool:

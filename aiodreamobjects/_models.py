@@ -191,6 +191,7 @@ class Acl:
 
     @property
     def canned(self) -> CannedAcl | None:
+        """Return the canned name that stands for these grants; None if none does."""
         owners = Grant("FULL_CONTROL", id=self.owner)
         if owners not in self.grants:
             return None

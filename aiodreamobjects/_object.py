@@ -36,8 +36,8 @@ from aiodreamobjects._transfer.sources import Uploadable
 class Object:
     """A name for an object that may or may not exist. Making one sends nothing.
 
-    Every awaited verb raises SessionClosedError unless the session is open, NotFoundError where bucket or key is
-    missing, AccessDeniedError, and, once the session's attempts are spent, ServiceBusyError or ConnectionFailedError.
+    Every awaited verb raises SessionClosedError unless the session is open, NotFoundError if bucket or key is missing,
+    AccessDeniedError, and, once the session's attempts are spent, ServiceBusyError or ConnectionFailedError.
     """
 
     __slots__ = ("_address", "_runtime")
@@ -48,10 +48,12 @@ class Object:
 
     @property
     def bucket(self) -> str:
+        """Return the name of the object's bucket."""
         return self._address.bucket
 
     @property
     def key(self) -> str:
+        """Return the object's key."""
         return self._address.key
 
     def __repr__(self) -> str:
@@ -73,20 +75,22 @@ class Object:
         progress: ProgressCallback | None = None,
         **options: Unpack[WriteArguments],
     ) -> ObjectInfo:
-        """Store text as UTF-8, bytes, a ``Path``, an open binary or aiofiles file, an iterable or async-iterable of
-        bytes of any length, or the open ``Body`` of another object; what ``info`` is known of it.
+        """Store an object. Return what is known of it.
 
-        One request where it fits into ``Limits.part_size``; else a multipart upload, ``Limits.parts_per_object`` at
-        once, each part read when its turn comes and held until the service has it. The old object stays until the new
-        one is whole; what fails or is cancelled leaves nothing behind, within some 20 seconds. A completion that was
-        sent is waited for, 30 seconds at most, and never aborted while it is ``in_doubt``.
+        ``source`` is text (stored as UTF-8), bytes, a ``Path``, an open binary or aiofiles file, an iterable or async iterable of
+        bytes of any length, or the open ``Body`` of another object.
 
-        The service checks each part's MD5 on arrival and its ETag is compared here, as is the whole's: ChecksumMismatchError.
-        ``verified`` tells how; ``verify="off"`` leaves it out. A file that changes while it is sent is SourceChangedError.
-        ``if_absent`` raises AlreadyExistsError where there is an object; ``if_match`` raises PreconditionFailedError
-        unless the one there has this ETag. Metadata and the other headers must be printable US-ASCII (ValueError).
-        Nothing that was not asked for is set, no ACL either; but a multipart upload keeps its ``part-size`` in the
-        metadata, which makes its ETag one that a download can check.
+        What fits into ``Limits.part_size`` takes one request. Anything larger is a multipart upload, ``Limits.parts_per_object``
+        at once; each part is read when its turn comes and held until the service has it. The old object stays until the new one
+        is whole. A put that fails or is cancelled leaves nothing behind, within some 20 seconds. A completion that was sent is
+        waited for, 30 seconds at most, and never aborted while it is ``in_doubt``.
+
+        The service checks each part's MD5 on arrival, and the ETags of the parts and of the whole are compared here. Raises
+        ChecksumMismatchError for another one. ``verified`` says what was compared; ``verify="off"`` compares nothing. Raises
+        SourceChangedError for a file that changes while it is sent, AlreadyExistsError if ``if_absent`` is given and there is an
+        object, PreconditionFailedError unless the one there has the ETag ``if_match``, ValueError for metadata and headers that
+        are not printable US-ASCII. Nothing that was not asked for is set, and no ACL either. But a multipart upload keeps its
+        ``part-size`` in the metadata: with it, a download can check the ETag.
         """
         return await upload.put(self._runtime, self._address, source, WriteOptions(**options), progress)
 
@@ -99,12 +103,13 @@ class Object:
         progress: ProgressCallback | None = None,
         **options: Unpack[WriteArguments],
     ) -> ObjectInfo:
-        """Store a regular file, as ``put`` does. Its type is guessed from its name, and its time kept as rclone keeps it.
+        """Store a regular file, as ``put`` does. Return what is known of it.
 
-        ``resume=True``: what was sent stays when this fails or the process dies, and the next call for the same file,
-        object and headers sends the rest: a part is there already where the service lists it with the MD5 of the file's
-        bytes. What to look for is noted under ``$XDG_STATE_HOME/aiodreamobjects/uploads``. What nobody takes up again,
-        ``bucket.uploads()`` shows.
+        The content type is guessed from the name, and the file's time is kept in the metadata as rclone keeps it.
+
+        ``resume=True``: what was sent stays if this fails or the process dies, and the next call for the same file, object and
+        headers sends the rest. A part is not sent again if the service lists it with the MD5 of the file's bytes. What to look
+        for is noted under ``$XDG_STATE_HOME/aiodreamobjects/uploads``. ``bucket.uploads()`` shows what nobody resumes.
         """
         given = WriteOptions(**options)
         return await upload.upload(self._runtime, self._address, path, given, progress, resume=resume)
@@ -116,21 +121,24 @@ class Object:
         progress: ProgressCallback | None = None,
         **options: Unpack[WriteArguments],
     ) -> AbstractAsyncContextManager[ObjectWriter]:
-        """A file to write to: ``async with obj.writer() as file: await file.write(b"...")``.
+        """Open a file to write to: ``async with obj.writer() as file: await file.write(b"...")``.
 
-        Leaving it normally completes the object, of which ``file.info`` then tells; any exception leaves no trace.
-        Memory and requests are those of ``put``: ``write`` waits while all parts that may be under way are.
+        Leaving the block normally completes the object, and ``file.info`` then tells of it. Any exception leaves no trace.
+        Memory, requests and options are those of ``put``. ``write`` waits while as many parts are under way as may be.
         """
         return files.open_writer(self._runtime, self._address, WriteOptions(**options), progress)
 
     async def read(self, range: tuple[int, int | None] | None = None) -> bytes:  # noqa: A002 - the field's word
-        """The content, or a part of it: ``(start, stop)``, stop exclusive; ``(start, None)``; ``(-n, None)``, the end.
+        """Return the content, or a part of it.
 
-        One request; as large in memory as what is asked for. A range that begins beyond the end is InvalidRequestError.
+        ``range`` is ``(start, stop)``, without ``stop`` itself; ``(start, None)``; or ``(-n, None)`` for the last n bytes. Takes
+        one request, and as much memory as what is asked for. Raises InvalidRequestError for a range that begins beyond the end,
+        ChecksumMismatchError if the bytes are not those of the ETag, also when asked again.
         """
         return await body.read(self._runtime, self._address, None if range is None else ByteRange.of(range))
 
     async def read_text(self, encoding: str = "utf-8") -> str:
+        """Return the content, decoded. Raises as ``read``, and UnicodeDecodeError."""
         return (await self.read()).decode(encoding)
 
     def get(
@@ -142,21 +150,22 @@ class Object:
         version_id: str | None = None,
         verify: Verify = "auto",
     ) -> AbstractAsyncContextManager[Body]:
-        """The content as a stream: ``async with obj.get() as body: async for chunk in body: ...``.
+        """Open the content as a stream: ``async with obj.get() as body: async for chunk in body: ...``.
 
-        Opening sends one request, and raises NotFoundError, or PreconditionFailedError where ``if_match`` is refused
-        or ``if_none_match`` holds (its ``status`` is then 304). An open body occupies one of ``Limits.requests`` places
-        for bodies: tasks that each hold one and wait for another can wait for each other, unless ``Timeouts.pool`` is set.
+        Opening sends one request. It raises NotFoundError, or PreconditionFailedError if ``if_match`` is refused or
+        ``if_none_match`` holds (``status`` is then 304). An open body takes one of ``Limits.requests`` places for bodies. Tasks
+        that each hold one and wait for another can wait for each other; after ``Timeouts.pool`` they raise
+        ConnectionFailedError.
         """
         byte_range = None if range is None else ByteRange.of(range)
         options = ReadOptions(if_match, if_none_match, version_id, verify)
         return body.open_body(self._runtime, self._address, byte_range, options)
 
     def reader(self) -> AbstractAsyncContextManager[ObjectReader]:
-        """A file to read and seek in: ``async with obj.reader() as file: await file.seek(-22, os.SEEK_END)``.
+        """Open a file to read and seek in: ``async with obj.reader() as file: await file.seek(-22, os.SEEK_END)``.
 
-        Opening reads the first 64 KiB, and raises as ``get``. After a seek a little is asked for, and more while it is
-        read on. Pinned to one state of the object: ObjectChangedError if it is another by then.
+        Opening reads the first 64 KiB, and raises as ``get``. After a seek little is asked for, and more while it is read on. The
+        file is pinned to one state of the object: ObjectChangedError if it is replaced.
         """
         return files.open_reader(self._runtime, self._address)
 
@@ -171,22 +180,21 @@ class Object:
         verify: Verify = "auto",
         if_changed: IfChanged = "restart",
     ) -> ObjectInfo:
-        """Fetch the content to a file that appears when every byte is there and verified, with the object's time.
+        """Fetch the content to a file, which appears when every byte is there and verified. It gets the object's time.
 
-        An object larger than ``Limits.part_size`` comes in ranges, ``Limits.parts_per_object`` at once, all of the
-        state that the first one had: if it is replaced meanwhile the download begins again, once, and then it is
-        ObjectChangedError; at once with ``if_changed="raise"``. ``verified`` tells what the bytes were compared with:
-        their MD5 where the ETag is one, the parts' MD5s where it is made of these and it can be told where they were
-        cut, else their number only. Other bytes are fetched once more, and then ChecksumMismatchError.
-        ``verify="off"``: only the number.
+        An object larger than ``Limits.part_size`` comes in ranges, ``Limits.parts_per_object`` at once, all of the same state of
+        the object. If it is replaced meanwhile, the download begins again once, and then raises ObjectChangedError;
+        ``if_changed="raise"`` raises at once. ``verified`` says what the bytes were compared with: the MD5 that the ETag is, the
+        parts' MD5s that it is made of, or only their number. Wrong bytes are fetched once more, and then raise
+        ChecksumMismatchError. ``verify="off"`` compares only the number.
 
-        Until then a hidden temporary file stands beside it, which a failure or a cancellation removes. An existing
-        file is replaced in one step, or with ``overwrite=False`` left alone: FileExistsError. ``fsync`` makes sure of
-        the disk before the name appears. A missing or read-only directory and a full disk raise their OSError.
+        Meanwhile a hidden temporary file stands beside it, which a failure or a cancellation removes. An existing file is
+        replaced in one step; with ``overwrite=False`` it stays, and FileExistsError is raised. ``fsync`` has the disk write all
+        before the name appears. A missing or read-only directory and a full disk raise their OSError.
 
-        ``resume=True``: what has arrived stays when this fails or the process dies, in ``.NAME.*.part`` with a
-        ``.journal`` beside it, and the next call fetches the rest, if the object is still the same. BlockingIOError
-        while another process does just that.
+        ``resume=True``: what has arrived stays if this fails or the process dies, in ``.NAME.*.part`` with a ``.journal`` beside
+        it, and the next call fetches the rest if the object is still the same. Raises BlockingIOError while another process does
+        the same.
         """
         check_one_of("verify", verify, get_args(Verify))
         check_one_of("if_changed", if_changed, get_args(IfChanged))
@@ -212,13 +220,14 @@ class Object:
         progress: ProgressCallback | None = None,
         **options: Unpack[ContentArguments],
     ) -> ObjectInfo:
-        """Copy the object: within a session by the service itself, in parts where it is larger than that allows; to an
-        object of another session streamed through here, in parts as ``put`` does.
+        """Copy the object. Return what is known of the copy.
 
-        Content type, metadata and tags are carried over, each unless it is given; the ACL only with ``copy_acl=True``.
-        ``if_absent`` and ``if_match`` are about the object at ``to``. ObjectChangedError if this one is replaced
-        meanwhile; where it is ``in_doubt``, ``to`` is a copy of the older state. A copy that is streamed is made once more
-        before that. Tags and ACL follow the copy in requests of their own.
+        Within a session the service copies, in parts if the object is larger than that allows. To another session's object it is
+        streamed through here, in parts as with ``put``. Content type, headers, metadata and tags are carried over unless given;
+        the ACL only with ``copy_acl=True``. ``if_absent`` and ``if_match`` are about the object at ``to``.
+
+        Raises ObjectChangedError if this object is replaced meanwhile; if that is ``in_doubt``, ``to`` is a copy of the older
+        state. A copy that is streamed is made once more before that. Tags and ACL follow the copy in requests of their own.
         """
         check_tags(tags or {})
         changes = Changes(WriteOptions(**options), tags, copy_acl)
@@ -234,11 +243,11 @@ class Object:
         if_match: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> ObjectInfo:
-        """``copy_to``, a look at both objects, and only then the deletion of this one.
+        """Copy the object as ``copy_to`` does, look at both objects, and only then delete this one.
 
-        TransferError where neither a digest nor a length tells whether all of it was copied: it is left where it is.
-        Where there are versions, the very version that was copied is deleted for good. What is written here between the
-        last look and the deletion is lost where there are none: S3 has no conditional deletion.
+        Raises TransferError if neither a digest nor a length tells whether all of it was copied; it then stays. If there are
+        versions, the very version that was copied is deleted for good. If there are none, what is written here between the last
+        look and the deletion is lost: S3 has no conditional deletion.
         """
         changes = Changes(WriteOptions(if_absent=if_absent, if_match=if_match), None, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
@@ -247,10 +256,11 @@ class Object:
     # The object as a whole
 
     async def head(self) -> ObjectInfo:
+        """Return what a HEAD tells of the object. Raises NotFoundError."""
         return await self._runtime.s3.head_object(self._address)
 
     async def exists(self) -> bool:
-        """Raises AccessDeniedError where the service will not say."""
+        """Return whether the object exists. Raises AccessDeniedError if the service will not say."""
         try:
             await self.head()
         except NotFoundError:
@@ -258,37 +268,44 @@ class Object:
         return True
 
     async def delete(self, *, version_id: str | None = None) -> None:
-        """Delete the object, or exactly one version of it. No error where there is none.
+        """Delete the object, or exactly one version of it. A missing object is no error.
 
-        Where versioning is on, and it always is on US-East 5 and Backblaze B2, deleting without a version only hides
-        the object behind a delete marker.
+        With versions, deleting the object puts a delete marker on top; deleting a version is for good.
         """
         check_token("version_id", version_id)
         await self._runtime.s3.delete_object(self._address, version_id)
 
     async def acl(self) -> Acl:
+        """Return who may do what with the object."""
         return await self._runtime.s3.get_object_acl(self._address)
 
     async def set_acl(self, acl: CannedAcl | Acl) -> None:
-        """By a canned name or by grants. UnsupportedByServiceError where objects have their bucket's ACL."""
+        """Replace the object's ACL, by a canned name or by grants.
+
+        Raises ValueError for an unknown name, UnsupportedByServiceError where objects have their bucket's ACL.
+        """
         if not isinstance(acl, Acl):
             check_canned_acl(acl)
         await self._runtime.s3.put_object_acl(self._address, acl)
 
     async def tags(self) -> dict[str, str]:
+        """Return the object's tags. Raises UnsupportedByServiceError where there are none."""
         return await self._runtime.s3.get_object_tags(self._address)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Replace all tags; an empty mapping removes them."""
+        """Replace all tags; an empty mapping removes them.
+
+        Raises ValueError for tags that are no text, or that XML cannot carry.
+        """
         check_tags(tags)
         await self._runtime.s3.put_object_tags(self._address, tags)
 
     # URLs
 
     def url(self, *, scheme: str = "https") -> str:
-        """The URL without a signature, for a public object. ``scheme="http"`` where the service speaks plain http.
+        """Return the URL without a signature, for a public object. Sends nothing.
 
-        UnsupportedByServiceError for ``http`` where it does not.
+        ``scheme="http"`` is for services that speak plain http, and raises UnsupportedByServiceError where one does not.
         """
         return _presign.object_url(self._runtime.service, self._address, scheme)
 
@@ -300,11 +317,12 @@ class Object:
         version_id: str | None = None,
         signature: Signature | None = None,
     ) -> str:
-        """A URL by which anyone can read the object until it expires. Nothing is sent; the object need not exist.
+        """Return a URL by which anyone can read the object until it expires. Sends nothing; the object need not exist.
 
-        ``expires_in``: seconds, a timedelta or an aware datetime; at most 7 days with SigV4. It ends earlier if the
-        credentials it is signed with do. ``response_headers``: ``content-disposition``, ``content-type`` and so on, as
-        the reply shall have them. ``signature="v2"``: for the older clusters; by default what the service wants.
+        ``expires_in`` is seconds, a timedelta or an aware datetime; at most 7 days with SigV4. The URL ends earlier if the
+        credentials that sign it do. ``response_headers`` (``content-disposition``, ``content-type`` and so on) replace those of
+        the reply. ``signature="v2"`` is for older clusters; the default is what the service wants. Raises ValueError for a time
+        that is too long, or past.
         """
         query = _presign.response_query(response_headers, version_id)
         return _presign.presign_url(
@@ -320,9 +338,9 @@ class Object:
         acl: CannedAcl | None = None,
         signature: Signature | None = None,
     ) -> str:
-        """A URL to which anyone can PUT the object until it expires.
+        """Return a URL to which anyone can PUT the object until it expires. Sends nothing.
 
-        Whoever does must send what is given here as headers: ``Content-Type``, ``x-amz-meta-*``, ``x-amz-acl``.
+        The upload must have what is given here as headers: ``Content-Type``, ``x-amz-meta-*``, ``x-amz-acl``.
         """
         options = WriteOptions(content_type=content_type, metadata=metadata, acl=acl)
         return _presign.presign_url(
@@ -343,11 +361,11 @@ class Object:
         conditions: Sequence[PostCondition] = (),
         signature: Signature | None = None,
     ) -> PresignedPost:
-        """A form by which a browser can store this key until it expires.
+        """Return a form by which a browser can store this key until it expires. Sends nothing.
 
-        ``conditions``, in the form of S3's POST policy: ``{"acl": "public-read"}`` demands a field, and adds it to the
-        form; ``["starts-with", "$Content-Type", "image/"]`` demands one that the form's author adds.
-        UnsupportedByServiceError where a service takes no forms.
+        ``conditions`` have the form of S3's POST policy: ``{"acl": "public-read"}`` demands a field, and adds it to the form;
+        ``["starts-with", "$Content-Type", "image/"]`` demands one that the form's author adds. Raises
+        UnsupportedByServiceError if the service takes no forms.
         """
         return _presign.presign_post(
             self._runtime,

@@ -124,10 +124,7 @@ class Service:
 
     @classmethod
     def for_endpoint(cls, url: str, *, default_region: str = "us-east-1") -> Service:
-        """The profile of the service at this URL; a host nobody knows is plain S3 with path addressing.
-
-        ``default_region`` is for hosts that do not tell theirs. Sends nothing. Raises ValueError for what is no endpoint and for a cluster that is closed.
-        """
+        """Return the service at this URL; for a host that nobody knows, plain S3 with path addressing. Raises ValueError."""
         url = without_user(url)
         _, host, port = _parse_endpoint(url)
         for pattern, profile in _KNOWN_HOSTS:
@@ -138,23 +135,23 @@ class Service:
 
     @classmethod
     def ceph_rgw(cls, endpoint: str, *, region: str = "default", addressing: Addressing = "path") -> Service:
-        """A Ceph RADOS Gateway. It takes any region: the name only feeds the signing key."""
+        """Return a Ceph RADOS Gateway. It takes any region: the name only feeds the signing key."""
         return cls("Ceph RGW", endpoint, region, addressing, unsupported=_CEPH_REFUSES)
 
     @classmethod
     def backblaze_b2(cls, region: str) -> Service:
-        """Backblaze B2 in a region such as ``us-west-004``."""
+        """Return Backblaze B2 in a region such as ``us-west-004``."""
         _check_region(region)
         return cls.for_endpoint(f"https://s3.{region}.backblazeb2.com")
 
     @classmethod
     def amazon_s3(cls, region: str = "us-east-1") -> Service:
-        """Amazon S3 in a region such as ``eu-central-1``."""
+        """Return Amazon S3 in a region such as ``eu-central-1``."""
         _check_region(region)
         return cls.for_endpoint(f"https://s3.{region}.amazonaws.com")
 
     def locate(self, bucket: str, key: str = "") -> tuple[str, str]:
-        """The host that is asked for this bucket or object, and the path, percent-encoded."""
+        """Return the host that is asked for this bucket or object, and the path, percent-encoded."""
         if self.addressing == "virtual" and self._can_be_label(bucket):
             return f"{bucket}.{self.host}", f"/{quote_key(key)}"
         return self.host, f"/{bucket}/{quote_key(key)}" if key else f"/{bucket}"

@@ -35,24 +35,24 @@ _SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
 
 
 class Session:
-    """A connection pool and the credentials for one service: open one, and share it among thousands of tasks.
+    """A connection pool and the credentials for one service. Open one, and share it among thousands of tasks.
 
-    ``async with Session() as session``, or ``await session.open()`` and ``await session.aclose()``. Before and after,
-    every verb raises SessionClosedError at once. A session belongs to the event loop it was opened on: on any other,
-    in another thread or in a forked process every verb raises WrongLoopError, and nothing is sent. What sends nothing,
-    such as ``url`` and ``presign_get``, works everywhere.
+    Use ``async with Session() as session``, or ``await session.open()`` and ``await session.aclose()``. Before and after,
+    every verb raises SessionClosedError at once. A session belongs to the event loop on which it was opened. On another loop,
+    in another thread or in a forked process every verb raises WrongLoopError, and nothing is sent. What sends nothing, such
+    as ``url`` and ``presign_get``, works everywhere.
 
     Each setting is taken from the first place that has it: the argument; ``DREAMOBJECTS_ACCESS_KEY_ID``,
     ``DREAMOBJECTS_SECRET_ACCESS_KEY``, ``DREAMOBJECTS_ENDPOINT_URL``, ``DREAMOBJECTS_REGION``,
     ``DREAMOBJECTS_PROFILE``; what aioboto3 finds (``AWS_*``, ``~/.aws``, roles, in ``boto_session`` if given);
-    DreamObjects US-East 5. A ``profile`` or a ``boto_session`` names its credentials: the environment's then do not
-    count. ``service`` describes the service; left out, it is told from the endpoint.
+    DreamObjects US-East 5. If a ``profile`` or a ``boto_session`` is given, its credentials are used and not the
+    environment's. ``service`` describes the service; without it, the endpoint decides.
 
     ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's); verification
-    cannot be turned off. ``close_grace``: how many seconds ``aclose`` waits for clean-ups. An HTTP proxy is taken from
+    cannot be turned off. ``close_grace`` is how many seconds ``aclose`` waits for clean-ups. An HTTP proxy is taken from
     ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` when the session opens.
 
-    Raises ValueError for an endpoint that is none, and for a DreamObjects cluster that was closed.
+    Raises ValueError for an endpoint that is no URL, and for a DreamObjects cluster that was closed.
     """
 
     def __init__(
@@ -122,10 +122,10 @@ class Session:
         await self.aclose()
 
     async def open(self) -> Self:
-        """Find credentials and settings; nothing is sent to the service.
+        """Find credentials and settings. Sends nothing to the service.
 
-        Raises CredentialsError where there are no credentials or only half of them, saying where they were looked
-        for; FileNotFoundError or ValueError for a bad ``ca``. A session opens once: SessionClosedError afterwards.
+        Raises CredentialsError if there are no credentials or only half of them, and says where it looked; FileNotFoundError or
+        ValueError for a bad ``ca``; ValueError for a proxy that is no URL. A session opens once: SessionClosedError afterwards.
         """
         opened_at = _caller()
         async with self._opening_or_closing:
@@ -163,9 +163,9 @@ class Session:
     async def aclose(self) -> None:
         """Close every connection. Verbs under way, and those called from now on, raise SessionClosedError.
 
-        Waits up to ``close_grace`` seconds until what was begun is cleaned up: uploads that this interrupts, or whose
-        tasks were cancelled just before, are aborted, and completions that were sent are waited for. So no upload is
-        left open on a service that answers, except those of ``resume=True``. A second call does nothing.
+        Waits up to ``close_grace`` seconds for clean-ups: uploads that this interrupts, or whose tasks were cancelled just
+        before, are aborted, and completions that were sent are waited for. So no upload is left open on a service that answers,
+        except those of ``resume=True``. A second call does nothing.
         """
         if self._runtime.is_open:
             self._runtime.require_loop()
@@ -176,12 +176,15 @@ class Session:
     # Buckets and objects
 
     def bucket(self, name: str) -> Bucket:
-        """Sends nothing. ValueError for a name that no bucket of this service can have."""
+        """Return a handle on a bucket, which need not exist. Sends nothing. Raises ValueError for a name that no bucket can have."""
         self._runtime.bucket_names.check(name)
         return Bucket(self._runtime, name)
 
     def object(self, uri: str) -> Object:
-        """The object at ``s3://bucket/key``. Sends nothing; ValueError for an impossible bucket name or key."""
+        """Return a handle on the object at ``s3://bucket/key``. Sends nothing.
+
+        Raises ValueError for an impossible bucket name or key.
+        """
         bucket, _, key = str(uri).removeprefix("s3://").partition("/")
         if not isinstance(uri, str) or not uri.startswith("s3://"):
             msg = f"{uri!r} must have the form s3://bucket/key"
@@ -189,11 +192,11 @@ class Session:
         return self.bucket(bucket).object(key)
 
     def buckets(self) -> Listing[BucketInfo]:
-        """The account's buckets, by name: ``async for bucket in session.buckets()``. One request."""
+        """List the account's buckets by name: ``async for bucket in session.buckets()``. Sends one request."""
         return list_buckets(self._runtime)
 
     async def create_bucket(self, name: str, acl: CannedAcl | None = None, exist_ok: bool = False) -> Bucket:  # noqa: FBT001, FBT002 - as makedirs
-        """``bucket(name).create(...)``, and the bucket to go on with."""
+        """Create a bucket, and return a handle on it. Raises as ``Bucket.create``."""
         bucket = self.bucket(name)
         await bucket.create(acl, exist_ok=exist_ok)
         return bucket
@@ -202,18 +205,21 @@ class Session:
 
     @property
     def service(self) -> Service:
-        """What is known of the service; SessionClosedError before opening unless an argument or variable named it."""
+        """Return what is known of the service.
+
+        Raises SessionClosedError before the session opens, unless an argument or a variable names the service.
+        """
         return self._runtime.service
 
     def statistics(self) -> Statistics:
-        """Counters since opening."""
+        """Return the counters since the session was opened. Any thread may ask."""
         return self._runtime.s3_anywhere.statistics()
 
     async def boto_client(self) -> S3Client:
-        """The session's aioboto3 S3 client, for requests that have no verb here.
+        """Return the session's aioboto3 S3 client, for requests that have no verb here.
 
-        It is made when it is first asked for. Its requests travel as all others do: with the session's credentials,
-        limits, retries and errors. What the service refuses is botocore's ClientError too. The session closes it.
+        It is made when it is first asked for. Its requests travel as all others do: with the session's credentials, limits,
+        retries and errors. What the service refuses is botocore's ClientError too. The session closes it.
         """
         return await self._runtime.s3.boto_client()
 

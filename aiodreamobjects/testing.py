@@ -76,7 +76,7 @@ class MemoryService:
 
     @property
     def clock(self) -> Clock:
-        """What dates what is stored, and decides what has expired."""
+        """Return the clock, which dates what is stored and decides what has expired."""
         return self._engine.store.clock
 
     def session(
@@ -181,10 +181,11 @@ class MemoryService:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """The last 10,000 attempts that arrived, by whichever session or client, the oldest first."""
+        """Return the last 10,000 attempts that arrived, by whichever session or client, the oldest first."""
         return tuple(self._requests)
 
     def forget_requests(self) -> None:
+        """Empty ``requests``."""
         self._requests.clear()
 
     # Sessions

@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Listing(Generic[T]):
-    """What ``async for`` goes through. Each iteration starts from the beginning; a page is used while the next one comes.
+    """What ``async for`` goes through. Each iteration starts from the beginning; the next page comes while one is used.
 
-    Errors of the service are raised where the page is asked for. Leaving the loop early cancels the request that is
-    under way; ``contextlib.aclosing(listing.pages())`` waits for its end as well.
+    The service's errors are raised where a page is asked for. Leaving the loop early cancels the request that is under way;
+    ``contextlib.aclosing(listing.pages())`` waits for its end as well.
     """
 
     def __init__(self, open_pages: Callable[[], AsyncGenerator[list[T], None]]) -> None:
@@ -36,11 +36,11 @@ class Listing(Generic[T]):
                     yield item
 
     def pages(self) -> AsyncGenerator[list[T], None]:
-        """Lists of up to 1,000 items, one per request."""
+        """Return the listing as lists of up to 1,000 items, one request each."""
         return self._open_pages()
 
     async def collect(self) -> list[T]:
-        """Everything, in one list: as large as the listing."""
+        """Return everything in one list, which is as large as the listing."""
         return [item async for page in self.pages() for item in page]
 
 

@@ -209,11 +209,11 @@ async def _opened(body: Body, response: ObjectBody) -> AsyncIterator[Body]:
 class Body:
     """An object's bytes as they arrive: ``async for chunk in body``, or ``read``, or ``write_to``.
 
-    Held in memory is one chunk, 256 KiB at most. A connection that breaks is taken up with a request for the rest, as
-    often as the session's ``Retry`` allows without a byte of progress; ObjectChangedError if the object is another by
-    then. The end is reached only with every announced byte (IncompleteBodyError) and, for a whole object whose ETag
-    tells its digest, with the right one (ChecksumMismatchError): until then, do not trust what was read. ``info``
-    says at the end, in ``verified``, what was compared: ``None`` where there was neither a digest nor a length to compare.
+    Holds one chunk in memory, 256 KiB at most. A connection that breaks is replaced by a request for the rest, as often as
+    the session's ``Retry`` allows without a byte of progress. Raises ObjectChangedError if the object is replaced,
+    IncompleteBodyError if fewer bytes arrive than were announced, and ChecksumMismatchError if a whole object does not have
+    the digest that its ETag is. These come at the end at the latest: until then, do not trust what was read. At the end,
+    ``info.verified`` says what was compared; ``None`` means that there was neither a digest nor a length.
     """
 
     info: ObjectInfo
@@ -255,7 +255,7 @@ class Body:
         raise StopAsyncIteration
 
     async def read(self, n: int = -1) -> bytes:
-        """Exactly ``n`` bytes, fewer only at the end; all that is left when ``n`` is negative."""
+        """Return exactly ``n`` bytes, fewer only at the end; all that is left if ``n`` is negative. Raises as ``Body``."""
         pieces: list[bytes] = []
         missing = n
         try:
@@ -277,9 +277,9 @@ class Body:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill the buffer, less of it only at the end; how many bytes that was. Nothing is copied on the way.
+        """Fill the buffer, and less of it only at the end. Return how many bytes that was. Nothing is copied on the way.
 
-        Cut short by an error or a cancellation, it closes the body: what the buffer had got is lost.
+        An error or a cancellation closes the body; what the buffer got is lost.
         """
         self._runtime.require_loop()
         try:
@@ -315,19 +315,19 @@ class Body:
 
     @property
     def position(self) -> int:
-        """The position in the object up to which bytes have arrived, also in the middle of a ``readinto``."""
+        """Return the position in the object up to which bytes have arrived, also in the middle of a ``readinto``."""
         under_way = self._response.taken - self._taken if self._response is not None else 0
         return self._position + max(0, under_way)
 
     @property
     def remaining(self) -> int | None:
-        """How many bytes are still to be read, where the service told the length."""
+        """Return how many bytes are still to be read; None if the service did not tell the length."""
         if self._stop is None:
             return None
         return self._stop - self._position + sum(map(len, self._rest))
 
     async def write_to(self, file: AsyncWriter) -> int:
-        """Write all that is left to an aiofiles file or its like; how many bytes that was."""
+        """Write all that is left to an aiofiles file or its like. Return how many bytes that was. Raises as ``Body``."""
         written = 0
         async for chunk in self:
             await _write_all(file, chunk)

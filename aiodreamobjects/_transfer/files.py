@@ -52,7 +52,10 @@ class ObjectWriter:
         self._failure: BaseException | None = None
 
     async def write(self, data: Buffer) -> int:
-        """Hand on bytes; return their number. Wait while all parts that may be under way are; raise what ended the upload."""
+        """Hand on bytes; return their number.
+
+        Waits while as many parts are under way as may be. Raises what ended the upload, and ValueError once the file is closed.
+        """
         self._runtime.require_loop()
         if not isinstance(data, bytes | bytearray | memoryview):
             msg = f"write takes bytes, not {type(data).__name__}"
@@ -66,6 +69,7 @@ class ObjectWriter:
         return len(view)
 
     def tell(self) -> int:
+        """Return how many bytes were written."""
         return self._position
 
     async def _hand_on(self) -> None:
@@ -152,16 +156,19 @@ class ObjectReader:
         self.info = info
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Return True."""
         return True
 
     def tell(self) -> int:
+        """Return the position of the next byte to be read."""
         return self._position
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """The new position, which may lie beyond the end. Sends nothing."""
+        """Move to another position, and return it. It may lie beyond the end. Sends nothing."""
         if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
             msg = f"whence {whence!r} must be os.SEEK_SET, SEEK_CUR or SEEK_END"
             raise ValueError(msg)
@@ -173,13 +180,13 @@ class ObjectReader:
         return self._position
 
     async def read(self, n: int = -1) -> bytes:
-        """Exactly ``n`` bytes, fewer only at the end; all that is left when ``n`` is negative."""
+        """Return exactly ``n`` bytes, fewer only at the end; all that is left if ``n`` is negative."""
         left = max(0, self._size - self._position)
         buffer = bytearray(left if n < 0 else min(n, left))
         return bytes(memoryview(buffer)[: await self.readinto(buffer)])
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill the buffer, less of it only at the end; how many bytes that was."""
+        """Fill the buffer, and less of it only at the end. Return how many bytes that was."""
         if self._is_closed:
             msg = f"the reader of {self._address} is closed: read inside its 'async with'"
             raise ValueError(msg)
