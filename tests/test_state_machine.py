@@ -461,7 +461,9 @@ class VersionsMachine(Machine):
     def note(self, key: str, content: bytes | None) -> None:
         latest = next(version for version in self.run(self.bucket.list_versions(key).collect()) if version.key == key)
         assert latest.version_id
-        self.model.setdefault(key, []).append((latest.version_id, content))
+        versions = self.model.setdefault(key, [])
+        if latest.version_id not in (version_id for version_id, _ in versions):
+            versions.append((latest.version_id, content))
 
     @rule(key=few_keys, content=contents, fault=faults)
     def put(self, key: str, content: bytes, fault: Fault) -> None:
@@ -473,7 +475,7 @@ class VersionsMachine(Machine):
     def delete(self, key: str, fault: Fault) -> None:
         with self.going_wrong(fault):
             self.run(self.bucket.object(key).delete())
-        if key in self.model:  # services differ in whether there is a marker of nothing
+        if key in self.model:  # services differ in whether there is a marker of nothing, and one more of what is gone
             self.note(key, None)
         else:
             with self.going_wrong((NO_FAULT, 1)):

@@ -507,8 +507,8 @@ REFUSED: dict[str, bytes | Callable[[], bytes]] = {
     "a declaration that comes late": b' <?xml version="1.0"?><a/>',
     "33 levels": b"<a>" * 33 + b"</a>" * 33,
     "ten million levels": lambda: b"<a>" * 10_000_000,
-    "eight million elements": lambda: b"<a>" + b"<a/>" * 8_000_000 + b"</a>",
-    "eight million commas": lambda: b"<a>" + b",<b/>" * 8_000_000 + b"</a>",
+    "two million elements": lambda: b"<a>" + b"<a/>" * 2_000_000 + b"</a>",
+    "two million commas": lambda: b"<a>" + b",<b/>" * 2_000_000 + b"</a>",
     "a text of 32 MiB": lambda: b"<a>" + b"x" * (32 << 20) + b"</a>",
     "a key of 32 MiB": lambda: b"<a>" + ENTRY.format(key="x" * (32 << 20), storage_class="").encode() + b"</a>",
     "a comment of 32 MiB": lambda: b"<a><!--" + b"x" * (32 << 20) + b"--></a>",
@@ -518,9 +518,9 @@ REFUSED: dict[str, bytes | Callable[[], bytes]] = {
     "forbidden bytes": lambda: b"<a>" + b"\x01" * (32 << 20) + b"</a>",
     "references": lambda: b"<a>" + b"&amp;" * (6 << 20) + b"</a>",
     "forbidden references": lambda: b"<a>" + b"&#1;" * (8 << 20) + b"</a>",
-    "angle brackets": lambda: b"<" * (32 << 20),
+    "angle brackets": lambda: b"<" * (8 << 20),
     "entries that do not end": lambda: b"<a>" + b"<Contents><Key>" * (2 << 20),
-    "entries nearly right": lambda: b"<a>" + HIDDEN.replace("</Contents>", "").encode() * 200_000,
+    "entries nearly right": lambda: b"<a>" + HIDDEN.replace("</Contents>", "").encode() * 50_000,
     "entries of one page": lambda: b"<a>" + HIDDEN.encode() * 200_000 + b"</a>",
     "blanks in entries": lambda: b"<a>" + (b"<Contents>" + b" " * 10_000) * 3000,
 }
@@ -592,7 +592,8 @@ def test_a_key_that_was_encoded_is_decoded_as_botocore_decodes_it(key: str) -> N
     for encode in (quote, quote_plus, functools.partial(quote, safe="")):
         decode = replies.key_decoder("url", [])
         assert decode(encode(key)) == key
-    assert replies.key_decoder(None, [key])(key) == key
+    if xml.DAMAGED not in key:
+        assert replies.key_decoder(None, [key])(key) == key
 
 
 def test_a_key_that_was_not_encoded_must_have_come_whole() -> None:

@@ -21,6 +21,8 @@ async def fill(bucket: dream.Bucket, count: int) -> list[str]:
 
 
 async def test_more_keys_than_a_request_takes_are_deleted(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_moto:
+        pytest.skip("moto takes long to fill a bucket, and a request of it is seen below")
     skip_if_seen_elsewhere(server)
     keys = await fill(bucket, 1005)
     assert await bucket.delete_many(keys) == dream.BulkReport(done=1005, failed=0)

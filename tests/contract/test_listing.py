@@ -125,6 +125,8 @@ async def test_a_listing_can_be_left_and_begun_again(large: dream.Bucket) -> Non
 
 
 async def test_open_uploads_go_on_behind_a_page(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_moto:
+        pytest.skip("moto lists them in one page, and takes long to begin them")
     skip_if_seen_elsewhere(server)
     numbers = iter(range(1005))
 
@@ -136,10 +138,6 @@ async def test_open_uploads_go_on_behind_a_page(server: Server, bucket: dream.Bu
         for _ in range(16):
             group.create_task(begin_some())
     uploads = await bucket.uploads().collect()
-    if server.is_moto:
-        uploads.sort(key=lambda upload: upload.key)  # moto lists them as they were begun, in one page
     assert [upload.key for upload in uploads] == [f"a %20+{number:04}" for number in range(1005)]
     assert len({upload.upload_id for upload in uploads}) == 1005
-    assert sorted(upload.key for upload in await bucket.uploads("a %20+100").collect()) == [
-        upload.key for upload in uploads[1000:]
-    ]
+    assert await bucket.uploads("a %20+100").collect() == uploads[1000:]
