@@ -242,6 +242,8 @@ async def test_a_target_that_cannot_be_is_known_before_anything_is_asked(
 
 # F40: few descriptors
 
+FILES = 300
+"""More than there are descriptors."""
 SCRIPT = """
 import asyncio, json, resource, sys
 import aiodreamobjects as dream
@@ -270,16 +272,16 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(
     ("most", "requests", "is_enough"),
-    [(128, 64, True), (64, 64, False), (64, 16, True), (32, 64, False)],
-    ids=["F40-128", "F40-64", "F40-64-for-16-requests", "F40-32"],
+    [(128, 64, True), (64, 64, False), (64, 16, True)],
+    ids=["F40-128", "F40-64", "F40-64-for-16-requests"],
 )
-async def test_a_thousand_files_take_few_descriptors(
+async def test_hundreds_of_files_take_few_descriptors(
     faulty: FaultyServer, tmp_path: Path, most: int, requests: int, *, is_enough: bool
 ) -> None:
     """A connection for each of ``Limits.requests``, and a few: where these are too many, that is what the error says."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
-    for number in range(1000):
+    for number in range(FILES):
         (source / f"{number:04}").write_bytes(b"x")
         faulty.put("bucket", f"from/{number:04}", b"y", etag="e")
     command = [sys.executable, "-c", SCRIPT, faulty.endpoint, ACCESS_KEY, SECRET_KEY]
@@ -294,13 +296,13 @@ async def test_a_thousand_files_take_few_descriptors(
     assert run.returncode == 0, run.stderr
     for done, failed, error in json.loads(run.stdout):
         if is_enough:
-            assert (done, failed, error) == (1000, 0, "")
+            assert (done, failed, error) == (FILES, 0, "")
         else:
             assert "Too many open files" in error
     files = [path for path in target.rglob("*") if path.is_file()]
     assert all(path.read_bytes() == b"y" for path in files)
-    assert len(files) == 1000 or not is_enough
-    assert sum(key.startswith("to/") for key in faulty.keys("bucket")) == 1000 or not is_enough
+    assert len(files) == FILES or not is_enough
+    assert sum(key.startswith("to/") for key in faulty.keys("bucket")) == FILES or not is_enough
 
 
 # F42: a disk that blocks
