@@ -35,7 +35,6 @@ python_maximum_signature_line_length = 110
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 
 nitpicky = True
 nitpick_ignore = [
@@ -56,6 +55,7 @@ nitpick_ignore = [
             "datetime.datetime",
             "datetime.timedelta",
             "os.PathLike",
+            "pathlib.Path",
         )
     ),
     # aioboto3's and aiobotocore's, for the same reason.
@@ -73,7 +73,7 @@ READABLE = {
     **{
         stringify_annotation(getattr(aiodreamobjects, name), "smart"): f"~aiodreamobjects.{name}"
         for name in (
-            *("CannedAcl", "Compare", "IfChanged", "Lane", "Symlinks", "TreeReason", "Uploadable"),
+            *("CannedAcl", "Compare", "IfChanged", "Symlinks", "TreeReason", "Uploadable"),
             *("Verified", "Verify", "VersioningStatus"),
         )
     },
