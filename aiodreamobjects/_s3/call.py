@@ -241,6 +241,9 @@ class Caller:
 
     def _compose(self, call: Call, signer: Signer) -> Request:
         """Return the request, signed."""
+        if call.headers and any(map(_LINE_END, call.headers.values())):
+            msg = f"{call}: a header would hold a line end, and what follows it would be another header"
+            raise ValueError(msg)
         if call.destination is None and self._is_path_style:
             host = self._host
             path = resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
@@ -260,9 +263,6 @@ class Caller:
                 headers = signing.sign_v2(request, signer.credentials, now) | {"host": host}
             lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         length = f"content-length: {len(call.body)}\r\n" if call.method in _WITH_BODY else ""
-        if call.headers and any(map(_LINE_END, call.headers.values())):
-            msg = f"{call}: a header would hold a line end, and what follows it would be another header"
-            raise ValueError(msg)
         return Request(
             call.method,
             host,
