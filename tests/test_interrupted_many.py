@@ -84,7 +84,7 @@ async def at_each_moment(
 
 # Listings
 
-LISTED = [f"{number:05}" for number in range(3_500)]
+LISTED = [f"{number:05}" for number in range(2_100)]
 
 
 @pytest.fixture(scope="module")
