@@ -235,10 +235,11 @@ class Bucket:
     ) -> TreeReport:
         """Store the files below a directory, each under ``prefix/`` and its relative name. Return what was done.
 
-        ``compare`` decides which files are stored. None: all. ``"size"``: what is missing or has another size. ``"mtime"``: also
-        what has another time, which is kept in the metadata as rclone keeps it; this sends a HEAD for each file of the same size.
-        ``"etag"``: also what has other content; each such file is read, and its ETag computed. What an ETag cannot tell is
-        stored. ``"etag-or-time"`` decides that by time, and the report counts it as ``unverified``. ``include`` and ``exclude``
+        ``compare`` decides which files are stored. None: all. ``"size"``: missing ones and those with another size. ``"mtime"``: also
+        files with another time. The time is kept in the metadata as rclone keeps it, and is read by a HEAD for each file of the
+        same size. ``"etag"``: also files with other content. Each file of the same size is read, and its ETag computed. If the
+        ETags cannot be compared, the file is stored; ``"etag-or-time"`` lets the time decide then, and the report counts it as
+        ``unverified``. ``include`` and ``exclude``
         are patterns as in a .gitignore, for the relative names in both trees.
 
         ``delete`` removes the objects under ``prefix/`` that the directory lacks. It does so last, and only if nothing failed.
@@ -327,10 +328,10 @@ class Bucket:
         """Copy the objects under ``prefix/`` to those under ``to_prefix/`` of a bucket. Return what was done.
 
         ``to_prefix`` is ``prefix`` unless given. Within a session the service copies, else the objects are streamed through here.
-        The options are those of ``upload_tree``, and ``acl`` is that of the copies. ``compare="mtime"`` copies what was stored
-        later than its copy, ``"etag"`` what has another ETag, or one that is not a digest. With ``"etag-or-time"``, time decides
-        where ETags cannot be compared: those of other numbers of parts, and those that are no digests. None of these asks for
-        more than the listings. Raises ValueError if one of the prefixes lies in the other.
+        The options are those of ``upload_tree``, and ``acl`` is that of the copies. ``compare="mtime"`` copies objects that were
+        stored later than their copies. ``"etag"`` copies objects whose ETag differs, or is not a digest. ``"etag-or-time"`` lets
+        the time decide if ETags cannot be compared, because the numbers of parts differ or one is not a digest. None of these
+        sends more requests than the listings need. Raises ValueError if one of the prefixes lies in the other.
         """
         options = TreeOptions(
             compare=compare,

@@ -16,7 +16,7 @@ _log = logging.getLogger("aiodreamobjects")
 
 
 class Background(Generic[T]):
-    """Work in a task of its own. Whoever made this must wait for its result, or stop it.
+    """Work in a task of its own. The owner must wait for its result, or stop it.
 
     What the work raises, of whatever class, is kept for ``result``. A bare task would hand a KeyboardInterrupt to the
     event loop, past everybody who has something to clean up.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import Server, new_name
 from servers.scripted import Content, Raw, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
+from aiodreamobjects.testing import MemoryService
 
 AT = {"Bucket": "bucket", "Key": "key"}
 
@@ -108,6 +110,51 @@ async def test_a_file_is_read_while_it_is_sent_and_again_for_another_attempt(
             file.seek(256)
             await client.put_object(**AT, Body=file)
     assert [request.body == content[256:] for request in scripted.received] == [True, True]
+
+
+class Pipe:
+    """A body that can only be read once."""
+
+    def __init__(self, content: bytes) -> None:
+        self._file = io.BytesIO(content)
+
+    def read(self, count: int = -1) -> bytes:
+        return self._file.read(count)
+
+
+async def test_a_body_that_cannot_seek_is_sent_once(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200, headers={"ETag": '"e"'}))
+    async with scripted.session() as session:
+        client: Any = await session.boto_client()
+        await client.put_object(**AT, Body=Pipe(b"content"), ContentLength=7)
+        assert scripted.received[0].body == b"content"
+        scripted.will(error(503, "SlowDown"), Reply(200, headers={"ETag": '"e"'}))
+        with pytest.raises(ValueError, match="cannot be read again"):
+            await client.put_object(**AT, Body=Pipe(b"content"), ContentLength=7)
+
+
+async def test_a_body_that_breaks_gives_its_place_back(scripted: ScriptedServer) -> None:
+    scripted.will(Content(bytes(300_000), "opaque-1", cut=200_000), Content(b"x", "opaque-1"))
+    async with scripted.session(limits=dream.Limits(requests=1)) as session:
+        client: Any = await session.boto_client()
+        body = (await client.get_object(**AT))["Body"]
+        with pytest.raises(dream.IncompleteBodyError):
+            await body.read()
+        async with asyncio.timeout(10):
+            assert await session.object("s3://bucket/key").read() == b"x"
+
+
+async def test_keys_that_are_given_need_no_profile(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "config"
+    broken.write_text("[profile x\n=")
+    async with scripted.session() as session, MemoryService().session() as memory:
+        monkeypatch.setenv("AWS_PROFILE", "missing")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(broken))
+        scripted.will(error(404, "NoSuchCORSConfiguration"))
+        assert await session.bucket("bucket").cors() == []
+        assert await (await memory.create_bucket("photos")).cors() == []
 
 
 async def test_a_file_that_is_shorter_than_it_said_is_an_error(scripted: ScriptedServer, tmp_path: Path) -> None:

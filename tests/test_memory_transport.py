@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 from botocore.config import Config
+from servers.faulty import until
 
 import aiodreamobjects as dream
 from aiodreamobjects._http.paces import Paces
@@ -217,7 +218,7 @@ async def test_a_wait_ends_at_the_timeout_and_nothing_is_done(
     may_go_on = asyncio.Event()
     memory.delay("put_object", may_go_on)
     waiting = asyncio.create_task(transport.send(ask("put", body=b"x")))
-    await asyncio.sleep(0.01)
+    await until(lambda: len(memory.requests) == 2)
     assert (await transport.send(ask("get"))).status == 404
     may_go_on.set()
     assert (await waiting).status == 200
@@ -229,7 +230,7 @@ async def test_closing_ends_what_is_under_way(transport: MemoryTransport, ask: A
     await streamed.read_chunk()
     memory.delay("get_object", asyncio.Event())
     waiting = asyncio.create_task(transport.send(ask("get")))
-    await asyncio.sleep(0.01)
+    await until(lambda: len(memory.requests) == 3)
     await transport.aclose(closed)
     with pytest.raises(dream.SessionClosedError):
         await waiting
@@ -246,7 +247,7 @@ async def test_a_request_that_is_cancelled_is_none_of_the_others(
 ) -> None:
     memory.delay("put_object", asyncio.Event())
     waiting = asyncio.create_task(transport.send(ask("put", body=b"x")))
-    await asyncio.sleep(0.01)
+    await until(lambda: len(memory.requests) == 1)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

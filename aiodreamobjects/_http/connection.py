@@ -63,7 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes of bodies."""
         self.is_write_paused = False
         self.chunks: list[bytes] = []
-        """What has arrived of a body, and was not taken."""
+        """The part of the body that has arrived and was not read yet."""
         self._owner = owner
         self._poll: select.poll | None = None
         self._view = memoryview(b"")
@@ -133,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         self.written += len(piece)
 
     def pause_reading(self) -> None:
-        """Read no more: its user does not take what is there."""
+        """Stop reading the socket: the reader of the body is slower than the peer."""
         if not self._is_read_paused:
             self._is_read_paused = True
             if self._hold is None:

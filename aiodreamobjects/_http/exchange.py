@@ -31,7 +31,7 @@ MOST_FRAMING_BYTES = 128 << 10
 class Exchange:
     """One request and its response, which the caller gets as a ``transport.Response``.
 
-    ``phase`` is what has arrived of the response. Whatever is doubtful closes the connection.
+    ``phase`` says how much of the response has arrived. Anything doubtful about it closes the connection.
     """
 
     __slots__ = (
@@ -173,7 +173,7 @@ class Exchange:
     # The response, as the reader sees it
 
     async def read_chunk(self) -> bytes:
-        """Return what has arrived since, at least a byte; empty at the end. Cancelled, it loses nothing."""
+        """Return the bytes that have arrived since the last call, at least one; empty at the end. Cancelling loses nothing."""
         connection = self._connection
         if connection is None:
             return b""
@@ -240,7 +240,7 @@ class Exchange:
         return self._connection is None or (self.phase == "complete" and not connection.chunks)
 
     def _copy_into(self, connection: Connection, memory: memoryview) -> int:
-        """Copy what has arrived, as far as there is room. Return how many bytes that was."""
+        """Copy the bytes that have arrived, as many as fit. Return how many."""
         chunks, position = connection.chunks, 0
         while chunks and position < len(memory):
             chunk = chunks.pop(0)
@@ -280,8 +280,8 @@ class Exchange:
         is_chunked = b"transfer-encoding" in headers
         self.is_until_eof = not is_chunked and b"content-length" not in headers
         if self.request.expect.is_head:
-            # The parser does not know that no body follows: it has served its turn.
-            # Of a body that came all the same, the parser would not tell the beginning of a chunk.
+            # The parser does not know that a HEAD has no body, so it decides nothing here. A peer that announces chunks may
+            # send them, against the rule: that connection is not used again.
             is_persistent = parser.get_http_version() == "1.1" and not is_chunked
             keeps_alive = is_persistent and b"close" not in headers.get(b"connection", b"").lower()
             self.phase, self._end = "complete", 0
@@ -309,7 +309,7 @@ class Exchange:
             self.phase, self._end = "complete", chunks
 
     def go_on(self, connection: Connection, nbytes: int) -> None:
-        """Take more of a body, of which there is more to come."""
+        """Take the next bytes of a body that is not complete yet."""
         arrived = self._count_chunks(connection.chunks)
         self._framing = 0 if arrived else self._framing + nbytes
         length = self.length

@@ -100,7 +100,7 @@ class Transport(Protocol):
     """Sends requests to one service."""
 
     async def send(self, request: Request) -> Response:
-        """Send a request; return its response, of whatever status. Whoever gets it reads it to its end, or closes it.
+        """Send a request and return its response, whatever its status. The caller must read it to its end or close it.
 
         Raises ConnectionFailedError, IncompleteBodyError, and what ``aclose`` was given once that was called. A success
         that arrives before the peer can have had all of the request is ConnectionFailedError.

@@ -77,7 +77,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Reply with an error document. ``is_done``: handle the request all the same."""
+    """Reply with an error document. ``is_done``: handle the request nevertheless."""
 
     status: int
     code: str

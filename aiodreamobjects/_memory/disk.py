@@ -1,8 +1,8 @@
 """What a service keeps in a directory between its runs.
 
 ``state.json`` holds everything except the bytes of objects and parts, which are files in ``bodies``, each named by its
-SHA-256. A file is written before the state that names it, and the state replaces the one before in one step: what is
-found after a crash is what was there at some moment.
+SHA-256. A file is written before the state that names it, and the state replaces the one before in one step: after a
+crash, the directory holds the state of some moment before it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Directory:
         os.close(self._lock)
 
     def load(self, store: Store) -> None:
-        """Fill an empty store with what is there. Raises ValueError for a state that cannot be read."""
+        """Load the saved state into an empty store. Raises ValueError if it cannot be read."""
         try:
             state = json.loads((self._path / "state.json").read_text(encoding="utf-8"))
             if state["format"] != FORMAT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -107,7 +108,18 @@ async def _find(profile: str | None, boto_session: BotoSession | None, with_cred
 
 
 def make_session(profile: str | None) -> aioboto3.Session:
-    session = aioboto3.Session(profile_name=profile)
+    return _with_quick_dates(aioboto3.Session(profile_name=profile))
+
+
+def make_session_without_files() -> aioboto3.Session:
+    """Make a session that reads no profile, for keys that were given: a broken ``~/.aws`` does not matter then."""
+    nothing = (None, None, None, None)
+    no_file = (None, None, os.devnull, None)
+    variables = {"profile": nothing, "config_file": no_file, "credentials_file": no_file}
+    return _with_quick_dates(aioboto3.Session(botocore_session=AioSession(session_vars=variables)))
+
+
+def _with_quick_dates(session: aioboto3.Session) -> aioboto3.Session:
     parsers = session._session.get_component("response_parser_factory")  # noqa: SLF001 - aioboto3 has no other way
     parsers.set_parser_defaults(timestamp_parser=_parse_timestamp)
     return session

@@ -33,7 +33,7 @@ from aiodreamobjects._errors import DreamObjectsError, ServiceError, forget_fram
 from aiodreamobjects._http.transport import Body, Buffer, Pieces, Response
 from aiodreamobjects._limits import Places
 from aiodreamobjects._s3 import replies
-from aiodreamobjects._s3.boto_session import make_session, not_to_be_had
+from aiodreamobjects._s3.boto_session import make_session, make_session_without_files, not_to_be_had
 from aiodreamobjects._s3.call import Call, Caller, Destination
 from aiodreamobjects._s3.errors import unreadable
 from aiodreamobjects._s3.settings import BotoReply, ByBoto
@@ -175,14 +175,18 @@ def _body_of(body: Any, length: str | None) -> Body:
         return body.getvalue()[body.tell() :]
     if isinstance(body, bytes | bytearray):
         return body
-    start: int | None = body.tell() if body.seekable() else None
+    can_seek = getattr(body, "seekable", bool)()
+    start = body.tell() if can_seek else 0
+    is_begun = False
 
     async def read() -> AsyncGenerator[Buffer, None]:
-        nonlocal start
-        if start is None:
-            msg = "the body cannot be read again for another attempt: give a file that can be sought, or bytes"
+        nonlocal is_begun
+        if is_begun and not can_seek:
+            msg = "the body cannot be read again for another attempt: give a file that can seek, or bytes"
             raise ValueError(msg)
-        await to_thread.run_sync(body.seek, start)
+        is_begun = True
+        if can_seek:
+            await to_thread.run_sync(body.seek, start)
         while chunk := await to_thread.run_sync(body.read, CHUNK_BYTES):
             yield chunk
 
@@ -204,7 +208,11 @@ class _Raw:
         if amount < 0:
             return b"".join([chunk async for chunk in self._chunks()])
         if not self._rest and not self._is_at_end:
-            self._rest = memoryview(await self._response.read_chunk())
+            try:
+                self._rest = memoryview(await self._response.read_chunk())
+            except DreamObjectsError:
+                self.close()
+                raise
             self._is_at_end = not self._rest
         taken, self._rest = bytes(self._rest[:amount]), self._rest[amount:]
         if self.at_eof():
@@ -291,7 +299,7 @@ async def _make_client(
         read_timeout=timeouts.read,
     )
     try:
-        session = session or make_session(None)
+        session = session or (make_session_without_files() if explicit else make_session(None))
         create = session.create_client if isinstance(session, AioSession) else session.client
         context = create(
             "s3",
