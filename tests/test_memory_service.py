@@ -6,10 +6,12 @@ import base64
 import hashlib
 import io
 import json
+import socket
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from servers.served import ServedService, client_of, refused, send, target_of
@@ -432,3 +434,20 @@ def test_documents_that_make_no_sense_are_refused(plain: ServedService, plain_s3
     assert "TopicConfigurations" not in plain_s3.get_bucket_notification_configuration(Bucket=plain_bucket)
     with refused("NotImplemented"):
         plain_s3.get_bucket_accelerate_configuration(Bucket=plain_bucket)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"content-length: 5368709121",
+        b"content-length: " + b"9" * 5000,
+        b"content-length: -1",
+        b"transfer-encoding: chunked\r\n\r\n140000001",
+        b"transfer-encoding: chunked\r\n\r\n-1",
+    ],
+)
+def test_a_body_that_is_too_large_ends_its_connection(plain: ServedService, head: bytes) -> None:
+    address = urlsplit(plain.served.endpoint)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+        client.sendall(b"PUT /bucket/key HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n")
+        assert client.recv(1) == b""

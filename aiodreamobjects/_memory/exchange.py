@@ -29,6 +29,8 @@ from aiodreamobjects._memory.faults import Asked
 T = TypeVar("T")
 
 LONGEST_HEAD_BYTES = 256 << 10
+LARGEST_BODY_BYTES = 5 << 30
+"""What S3 takes in one request. The connection of a larger one is closed."""
 ENDS = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 """What reading or writing raises if the client leaves or does not speak HTTP."""
 
@@ -85,7 +87,8 @@ class Exchange:
         if call.headers.get("transfer-encoding", "").lower() == "chunked":
             return await self._chunks()
         length = call.headers.get("content-length", "0")
-        if not (length.isascii() and length.isdecimal()):
+        is_number = length.isascii() and length.isdecimal() and len(length) < 20  # noqa: PLR2004 - int() refuses thousands
+        if not is_number or int(length) > LARGEST_BODY_BYTES:
             raise ConnectionAbortedError
         if slow is None:
             return await self._reader.readexactly(int(length))
@@ -97,9 +100,12 @@ class Exchange:
 
     async def _chunks(self) -> bytes:
         """Read a body in chunks. Trailing headers are ignored."""
-        pieces = []
+        pieces, received = [], 0
         try:
             while size := int((await self._reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+                received += size
+                if received > LARGEST_BODY_BYTES:
+                    raise ConnectionAbortedError
                 pieces.append(await self._reader.readexactly(size))
                 await self._reader.readexactly(2)
         except ValueError:
