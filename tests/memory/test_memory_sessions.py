@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from yarl import URL
 
 import aiodreamobjects as dream
@@ -16,22 +14,6 @@ from aiodreamobjects.testing import MemoryService, Served
 
 LARGE = bytes(range(256)) * 4096
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def memory() -> MemoryService:
-    return MemoryService()
-
-
-@pytest_asyncio.fixture
-async def session(memory: MemoryService) -> AsyncIterator[dream.Session]:
-    async with memory.session() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def bucket(session: dream.Session) -> dream.Bucket:
-    return await session.create_bucket("photos")
 
 
 async def test_what_a_session_stores_is_served_and_the_reverse(bucket: dream.Bucket, memory: MemoryService) -> None:

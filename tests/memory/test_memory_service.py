@@ -24,19 +24,6 @@ ODD_KEYS = ["a dir/ü+~x.txt", "weird&?#=%.txt", "100%25", "a+b c%20d", "/leadin
 KEYS = ["a", "a-b", "a/b", "a/b/c", "a/d", "a0", "é", "漢", "🎉"]
 
 
-@pytest.fixture(scope="module", params=["http", "https"])
-def server(request: pytest.FixtureRequest) -> Iterator[ServedService]:
-    with ServedService(MemoryService(), tls=request.param == "https") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[ServedService]:
-    """For what TLS adds nothing to."""
-    with ServedService(MemoryService()) as running:
-        yield running
-
-
 @pytest.fixture
 def s3(server: ServedService) -> Iterator[Any]:
     with client_of(server) as client:
@@ -47,19 +34,6 @@ def s3(server: ServedService) -> Iterator[Any]:
 def bucket(server: ServedService, s3: Any) -> str:
     name = f"test-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture
-def plain_s3(plain: ServedService) -> Iterator[Any]:
-    with client_of(plain) as client:
-        yield client
-
-
-@pytest.fixture
-def plain_bucket(plain_s3: Any) -> str:
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    plain_s3.create_bucket(Bucket=name)
     return name
 
 

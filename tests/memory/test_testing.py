@@ -7,11 +7,10 @@ import hashlib
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address, ByteRange
@@ -23,24 +22,6 @@ from aiodreamobjects.testing import MemoryService, Request, Verb
 FIVE_MIB = bytes(5 << 20)
 LARGE = bytes(range(256)) * 4096
 ANYHOW = WriteOptions()
-
-
-@pytest.fixture
-def memory() -> MemoryService:
-    return MemoryService()
-
-
-@pytest_asyncio.fixture
-async def session(memory: MemoryService) -> AsyncIterator[dream.Session]:
-    async with memory.session() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def bucket(session: dream.Session, memory: MemoryService) -> dream.Bucket:
-    made = await session.create_bucket("photos")
-    memory.forget_requests()
-    return made
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,33 +20,6 @@ import aiodreamobjects as dream
 from aiodreamobjects._memory.codes import Code
 from aiodreamobjects._memory.dialects import lacks_much
 from aiodreamobjects.testing import MemoryService
-
-
-@pytest.fixture(scope="module", params=["http", "https"])
-def server(request: pytest.FixtureRequest) -> Iterator[ServedService]:
-    with ServedService(MemoryService(), tls=request.param == "https") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[ServedService]:
-    """For what TLS adds nothing to."""
-    with ServedService(MemoryService()) as running:
-        yield running
-
-
-@pytest.fixture
-def plain_s3(plain: ServedService) -> Iterator[Any]:
-    with client_of(plain) as client:
-        yield client
-
-
-@pytest.fixture
-def plain_bucket(plain_s3: Any) -> str:
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    plain_s3.create_bucket(Bucket=name)
-    return name
-
 
 # Who asks
 
