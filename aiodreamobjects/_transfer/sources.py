@@ -7,7 +7,6 @@ import errno
 import inspect
 import io
 import logging
-import mimetypes
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -25,6 +24,7 @@ from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.body import Body
+from aiodreamobjects._transfer.content_types import content_type_of
 
 if TYPE_CHECKING:
     from aiofiles.threadpool.binary import AsyncFileIO
@@ -253,11 +253,12 @@ class PathSource(AiofilesSource):
 
         async def open_it() -> PathSource:
             nonlocal file
-            content_type = await to_thread.run_sync(content_type_of if opener else _look_at, name)
+            if opener is None:
+                await to_thread.run_sync(_look_at, name)
             file = await aiofiles.open(name, "rb", buffering=0, opener=opener)
             found = await to_thread.run_sync(os.fstat, file.fileno())
             _check_regular(name, found.st_mode)
-            return cls(name, file, found, content_type)
+            return cls(name, file, found, content_type_of(name))
 
         try:
             return await finish(open_it())
@@ -270,9 +271,8 @@ class PathSource(AiofilesSource):
         await self._file.close()
 
 
-def _look_at(path: str) -> str | None:
+def _look_at(path: str) -> None:
     _check_regular(path, os.stat(path).st_mode)  # noqa: PTH116 - a name, as it was given
-    return content_type_of(path)
 
 
 def _check_regular(path: str, mode: int) -> None:
@@ -281,21 +281,6 @@ def _check_regular(path: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         msg = f"{path} is not a regular file; open it, and put() what you opened"
         raise ValueError(msg)
-
-
-def content_type_of(path: str) -> str | None:
-    """Guessed from the name. The first call reads files."""
-    kind, encoding = mimetypes.guess_type(path)
-    return _ENCODED_TYPES.get(encoding, "application/octet-stream") if encoding else kind
-
-
-_ENCODED_TYPES = {
-    "gzip": "application/gzip",
-    "bzip2": "application/x-bzip2",
-    "xz": "application/x-xz",
-    "br": "application/x-brotli",
-    "compress": "application/x-compress",
-}
 
 
 class FileSource(Source):

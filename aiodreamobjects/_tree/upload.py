@@ -6,8 +6,6 @@ import errno
 import os
 from collections.abc import AsyncGenerator, Sequence
 
-from anyio import to_thread
-
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
 from aiodreamobjects._models import printable
@@ -15,27 +13,23 @@ from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._transfer import mtime, upload
-from aiodreamobjects._transfer.sources import content_type_of
+from aiodreamobjects._transfer.content_types import content_type_of
 from aiodreamobjects._tree.disk import Content, Disk
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import Same, TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step, Walk
 
-MOST_TYPES = 1000
-
 
 class UploadTree(Direction):
     def __init__(self, runtime: Runtime, root: str, bucket: str, prefix: str, options: TreeOptions) -> None:
         super().__init__(runtime, options)
         self._disk, self._objects = Disk(root, follow=options.symlinks == "follow"), Objects(runtime, bucket, prefix)
-        self._types: dict[str, str | None] = {}
         self.what = printable(f"{root} to {self._objects}")
 
     async def open(self) -> None:
         if not await self._disk.open(make=False):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._disk.root)
-        await to_thread.run_sync(content_type_of, "x")  # it reads the tables, the first time
 
     async def aclose(self) -> None:
         await self._disk.aclose()
@@ -88,7 +82,7 @@ class UploadTree(Direction):
         if isinstance(content, Exception):
             raise content
         options = WriteOptions(
-            content_type=self._type_of(name),
+            content_type=content_type_of(name),
             metadata={mtime.NAME: mtime.text_of(content.mtime_ns)},
             acl=self.options.acl,
         )
@@ -110,13 +104,3 @@ class UploadTree(Direction):
             run.failed(entry.name, error)
         else:
             run.copied(entry.name, info.size or 0, counted=True)
-
-    def _type_of(self, name: str) -> str | None:
-        """Of files that are called alike except for what is before their two last dots, all have the same."""
-        stem, *ends = name.rpartition("/")[2].rsplit(".", 2)
-        ending = ".".join(ends) if stem or len(ends) > 1 else ""
-        if ending not in self._types:
-            if len(self._types) == MOST_TYPES:
-                self._types.clear()
-            self._types[ending] = content_type_of(f"x.{ending}") if ending else None
-        return self._types[ending]
