@@ -1,8 +1,9 @@
-"""Patterns match names with newlines as git matches them. Newlines are in names of files, and more often in keys."""
+"""Patterns match names as git matches them; a directory in which they take nothing is not entered."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -81,24 +82,105 @@ async def test_names_with_newlines_are_left_out_as_git_leaves_them_out(
                 assert up.unmatched == down.unmatched == (() if ignored else (pattern,))
 
 
-async def test_generated_names_and_patterns_match_as_gits_do(dreamobjects: MemoryService, repository: Path) -> None:
-    chance = random.Random(1)
+LETTERS = [*"abAB0-. []!*?\\#:^~\n\t\r", "é", "ü", "\U0001f600", " "]
+PIECES = [
+    *("a", "b", "A", "-", "-", ".", " ", "  ", "]", "]", "[", "[", "!", "\\", "\\", "*", "*", "?", "é", "#", "/", "/", "0", ":", "^"),
+    *("**", "/**/", "**/", "/**", "[!a]", "[^b]", "[a-b]", "[]a]", "[!]]", "[[:alpha:]]", "[[:space:]]", "[[:upper:]", "[[:no:]]", "[é]"),
+]  # fmt: skip
 
-    def word(letters: str, longest: int) -> str:
-        return "".join(chance.choices(letters, k=chance.randint(1, longest)))
 
-    names = sorted({"/".join(word("ab.\n", 4) for _ in range(chance.randint(1, 3))) for _ in range(300)})
-    names = [name for name in names if not {".", ".."} & {*name.split("/")}]
-    files = [name for name in names if not any(other.startswith(f"{name}/") for other in names)]
+class Generator:
+    """Names, and patterns that are names with something else in them, so that many match."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+
+    def word(self, pieces: Sequence[str], longest: int) -> str:
+        return "".join(self._chance.choices(pieces, k=self._chance.randint(1, longest)))
+
+    def names(self, count: int) -> list[str]:
+        names = {"/".join(self.word(LETTERS, 3) for _ in range(self._chance.randint(1, 4))) for _ in range(count)}
+        names = {name for name in names if not {".", ".."} & {*name.split("/")} and not name.startswith(":")}
+        return sorted(name for name in names if not any(other.startswith(f"{name}/") for other in names))
+
+    def pattern(self, names: Sequence[str]) -> str:
+        chance = self._chance
+        if chance.random() < 0.4:
+            pattern = self.word(PIECES, chance.choice([2, 4, 7]))
+        else:
+            pattern = chance.choice(names).replace("\n", "?")
+            for _ in range(chance.randint(0, 2)):
+                at = chance.randrange(len(pattern) + 1)
+                pattern = pattern[:at] + chance.choice(PIECES) + pattern[at + chance.randint(0, 2) :]
+            pattern = chance.choice(["", "", "/"]) + pattern + chance.choice(["", "", "/", "/**", "  "])
+        return chance.choice(["", "", "", "!"]) + pattern
+
+    def patterns(self, names: Sequence[str]) -> list[str]:
+        found = [self.pattern(names) for _ in range(self._chance.choice([1, 1, 2, 3, 4]))]
+        return [one for one in found if one.removeprefix("!").strip(" ")]  # "!" alone is refused here
+
+
+async def test_generated_names_and_patterns_match_as_gits_do(
+    dreamobjects: MemoryService, repository: Path, tmp_path: Path
+) -> None:
+    generator, here, matching = Generator(1), tmp_path / "here", 0
+    names = generator.names(250)
+    for name in names:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(b"x")
     async with dreamobjects.session() as session:
         bucket = await session.create_bucket("bucket")
-        await put_tree(bucket, files)
-        for _ in range(60):
-            pattern = "/".join(word("ab.*?", 3) for _ in range(chance.randint(1, 2))) + chance.choice(["", "", "/"])
-            if "**" in pattern:
-                continue  # inside a word, its meaning differs from one version of git to the next
-            report = await bucket.download_tree(repository / "new", "tree", exclude=[pattern], dry_run=True)
-            assert copied(report) == {*files} - excluded_by_git(repository, pattern, files), pattern
+        await put_tree(bucket, names)
+        for _ in range(80):
+            patterns = generator.patterns(names)
+            ignored = excluded_by_git(repository, "\n".join(patterns), names)
+            matching += bool(ignored)
+            up = await bucket.upload_tree(here, "other", exclude=patterns, dry_run=True)
+            down = await bucket.download_tree(tmp_path / "new", "tree", exclude=patterns, dry_run=True)
+            assert copied(up) == copied(down) == {*names} - ignored, patterns
+            if not any(pattern.startswith("!") for pattern in patterns):
+                up = await bucket.upload_tree(here, "other", include=patterns, dry_run=True)
+                down = await bucket.download_tree(tmp_path / "new", "tree", include=patterns, dry_run=True)
+                assert copied(up) == copied(down) == ignored, patterns
+    assert matching > 30
+
+
+INCLUDES = {
+    ("/site/",): {"site/a", "site/b/c"},
+    ("site/b",): {"site/b/c"},
+    ("site/*/c",): {"site/b/c"},
+    ("site/**/c",): {"site/b/c"},
+    ("/site/", "!/site/b/"): {"site/a"},
+    ("/site/", "!b"): {"site/a"},
+    ("!/site/", "/site/b/"): {"site/b/c"},
+    ("/[r-t]?te/*",): {"site/a", "site/b/c"},
+    ("/nothing/",): set[str](),
+}
+
+
+async def test_a_directory_in_which_nothing_is_taken_is_not_entered(
+    dreamobjects: MemoryService, tmp_path: Path
+) -> None:
+    for name in ("site/a", "site/b/c", "other/d"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "lost+found").mkdir()
+    os.mkfifo(tmp_path / "lost+found" / "pipe")
+    (tmp_path / "lost+found").chmod(0)
+    (tmp_path / "loop").mkdir()
+    (tmp_path / "loop" / "up").symlink_to("..")
+    (tmp_path / "itself").symlink_to("itself")
+    async with dreamobjects.session() as session:
+        bucket = await session.create_bucket("bucket")
+        for include, expected in INCLUDES.items():
+            report = await bucket.upload_tree(tmp_path, include=include, dry_run=True)
+            assert copied(report) == expected, include
+        report = await bucket.upload_tree(tmp_path, exclude=["/lost+found/", "loop", "itself", "!pipe"], dry_run=True)
+        assert copied(report) == {"site/a", "site/b/c", "other/d"}
+        assert report.excluded == 3
+        with pytest.raises(dream.BulkError):  # a file of this name may be anywhere
+            await bucket.upload_tree(tmp_path, include=["a"], dry_run=True)
+    (tmp_path / "lost+found").chmod(0o700)
 
 
 async def test_what_a_pattern_keeps_is_not_deleted(dreamobjects: MemoryService, tmp_path: Path) -> None:

