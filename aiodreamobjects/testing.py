@@ -16,15 +16,13 @@ from typing import Literal
 
 from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
-from aiodreamobjects._memory.actions import Cut, Pause, Refuse
-from aiodreamobjects._memory.clocks import Clock
 from aiodreamobjects._memory.codes import Code
 from aiodreamobjects._memory.dialects import Dialect
 from aiodreamobjects._memory.engine import Engine
-from aiodreamobjects._memory.faults import Fault, FaultAction
-from aiodreamobjects._memory.operations import Request, Verb
+from aiodreamobjects._memory.faults import Cut, Fault, FaultAction, Pause, Refuse
+from aiodreamobjects._memory.s3 import Request, Verb
 from aiodreamobjects._memory.server import Served, serve
-from aiodreamobjects._memory.store import Store
+from aiodreamobjects._memory.store import Clock, Store
 from aiodreamobjects._memory.transport import MemoryTransport
 from aiodreamobjects._s3.credentials import StaticCredentials
 from aiodreamobjects._s3.gate import Gate
@@ -69,7 +67,7 @@ class MemoryService:
         """What its sessions take it for."""
         self._requests: deque[Request] = deque(maxlen=REQUESTS_KEPT)
         dialect = Dialect.of(self.service, _CREDENTIALS.access_key, _CREDENTIALS.secret_key)
-        self._engine = Engine(Store(dialect, clock), lambda asked: self._requests.append(asked.request))
+        self._engine = Engine(Store(dialect, clock), self._requests.append)
 
     def __repr__(self) -> str:
         return f"<MemoryService {self.service.name!r}, {len(self._engine.store.buckets)} buckets>"

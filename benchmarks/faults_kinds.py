@@ -15,8 +15,7 @@ from pathlib import Path
 from random import Random
 
 from servers.faulty import FaultyServer
-
-from aiodreamobjects._memory.faults import (
+from servers.rules import (
     Blanks,
     Cut,
     Drip,
@@ -31,7 +30,9 @@ from aiodreamobjects._memory.faults import (
     Shorten,
     SlowRead,
 )
-from aiodreamobjects._memory.store import Content, md5_hex
+
+from aiodreamobjects._memory.calls import md5_hex
+from aiodreamobjects._memory.store import Content
 from benchmarks.faults_clients import (
     AFTER_CANCEL,
     CLOSE_UNDER_WAY,

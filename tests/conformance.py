@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Literal
 
 from servers.faulty import FaultyServer
+from servers.rules import Action, Cut, Raw, Refuse, Say
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Action, Cut, Raw, Refuse, Say
 
 ATTEMPTS = 4
 PART = 1 << 10

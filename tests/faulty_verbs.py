@@ -9,9 +9,9 @@ from pathlib import Path
 from random import Random
 
 from servers.faulty import FaultyServer
+from servers.rules import Action, Asked, Rule
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Action, Asked, Rule
 
 PART = 256 << 10
 DATA = Random(1).randbytes(2 * PART + 100_000)

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 from servers.faulty import FaultyServer
+from servers.rules import Meanwhile, Refuse, Rule
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Meanwhile, Refuse, Rule
-from aiodreamobjects._memory.store import Bucket, Content, md5_hex
+from aiodreamobjects._memory.calls import md5_hex
+from aiodreamobjects._memory.store import Bucket, Content
 
 PART = 1000
 LIMITS = dream.Limits(part_size=PART)

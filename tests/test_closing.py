@@ -15,10 +15,10 @@ import anyio
 import pytest
 from interruptions import watched_tasks
 from servers.faulty import FaultyServer, until
+from servers.rules import Blanks, Cut, Pause, Refuse, Rule
 from user_code import OLD, outcome, pieces_of
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Blanks, Cut, Pause, Refuse, Rule
 
 PART = 100_000
 DATA = random.Random(1).randbytes(2 * PART + 20_000)

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 from servers.faulty import FaultyServer
+from servers.rules import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.calls import Reply
-from aiodreamobjects._memory.faults import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
-from aiodreamobjects._memory.store import Bucket, Content, md5_hex
+from aiodreamobjects._memory.calls import Reply, md5_hex
+from aiodreamobjects._memory.store import Bucket, Content
 
 PART = 1000
 DATA, OLD = random.Random(1).randbytes(3 * PART), random.Random(2).randbytes(3 * PART)

@@ -319,7 +319,7 @@ SOAKING_TASKS = 1000
 SAMPLE_SECONDS = 2.0
 SERVER = """
 import select, sys
-from aiodreamobjects._memory.faults import Cut, Refuse, Rule
+from servers.rules import Cut, Refuse, Rule
 from servers.faulty import FaultyServer
 
 def often(chance, *actions, op="*"):

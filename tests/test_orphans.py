@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 from servers.faulty import FaultyServer
+from servers.rules import Action, Cut, Meanwhile, Mishear, Refuse, Rule, Say
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Action, Cut, Meanwhile, Mishear, Refuse, Rule, Say
 from aiodreamobjects._memory.store import Bucket, Part, Upload, now
 
 PART = 64 << 10

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from servers.faulty import FaultyServer, until
+from servers.rules import Cut, Pause, Rule, SlowRead
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Cut, Pause, Rule, SlowRead
 
 HANG_SECONDS = 20.0
 """Less than a request may be silent: only the wait for a place can end what waits for one."""

@@ -27,9 +27,9 @@ from hypothesis.stateful import (
 )
 from servers.breaking_proxy import Break, BreakingProxy
 from servers.faulty import FaultyServer, check_uploads
+from servers.rules import Close, Cut, Late, Refuse, Rule, Say
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Close, Cut, Late, Refuse, Rule, Say
 from aiodreamobjects.testing import MemoryService
 
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from typing import Literal
 
 import pytest
 from servers.faulty import FaultyServer
+from servers.rules import Make, Meanwhile, Rule
 
 import aiodreamobjects as dream
 from aiodreamobjects._memory.calls import Reply
-from aiodreamobjects._memory.faults import Make, Meanwhile, Rule
 from aiodreamobjects._memory.store import Bucket, now
 
 MIB = 1 << 20

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from servers.faulty import FaultyServer
+from servers.rules import Action, Blanks, Flip, Mishear, Rule, Say, Shorten
 from servers.scripted import Raw, Received, Reply, ScriptedServer
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Action, Blanks, Flip, Mishear, Rule, Say, Shorten
 
 PART = 128 << 10
 LIMITS = dream.Limits(part_size=PART)

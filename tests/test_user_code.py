@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 from interruptions import watched_tasks
 from servers.faulty import FaultyServer, until
+from servers.rules import Refuse, Rule
 from user_code import (
     OLD,
     PATIENCE_SECONDS,
@@ -39,7 +40,6 @@ from user_code import (
 )
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Refuse, Rule
 
 PART = 100_000
 DATA = random.Random(1).randbytes(2 * PART + 20_000)

@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 import aiofiles.threadpool
 from servers.faulty import FaultyServer
+from servers.rules import Cut, Rule
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Cut, Rule
 
 T = TypeVar("T")
 

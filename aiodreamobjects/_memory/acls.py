@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from aiodreamobjects._memory.calls import Call, Reply
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
-from aiodreamobjects._memory.documents import Node, document, parsed, text_in
+from aiodreamobjects._memory.documents import document, element, nested, parsed, text_in
 from aiodreamobjects._memory.store import OWNER, PRIVATE, Bucket, Store, Version
 from aiodreamobjects._models import ALL_USERS, AUTHENTICATED_USERS, Acl, Grant, Permission
 
@@ -25,8 +25,11 @@ _CANNED: Final = {
 _OF_B2: Final = ("private", "public-read")
 
 
-def owner(name: str = "Owner") -> Node:
-    return name, [("ID", OWNER), ("DisplayName", OWNER)]
+def owner(name: str = "Owner") -> str:
+    return nested(name, element("ID", OWNER), element("DisplayName", OWNER))
+
+
+OWNER_XML: Final = owner()
 
 
 # What a request gives
@@ -57,7 +60,7 @@ def _canned(dialect: Dialect, name: str | None, allowed: Sequence[str]) -> Acl |
 def get_acl(store: Store, call: Call) -> Reply:
     bucket = store.bucket(call.bucket)
     acl = acl_of(store.dialect, bucket, _version_of(bucket, call)) if call.key else bucket.acl
-    return document("AccessControlPolicy", [owner(), ("AccessControlList", [_grant(one) for one in acl.grants])])
+    return document("AccessControlPolicy", OWNER_XML, nested("AccessControlList", *map(_grant, acl.grants)))
 
 
 def put_acl(store: Store, call: Call) -> Reply:
@@ -100,10 +103,10 @@ def _parsed_grant(element: ET.Element) -> Grant:
     return Grant(cast(Permission, permission), id=found, uri=uri)
 
 
-def _grant(grant: Grant) -> Node:
-    kind, who = ("Group", ("URI", grant.uri)) if grant.uri else ("CanonicalUser", ("ID", grant.id or ""))
-    name = f'Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="{kind}"'
-    return "Grant", [(name, [cast(Node, who)]), ("Permission", grant.permission)]
+def _grant(grant: Grant) -> str:
+    kind, who = ("Group", element("URI", grant.uri)) if grant.uri else ("CanonicalUser", element("ID", grant.id or ""))
+    attributes = f'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="{kind}"'
+    return nested("Grant", f"<Grantee {attributes}>{who}</Grantee>", element("Permission", grant.permission))
 
 
 # What it allows

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, cast, get_args
 from xml.etree import ElementTree as ET
 
-from aiodreamobjects._memory.acls import bucket_acl, owner
+from aiodreamobjects._memory.acls import OWNER_XML, bucket_acl
 from aiodreamobjects._memory.calls import Call, Reply
 from aiodreamobjects._memory.codes import Code, S3Error
-from aiodreamobjects._memory.documents import Node, document, iso, optional, parsed, text_in
+from aiodreamobjects._memory.documents import document, element, iso, nested, optional, parsed, text_in
 from aiodreamobjects._memory.store import PRIVATE, Store
 from aiodreamobjects._models import VersioningStatus
+from aiodreamobjects._service import Feature
 
 MOST_BUCKET_TAGS, MOST_OBJECT_TAGS = 50, 10
-POLICY = "Policy"
-"""The policy's name among the documents. The others have the names of their root elements."""
+
+Act = Callable[[Store, Call], Reply]
 
 
 def list_buckets(store: Store, call: Call) -> Reply:
@@ -26,11 +27,12 @@ def list_buckets(store: Store, call: Call) -> Reply:
     names = [name for name in sorted(store.buckets) if name.startswith(prefix) and name > after]
     limit = call.query.get("max-buckets", "")
     found = names[: int(limit)] if limit.isdecimal() else names
-    rows: list[Node] = [
-        ("Bucket", [("Name", name), ("CreationDate", iso(store.buckets[name].created))]) for name in found
+    rows = [
+        nested("Bucket", element("Name", name), element("CreationDate", iso(store.buckets[name].created)))
+        for name in found
     ]
     token = found[-1] if found and len(found) < len(names) else None
-    return document("ListAllMyBucketsResult", [owner(), ("Buckets", rows), *optional("ContinuationToken", token)])
+    return document("ListAllMyBucketsResult", OWNER_XML, nested("Buckets", *rows), optional("ContinuationToken", token))
 
 
 def create_bucket(store: Store, call: Call) -> Reply:
@@ -49,52 +51,6 @@ def head_bucket(store: Store, call: Call) -> Reply:
 
 def delete_bucket(store: Store, call: Call) -> Reply:
     store.delete(call.bucket)
-    return Reply(HTTPStatus.NO_CONTENT)
-
-
-def get_location(store: Store, call: Call) -> Reply:
-    store.bucket(call.bucket)
-    region = store.dialect.region
-    return document(
-        "LocationConstraint", "" if region == "us-east-1" else region
-    )  # S3 API reference, GetBucketLocation
-
-
-def get_versioning(store: Store, call: Call) -> Reply:
-    return document("VersioningConfiguration", optional("Status", store.bucket(call.bucket).versioning))
-
-
-def put_versioning(store: Store, call: Call) -> Reply:
-    bucket, status = store.bucket(call.bucket), text_in(parsed(call.body, "VersioningConfiguration"), "Status")
-    if status != "Enabled" and store.dialect.keeps_all_versions:
-        raise S3Error(Code.InvalidArgument, "Versioning cannot be switched off.")
-    if status not in get_args(VersioningStatus):
-        raise S3Error(Code.MalformedXML)
-    bucket.versioning = cast(VersioningStatus, status)
-    return Reply()
-
-
-def get_policy(store: Store, call: Call) -> Reply:
-    kept = store.bucket(call.bucket).documents.get(POLICY)
-    if kept is None:
-        raise S3Error(Code.NoSuchBucketPolicy)
-    return Reply(headers={"Content-Type": "application/json"}, body=kept)
-
-
-def put_policy(store: Store, call: Call) -> Reply:
-    bucket = store.bucket(call.bucket)
-    try:
-        policy = json.loads(call.body)
-    except ValueError:
-        raise S3Error(Code.MalformedPolicy, "This policy contains invalid Json") from None
-    if not isinstance(policy, dict) or "Statement" not in policy:
-        raise S3Error(Code.MalformedPolicy, "Missing required field Statement")
-    bucket.documents[POLICY] = call.body
-    return Reply(HTTPStatus.NO_CONTENT)
-
-
-def delete_policy(store: Store, call: Call) -> Reply:
-    store.bucket(call.bucket).documents.pop(POLICY, None)
     return Reply(HTTPStatus.NO_CONTENT)
 
 
@@ -117,37 +73,108 @@ def check_tags(tags: Mapping[str, str], most: int) -> None:
             raise S3Error(Code.InvalidTag, "a tag has a name of 1 to 128 characters and a value of at most 256")
 
 
-# Settings that are kept as they came
+# Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The requests for a setting that is kept as the XML it came in. ``missing``: the error if there is none."""
+    """The requests for a setting of a bucket. ``name`` is the end of the operations' names."""
 
-    root_name: str
-    missing: Code | None
-    check: Callable[[ET.Element], bool] = lambda _: True
-    """Tells whether a document is valid."""
-    put_status: int = HTTPStatus.OK
+    name: str
+    get: Act
+    put: Act | None = None
+    delete: Act | None = None
+    feature: Feature | None = None
 
-    def get(self, store: Store, call: Call) -> Reply:
-        kept = store.bucket(call.bucket).documents.get(self.root_name)
-        if kept is not None:
-            return Reply(headers={"Content-Type": "application/xml"}, body=kept)
-        if self.missing is not None:
-            raise S3Error(self.missing)
-        return document(self.root_name, [])
+    @property
+    def acts(self) -> Iterator[tuple[str, Act]]:
+        """What each method does."""
+        yield "GET", self.get
+        if self.put is not None:
+            yield "PUT", self.put
+        if self.delete is not None:
+            yield "DELETE", self.delete
 
-    def put(self, store: Store, call: Call) -> Reply:
-        bucket, root = store.bucket(call.bucket), parsed(call.body, self.root_name)
-        if not self.check(root):
+
+def kept(
+    name: str,
+    root_name: str,
+    missing: Code | None,
+    check: Callable[[ET.Element], bool] = lambda _: True,
+    *,
+    status: int = HTTPStatus.OK,
+    feature: Feature | None = None,
+) -> Setting:
+    """Return a setting that is kept as the XML it came in.
+
+    ``missing``: the error if there is none; with None it is then an empty document, and cannot be deleted. ``check``
+    tells whether a document is valid. ``status`` is what a PUT answers with.
+    """
+
+    def get(store: Store, call: Call) -> Reply:
+        found = store.bucket(call.bucket).documents.get(root_name)
+        if found is not None:
+            return Reply(headers={"Content-Type": "application/xml"}, body=found)
+        if missing is not None:
+            raise S3Error(missing)
+        return document(root_name)
+
+    def put(store: Store, call: Call) -> Reply:
+        bucket, root = store.bucket(call.bucket), parsed(call.body, root_name)
+        if not check(root):
             raise S3Error(Code.MalformedXML)
-        bucket.documents[self.root_name] = call.body
-        return Reply(self.put_status)
+        bucket.documents[root_name] = call.body
+        return Reply(status)
 
-    def delete(self, store: Store, call: Call) -> Reply:
-        store.bucket(call.bucket).documents.pop(self.root_name, None)
+    return Setting(name, get, put, _deleting(root_name) if missing else None, feature)
+
+
+def _deleting(root_name: str) -> Act:
+    def delete(store: Store, call: Call) -> Reply:
+        store.bucket(call.bucket).documents.pop(root_name, None)
         return Reply(HTTPStatus.NO_CONTENT)
+
+    return delete
+
+
+def _get_location(store: Store, call: Call) -> Reply:
+    store.bucket(call.bucket)
+    region = store.dialect.region
+    shown = "" if region == "us-east-1" else region  # S3 API reference, GetBucketLocation
+    return document("LocationConstraint", shown)
+
+
+def _get_versioning(store: Store, call: Call) -> Reply:
+    return document("VersioningConfiguration", optional("Status", store.bucket(call.bucket).versioning))
+
+
+def _put_versioning(store: Store, call: Call) -> Reply:
+    bucket, status = store.bucket(call.bucket), text_in(parsed(call.body, "VersioningConfiguration"), "Status")
+    if status != "Enabled" and store.dialect.keeps_all_versions:
+        raise S3Error(Code.InvalidArgument, "Versioning cannot be switched off.")
+    if status not in get_args(VersioningStatus):
+        raise S3Error(Code.MalformedXML)
+    bucket.versioning = cast(VersioningStatus, status)
+    return Reply()
+
+
+def _get_policy(store: Store, call: Call) -> Reply:
+    found = store.bucket(call.bucket).documents.get("Policy")
+    if found is None:
+        raise S3Error(Code.NoSuchBucketPolicy)
+    return Reply(headers={"Content-Type": "application/json"}, body=found)
+
+
+def _put_policy(store: Store, call: Call) -> Reply:
+    bucket = store.bucket(call.bucket)
+    try:
+        policy = json.loads(call.body)
+    except ValueError:
+        raise S3Error(Code.MalformedPolicy, "This policy contains invalid Json") from None
+    if not isinstance(policy, dict) or "Statement" not in policy:
+        raise S3Error(Code.MalformedPolicy, "Missing required field Statement")
+    bucket.documents["Policy"] = call.body
+    return Reply(HTTPStatus.NO_CONTENT)
 
 
 def _has_rules(root: ET.Element) -> bool:
@@ -175,18 +202,26 @@ def _has_tags(root: ET.Element) -> bool:
     return root.find("{*}TagSet") is not None
 
 
-CORS: Final = Setting("CORSConfiguration", Code.NoSuchCORSConfiguration, _has_cors_rules)
+CORS_ROOT: Final = "CORSConfiguration"
+_NO_ENCRYPTION: Final = Code.ServerSideEncryptionConfigurationNotFoundError
+_NO_ACCESS_BLOCK: Final = Code.NoSuchPublicAccessBlockConfiguration
+
 SETTINGS: Final = {
-    "Cors": CORS,
-    "Encryption": Setting(
-        "ServerSideEncryptionConfiguration", Code.ServerSideEncryptionConfigurationNotFoundError, _has_rules
+    "cors": kept("Cors", CORS_ROOT, Code.NoSuchCORSConfiguration, _has_cors_rules),
+    "encryption": kept("Encryption", "ServerSideEncryptionConfiguration", _NO_ENCRYPTION, _has_rules),
+    "lifecycle": kept("Lifecycle", "LifecycleConfiguration", Code.NoSuchLifecycleConfiguration, _has_lifecycle_rules),
+    "location": Setting("Location", _get_location),
+    "logging": kept("Logging", "BucketLoggingStatus", None),
+    "notification": kept("Notification", "NotificationConfiguration", None),
+    "ownershipControls": kept(
+        "OwnershipControls", "OwnershipControls", Code.OwnershipControlsNotFoundError, _has_rules
     ),
-    "Lifecycle": Setting("LifecycleConfiguration", Code.NoSuchLifecycleConfiguration, _has_lifecycle_rules),
-    "Logging": Setting("BucketLoggingStatus", None),
-    "Notification": Setting("NotificationConfiguration", None),
-    "OwnershipControls": Setting("OwnershipControls", Code.OwnershipControlsNotFoundError, _has_rules),
-    "PublicAccessBlock": Setting("PublicAccessBlockConfiguration", Code.NoSuchPublicAccessBlockConfiguration),
-    "Tagging": Setting("Tagging", Code.NoSuchTagSet, _has_tags, HTTPStatus.NO_CONTENT),
-    "Website": Setting("WebsiteConfiguration", Code.NoSuchWebsiteConfiguration),
+    "policy": Setting("Policy", _get_policy, _put_policy, _deleting("Policy"), "policy"),
+    "publicAccessBlock": kept("PublicAccessBlock", "PublicAccessBlockConfiguration", _NO_ACCESS_BLOCK),
+    "tagging": kept(
+        "Tagging", "Tagging", Code.NoSuchTagSet, _has_tags, status=HTTPStatus.NO_CONTENT, feature="tagging"
+    ),
+    "versioning": Setting("Versioning", _get_versioning, _put_versioning),
+    "website": kept("Website", "WebsiteConfiguration", Code.NoSuchWebsiteConfiguration, feature="website"),
 }
-"""By the ends of their operations' names. Except for ``CORS``, they are kept and have no effect."""
+"""By the query parameters of their requests. Except for ``cors`` and ``versioning``, they have no effect."""

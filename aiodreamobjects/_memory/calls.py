@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal
 from urllib.parse import unquote_plus, unquote_to_bytes
@@ -19,7 +19,7 @@ Level = Literal["service", "bucket", "object"]
 NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """A request: header names in lower case, the query decoded; ``target`` is the path and query exactly as received.
 
@@ -35,18 +35,28 @@ class Call:
     body: bytes = field(repr=False)
     trailers: Mapping[str, str] = field(default_factory=dict)
     """Checksums that came after the body. They are not part of what is signed."""
+    _amz: dict[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    _md5: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def level(self) -> Level:
         return "object" if self.key else "bucket" if self.bucket else "service"
 
-    @cached_property
+    @property
+    def amz(self) -> dict[str, str]:
+        """Return the headers whose names begin with ``x-amz-``."""
+        if self._amz is None:
+            self._amz = {name: value for name, value in self.headers.items() if name.startswith("x-amz-")}
+        return self._amz
+
+    @property
     def md5(self) -> str:
-        """The body's MD5, computed once."""
-        return md5_hex(self.body)
+        """Return the body's MD5. It is computed once."""
+        self._md5 = self._md5 or md5_hex(self.body)
+        return self._md5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     status: int = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -64,8 +74,10 @@ def call_of(method: str, target: str, lines: Iterable[str], host: str | None = N
         name, value = name.strip().lower(), value.strip()
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     path, _, raw_query = target.partition("?")
-    query = {unquote_plus(name): unquote_plus(value) for name, value in query_pairs(raw_query)}
-    place = unquote_to_bytes(path[1:].encode("latin-1")).decode(errors="surrogateescape")
+    query = {unquote_plus(name): unquote_plus(value) for name, value in query_pairs(raw_query)} if raw_query else {}
+    place = path[1:]
+    if "%" in place or not place.isascii():
+        place = unquote_to_bytes(place.encode("latin-1")).decode(errors="surrogateescape")
     asked_host = headers.get("host", "")
     if host is not None and asked_host.endswith(f".{host}"):
         return Call(method, target, asked_host.removesuffix(f".{host}"), place, query, headers, b"")
@@ -79,17 +91,11 @@ def query_pairs(raw_query: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in pairs]
 
 
-def with_body(call: Call, body: bytes) -> Call:
-    """Return the call with its body. The framing of ``aws-chunked`` is removed."""
+def unchunked(call: Call) -> Call:
+    """Return the call without the framing of ``aws-chunked``. The signatures of chunks are not checked."""
     if not call.headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
-        return replace(call, body=body)
-    body, trailers = _unchunked(body)
-    return replace(call, body=body, trailers=trailers)
-
-
-def _unchunked(body: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the content of the chunks, and the trailing headers. The signatures of chunks are not checked."""
-    pieces, position = [], 0
+        return call
+    body, pieces, position = call.body, [], 0
     try:
         while True:
             end = body.index(b"\r\n", position)
@@ -104,16 +110,19 @@ def _unchunked(body: bytes) -> tuple[bytes, dict[str, str]]:
     lines = body[position:].decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines if ":" in line)
     trailers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    return b"".join(pieces), {name: value for name, value in trailers.items() if name.startswith("x-amz-checksum-")}
+    checksums = {name: value for name, value in trailers.items() if name.startswith("x-amz-checksum-")}
+    return replace(call, body=b"".join(pieces), trailers=checksums)
 
 
 def response_headers(reply: Reply, now: datetime, request_id: str) -> dict[str, str]:
     """Return all headers of a response whose body is sent as it is."""
     told = {"x-amz-request-id": request_id, "Date": http_date(now.replace(microsecond=0)), **reply.headers}
-    names = {name.lower() for name in told}
-    if reply.status not in NO_BODY and not names & {"content-length", "transfer-encoding"}:
+    if reply.status not in NO_BODY and not any(name.lower() in _FRAMING for name in told):
         told["Content-Length"] = str(len(reply.body))
     return told
+
+
+_FRAMING = ("content-length", "transfer-encoding")
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from aiodreamobjects._memory.buckets import CORS
+from aiodreamobjects._memory.buckets import CORS_ROOT
 from aiodreamobjects._memory.calls import Call, Reply
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.documents import parsed, text_in
@@ -54,10 +54,10 @@ def allowed(store: Store, call: Call, reply: Reply) -> Reply:
 def _rule_for(store: Store, call: Call, method: str, names: Sequence[str]) -> ET.Element | None:
     """Return the first rule that allows this method and these headers from the request's origin."""
     bucket = store.buckets.get(call.bucket)
-    kept = None if bucket is None else bucket.documents.get(CORS.root_name)
+    kept = None if bucket is None else bucket.documents.get(CORS_ROOT)
     if kept is None:
         return None
-    for rule in parsed(kept, CORS.root_name).iterfind("{*}CORSRule"):
+    for rule in parsed(kept, CORS_ROOT).iterfind("{*}CORSRule"):
         if (
             method in _texts(rule, "AllowedMethod")
             and _is_like(call.headers.get("origin", ""), _texts(rule, "AllowedOrigin"))

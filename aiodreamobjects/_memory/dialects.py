@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
+from aiodreamobjects._memory.calls import Call
 from aiodreamobjects._memory.codes import Code, S3Error
-from aiodreamobjects._memory.operations import SETTINGS
 from aiodreamobjects._models import VersioningStatus
-from aiodreamobjects._service import US_EAST_5, BucketNames, Feature, MultipartRules, Service
+from aiodreamobjects._service import BucketNames, Feature, MultipartRules, Service
 
-_B2_HEADERS = re.compile(
-    r"x-amz-(acl|content-sha256|date|meta-.+|metadata-directive|server-side-encryption|storage-class"
-    r"|copy-source(-range|-if-(none-)?match|-if-(un)?modified-since)?)"
+_HEADERS = frozenset(
+    f"x-amz-{name}"
+    for name in (
+        *("acl", "checksum-algorithm", "checksum-mode", "checksum-type", "content-sha256", "copy-source"),
+        *("copy-source-if-match", "copy-source-if-modified-since", "copy-source-if-none-match"),
+        *("copy-source-if-unmodified-since", "copy-source-range", "date", "decoded-content-length"),
+        *("metadata-directive", "request-payer", "sdk-checksum-algorithm", "security-token"),
+        *("server-side-encryption", "storage-class", "tagging", "tagging-directive", "trailer", "user-agent"),
+        "website-redirect-location",
+    )
 )
+"""The headers that have an effect here, or need none. Another, if it were ignored, would seem to have an effect."""
+_FAMILIES = ("x-amz-meta-", "x-amz-checksum-")
 _S3 = MultipartRules()
 
 
@@ -37,10 +45,6 @@ class Dialect:
     """Operations it does not know, by S3's names such as ``GetBucketCors`` and ``ListObjectsV2``."""
     acl_refusal: Code = Code.NotImplemented
     """The answer to an ACL that it refuses by design."""
-    known_headers: re.Pattern[str] | None = None
-    """The only ``x-amz-`` headers it accepts. Checksums and chunked signing are then refused too. None: no list."""
-    only_values: dict[str, str] = field(default_factory=dict)
-    """Headers that may have one value only, with that value."""
     needs_md5: bool = False
     """Whether DeleteObjects needs Content-MD5."""
 
@@ -80,39 +84,10 @@ class Dialect:
         except ValueError as error:
             raise S3Error(Code.InvalidBucketName, str(error)) from None
 
-
-def backblaze_b2(access_key: str, secret_key: str, region: str) -> Dialect:
-    """Backblaze B2, the service behind DreamObjects US-East 5, as its "S3-Compatible API" documents it.
-
-    It refuses checksum headers and chunked signing, object ACLs other than the bucket's, tags, policies, websites,
-    browser forms, conditional writes, and bucket names with dots. Versioning is always on.
-    """
-    return replace(
-        Dialect.of(replace(US_EAST_5, region=region), access_key, secret_key),
-        acl_refusal=Code.InvalidArgument,
-        known_headers=_B2_HEADERS,
-        only_values={"x-amz-server-side-encryption": "AES256", "x-amz-storage-class": "STANDARD"},
-        needs_md5=True,
-        taken_names=frozenset({"taken-by-another"}),
-        versioning="Enabled",
-        keeps_all_versions=True,
-        smallest_part=5_000_000,
-        metadata_bytes=7000,
-        metadata_counts_all=True,
-        tells_parts=False,
-    )
-
-
-def lacks_much(access_key: str, secret_key: str, region: str) -> Dialect:
-    """Return a small gateway's dialect: objects, multipart uploads and the older kind of list, and nothing more."""
-    settings = ("Acl", *SETTINGS.values())
-    refused: frozenset[Feature] = frozenset({"delete_objects", *US_EAST_5.unsupported})
-    return Dialect(
-        access_key,
-        secret_key,
-        region,
-        refuses=refused,
-        lacks=frozenset(f"{method}Bucket{name}" for method in ("Get", "Put", "Delete") for name in settings)
-        | {"ListObjectsV2", "ListObjectVersions", "UploadPartCopy"},
-        tells_parts=False,
-    )
+    def check_headers(self, call: Call) -> None:
+        """Raise S3Error for a header that the service does not know, or that is missing."""
+        if call.method == "PUT" and not {"content-length", "transfer-encoding"} & call.headers.keys():
+            raise S3Error(Code.MissingContentLength)
+        is_other = call.amz.get("x-amz-server-side-encryption", "AES256") != "AES256"
+        if is_other or any(name not in _HEADERS and not name.startswith(_FAMILIES) for name in call.amz):
+            raise S3Error(Code.NotImplemented, "A header you provided implies functionality that is not implemented.")

@@ -19,7 +19,7 @@ _ALGORITHMS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "sha256": lambda body: hashlib.sha256(body).digest(),
 }
 """The algorithms of Python's standard library. Written in Python, the others would take seconds for a large body."""
-_BELIEVED: Final = ("crc32c", "crc64nvme")
+_NAMES: Final = tuple(f"{CHECKSUM}{name}" for name in (*_ALGORITHMS, "crc32c", "crc64nvme"))
 
 
 def check_digests(call: Call, *, is_signed: bool, has_checksums: bool = True) -> None:
@@ -42,9 +42,8 @@ def check_digests(call: Call, *, is_signed: bool, has_checksums: bool = True) ->
 
 def checksums(call: Call) -> dict[str, str]:
     """Return the checksums that a request gives, by the names of their headers."""
-    names = [f"{CHECKSUM}{algorithm}" for algorithm in (*_ALGORITHMS, *_BELIEVED)]
-    given = {**call.headers, **call.trailers}
-    return {name: given[name] for name in names if name in given}
+    given = {**call.amz, **call.trailers}
+    return {name: given[name] for name in _NAMES if name in given}
 
 
 def _decoded(digest: str) -> bytes:

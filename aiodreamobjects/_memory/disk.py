@@ -1,35 +1,37 @@
 """What a service keeps in a directory between its runs.
 
-``state.json`` holds everything except the bytes of objects and parts, which are files in ``bodies``, each named by its
-SHA-256. A file is written before the state that names it, and the state replaces the one before in one step: after a
+``state.json`` holds everything except bytes, such as those of objects, parts and settings. They are files in ``bodies``,
+each named by its SHA-256. A file is written before the state that names it, and the state replaces the one before in one step: after a
 crash, the directory holds the state of some moment before it.
 """
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 import anyio
 from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
-from aiodreamobjects._memory.store import OWNER, Bucket, Content, Part, Store, Upload, Version
-from aiodreamobjects._models import Acl, Grant
+from aiodreamobjects._memory.store import Bucket, Store, Upload, Version
 
 Json: TypeAlias = "dict[str, Any]"
 """A JSON object. It does not leave this module."""
 
-FORMAT = 1
+FORMAT = 2
 SAVE_SECONDS = 1.0
 """How long a change may exist in memory only."""
+
+_OF_BUCKETS = ("acl", "created", "versioning", "documents")
+"""What is kept of a bucket, beside its name, its versions and its uploads."""
 
 
 class Directory:
@@ -69,24 +71,26 @@ class Directory:
             msg = f"{self._path}: its state cannot be read: {error!r}"
             raise ValueError(msg) from error
 
-    def save(self, picture: Picture) -> None:
+    def save(self, picture: Json) -> None:
         """Write a picture, and drop the files that it does not name."""
         self._named, known = {}, self._named
-        bodies = {self._name_of(body, known): body for body in picture.bodies()}
+        bodies: dict[str, bytes] = {}
+
+        def name_of(body: bytes) -> str:
+            """Return the body's SHA-256. It is computed once for as long as the body is stored."""
+            named = known.get(id(body)) or (body, hashlib.sha256(body).hexdigest())
+            self._named[id(body)] = named
+            bodies[named[1]] = body
+            return named[1]
+
+        state = json.dumps(_plain(picture, name_of))
         for name, body in bodies.items():
             if not (self._bodies / name).exists():
                 self._replace(self._bodies / name, body)
-        state = picture.state(lambda body: self._named[id(body)][1])
-        self._replace(self._path / "state.json", json.dumps(state).encode())
+        self._replace(self._path / "state.json", state.encode())
         for file in self._bodies.iterdir():
             if file.name not in bodies:
                 file.unlink()
-
-    def _name_of(self, body: bytes, known: Mapping[int, tuple[bytes, str]]) -> str:
-        """Return the body's SHA-256. It is computed once for as long as the body is stored."""
-        named = known.get(id(body)) or (body, hashlib.sha256(body).hexdigest())
-        self._named[id(body)] = named
-        return named[1]
 
     def _replace(self, path: Path, data: bytes) -> None:
         half = self._path / "half"
@@ -97,42 +101,32 @@ class Directory:
         half.replace(path)
 
     def _load_bucket(self, store: Store, found: Json) -> None:
-        bucket = store.create(found["name"], _acl_in(found["acl"]))
-        bucket.created, bucket.versioning = datetime.fromisoformat(found["created"]), found["versioning"]
-        bucket.documents.update({name: base64.b64decode(text) for name, text in found["documents"].items()})
+        bucket, kinds = store.create(found["name"]), get_type_hints(Bucket)
+        for name in _OF_BUCKETS:
+            setattr(bucket, name, self._made(kinds[name], found[name]))
         for one in found["versions"]:
-            bucket.restore(self._version_in(one))
+            bucket.restore(self._made(Version, one))
         for one in found["uploads"]:
-            upload = self._upload_in(one)
+            upload: Upload = self._made(Upload, one)
             bucket.uploads[upload.upload_id] = upload
 
-    def _body(self, name: str) -> bytes:
-        return (self._bodies / name).read_bytes()
-
-    def _version_in(self, found: Json) -> Version:
-        content = Content(self._body(found["body"]), found["etag"], found["headers"], tuple(found["parts"]))
-        return Version(
-            found["key"],
-            found["number"],
-            content,
-            found["is_marker"],
-            datetime.fromisoformat(found["modified"]),
-            found["is_null"],
-            _acl_in(found["acl"]),
-            found["tags"],
-        )
-
-    def _upload_in(self, found: Json) -> Upload:
-        parts = {
-            one["number"]: Part(
-                one["number"], self._body(one["body"]), one["etag"], datetime.fromisoformat(one["modified"])
-            )
-            for one in found["parts"]
-        }
-        started = datetime.fromisoformat(found["started"])
-        return Upload(
-            found["key"], found["number"], found["headers"], parts, started, _acl_in(found["acl"]), found["tags"]
-        )
+    def _made(self, kind: Any, found: Any) -> Any:
+        """Return the value of this type that was written as ``found``. A field that was not written has its default."""
+        if kind is bytes:
+            return (self._bodies / found).read_bytes()
+        if kind is datetime:
+            return datetime.fromisoformat(found)
+        if is_dataclass(kind):
+            kinds = get_type_hints(kind)
+            values = {name: self._made(kinds[name], value) for name, value in found.items()}
+            return cast(Callable[..., Any], kind)(**values)
+        origin, kinds_within = get_origin(kind), get_args(kind)
+        if origin is tuple:
+            return tuple(self._made(kinds_within[0], value) for value in found)
+        if origin in (dict, Mapping):
+            key, value_kind = kinds_within
+            return {key(name): self._made(value_kind, value) for name, value in found.items()}
+        return found
 
 
 class Keeper:
@@ -152,92 +146,35 @@ class Keeper:
         """Save what has changed. The files are written in a thread, from a picture of the state at this moment."""
         changes = self._store.changes
         if changes != self._saved:
-            await finish(to_thread.run_sync(self._directory.save, Picture(self._store)))
+            await finish(to_thread.run_sync(self._directory.save, _picture(self._store)))
             self._saved = changes
 
 
-class Picture:
-    """The state of a store at one moment. Immutable values are shared; lists and dictionaries are copied."""
-
-    def __init__(self, store: Store) -> None:
-        self._next = store.numbers.next
-        self._buckets = [
-            (
-                _bucket(bucket),
-                list(bucket.versions()),
-                [(upload, list(upload.parts.values())) for upload in bucket.uploads.values()],
-            )
-            for bucket in store.buckets.values()
-        ]
-
-    def bodies(self) -> Iterator[bytes]:
-        for _, versions, uploads in self._buckets:
-            yield from (version.content.body for version in versions)
-            yield from (part.body for _, parts in uploads for part in parts)
-
-    def state(self, name_of: Callable[[bytes], str]) -> Json:
-        """Return the state as it is written. ``name_of`` gives the name of a body's file."""
-        buckets = [
-            {
-                **facts,
-                "versions": [_version(version, name_of) for version in versions],
-                "uploads": [_upload(upload, parts, name_of) for upload, parts in uploads],
-            }
-            for facts, versions, uploads in self._buckets
-        ]
-        return {"format": FORMAT, "next": self._next, "buckets": buckets}
+def _picture(store: Store) -> Json:
+    """Return the state of a store at this moment. Immutable values are shared; lists and dictionaries are copied."""
+    buckets = [
+        {
+            "name": bucket.name,
+            **{name: getattr(bucket, name) for name in _OF_BUCKETS},
+            "documents": dict(bucket.documents),
+            "versions": list(bucket.versions()),
+            "uploads": [replace(upload, parts=dict(upload.parts)) for upload in bucket.uploads.values()],
+        }
+        for bucket in store.buckets.values()
+    ]
+    return {"format": FORMAT, "next": store.numbers.next, "buckets": buckets}
 
 
-def _bucket(bucket: Bucket) -> Json:
-    return {
-        "name": bucket.name,
-        "acl": _grants(bucket.acl),
-        "created": bucket.created.isoformat(),
-        "versioning": bucket.versioning,
-        "documents": {name: base64.b64encode(text).decode() for name, text in bucket.documents.items()},
-    }
-
-
-def _version(version: Version, name_of: Callable[[bytes], str]) -> Json:
-    content = version.content
-    return {
-        "key": version.key,
-        "number": version.number,
-        "body": name_of(content.body),
-        "etag": content.etag,
-        "headers": dict(content.headers),
-        "parts": content.part_sizes,
-        "is_marker": version.is_marker,
-        "is_null": version.is_null,
-        "modified": version.modified.isoformat(),
-        "acl": _grants(version.acl),
-        "tags": dict(version.tags),
-    }
-
-
-def _upload(upload: Upload, parts: Iterable[Part], name_of: Callable[[bytes], str]) -> Json:
-    return {
-        "key": upload.key,
-        "number": upload.number,
-        "headers": dict(upload.headers),
-        "started": upload.started.isoformat(),
-        "acl": _grants(upload.acl),
-        "tags": dict(upload.tags),
-        "parts": [
-            {
-                "number": part.number,
-                "body": name_of(part.body),
-                "etag": part.etag,
-                "modified": part.modified.isoformat(),
-            }
-            for part in parts
-        ],
-    }
-
-
-def _grants(acl: Acl) -> list[list[str | None]]:
-    return [[grant.permission, grant.id, grant.uri] for grant in acl.grants]
-
-
-def _acl_in(grants: list[Any]) -> Acl:
-    return Acl(OWNER, tuple(Grant(permission, id=found, uri=uri) for permission, found, uri in grants))
+def _plain(value: object, name_of: Callable[[bytes], str]) -> object:
+    """Return a value as JSON has it. ``name_of`` gives the name of the file with these bytes."""
+    if isinstance(value, bytes):
+        return name_of(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name), name_of) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one, name_of) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one, name_of) for one in value]
+    return value

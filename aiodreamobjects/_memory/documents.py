@@ -1,19 +1,16 @@
-"""The XML of requests and replies."""
+"""The XML of requests and replies. An element is written as text, and its children are joined."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TypeAlias
+from functools import lru_cache
 from xml.etree import ElementTree as ET
 
 from aiodreamobjects._memory.calls import Reply
 from aiodreamobjects._memory.codes import Code, S3Error
-
-Node: TypeAlias = "tuple[str, str | int | Sequence[Node]]"
-"""An element: its name, behind which attributes may follow, and its text or its children."""
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
@@ -21,45 +18,46 @@ NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 # Replies
 
 
-def document(name: str, children: str | Sequence[Node], headers: Mapping[str, str] | None = None) -> Reply:
+def document(name: str, *children: str, headers: Mapping[str, str] | None = None, status: int = 200) -> Reply:
     """Return a reply whose body is this document."""
-    return _reply(f"{name} {NAMESPACE}", children, headers)
+    body = f"{DECLARATION}<{name} {NAMESPACE}>{''.join(children)}</{name}>".encode()
+    return Reply(status, {"Content-Type": "application/xml", **(headers or {})}, body)
 
 
-def error_reply(
-    status: int, code: str, message: str, headers: Mapping[str, str] | None = None, facts: Sequence[Node] = ()
-) -> Reply:
+def error_reply(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
     """Return a reply with S3's error document, which is in no namespace."""
     request_id = uuid.uuid4().hex[:16]
-    told = [("Code", code), ("Message", message), *facts, ("RequestId", request_id)]
-    reply = _reply("Error", told, {"x-amz-request-id": request_id, **(headers or {})})
-    return Reply(status, reply.headers, reply.body)
+    told = nested("Error", element("Code", code), element("Message", message), element("RequestId", request_id))
+    shown = {"x-amz-request-id": request_id, "Content-Type": "application/xml", **(headers or {})}
+    return Reply(status, shown, f"{DECLARATION}{told}".encode())
 
 
-def _reply(name: str, content: str | Sequence[Node], headers: Mapping[str, str] | None) -> Reply:
-    body = f"{DECLARATION}{_element(name, content)}".encode()
-    return Reply(headers={"Content-Type": "application/xml", **(headers or {})}, body=body)
+def nested(name: str, *children: str) -> str:
+    return f"<{name}>{''.join(children)}</{name}>"
 
 
-def _element(name: str, content: str | int | Sequence[Node]) -> str:
-    if isinstance(content, int):
-        content = str(content)
-    inner = _escaped(content) if isinstance(content, str) else "".join([_element(*child) for child in content])
-    return f"<{name}>{inner}</{name.partition(' ')[0]}>"
+def element(name: str, text: str | int) -> str:
+    return f"<{name}>{escaped(text) if isinstance(text, str) else text}</{name}>"
 
 
-def _escaped(text: str) -> str:
+def optional(name: str, text: str | None) -> str:
+    return "" if text is None else element(name, text)
+
+
+def escaped(text: str) -> str:
     """Escape as S3 does: control characters become references, even though XML 1.0 forbids them."""
-    return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", text)
+    return text if _MARKUP.search(text) is None else _MARKUP.sub(_reference, text)
 
 
 _MARKUP = re.compile(r"[&<>\"\x00-\x1f]")
+_NAMES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
-def optional(name: str, value: str | None) -> list[Node]:
-    return [] if value is None else [(name, value)]
+def _reference(match: re.Match[str]) -> str:
+    return _NAMES.get(match[0]) or f"&#{ord(match[0])};"
 
 
+@lru_cache(maxsize=1024)
 def iso(moment: datetime) -> str:
     return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"  # it is UTC
 
@@ -81,6 +79,11 @@ def parsed(body: bytes, root_name: str) -> ET.Element:
     return root
 
 
-def text_in(element: ET.Element, name: str) -> str | None:
+def texts_in(parent: ET.Element) -> dict[str, str]:
+    """Return the texts of the children by their names."""
+    return {child.tag.rpartition("}")[2]: child.text or "" for child in parent}
+
+
+def text_in(parent: ET.Element, name: str) -> str | None:
     """Return the text of a child, or of a descendant such as ``Owner/ID``."""
-    return element.findtext("/".join(f"{{*}}{part}" for part in name.split("/")))
+    return parent.findtext("/".join([f"{{*}}{part}" for part in name.split("/")]))

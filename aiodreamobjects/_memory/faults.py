@@ -1,196 +1,49 @@
-"""What goes wrong with a request, as data: a rule says which request it is, and actions say what becomes of it.
+"""What a test tells a service to do wrong. A ``Fault`` names requests by our verbs and has one action.
 
-A ``Rule`` names operations as S3 does, for the tests of this library. Its actions strike when the request arrives.
-A ``Fault`` names our verbs, for ``MemoryService``. It has one action, and only one fault of a request strikes at a time,
-except for pauses.
+Only one fault of a request strikes at a time, except for pauses.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from random import Random
 from typing import Literal, get_args
 
 from aiodreamobjects._checks import check_one_of
-from aiodreamobjects._memory.actions import (
-    AS_ASKED,
-    Action,
-    Blanks,
-    Change,
-    Close,
-    Cut,
-    Delivery,
-    Drip,
-    Early,
-    Extra,
-    Flip,
-    Late,
-    Lengthen,
-    Make,
-    Meanwhile,
-    Mishear,
-    Pause,
-    Raw,
-    Refuse,
-    Replace,
-    Say,
-    Shorten,
-    SlowRead,
-    Then,
-    Unread,
-)
-from aiodreamobjects._memory.calls import NO_BODY, Call
 from aiodreamobjects._memory.codes import S3Error
-from aiodreamobjects._memory.operations import Request, Verb, operation_name, request_of
+from aiodreamobjects._memory.s3 import Request, Verb
 
-__all__ = [
-    "NO_BODY",
-    "Action",
-    "Asked",
-    "Blanks",
-    "Change",
-    "Close",
-    "Cut",
-    "Delivery",
-    "Drip",
-    "Early",
-    "Extra",
-    "Fault",
-    "Faults",
-    "Flip",
-    "Late",
-    "Lengthen",
-    "Make",
-    "Meanwhile",
-    "Mishear",
-    "Pause",
-    "Raw",
-    "Refuse",
-    "Replace",
-    "Rule",
-    "Say",
-    "Shorten",
-    "SlowRead",
-    "Then",
-    "Unread",
-]
-
-# The request that is meant
+AS_ASKED = "as the test told it to"
 
 
-@dataclass(slots=True)
-class Asked:
-    """A request as it arrived, and what became of it."""
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait before the request is handled: for so many seconds, or until the event is set."""
 
-    op: str
-    bucket: str
-    key: str
-    upload_id: str | None
-    part: int | None
-    byte_range: tuple[int, int | None] | None
-    """The first and the last byte asked for."""
-    headers: Mapping[str, str]
-    connection: int
-    at: float
-    """Seconds of the monotonic clock."""
-    request: Request
-    """In the words of our verbs."""
-    actions: tuple[Action, ...] = ()
-    status: int | None = None
-    """The status of the healthy answer; None if the request was not handled."""
-    is_plain: bool = False
-    """Whether the client got that answer in full."""
-    is_refused: bool = False
-    """Whether the answer told the client for certain that nothing was done."""
+    by: float | asyncio.Event
 
-    def __str__(self) -> str:
-        """For the words of an error."""
-        request = self.request
-        if request.bucket is None:
-            return request.verb
-        if request.verb.endswith("_setting"):
-            return f"{request.verb} {request.key} of s3://{request.bucket}"
-        return f"{request.verb} s3://{request.bucket}" + (f"/{request.key}" if request.key else "")
-
-    @classmethod
-    def of(cls, call: Call, connection: int = 0) -> Asked:
-        found = re.fullmatch(r"bytes=(\d+)-(\d*)", call.headers.get("range", ""))
-        byte_range = (int(found[1]), int(found[2]) if found[2] else None) if found else None
-        number, operation = call.query.get("partNumber", ""), operation_name(call)
-        return cls(
-            operation,
-            call.bucket,
-            call.key or call.query.get("prefix", ""),
-            call.query.get("uploadId"),
-            int(number) if number.isdecimal() else None,
-            byte_range,
-            call.headers,
-            connection,
-            time.monotonic(),
-            request_of(call, operation),
-        )
-
-    def covers(self, position: int) -> bool:
-        if self.byte_range is None:
-            return True
-        first, last = self.byte_range
-        return first <= position and (last is None or position <= last)
+    async def wait(self) -> None:
+        await (self.by.wait() if isinstance(self.by, asyncio.Event) else asyncio.sleep(self.by))
 
 
-class Rule:
-    """``actions`` for the requests that are meant: the ``nth`` one and further ones, ``times`` in all, None for ever.
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Reply with an error document."""
 
-    ``op`` is the name of an S3 operation, with the wildcards of ``fnmatch``; ``key`` the same for keys (of a listing,
-    the prefix); ``part`` a part's number; ``covers`` a byte of the object that is asked for. ``chance``: of being
-    struck. ``may_be_idle``: it need not have fired at the end. ``when``: what else makes it the request that is meant.
-    """
-
-    def __init__(
-        self,
-        op: str,
-        *actions: Action,
-        key: str | None = None,
-        part: int | None = None,
-        covers: int | None = None,
-        nth: int = 1,
-        times: int | None = 1,
-        chance: float = 1.0,
-        may_be_idle: bool = False,
-        when: Callable[[Asked], bool] | None = None,
-    ) -> None:
-        self.op, self.actions, self.key, self.part, self.covers, self.when = op, actions, key, part, covers, when
-        self.nth, self.times, self.chance, self.may_be_idle = nth, times, chance, may_be_idle
-        self.fired = self.met = 0
-        """How many times it struck, and how many requests it was meant for."""
-
-    def __repr__(self) -> str:
-        return f"<Rule {self.op}: {', '.join(map(repr, self.actions))}, fired {self.fired} of {self.times or 'all'}>"
-
-    def strikes(self, asked: Asked, random: Random) -> bool:
-        if not self._is_meant(asked):
-            return False
-        self.met += 1
-        is_over = self.times is not None and self.fired >= self.times
-        if self.met < self.nth or is_over or (self.chance < 1 and random.random() >= self.chance):
-            return False
-        self.fired += 1
-        return True
-
-    def _is_meant(self, asked: Asked) -> bool:
-        return (
-            fnmatchcase(asked.op, self.op)
-            and (self.key is None or self.key == asked.key or fnmatchcase(asked.key, self.key))
-            and (self.part is None or self.part == asked.part)
-            and (self.covers is None or asked.covers(self.covers))
-            and (self.when is None or self.when(asked))
-        )
+    status: int
+    code: str
 
 
-# What a test tells by our verbs
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Break the connection after so many bytes of the reply's body. None: send nothing."""
+
+    at: int | None
+    is_done: bool = True
+    """Whether the request is handled before."""
+
 
 FaultAction = Pause | Refuse | Cut
 

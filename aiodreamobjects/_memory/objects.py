@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import parse_qsl, unquote_plus
 
 from aiodreamobjects._memory.acls import object_acl
@@ -16,7 +17,7 @@ from aiodreamobjects._memory.calls import Call, Reply, http_date
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
 from aiodreamobjects._memory.digests import CHECKSUM, checksums
-from aiodreamobjects._memory.documents import Node, document, iso, optional, parsed, text_in
+from aiodreamobjects._memory.documents import document, element, iso, nested, optional, parsed, text_in, texts_in
 from aiodreamobjects._memory.listings import LARGEST_PAGE, whole_number
 from aiodreamobjects._memory.store import LARGEST_KEY_BYTES, PRIVATE, Bucket, Content, Store, Version
 from aiodreamobjects._models import Acl
@@ -34,7 +35,7 @@ DIRECTIVES = ("COPY", "REPLACE")
 
 def check_key(key: str) -> None:
     try:
-        size = len(key.encode())
+        size = len(key) if key.isascii() else len(key.encode())
     except UnicodeEncodeError:
         raise S3Error(Code.InvalidURI) from None
     if size > LARGEST_KEY_BYTES:
@@ -46,10 +47,10 @@ def check_key(key: str) -> None:
 
 def put_object(store: Store, call: Call) -> Reply:
     bucket, acl = bucket_to_write(store, call)
-    content = Content(call.body, call.md5, {**kept_headers(store.dialect, call), **checksums(call)})
+    given = checksums(call)
+    content = Content(call.body, call.md5, {**kept_headers(store.dialect, call), **given})
     version = bucket.add(call.key, content, acl, given_tags(store.dialect, call))
-    headers = {"ETag": f'"{content.etag}"', **checksums(call), **version_header(bucket, version)}
-    return Reply(headers=headers)
+    return Reply(headers={"ETag": f'"{content.etag}"', **given, **version_header(bucket, version)})
 
 
 def bucket_to_write(store: Store, call: Call) -> tuple[Bucket, Acl]:
@@ -93,7 +94,9 @@ def kept_headers(dialect: Dialect, call: Call) -> dict[str, str]:
 
 def given_tags(dialect: Dialect, call: Call) -> dict[str, str]:
     """Return the tags in a request's header."""
-    pairs = parse_qsl(call.headers.get("x-amz-tagging", ""), keep_blank_values=True)
+    if "x-amz-tagging" not in call.headers:
+        return {}
+    pairs = parse_qsl(call.headers["x-amz-tagging"], keep_blank_values=True)
     if pairs and "tagging" in dialect.refuses:
         raise S3Error(Code.NotImplemented)
     if len(dict(pairs)) != len(pairs):
@@ -127,8 +130,11 @@ def copy_object(store: Store, call: Call) -> Reply:
         tags = given_tags(store.dialect, call)
     version = bucket.add(call.key, replace(source.content, headers=headers), acl, tags)
     ids = version_header(bucket, version) | version_header(origin, source, "x-amz-copy-source-version-id")
-    facts: list[Node] = [("LastModified", iso(version.modified)), ("ETag", f'"{version.content.etag}"')]
-    return document("CopyObjectResult", facts, ids)
+    return document("CopyObjectResult", *facts_of_copy(version.modified, version.content.etag), headers=ids)
+
+
+def facts_of_copy(modified: datetime, etag: str) -> tuple[str, str]:
+    return element("LastModified", iso(modified)), element("ETag", f'"{etag}"')
 
 
 def _directive(call: Call, name: str) -> str:
@@ -264,39 +270,38 @@ def delete_objects(store: Store, call: Call) -> Reply:
     bucket, root = store.bucket(call.bucket), parsed(call.body, "Delete")
     if store.dialect.needs_md5 and "content-md5" not in call.headers:
         raise S3Error(Code.InvalidRequest, "Missing required header for this request: Content-MD5.")
-    wanted = [(text_in(one, "Key") or "", text_in(one, "VersionId") or None) for one in root.iterfind("{*}Object")]
-    if not 1 <= len(wanted) <= LARGEST_PAGE or not all(key for key, _ in wanted):
+    wanted = [texts_in(one) for one in root.iterfind("{*}Object")]
+    if not 1 <= len(wanted) <= LARGEST_PAGE or not all(one.get("Key") for one in wanted):
         raise S3Error(Code.MalformedXML)
-    rows = [_delete_row(store, bucket, key, version_id) for key, version_id in wanted]
+    rows = [_delete_row(store, bucket, one["Key"], one.get("VersionId") or None) for one in wanted]
     is_quiet = text_in(root, "Quiet") == "true"
-    return document("DeleteResult", [row for row in rows if row[0] == "Error" or not is_quiet])
+    return document("DeleteResult", *[row for row in rows if not is_quiet or row.startswith("<Error>")])
 
 
-def _delete_row(store: Store, bucket: Bucket, key: str, version_id: str | None) -> Node:
+def _delete_row(store: Store, bucket: Bucket, key: str, version_id: str | None) -> str:
+    named = element("Key", key) + optional("VersionId", version_id)
     try:
         check_key(key)
         if refusal := store.refusal_of_key(bucket.name, key):
             raise refusal
     except S3Error as error:
-        told = optional("VersionId", version_id)
-        return "Error", [("Key", key), *told, ("Code", error.name), ("Message", error.message)]
+        return nested("Error", named, element("Code", error.name), element("Message", error.message))
     outcome = bucket.delete(key, version_id)
-    facts: list[Node] = [("Key", key), *optional("VersionId", version_id)]
     if outcome.is_marker:
-        facts += [("DeleteMarker", "true"), ("DeleteMarkerVersionId", outcome.version_id)]
-    return "Deleted", facts
+        named += f"<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{outcome.version_id}</DeleteMarkerVersionId>"
+    return f"<Deleted>{named}</Deleted>"
 
 
 # Tags
 
 
-def get_tags(store: Store, call: Call) -> Reply:
+def _get_tags(store: Store, call: Call) -> Reply:
     bucket, version = _tagged(store, call)
-    rows: list[Node] = [("Tag", [("Key", name), ("Value", value)]) for name, value in version.tags.items()]
-    return document("Tagging", [("TagSet", rows)], version_header(bucket, version))
+    rows = [nested("Tag", element("Key", name), element("Value", value)) for name, value in version.tags.items()]
+    return document("Tagging", nested("TagSet", *rows), headers=version_header(bucket, version))
 
 
-def put_tags(store: Store, call: Call) -> Reply:
+def _put_tags(store: Store, call: Call) -> Reply:
     bucket, version = _tagged(store, call)
     tags = tags_in(parsed(call.body, "Tagging"))
     check_tags(tags, MOST_OBJECT_TAGS)
@@ -304,7 +309,7 @@ def put_tags(store: Store, call: Call) -> Reply:
     return Reply(headers=version_header(bucket, version))
 
 
-def delete_tags(store: Store, call: Call) -> Reply:
+def _delete_tags(store: Store, call: Call) -> Reply:
     bucket, version = _tagged(store, call)
     bucket.change(version, tags={})
     return Reply(HTTPStatus.NO_CONTENT, version_header(bucket, version))
@@ -313,3 +318,6 @@ def delete_tags(store: Store, call: Call) -> Reply:
 def _tagged(store: Store, call: Call) -> tuple[Bucket, Version]:
     bucket = store.bucket(call.bucket)
     return bucket, bucket.readable(call.key, call.query.get("versionId"))
+
+
+TAGGING: Final = {"GET": _get_tags, "PUT": _put_tags, "DELETE": _delete_tags}

@@ -19,7 +19,7 @@ from typing import Final
 from aiodreamobjects._memory import acls
 from aiodreamobjects._memory.calls import Call, Reply
 from aiodreamobjects._memory.codes import Code, S3Error
-from aiodreamobjects._memory.documents import document
+from aiodreamobjects._memory.documents import document, element
 from aiodreamobjects._memory.objects import CONTENT_HEADERS, check_key, put_object
 from aiodreamobjects._memory.signatures import check_keys, check_scope, sealed, sealed_v2
 from aiodreamobjects._memory.store import Store
@@ -56,8 +56,8 @@ def _answered(call: Call, fields: Mapping[str, str], stored: Reply) -> Reply:
         return Reply(HTTPStatus.SEE_OTHER, {**stored.headers, "Location": where})
     status = fields.get("success_action_status")
     if status == str(int(HTTPStatus.CREATED)):
-        facts = [("Bucket", call.bucket), ("Key", fields["key"]), ("ETag", stored.headers["ETag"])]
-        return replace(document("PostResponse", facts, stored.headers), status=HTTPStatus.CREATED)
+        facts = element("Bucket", call.bucket), element("Key", fields["key"]), element("ETag", stored.headers["ETag"])
+        return document("PostResponse", *facts, headers=stored.headers, status=HTTPStatus.CREATED)
     return replace(stored, status=HTTPStatus.OK if status == "200" else HTTPStatus.NO_CONTENT)
 
 

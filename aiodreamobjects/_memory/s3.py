@@ -8,41 +8,86 @@ Source: the Amazon S3 API reference.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from aiodreamobjects._memory import acls, buckets, cors, listings, objects, posts, uploads
-from aiodreamobjects._memory.calls import Call, Reply
+from aiodreamobjects._memory.calls import Call, Reply, unchunked
 from aiodreamobjects._memory.codes import Code, S3Error
-from aiodreamobjects._memory.dialects import Dialect
 from aiodreamobjects._memory.digests import check_digests
 from aiodreamobjects._memory.documents import error_reply
-from aiodreamobjects._memory.operations import operation_name, subresource_of
 from aiodreamobjects._memory.signatures import check_signature
 from aiodreamobjects._memory.store import Store
 from aiodreamobjects._service import Feature
 
+Verb = Literal[
+    "abort_upload",
+    "complete_upload",
+    "copy_object",
+    "copy_part",
+    "create_bucket",
+    "create_upload",
+    "delete_bucket",
+    "delete_object",
+    "delete_objects",
+    "delete_setting",
+    "get_bucket_acl",
+    "get_object",
+    "get_object_acl",
+    "get_object_tags",
+    "get_setting",
+    "head_bucket",
+    "head_object",
+    "list_buckets",
+    "list_objects",
+    "list_parts",
+    "list_uploads",
+    "list_versions",
+    "put_bucket_acl",
+    "put_object",
+    "put_object_acl",
+    "put_object_tags",
+    "put_part",
+    "put_setting",
+]
+"""Each kind of request there is, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it arrived. Each attempt is one, even if a fault strikes it."""
+
+    verb: Verb
+    bucket: str | None = None
+    """None for ``list_buckets``."""
+    key: str | None = None
+    """A listing's prefix, a setting's name; None for a bucket as a whole and for ``delete_objects``."""
+
+
 Anonymous = Literal["read object", "read bucket", "write bucket", "anything"]
 """What an ACL must allow to everybody for a request without a signature."""
-
-_UNKNOWN_HEADERS = re.compile(
-    r"x-amz-(grant-.+|mfa|object-lock-.+|bucket-object-lock-.+|bypass-governance-retention"
-    r"|server-side-encryption-.+|copy-source-server-side-encryption-.+)"
-)
-"""They ask for something this service does not do. Ignored, they would seem to have an effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What to do, which parameters may come with it, and who may ask for it."""
 
+    name: str
+    """S3's name."""
+    route: str
+    """The method, the level and the query parameter that names a subresource. A PUT with a source is a COPY."""
+    verb: Verb
     act: Callable[[Store, Call], Reply]
     parameters: frozenset[str] = frozenset()
     anonymous: Anonymous | None = None
     feature: Feature | None = None
     """A service that refuses this feature does not know the operation."""
+
+    @property
+    def subresource(self) -> str:
+        return self.route.split(" ")[2]
 
 
 def answer(store: Store, call: Call) -> Reply:
@@ -58,124 +103,163 @@ def answer(store: Store, call: Call) -> Reply:
 
 def _answer(store: Store, call: Call) -> Reply:
     objects.check_key(call.key)
-    name = operation_name(call)
-    is_form = name == "PostObject"  # a form is signed in its fields
-    is_signed = not is_form and check_signature(store.dialect, call, store.now())
-    refuse_unsupported_headers(store.dialect, call)
-    check_digests(call, is_signed=is_signed, has_checksums=name != "CompleteMultipartUpload")
-    operation = operation_of(store.dialect, call, name)
+    call = unchunked(call)
+    operation, dialect = operation_of(call), store.dialect
+    is_form = operation.name == "PostObject"  # a form is signed in its fields
+    is_signed = not is_form and check_signature(dialect, call, store.now())
+    dialect.check_headers(call)
+    check_digests(call, is_signed=is_signed, has_checksums=operation.name != "CompleteMultipartUpload")
+    if operation.name in dialect.lacks or operation.feature in dialect.refuses:
+        raise S3Error(Code.NotImplemented)
+    others = [name for name in call.query if name not in operation.parameters and not _is_of_signature(name)]
+    if others not in ([], [operation.subresource]):
+        raise S3Error(Code.NotImplemented)
     if not is_signed and not is_form:
-        admit_anonymous(store, call, operation)
+        _admit_anonymous(store, call, operation)
     return operation.act(store, call)
 
 
-def operation_of(dialect: Dialect, call: Call, name: str) -> Operation:
-    """Return the operation. Raises S3Error if it, or one of its parameters, is not known."""
-    subresource = subresource_of(call)
-    operation = OPERATIONS.get(name)
-    if operation is None or name in dialect.lacks or operation.feature in dialect.refuses:
-        raise S3Error(Code.NotImplemented)
-    others = (name for name in call.query if not _is_of_signature(name) and name not in ("x-id", subresource))
-    if not operation.parameters.issuperset(others):
-        raise S3Error(Code.NotImplemented)
-    return operation
-
-
 def _is_of_signature(name: str) -> bool:
-    return name.startswith("X-Amz-") or name in ("AWSAccessKeyId", "Signature", "Expires", "x-amz-security-token")
+    return name.startswith("X-Amz-") or name in _OF_SIGNATURES
 
 
-def refuse_unsupported_headers(dialect: Dialect, call: Call) -> None:
-    if call.method == "PUT" and not {"content-length", "transfer-encoding"} & call.headers.keys():
-        raise S3Error(Code.MissingContentLength)
-    if dialect.known_headers is None:
-        is_other = call.headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
-        if is_other or any(_UNKNOWN_HEADERS.fullmatch(name) for name in call.headers):
-            raise S3Error(Code.NotImplemented, "A header you provided implies functionality that is not implemented.")
-        return
-    for name, value in call.headers.items():
-        if name.startswith("x-amz-") and not dialect.known_headers.fullmatch(name):
-            raise S3Error(Code.InvalidArgument, f"Unsupported header '{name}' received for this API call.")
-        if value != dialect.only_values.get(name, value):
-            raise S3Error(Code.InvalidArgument, f"Unsupported value '{value}' for header '{name}'.")
-    if "aws-chunked" in call.headers.get("content-encoding", ""):
-        raise S3Error(Code.InvalidArgument, "Unsupported header 'content-encoding' received for this API call.")
-    if call.headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
-        raise S3Error(Code.InvalidArgument, "Unsupported value of header 'x-amz-content-sha256': no chunked signing.")
+_OF_SIGNATURES: Final = frozenset({"AWSAccessKeyId", "Signature", "Expires", "x-amz-security-token", "x-id"})
 
 
-def admit_anonymous(store: Store, call: Call, operation: Operation) -> None:
+def _admit_anonymous(store: Store, call: Call, operation: Operation) -> None:
     """Raise AccessDenied unless an ACL allows everybody to do this."""
     if operation.anonymous == "anything":
         return
     if operation.anonymous is None:
         raise S3Error(Code.AccessDenied)
     bucket = store.bucket(call.bucket)
+    acl = bucket.acl
     if operation.anonymous == "read object":
         if any(name.startswith("response-") for name in call.query):
             raise S3Error(Code.InvalidRequest, "Response headers cannot be overridden in an anonymous request.")
-        try:
+        with suppress(S3Error):  # whoever may list the bucket may know that the key is missing
             acl = acls.acl_of(store.dialect, bucket, bucket.readable(call.key, call.query.get("versionId")))
-        except S3Error:
-            acl = bucket.acl  # whoever may list the bucket may know that the key is missing
-        acls.require(acl, "READ")
-    elif operation.anonymous == "read bucket":
-        acls.require(bucket.acl, "READ")
-    else:
-        acls.require(bucket.acl, "WRITE")
+    acls.require(acl, "WRITE" if operation.anonymous == "write bucket" else "READ")
+
+
+# Which operation a request is
+
+
+def operation_of(call: Call) -> Operation:
+    """Return the operation. One that is not known refuses to act."""
+    level = call.level
+    known = _SUBRESOURCES[level]
+    subresource = next((name for name in call.query if name in known), "") if call.query else ""
+    method = "COPY" if call.method == "PUT" and "x-amz-copy-source" in call.headers else call.method
+    return _ROUTES.get(f"{method} {level} {subresource}") or _unknown(call.method, level, subresource)
+
+
+def _unknown(method: str, level: str, subresource: str) -> Operation:
+    """Return an operation that refuses, with the nearest verb."""
+    kind = {"DELETE": "delete", "PUT": "put", "POST": "put"}.get(method, "get")
+    return Operation(
+        f"{method} {level}",
+        f"{method} {level} {subresource}",
+        cast(Verb, f"{kind}_object"),
+        _refuse,
+        anonymous="anything",
+    )
+
+
+def _refuse(_store: Store, _call: Call) -> Reply:
+    raise S3Error(Code.NotImplemented)
+
+
+def request_of(call: Call, operation: Operation) -> Request:
+    """Return the request in the words of our verbs."""
+    verb = operation.verb
+    if verb.endswith("_setting"):
+        name = operation.subresource
+        return Request(verb, call.bucket, "tags" if name == "tagging" else name)
+    if verb in ("list_objects", "list_versions", "list_uploads"):
+        return Request(verb, call.bucket, call.query.get("prefix", ""))
+    return Request(verb, call.bucket or None, call.key or None)
+
+
+def _setting_verb(method: str) -> Verb:
+    return cast(Verb, f"{method.lower()}_setting")
 
 
 # All that is known; the table stands last because it names everything above
 
 _LIST: Final = frozenset({"prefix", "delimiter", "encoding-type"})
+_LIST_V1: Final = _LIST | {"max-keys", "marker"}
+_LIST_V2: Final = _LIST | {"max-keys", "start-after", "continuation-token", "fetch-owner"}
+_VERSIONS: Final = _LIST | {"max-keys", "key-marker", "version-id-marker"}
+_UPLOADS: Final = _LIST | {"max-uploads", "key-marker", "upload-id-marker"}
+_PARTS: Final = frozenset({"max-parts", "part-number-marker", "encoding-type"})
+_PART: Final = frozenset({"partNumber"})
 _VERSION: Final = frozenset({"versionId"})
-_READ: Final = _VERSION | {"partNumber"} | {f"response-{name}" for name in objects.CONTENT_HEADERS}
-_FEATURES: Final[dict[str, Feature]] = {"Policy": "policy", "Tagging": "tagging", "Website": "website"}
+_READ: Final = _VERSION | _PART | {f"response-{name}" for name in objects.CONTENT_HEADERS}
+_BUCKETS: Final = frozenset({"prefix", "continuation-token", "max-buckets"})
 
-OPERATIONS: Final = {
-    "ListBuckets": Operation(buckets.list_buckets, frozenset({"prefix", "continuation-token", "max-buckets"})),
-    "CreateBucket": Operation(buckets.create_bucket),
-    "HeadBucket": Operation(buckets.head_bucket, anonymous="read bucket"),
-    "DeleteBucket": Operation(buckets.delete_bucket),
-    "GetBucketAcl": Operation(acls.get_acl),
-    "PutBucketAcl": Operation(acls.put_acl),
-    "GetBucketLocation": Operation(buckets.get_location),
-    "GetBucketVersioning": Operation(buckets.get_versioning),
-    "PutBucketVersioning": Operation(buckets.put_versioning),
-    "GetBucketPolicy": Operation(buckets.get_policy, feature="policy"),
-    "PutBucketPolicy": Operation(buckets.put_policy, feature="policy"),
-    "DeleteBucketPolicy": Operation(buckets.delete_policy, feature="policy"),
-    **{
-        f"{method}Bucket{name}": Operation(act, feature=_FEATURES.get(name))
-        for name, setting in buckets.SETTINGS.items()
-        for method, act in (("Get", setting.get), ("Put", setting.put), ("Delete", setting.delete))
-        if method != "Delete" or setting.missing is not None
-    },
-    "ListObjects": Operation(listings.list_objects, _LIST | {"max-keys", "marker"}, "read bucket"),
-    "ListObjectsV2": Operation(
-        listings.list_objects_v2,
-        _LIST | {"max-keys", "start-after", "continuation-token", "fetch-owner"},
-        "read bucket",
+OPERATIONS: Final = (
+    Operation("ListBuckets", "GET service ", "list_buckets", buckets.list_buckets, _BUCKETS),
+    Operation("CreateBucket", "PUT bucket ", "create_bucket", buckets.create_bucket),
+    Operation("HeadBucket", "HEAD bucket ", "head_bucket", buckets.head_bucket, anonymous="read bucket"),
+    Operation("DeleteBucket", "DELETE bucket ", "delete_bucket", buckets.delete_bucket),
+    Operation("GetBucketAcl", "GET bucket acl", "get_bucket_acl", acls.get_acl),
+    Operation("PutBucketAcl", "PUT bucket acl", "put_bucket_acl", acls.put_acl),
+    *(
+        Operation(
+            f"{method.title()}Bucket{setting.name}",
+            f"{method} bucket {query}",
+            _setting_verb(method),
+            act,
+            feature=setting.feature,
+        )
+        for query, setting in buckets.SETTINGS.items()
+        for method, act in setting.acts
     ),
-    "ListObjectVersions": Operation(listings.list_versions, _LIST | {"max-keys", "key-marker", "version-id-marker"}),
-    "ListMultipartUploads": Operation(listings.list_uploads, _LIST | {"max-uploads", "key-marker", "upload-id-marker"}),
-    "DeleteObjects": Operation(objects.delete_objects, anonymous="write bucket", feature="delete_objects"),
-    "PostObject": Operation(posts.post_object, feature="presigned_post"),
-    "PutObject": Operation(objects.put_object, anonymous="write bucket"),
-    "CopyObject": Operation(objects.copy_object),
-    "GetObject": Operation(objects.get_object, _READ, "read object"),
-    "HeadObject": Operation(objects.get_object, _READ, "read object"),
-    "DeleteObject": Operation(objects.delete_object, _VERSION, "write bucket"),
-    "GetObjectAcl": Operation(acls.get_acl, _VERSION),
-    "PutObjectAcl": Operation(acls.put_acl, _VERSION),
-    "GetObjectTagging": Operation(objects.get_tags, _VERSION, feature="tagging"),
-    "PutObjectTagging": Operation(objects.put_tags, _VERSION, feature="tagging"),
-    "DeleteObjectTagging": Operation(objects.delete_tags, _VERSION, feature="tagging"),
-    "CreateMultipartUpload": Operation(uploads.create_upload),
-    "UploadPart": Operation(uploads.upload_part, frozenset({"partNumber"})),
-    "UploadPartCopy": Operation(uploads.copy_part, frozenset({"partNumber"})),
-    "ListParts": Operation(uploads.list_parts, frozenset({"max-parts", "part-number-marker", "encoding-type"})),
-    "CompleteMultipartUpload": Operation(uploads.complete_upload),
-    "AbortMultipartUpload": Operation(uploads.abort_upload),
-    "Preflight": Operation(cors.preflight, _READ, "anything"),
+    Operation("ListObjects", "GET bucket ", "list_objects", listings.list_objects, _LIST_V1, "read bucket"),
+    Operation(
+        "ListObjectsV2", "GET bucket list-type", "list_objects", listings.list_objects_v2, _LIST_V2, "read bucket"
+    ),
+    Operation("ListObjectVersions", "GET bucket versions", "list_versions", listings.list_versions, _VERSIONS),
+    Operation("ListMultipartUploads", "GET bucket uploads", "list_uploads", listings.list_uploads, _UPLOADS),
+    Operation(
+        "DeleteObjects",
+        "POST bucket delete",
+        "delete_objects",
+        objects.delete_objects,
+        anonymous="write bucket",
+        feature="delete_objects",
+    ),
+    Operation("PostObject", "POST bucket ", "put_object", posts.post_object, feature="presigned_post"),
+    Operation("PutObject", "PUT object ", "put_object", objects.put_object, anonymous="write bucket"),
+    Operation("CopyObject", "COPY object ", "copy_object", objects.copy_object),
+    Operation("GetObject", "GET object ", "get_object", objects.get_object, _READ, "read object"),
+    Operation("HeadObject", "HEAD object ", "head_object", objects.get_object, _READ, "read object"),
+    Operation("DeleteObject", "DELETE object ", "delete_object", objects.delete_object, _VERSION, "write bucket"),
+    Operation("GetObjectAcl", "GET object acl", "get_object_acl", acls.get_acl, _VERSION),
+    Operation("PutObjectAcl", "PUT object acl", "put_object_acl", acls.put_acl, _VERSION),
+    *(
+        Operation(
+            f"{method.title()}ObjectTagging",
+            f"{method} object tagging",
+            "get_object_tags" if method == "GET" else "put_object_tags",
+            act,
+            _VERSION,
+            feature="tagging",
+        )
+        for method, act in objects.TAGGING.items()
+    ),
+    Operation("CreateMultipartUpload", "POST object uploads", "create_upload", uploads.create_upload),
+    Operation("UploadPart", "PUT object uploadId", "put_part", uploads.upload_part, _PART),
+    Operation("UploadPartCopy", "COPY object uploadId", "copy_part", uploads.copy_part, _PART),
+    Operation("ListParts", "GET object uploadId", "list_parts", uploads.list_parts, _PARTS),
+    Operation("CompleteMultipartUpload", "POST object uploadId", "complete_upload", uploads.complete_upload),
+    Operation("AbortMultipartUpload", "DELETE object uploadId", "abort_upload", uploads.abort_upload),
+    Operation("Preflight", "OPTIONS bucket ", "get_object", cors.preflight, _READ, "anything"),
+    Operation("Preflight", "OPTIONS object ", "get_object", cors.preflight, _READ, "anything"),
+)
+_ROUTES: Final = {operation.route: operation for operation in OPERATIONS}
+_SUBRESOURCES: Final = {
+    level: {one.subresource for one in OPERATIONS if f" {level} " in one.route} - {""}
+    for level in ("service", "bucket", "object")
 }

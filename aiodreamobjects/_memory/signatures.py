@@ -38,7 +38,7 @@ def check_signature(dialect: Dialect, call: Call, now: datetime) -> bool:
     check_keys(dialect, access_key, token)
     check_age(claim, now)
     signed_headers = claim.signed_headers.split(";")
-    if any(name.startswith("x-amz-") and name not in signed_headers for name in call.headers):
+    if not call.amz.keys() <= set(signed_headers):
         raise S3Error(Code.AccessDenied, "There were headers present in the request which were not signed.")
     check_scope(dialect, scope, claim.timestamp)
     expected = signature_of(dialect.secret_key, call, claim, scope)
@@ -89,9 +89,11 @@ def claim_of(call: Call) -> Claim | None:
     return _claim_of_query(call) if is_presigned else None
 
 
+_AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=([^, ]+), ?SignedHeaders=([^, ]+), ?Signature=([0-9a-f]{64})")
+
+
 def _claim_of_header(authorization: str, headers: Mapping[str, str]) -> Claim:
-    pattern = r"AWS4-HMAC-SHA256 Credential=([^, ]+), ?SignedHeaders=([^, ]+), ?Signature=([0-9a-f]{64})"
-    match = re.fullmatch(pattern, authorization)
+    match = _AUTHORIZATION.fullmatch(authorization)
     if match is None:
         raise S3Error(Code.InvalidArgument, "The authorization header is malformed.")
     if "x-amz-content-sha256" not in headers:
@@ -113,11 +115,8 @@ def _claim_of_query(call: Call) -> Claim:
 
 
 def check_age(claim: Claim, now: datetime) -> None:
-    try:
-        signed_at = datetime.fromisoformat(claim.timestamp)
-    except ValueError:
-        signed_at = None
-    if signed_at is None or not re.fullmatch(r"\d{8}T\d{6}Z", claim.timestamp, re.ASCII):
+    signed_at = _moment(claim.timestamp)
+    if signed_at is None:
         raise S3Error(Code.AccessDenied, "A signed request needs a valid date.")
     age = now - signed_at
     if claim.lifetime is None:
@@ -126,6 +125,16 @@ def check_age(claim: Claim, now: datetime) -> None:
         raise S3Error(Code.AccessDenied, "The request has expired.")
     elif age < -CLOCK_SKEW:
         raise S3Error(Code.AccessDenied, "The request is not valid yet.")
+
+
+@lru_cache(maxsize=64)
+def _moment(timestamp: str) -> datetime | None:
+    if not re.fullmatch(r"\d{8}T\d{6}Z", timestamp, re.ASCII):
+        return None
+    try:
+        return datetime.fromisoformat(timestamp)
+    except ValueError:
+        return None
 
 
 def _check_skew(age: timedelta) -> None:

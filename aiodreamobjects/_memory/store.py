@@ -11,16 +11,13 @@ import re
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Self
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, Self
 
 from aiodreamobjects._memory.calls import md5_hex
-from aiodreamobjects._memory.clocks import Clock, RealClock, now
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
 from aiodreamobjects._models import Acl, Grant, VersioningStatus
-
-__all__ = ["Bucket", "Content", "Part", "Store", "Upload", "Version", "md5_hex", "now"]
 
 OWNER = "owner-of-all"
 NULL_VERSION = "null"
@@ -31,6 +28,41 @@ PRIVATE = Acl(OWNER, (Grant("FULL_CONTROL", id=OWNER),))
 
 Position = tuple[str, float]
 """The order of lists: by key; within a key the newest version first, or the oldest upload first."""
+
+
+# Time
+
+
+class Clock(Protocol):
+    """What a service takes its time from."""
+
+    def now(self) -> datetime:
+        """Return the time, aware."""
+        ...
+
+    def advance(self, by: timedelta) -> None:
+        """Put the clock forward."""
+        ...
+
+
+class RealClock:
+    """The machine's clock, put forward as far as it was told."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def __repr__(self) -> str:
+        return f"<RealClock, {self._ahead} ahead>"
+
+    def now(self) -> datetime:
+        return now() + self._ahead
+
+    def advance(self, by: timedelta) -> None:
+        self._ahead += by
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 # Objects and their versions

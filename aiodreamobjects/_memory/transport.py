@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
 
 import anyio
 
@@ -12,11 +13,13 @@ from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, IncompleteBodyError
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.transport import Pieces, Request
-from aiodreamobjects._memory.actions import AS_ASKED, Cut, Delivery
-from aiodreamobjects._memory.calls import NO_BODY, Call, Reply, call_of, response_headers, with_body
-from aiodreamobjects._memory.engine import Engine
-from aiodreamobjects._memory.faults import Asked
+from aiodreamobjects._memory.calls import NO_BODY, Reply, call_of, response_headers
+from aiodreamobjects._memory.engine import Asked, Engine
+from aiodreamobjects._memory.faults import AS_ASKED, Cut
 
+T = TypeVar("T")
+
+_NOTHING = memoryview(b"")
 CHUNK_BYTES = 256 << 10
 """How much of a streamed body is read at once."""
 
@@ -45,16 +48,17 @@ class MemoryTransport:
         return self._moved
 
     async def send(self, request: Request) -> MemoryResponse:
-        with self.under_way():
-            body = await self._body_of(request)
-            lines = filter(None, request.headers.split("\r\n"))
-            call = call_of(request.method, request.target, lines, self._engine.store.dialect.host)
-            asked = self._engine.arrive(call)
-            await asyncio.sleep(0)
-            prepared = await self._prepare(asked, with_body(call, body))
-        reply, delivery = self._engine.reply(asked, prepared)
-        self._engine.carry_out_late(asked)
-        return self._respond(request, asked, reply, delivery)
+        self.raise_if_closed()
+        body = await self._body_of(request)
+        lines = filter(None, request.headers.split("\r\n"))
+        call = call_of(request.method, request.target, lines, self._engine.store.dialect.host)
+        call.body = body
+        asked = self._engine.arrive(call)
+        await asyncio.sleep(0)
+        if asked.pauses:
+            await self.until_closed(self._pause(asked))
+        self.raise_if_closed()
+        return self._respond(request, asked, *self._engine.reply(asked, call))
 
     async def aclose(self, error: Callable[[], DreamObjectsError]) -> None:
         self.abandon(error)
@@ -64,17 +68,16 @@ class MemoryTransport:
         for wait in self._waits:
             wait.cancel()
 
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Work that ``aclose`` ends with the error it was given."""
-        self.raise_if_closed()
+    async def until_closed(self, work: Awaitable[T]) -> T:
+        """Await work that may take long. ``aclose`` ends it with the error it was given."""
         with anyio.CancelScope() as scope:
             self._waits.add(scope)
             try:
-                yield
+                return await work
             finally:
                 self._waits.discard(scope)
         self.raise_if_closed()
+        raise AssertionError
 
     def raise_if_closed(self) -> None:
         if self._closed_by is not None:
@@ -83,54 +86,47 @@ class MemoryTransport:
     async def receive(self, count: int) -> None:
         """Count received bytes, and wait as long as the session's bandwidth demands."""
         self._moved += count
+        await asyncio.sleep(0)
         if self._paces.receiving is not None:
-            await _wait(self._paces.receiving.spend(count))
+            await self.until_closed(asyncio.sleep(self._paces.receiving.spend(count)))
+        self.raise_if_closed()
 
     async def _body_of(self, request: Request) -> bytes:
         """Return the request's body, after the time that the session's bandwidth demands."""
-        if request.sent is not None:
-            await request.sent.end()
-        if isinstance(request.body, Pieces):
-            async with aclosing(request.body.open()) as chunks:
-                body = b"".join([bytes(chunk) async for chunk in chunks])
-            if len(body) != len(request.body):
-                msg = (
-                    f"the body does not have the {len(request.body):,} bytes that were announced: did its file change?"
-                )
-                raise ValueError(msg)
-        else:
-            body = bytes(request.body)
+        sent, body = request.sent, request.body
+        if sent is not None and sent.before_end is not None:
+            await self.until_closed(sent.end())
+        found = await self.until_closed(_joined(body)) if isinstance(body, Pieces) else bytes(body)
         if self._paces.sending is not None:
-            await _wait(self._paces.sending.spend(len(body)))
-        self._moved += len(body)
-        if request.sent is not None:
-            request.sent.bytes = len(body)
-        return body
+            await self.until_closed(asyncio.sleep(self._paces.sending.spend(len(found))))
+        self._moved += len(found)
+        if sent is not None:
+            sent.bytes = len(found)
+        return found
 
-    async def _prepare(self, asked: Asked, call: Call) -> Call:
+    async def _pause(self, asked: Asked) -> None:
         try:
-            async with asyncio.timeout(self._timeouts.read if asked.actions else None):
-                prepared = await self._engine.prepare(asked, call)
+            async with asyncio.timeout(self._timeouts.read):
+                for pause in asked.pauses:
+                    await pause.wait()
         except TimeoutError:
             msg = f"{asked}: {self._name} was silent for {self._timeouts.read:g} s"
             raise ConnectionFailedError(msg) from None
-        if prepared is None:
-            raise _broken(asked)
-        return prepared
 
-    def _respond(self, request: Request, asked: Asked, reply: Reply, delivery: Delivery | None) -> MemoryResponse:
-        assert delivery is None or isinstance(delivery, Cut), f"only a socket can do this: {delivery}"
-        if delivery is not None and delivery.at is None:
-            raise _broken(asked, when=" before the reply" if delivery.is_done else "")
+    def _respond(self, request: Request, asked: Asked, reply: Reply, cut: Cut | None) -> MemoryResponse:
+        if cut is not None and cut.at is None:
+            when = " before the reply" if cut.is_done else ""
+            msg = f"{asked}: the connection broke{when}, {AS_ASKED}"
+            raise ConnectionFailedError(msg)
         body = b"" if request.expect.is_head or reply.status in NO_BODY else reply.body
-        stop = len(body) if delivery is None or delivery.at is None else delivery.at
+        stop = len(body) if cut is None or cut.at is None else cut.at
         told = response_headers(reply, self._engine.store.now(), self._engine.request_id())
         headers = {name.lower().encode(): value.encode("latin-1") for name, value in told.items()}
         response = MemoryResponse(self, asked, reply.status, headers, body, stop)
         start = request.expect.stream_from
         is_success = 200 <= reply.status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
         if start is None or not is_success or len(body) <= start:
-            response.take_whole()
+            response.take_whole(body)
         return response
 
 
@@ -155,11 +151,11 @@ class MemoryResponse:
         self._asked, self._body, self._stop = asked, memoryview(body), stop
         self._position = 0
 
-    def take_whole(self) -> None:
+    def take_whole(self, body: bytes) -> None:
         """Receive the body with the head."""
-        if self._stop < len(self._body):
+        if self._stop < len(body):
             raise self._cut()
-        self.content = bytes(self._body)
+        self.content = body
         self.close()
 
     async def read_chunk(self) -> bytes:
@@ -174,18 +170,16 @@ class MemoryResponse:
 
     def close(self) -> None:
         self._transport = None
-        self._body = memoryview(b"")
+        self._body = _NOTHING
 
     async def _next(self, most: int) -> memoryview:
         """Return the next bytes; nothing at the end, or after ``close``."""
         if self._transport is None:
-            return memoryview(b"")
-        with self._transport.under_way():
-            await asyncio.sleep(0)
-            piece = self._body[self._position : min(self._position + most, self._stop)]
-            if not piece and self._stop < len(self._body):
-                raise self._cut()
-            await self._transport.receive(len(piece))
+            return _NOTHING
+        piece = self._body[self._position : min(self._position + most, self._stop)]
+        await self._transport.receive(len(piece))
+        if not piece and self._stop < len(self._body):
+            raise self._cut()
         self._position += len(piece)
         self.taken += len(piece)
         return piece
@@ -195,9 +189,10 @@ class MemoryResponse:
         return IncompleteBodyError(f"{self._asked}: {what}, {AS_ASKED}")
 
 
-def _broken(asked: Asked, when: str = "") -> ConnectionFailedError:
-    return ConnectionFailedError(f"{asked}: the connection broke{when}, {AS_ASKED}")
-
-
-async def _wait(seconds: float) -> None:
-    await asyncio.sleep(max(0.0, seconds))
+async def _joined(pieces: Pieces) -> bytes:
+    async with aclosing(pieces.open()) as chunks:
+        body = b"".join([bytes(chunk) async for chunk in chunks])
+    if len(body) != len(pieces):
+        msg = f"the body does not have the {len(pieces):,} bytes that were announced: did its file change?"
+        raise ValueError(msg)
+    return body

@@ -7,12 +7,13 @@ from http import HTTPStatus
 from aiodreamobjects._memory.calls import Call, Reply, md5_hex
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.digests import checksums
-from aiodreamobjects._memory.documents import Node, document, iso, optional, parsed, text_in, truth
+from aiodreamobjects._memory.documents import document, element, iso, nested, optional, parsed, texts_in, truth
 from aiodreamobjects._memory.listings import custody, page_limit, spelling, whole_number
 from aiodreamobjects._memory.objects import (
     bucket_to_write,
     byte_range,
     copy_source,
+    facts_of_copy,
     given_tags,
     kept_headers,
     version_header,
@@ -26,8 +27,8 @@ def create_upload(store: Store, call: Call) -> Reply:
     bucket, acl = bucket_to_write(store, call)
     kept, tags = kept_headers(store.dialect, call), given_tags(store.dialect, call)
     upload = bucket.begin_upload(call.key, kept, acl, tags)
-    facts: list[Node] = [("Bucket", call.bucket), ("Key", call.key), ("UploadId", upload.upload_id)]
-    return document("InitiateMultipartUploadResult", facts)
+    facts = element("Bucket", call.bucket), element("Key", call.key), element("UploadId", upload.upload_id)
+    return document("InitiateMultipartUploadResult", *facts)
 
 
 def upload_part(store: Store, call: Call) -> Reply:
@@ -42,7 +43,7 @@ def copy_part(store: Store, call: Call) -> Reply:
     body = _copied_bytes(call, source)
     part = store.bucket(call.bucket).put_part(upload, number, body, md5_hex(body))
     ids = version_header(origin, source, "x-amz-copy-source-version-id")
-    return document("CopyPartResult", [("LastModified", iso(part.modified)), ("ETag", f'"{part.etag}"')], ids)
+    return document("CopyPartResult", *facts_of_copy(part.modified, part.etag), headers=ids)
 
 
 def _part_number(call: Call) -> int:
@@ -70,28 +71,22 @@ def list_parts(store: Store, call: Call) -> Reply:
     parts, is_truncated = behind[:limit], 0 < limit < len(behind)
     return document(
         "ListPartsResult",
-        [
-            ("Bucket", call.bucket),
-            ("Key", spelling(call)(call.key)),
-            *optional("EncodingType", call.query.get("encoding-type")),
-            ("UploadId", upload.upload_id),
-            *custody(upload),
-            ("PartNumberMarker", after),
-            ("NextPartNumberMarker", parts[-1].number if parts else 0),
-            ("MaxParts", limit),
-            ("IsTruncated", truth(is_truncated)),
-            *[("Part", _part_facts(part)) for part in parts],
-        ],
+        element("Bucket", call.bucket),
+        f"<Key>{spelling(call)(call.key)}</Key>",
+        optional("EncodingType", call.query.get("encoding-type")),
+        element("UploadId", upload.upload_id),
+        custody(upload),
+        element("PartNumberMarker", after),
+        element("NextPartNumberMarker", parts[-1].number if parts else 0),
+        element("MaxParts", limit),
+        element("IsTruncated", truth(is_truncated)),
+        *map(_part_row, parts),
     )
 
 
-def _part_facts(part: Part) -> list[Node]:
-    return [
-        ("PartNumber", part.number),
-        ("LastModified", iso(part.modified)),
-        ("ETag", f'"{part.etag}"'),
-        ("Size", len(part.body)),
-    ]
+def _part_row(part: Part) -> str:
+    facts = element("PartNumber", part.number), element("LastModified", iso(part.modified))
+    return nested("Part", *facts, element("ETag", f'"{part.etag}"'), element("Size", len(part.body)))
 
 
 def complete_upload(store: Store, call: Call) -> Reply:
@@ -99,21 +94,22 @@ def complete_upload(store: Store, call: Call) -> Reply:
     content = upload.assembled(_named_parts(call.body), store.dialect.smallest_part)
     version = bucket.add(call.key, content, upload.acl, upload.tags)
     bucket.end_upload(upload)
-    facts: list[Node] = [
-        ("Location", f"https://{call.headers['host']}{call.target.partition('?')[0]}"),
-        ("Bucket", call.bucket),
-        ("Key", call.key),
-        ("ETag", f'"{content.etag}"'),
-    ]
-    return document("CompleteMultipartUploadResult", facts, version_header(bucket, version))
+    return document(
+        "CompleteMultipartUploadResult",
+        element("Location", f"https://{call.headers['host']}{call.target.partition('?')[0]}"),
+        element("Bucket", call.bucket),
+        element("Key", call.key),
+        element("ETag", f'"{content.etag}"'),
+        headers=version_header(bucket, version),
+    )
 
 
 def _named_parts(body: bytes) -> list[tuple[int, str]]:
     elements = parsed(body, "CompleteMultipartUpload").findall("{*}Part")
-    rows = [(text_in(one, "PartNumber") or "", text_in(one, "ETag") or "") for one in elements]
-    if not rows or not all(number.isdecimal() and etag for number, etag in rows):
+    rows = [texts_in(one) for one in elements]
+    if not rows or not all(row.get("PartNumber", "").isdecimal() and row.get("ETag") for row in rows):
         raise S3Error(Code.MalformedXML)
-    return [(int(number), etag.strip('"')) for number, etag in rows]
+    return [(int(row["PartNumber"]), row["ETag"].strip('"')) for row in rows]
 
 
 def abort_upload(store: Store, call: Call) -> Reply:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from servers.faulty import FaultyServer
+from servers.rules import Cut, Meanwhile, Replace, Rule, Say
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Cut, Meanwhile, Replace, Rule, Say
 from aiodreamobjects._memory.store import Content
 
 PART = 256 << 10

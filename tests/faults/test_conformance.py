@@ -21,9 +21,9 @@ from conformance import (
     outcome_of,
 )
 from servers.faulty import FaultyServer, check_uploads
+from servers.rules import Refuse, Rule
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Refuse, Rule
 
 CASES = [
     (operation, instruction)

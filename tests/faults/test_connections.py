@@ -17,9 +17,9 @@ from servers.breaking_proxy import Break, BreakingProxy
 from servers.faulty import FaultyServer
 from servers.ports import free_port
 from servers.raw import Peer, RawServer
+from servers.rules import Close, Cut, Drip, Extra, Raw, Refuse, Rule, Unread
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Close, Cut, Drip, Extra, Raw, Refuse, Rule, Unread
 
 FOR_EVER = None
 PATIENCE_SECONDS = 60.0

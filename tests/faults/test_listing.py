@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from servers.faulty import FaultyServer
+from servers.rules import Action, Cut, Make, Meanwhile, Mishear, Refuse, Rule, Say, Shorten
 
 import aiodreamobjects as dream
 from aiodreamobjects._memory.calls import Reply
-from aiodreamobjects._memory.faults import Action, Cut, Make, Meanwhile, Mishear, Refuse, Rule, Say, Shorten
 from aiodreamobjects._memory.listings import token_for
 from aiodreamobjects._memory.store import Bucket, Content, Upload
 

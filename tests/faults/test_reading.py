@@ -34,9 +34,7 @@ from faulty_verbs import (
     run,
 )
 from servers.faulty import FaultyServer
-
-import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import (
+from servers.rules import (
     Action,
     Asked,
     Cut,
@@ -51,6 +49,8 @@ from aiodreamobjects._memory.faults import (
     Shorten,
     Then,
 )
+
+import aiodreamobjects as dream
 from aiodreamobjects._memory.store import Bucket, Content
 
 ONCE, FOR_EVER = 1, None

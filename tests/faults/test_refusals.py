@@ -14,9 +14,9 @@ from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from faulty_verbs import DOWNLOAD, DOWNLOAD_SMALL, HEAD, LIMITS, READ_SMALL, READER, RIGHT, SMALL, VERBS, Case, run
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
+from servers.rules import Meanwhile, Pause, Refuse, Rule, Say
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Meanwhile, Pause, Refuse, Rule, Say
 
 FOR_EVER = None
 PATIENCE_SECONDS = 60.0

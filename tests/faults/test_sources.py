@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
+from servers.rules import Meanwhile, Rule
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import Meanwhile, Rule
 from aiodreamobjects._memory.store import Bucket
 
 PART_SIZE = 256 << 10

@@ -18,9 +18,7 @@ import pytest
 from conftest import Server, new_name
 from servers.breaking_proxy import Break, BreakingProxy
 from servers.faulty import FaultyServer
-
-import aiodreamobjects as dream
-from aiodreamobjects._memory.faults import (
+from servers.rules import (
     Action,
     Blanks,
     Cut,
@@ -33,6 +31,8 @@ from aiodreamobjects._memory.faults import (
     Shorten,
     SlowRead,
 )
+
+import aiodreamobjects as dream
 from aiodreamobjects._memory.store import Bucket, Content, Part, Upload, now
 
 PART_SIZE = 128 << 10

@@ -18,7 +18,8 @@ from servers.served import ServedService, client_of, refused, send, target_of
 
 import aiodreamobjects as dream
 from aiodreamobjects._memory.codes import Code
-from aiodreamobjects._memory.dialects import lacks_much
+from aiodreamobjects._memory.dialects import Dialect
+from aiodreamobjects._memory.s3 import OPERATIONS
 from aiodreamobjects.testing import MemoryService
 
 # Who asks
@@ -230,7 +231,10 @@ def test_what_a_service_refuses_by_design_is_refused() -> None:
 
 def test_a_small_gateway_lacks_much() -> None:
     service = MemoryService()
-    service._engine.store.dialect = lacks_much("memory", "not-a-secret", "us-east-1")
+    few = {"ListBuckets", "CreateBucket", "HeadBucket", "DeleteBucket", "ListObjects", "PutObject", "GetObject"}
+    service._engine.store.dialect = Dialect(
+        "memory", "not-a-secret", "us-east-1", lacks=frozenset(one.name for one in OPERATIONS) - few
+    )
     with ServedService(service) as server, client_of(server) as s3:
         s3.create_bucket(Bucket="photos")
         s3.put_object(Bucket="photos", Key="a", Body=b"x")

@@ -211,7 +211,11 @@ def test_what_was_stored_survives_a_restart(tmp_path: Path) -> None:
         ]
         assert one.stop() == 0
     kept = {path.read_bytes() for path in (tmp_path / "data" / "bodies").iterdir()}
-    assert kept == {b"", b"second", b"part"}  # a delete marker has the empty one
+    assert {body for body in kept if not body.startswith(b"<")} == {
+        b"",
+        b"second",
+        b"part",
+    }  # a marker has the empty one
 
 
 def test_what_was_saved_survives_a_kill(tmp_path: Path) -> None:

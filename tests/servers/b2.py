@@ -12,21 +12,61 @@ permissions. Where these are silent the stand-in takes the stricter reading: eve
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
+import aiodreamobjects as dream
 from aiodreamobjects._memory.calls import Call
-from aiodreamobjects._memory.dialects import backblaze_b2
-from aiodreamobjects._memory.engine import Engine
-from aiodreamobjects._memory.exchange import Exchange
-from aiodreamobjects._memory.faults import Asked
-from aiodreamobjects._memory.server import Listener
+from aiodreamobjects._memory.codes import Code, S3Error
+from aiodreamobjects._memory.dialects import Dialect
+from aiodreamobjects._memory.engine import Asked, Engine
+from aiodreamobjects._memory.server import Exchange, Listener
 from aiodreamobjects._memory.store import Store
 from servers.threads import ThreadedServer
 
 REGION = "us-east-005"
 ACCESS_KEY = "0055b2stub0000000000000001"
 SECRET_KEY = "K005not/a+secret/of+anybody/at"
+HEADERS = re.compile(
+    r"x-amz-(acl|content-sha256|date|meta-.+|metadata-directive|server-side-encryption|storage-class"
+    r"|copy-source(-range|-if-(none-)?match|-if-(un)?modified-since)?)"
+)
+ONLY_VALUES = {"x-amz-server-side-encryption": "AES256", "x-amz-storage-class": "STANDARD"}
+
+
+class B2Dialect(Dialect):
+    """Refuses checksum headers, chunked signing, and whatever else is not in its list."""
+
+    def check_headers(self, call: Call) -> None:
+        if call.method == "PUT" and not {"content-length", "transfer-encoding"} & call.headers.keys():
+            raise S3Error(Code.MissingContentLength)
+        for name, value in call.amz.items():
+            if not HEADERS.fullmatch(name):
+                raise S3Error(Code.InvalidArgument, f"Unsupported header '{name}' received for this API call.")
+            if value != ONLY_VALUES.get(name, value):
+                raise S3Error(Code.InvalidArgument, f"Unsupported value '{value}' for header '{name}'.")
+        if "aws-chunked" in call.headers.get("content-encoding", ""):
+            raise S3Error(Code.InvalidArgument, "Unsupported header 'content-encoding' received for this API call.")
+        if call.amz.get("x-amz-content-sha256", "").startswith("STREAMING-"):
+            msg = "Unsupported value of header 'x-amz-content-sha256': no chunked signing."
+            raise S3Error(Code.InvalidArgument, msg)
+
+
+def backblaze_b2() -> Dialect:
+    return replace(
+        B2Dialect.of(replace(dream.US_EAST_5, region=REGION), ACCESS_KEY, SECRET_KEY),
+        acl_refusal=Code.InvalidArgument,
+        needs_md5=True,
+        taken_names=frozenset({"taken-by-another"}),
+        versioning="Enabled",
+        keeps_all_versions=True,
+        smallest_part=5_000_000,
+        metadata_bytes=7000,
+        metadata_counts_all=True,
+        tells_parts=False,
+    )
 
 
 class B2Server(ThreadedServer):
@@ -43,7 +83,7 @@ class B2Server(ThreadedServer):
         super().__init__("b2-stub")
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._tls.load_cert_chain(cert_file, key_file)
-        self._engine = _RecordingEngine(Store(backblaze_b2(ACCESS_KEY, SECRET_KEY, REGION)))
+        self._engine = _RecordingEngine(Store(backblaze_b2()))
         self._listener = Listener(self._handle)
 
     @property
@@ -64,8 +104,8 @@ class B2Server(ThreadedServer):
         await self._stopping.wait()
         await self._listener.aclose()
 
-    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-        await Exchange(self._engine, reader, writer, number).answer_all()
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await Exchange(self._engine, reader, writer).answer_all()
 
 
 class _RecordingEngine(Engine):
@@ -73,6 +113,6 @@ class _RecordingEngine(Engine):
         super().__init__(store, lambda _: None)
         self.calls: list[Call] = []
 
-    def arrive(self, call: Call, connection: int = 0) -> Asked:
+    def arrive(self, call: Call) -> Asked:
         self.calls.append(call)
-        return super().arrive(call, connection)
+        return super().arrive(call)

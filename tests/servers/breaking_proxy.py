@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
-from aiodreamobjects._memory.exchange import reset
+from aiodreamobjects._memory.server import reset
 
 Direction = Literal["up", "down"]
 Effect = Literal["reset", "close", "silence", "drip", "flip"]

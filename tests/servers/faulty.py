@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 import threading
 import time
@@ -12,13 +13,11 @@ from http import HTTPStatus
 from pathlib import Path
 
 import aiodreamobjects as dream
-from aiodreamobjects._memory.calls import Call, Reply
+from aiodreamobjects._memory.calls import Call, Reply, md5_hex
 from aiodreamobjects._memory.dialects import Dialect
-from aiodreamobjects._memory.engine import Engine
-from aiodreamobjects._memory.exchange import Exchange
-from aiodreamobjects._memory.faults import Asked, Meanwhile, Rule
 from aiodreamobjects._memory.server import Listener
-from aiodreamobjects._memory.store import Content, Store, md5_hex
+from aiodreamobjects._memory.store import Content, Store
+from servers.rules import Asked, Meanwhile, Rule, RuleEngine, RuleExchange
 from servers.threads import ThreadedServer
 
 ACCESS_KEY = "FAULTY0ACCESS0KEY"
@@ -53,6 +52,7 @@ class FaultyServer(ThreadedServer):
         self._lock = threading.RLock()
         self._engine = _LockedEngine(self._lock)
         self._listener = Listener(self._handle)
+        self._numbers = itertools.count(1)
         self.reset()
 
     def reset(self) -> None:
@@ -64,7 +64,8 @@ class FaultyServer(ThreadedServer):
             self._store = Store(self.dialect)
             self.log: list[Asked] = []
             self._engine.start_again(self._store, self.log.append)
-            self._accepted_before = self._listener.accepted
+            self.accepted = 0
+            """How many connections there were."""
             self.expected_uploads: list[str] = []
             """Keys of uploads that the test means to leave open."""
             self.expected_files: list[str] = []
@@ -73,11 +74,6 @@ class FaultyServer(ThreadedServer):
     @property
     def rules(self) -> Sequence[Rule]:
         return self._engine.rules
-
-    @property
-    def accepted(self) -> int:
-        """How many connections there were."""
-        return self._listener.accepted - self._accepted_before
 
     @property
     def endpoint(self) -> str:
@@ -196,11 +192,12 @@ class FaultyServer(ThreadedServer):
         await self._stopping.wait()
         await self._listener.aclose()
 
-    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-        await Exchange(self._engine, reader, writer, number).answer_all()
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        await RuleExchange(self._engine, reader, writer, next(self._numbers)).answer_all()
 
 
-class _LockedEngine(Engine):
+class _LockedEngine(RuleEngine):
     """Its thread and the test's look at the same state."""
 
     def __init__(self, lock: threading.RLock) -> None:
@@ -215,9 +212,9 @@ class _LockedEngine(Engine):
         with self._lock:
             super().change(bucket, meanwhile)
 
-    def arrive(self, call: Call, connection: int = 0) -> Asked:
+    def meet(self, call: Call, connection: int) -> Asked:
         with self._lock:
-            return super().arrive(call, connection)
+            return super().meet(call, connection)
 
     def work(self, call: Call) -> Reply:
         with self._lock:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from aiodreamobjects._memory.exchange import linger_not
+from aiodreamobjects._memory.server import linger_not
 
 TURNS = 4
 """Of the event loop, in which a client on the same loop reads what was sent to it."""
