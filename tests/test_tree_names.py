@@ -447,6 +447,41 @@ async def test_links_that_lead_back_are_noticed(bucket: dream.Bucket, tmp_path: 
     assert all("it leads back to a directory above it" in str(error) for error in failures.values())
 
 
+async def test_directories_that_link_to_each_other_are_not_entered_in_every_order(
+    bucket: dream.Bucket, tmp_path: Path
+) -> None:
+    """Each of these has links to all others: there are 1,956 ways to their 6 files, and millions to 10."""
+    for count in (6, 12):
+        root = tmp_path / f"{count}"
+        for number in range(count):
+            (root / f"{number:02}").mkdir(parents=True)
+            (root / f"{number:02}" / "file").write_text(f"{number}")
+            for other in {*range(count)} - {number}:
+                (root / f"{number:02}" / f"to-{other:02}").symlink_to(f"../{other:02}")
+        async with asyncio.timeout(60):
+            report = await bucket.upload_tree(root, dry_run=True, on_error="collect")
+        assert count * count <= report.copied <= count * count + 8 * count
+        errors = {str(failure.error).partition(":")[0] for failure in report.failures}
+        assert errors == {
+            "[Errno 40] it leads back to a directory above it",
+            "[Errno 40] more than 8 ways lead to it through several links",
+        }
+
+
+async def test_links_in_a_directory_that_a_link_leads_to_are_followed(bucket: dream.Bucket, tmp_path: Path) -> None:
+    """As tools for deployment make them: current to a release, and each release to what all share."""
+    root = tmp_path / "root"
+    (root / "shared" / "uploads").mkdir(parents=True)
+    (root / "shared" / "uploads" / "x").write_text("1")
+    for number in range(20):
+        (root / "releases" / f"{number}").mkdir(parents=True)
+        (root / "releases" / f"{number}" / "uploads").symlink_to("../../shared/uploads")
+    (root / "current").symlink_to("releases/19")
+    found, failures = await uploaded(bucket, root)
+    assert failures == {}
+    assert found.keys() == {"current/uploads/x", "shared/uploads/x", *(f"releases/{n}/uploads/x" for n in range(20))}
+
+
 async def test_what_is_no_file_is_told_and_all_others_go(bucket: dream.Bucket, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()

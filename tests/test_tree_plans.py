@@ -403,7 +403,7 @@ async def test_nothing_is_deleted_when_the_listing_of_a_source_fails_midway(
         memory.fail("list_objects", "AccessDenied", key="from/")
         with pytest.raises(dream.AccessDeniedError) as caught:
             await task
-        assert re.fullmatch(r"[\d,]+ names were copied until then, 0 deleted", caught.value.__notes__[-1])
+        assert re.fullmatch(r"before this error: [\d,]+ copied, 0 deleted", caught.value.__notes__[-1])
         assert {"0000x", "extra"} <= set(await pair.target.look())
         memory.stop_faults()
         assert (await pair.run(delete=True, compare="size")).deleted == 2
@@ -645,7 +645,7 @@ async def test_a_callback_that_raises_ends_it(memory: MemoryService, pair: Pair)
 
     with pytest.raises(LookupError) as caught:
         await pair.run(progress=refuse)
-    assert "names were copied until then" in caught.value.__notes__[-1]
+    assert caught.value.__notes__[-1].startswith("before this error: ")
     assert len(await pair.target.look()) < 100
 
 
@@ -683,7 +683,7 @@ async def test_a_service_that_is_gone_stops_it_soon(memory: MemoryService, pair:
         await task
     memory.stop_faults()
     assert len(memory.requests) < 2000
-    told = re.fullmatch(r"(\d+) names were copied until then, 0 deleted", caught.value.__notes__[-1])
+    told = re.fullmatch(r"before this error: (\d+) copied, 0 deleted", caught.value.__notes__[-1])
     assert told is not None
     assert 0 < int(told[1]) <= len(await pair.target.look()) < 300
     assert not leftovers(pair.home)
@@ -694,7 +694,7 @@ async def test_a_missing_bucket_is_raised_itself_also_midway(memory: MemoryServi
     memory.fail(pair.writes, "NoSuchBucket", key=pair.key_of("050"))
     with pytest.raises(dream.NotFoundError) as caught:
         await pair.run()
-    assert "names were copied until then" in caught.value.__notes__[-1]
+    assert caught.value.__notes__[-1].startswith("before this error: ")
 
 
 # The disk
@@ -714,7 +714,7 @@ async def test_a_full_disk_is_its_own_error_and_leaves_whole_files(
     found = {path.name: path.read_bytes() for path in small_disk.iterdir()}
     assert set(found) <= set(names)
     assert set(found.values()) <= {b"old", content}
-    assert "names were copied until then, 0 deleted" in caught.value.__notes__[-1]
+    assert " copied, 0 deleted" in caught.value.__notes__[-1]
 
 
 async def test_a_file_that_changes_while_it_is_sent_is_a_failure(
@@ -834,6 +834,33 @@ async def test_objects_that_mark_directories_are_passed_over(pair: Pair) -> None
     assert await pair.bucket.object("to/e/").exists()
 
 
+async def test_an_empty_object_with_others_below_it_is_a_directory(
+    memory: MemoryService, bucket: dream.Bucket, tmp_path: Path
+) -> None:
+    for key in ("photos", "photos/d", "photos/d/e", "photos/empty", "z"):
+        await bucket.object(f"from/{key}").put(b"")
+    await Remote(bucket, "from").fill(tree_of("photos-2", "photos/d/e/a.jpg", "photos/d/e/b.jpg", "z/a"))
+    expected = {"photos-2", "photos/d/e/a.jpg", "photos/d/e/b.jpg", "photos/empty", "z/a"}
+    for options in ({}, {"compare": "mtime", "delete": True}, {"exclude": ["none"]}):
+        report = await bucket.download_tree(tmp_path / "to", "from", **options)
+        assert report.copied + report.skipped == 5
+        assert set(await Local(tmp_path / "to").look()) == expected
+    memory.forget_requests()
+    await bucket.download_tree(tmp_path / "new", "from")
+    assert verbs(memory).count("list_objects") == 1
+    assert (await bucket.copy_tree(bucket, "from", "copy")).copied == 9  # objects can be beside each other
+
+
+async def test_a_directory_is_known_by_names_on_a_later_page(bucket: dream.Bucket, tmp_path: Path) -> None:
+    """Before the slash come the blank and all to the full stop."""
+    names = [f"photos-{number:04}" for number in range(1200)]
+    for key in ("photos", "photos-0000"):
+        await bucket.object(f"from/{key}").put(b"")
+    await Remote(bucket, "from").fill(tree_of(*names[1:], "photos/a.jpg"))
+    report = await bucket.download_tree(tmp_path, "from")
+    assert (report.copied, (tmp_path / "photos").is_dir(), (tmp_path / "photos-0000").is_file()) == (1201, True, True)
+
+
 # Cut short
 
 
@@ -865,7 +892,7 @@ async def check_cut(pair: Pair, error: BaseException | None) -> None:
     if notes is None:  # it had not begun, or it was done
         assert found in (OLD, NEW)
     else:
-        told = re.fullmatch(r"(\d+) names were copied until then, (\d+) deleted", notes[-1])
+        told = re.fullmatch(r"before this error: (\d+) copied, (\d+) deleted", notes[-1])
         assert told is not None
         assert int(told[1]) <= sum(kept == NEW.get(name) for name, kept in found.items())
         assert int(told[2]) <= 2 - len({"x", "y"} & set(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -37,7 +38,7 @@ def directory(prefix: str) -> str:
 
 
 class Objects:
-    """Relative names are the keys without the prefix. Objects that only mark a directory are passed over."""
+    """The objects below a prefix. Relative names are their keys without it. Empty ones that end in a slash mark directories."""
 
     def __init__(self, runtime: Runtime, bucket: str, prefix: str) -> None:
         self.runtime, self.bucket, self.prefix = runtime, bucket, directory(prefix)
@@ -49,13 +50,28 @@ class Objects:
         return Address(self.bucket, self.prefix + name)
 
     async def pages(self, patterns: Patterns, refusal: Refusal | None = None) -> AsyncGenerator[Sequence[Step], None]:
+        """``refusal`` is for a tree of files: there, an empty object with others below its name marks a directory as well."""
         listing = list_objects(self.runtime, self.bucket, self.prefix, None, None)
         async with aclosing(listing.pages()) as pages:
-            async for page in pages:
+            async for listed in pages:
+                page = listed if refusal is None else await self._files(listed)
                 if patterns.are_any:  # they cost more than the loop should be held for
                     yield await finish(to_thread.run_sync(self._steps, page, patterns, refusal))
                 else:
                     yield self._steps(page, patterns, refusal)
+
+    async def _files(self, page: Sequence[ObjectInfo]) -> Sequence[ObjectInfo]:
+        """Leave out empty objects that others are below. The page tells which, except for its last names."""
+        marking, keys = set[str](), [info.key for info in page]
+        for key in [info.key for info in page if not info.size and not info.key.endswith("/")]:
+            at = bisect_left(keys, f"{key}/")
+            below = keys[at : at + 1]
+            if not below:
+                listing = list_objects(self.runtime, self.bucket, f"{key}/", None, 1)
+                below = [info.key for info in await listing.collect()]
+            if below and below[0].startswith(f"{key}/"):
+                marking.add(key)
+        return [info for info in page if info.key not in marking] if marking else page
 
     def _steps(self, page: Sequence[ObjectInfo], patterns: Patterns, refusal: Refusal | None) -> list[Step]:
         start = len(self.prefix)

@@ -118,7 +118,7 @@ class Run:
                         await self._delete_all(extra)
             except BaseException as error:
                 if not self._options.dry_run:
-                    error.add_note(f"{self._copied:,} names were copied until then, {self._deletions.done:,} deleted")
+                    error.add_note(f"before this error: {self._copied:,} copied, {self._deletions.done:,} deleted")
                 raise
         return self._report()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,9 @@ from aiodreamobjects._tree.names import Patterns, is_left_over
 Symlinks = Literal["follow", "skip", "refuse"]
 
 PAGE_FILES = 1000
+MOST_TIMES_BEHIND_LINKS = 8
+"""A directory that is reached through two links or more is entered so often. Directories that link to each other would
+otherwise be entered in every order: 6 of them 1,956 times, 10 of them ten million times."""
 
 
 Identity = tuple[int, int, int]
@@ -51,7 +55,10 @@ class Unusable(NamedTuple):
 class _Directory(NamedTuple):
     name: str
     above: tuple[tuple[int, int], ...]
-    """What tells the directories on the way down to it from all others: devices and inodes."""
+    """The directories on the way down to it: their devices and inodes."""
+    links: int
+    """How many links are on that way. The last part of the name counts if it is one."""
+    is_link: bool
 
 
 Step = Entry | Unusable | None
@@ -60,14 +67,15 @@ Step = Entry | Unusable | None
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How a directory is gone through. In memory are the names of the directories on the way to where it is."""
+    """How to go through a directory. It holds the names in the directories on the way to where it is."""
 
     root: str
     patterns: Patterns
     symlinks: Symlinks
-    """A link that is followed is what it leads to; one that leads back to a directory above it is unusable."""
+    """A link that is followed is what it leads to. One that leads back to a directory above it is unusable."""
     only_files: bool = False
-    """Whether all but regular files, and names that are not UTF-8, are passed over in silence."""
+    """Whether to pass over names that are not UTF-8, and all but regular files, without a word."""
+    _times_behind_links: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     async def pages(self) -> AsyncGenerator[list[Step], None]:
         steps = self._steps()
@@ -76,7 +84,7 @@ class Walk:
 
     def _steps(self) -> Iterator[Step]:
         """Depth first, without recursion: a tree may be deeper than Python's stack."""
-        levels = [self._enter(_Directory("", ()))]
+        levels = [self._enter(_Directory("", (), links=0, is_link=False))]
         while levels:
             for step in levels[-1]:
                 if isinstance(step, _Directory):
@@ -92,29 +100,41 @@ class Walk:
             if self.symlinks == "follow":
                 found = os.stat(path)  # noqa: PTH116 - a name, as it was given
                 above = (*above, (found.st_dev, found.st_ino))
+                self._check_links(directory, path, above)
             with os.scandir(path) as entries:
-                names = sorted(self._name(directory.name, entry) for entry in entries)
+                found_here = sorted(self._name(directory.name, entry) for entry in entries)
         except OSError as error:
             yield Unusable(directory.name, error)
             return
-        if above and above[-1] in above[:-1]:
-            yield Unusable(directory.name, _error(errno.ELOOP, path, "it leads back to a directory above it"))
-            return
-        for name in names:
+        for name, is_link in found_here:
             if not name.endswith("/"):
                 yield from self._look_at(name)
             elif self.patterns.leaves_out(name):
                 yield None
             else:
-                yield _Directory(name, above)
+                yield _Directory(name, above, directory.links + is_link, is_link)
 
-    def _name(self, directory: str, entry: os.DirEntry[str]) -> str:
-        """With a slash behind it where it is a directory, as its keys have: so they sort by it."""
+    def _check_links(self, directory: _Directory, path: str, above: tuple[tuple[int, int], ...]) -> None:
+        if above[-1] in above[:-1]:
+            raise _error(errno.ELOOP, path, "it leads back to a directory above it")
+        if directory.is_link and directory.links > 1:
+            times = self._times_behind_links
+            times[above[-1]] += 1
+            if times[above[-1]] > MOST_TIMES_BEHIND_LINKS:
+                msg = f"more than {MOST_TIMES_BEHIND_LINKS} ways lead to it through several links: directories seem to link to each other"
+                raise _error(errno.ELOOP, path, msg)
+
+    def _name(self, directory: str, entry: os.DirEntry[str]) -> tuple[str, bool]:
+        """Return the name, and whether it is a link to a directory.
+
+        A directory has a slash behind its name, as in keys, so that they sort by it.
+        """
         try:
             is_directory = entry.is_dir(follow_symlinks=self.symlinks == "follow")
         except OSError:  # a link that leads in a circle, or to where nobody may look
             is_directory = False
-        return f"{directory}{entry.name}/" if is_directory else f"{directory}{entry.name}"
+        name = f"{directory}{entry.name}"
+        return (f"{name}/", entry.is_symlink()) if is_directory else (name, False)
 
     def _look_at(self, name: str) -> Iterator[Step]:
         if not self.patterns.select(name):
