@@ -14,8 +14,8 @@ PYTHONS = nox.project.python_versions(PROJECT)
 SERVERS = Path("tests", "servers")
 TESTS_OF_DEPENDENCIES = [
     "contract",
+    "http",
     "test_cancellation.py",
-    "test_http.py",
     "test_interrupted.py",
     "test_sources.py",
     "test_tree_plans.py",

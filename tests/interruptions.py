@@ -7,10 +7,10 @@ import gc
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import anyio
+from invariants import complaints_of_the_loop, descriptors
 
 PATIENCE_SECONDS = 20
 """So long a request that follows may take on a busy machine. One that waits for a place that is lost takes for ever."""
@@ -144,29 +144,20 @@ def moments(count: int) -> list[int]:
 @contextmanager
 def nothing_is_told() -> Iterator[None]:
     """Nothing is left for the event loop to tell of: no error that nobody asked for, no task that was dropped."""
-    loop = asyncio.get_running_loop()
-    told: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: told.append(context))
-    try:
+    with complaints_of_the_loop() as complaints:
         yield
         gc.collect()
-    finally:
-        loop.set_exception_handler(None)
-    assert told == []
+    assert complaints == []
 
 
 @contextmanager
 def nothing_stays_open() -> Iterator[Callable[[], Awaitable[None]]]:
     """No descriptor and no task is left when what it gives is awaited: sockets take a turn of the loop to close."""
-    tasks, descriptors = asyncio.all_tasks(), _descriptors()
+    tasks, opened = asyncio.all_tasks(), len(descriptors())
 
     async def settled() -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while asyncio.all_tasks() != tasks or _descriptors() != descriptors:  # noqa: ASYNC110 - nobody tells
+            while asyncio.all_tasks() != tasks or len(descriptors()) != opened:
                 await asyncio.sleep(0.001)
 
     yield settled
-
-
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))

@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import random
 import time
-import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from conftest import Server, new_name
+from invariants import traced_memory
 from servers.scripted import Content, Reply, ScriptedServer, Silence
 
 import aiodreamobjects as dream
@@ -164,7 +164,7 @@ async def test_closing_ends_what_waits_for_bandwidth(scripted: ScriptedServer, v
         await session.open()
         item = session.object("s3://bucket/a")
         waiting = asyncio.create_task(item.put(CONTENT) if verb == "put" else item.read())
-        while not (session.statistics().open_connections and (scripted.received or verb == "put")):  # noqa: ASYNC110
+        while not (session.statistics().open_connections and (scripted.received or verb == "put")):
             await asyncio.sleep(0)  # figures have no event
         await _turns()
         await session.aclose()
@@ -348,21 +348,17 @@ async def test_closing_ends_all_waiting_for_memory() -> None:
 
 async def test_memory_that_nobody_needs_is_not_kept() -> None:
     memory = Memory(64 * MIB, None)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced_memory() as traced:
         buffers = [await memory.take(8 * MIB) for _ in range(8)]
         while buffers:
             memory.give_back(buffers.pop())
-            assert tracemalloc.get_traced_memory()[0] - before < 65 * MIB
-        assert tracemalloc.get_traced_memory()[0] - before < MIB
+            assert traced.taken < 65 * MIB
+        assert traced.taken < MIB
         # Nor is what was used before beside what is used now.
         buffers = [await memory.take(8 * MIB) for _ in range(8)]
         for _ in range(7):
             memory.give_back(buffers.pop())
         buffers += [await memory.take(7 * MIB) for _ in range(8)]
-        assert tracemalloc.get_traced_memory()[0] - before < 65 * MIB
+        assert traced.taken < 65 * MIB
         for buffer in buffers:
             memory.give_back(buffer)
-    finally:
-        tracemalloc.stop()

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import pytest
+from invariants import tasks_of_the_client
 from servers.scripted import Raw, Received, Reply, ScriptedServer, Silence, Step, error
 
 import aiodreamobjects as dream
@@ -53,11 +54,6 @@ async def arrivals(scripted: ScriptedServer, count: int) -> None:
     while len(scripted.received) < count:
         scripted.arrived.clear()
         await scripted.arrived.wait()
-
-
-def tasks_of_the_client() -> set[asyncio.Task[Any]]:
-    """All but those of the scripted server's connections, which end when they notice that theirs did."""
-    return {task for task in asyncio.all_tasks() if "ScriptedServer" not in repr(task.get_coro())}
 
 
 async def test_a_failing_key_fails_alone(scripted: ScriptedServer) -> None:

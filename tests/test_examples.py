@@ -267,7 +267,7 @@ async def test_a_mirror_that_is_interrupted_tells_how_far_it_was(rgw: Server, tm
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        while process.returncode is None and not await bucket.list(limit=1).collect():  # noqa: ASYNC110 - another process's
+        while process.returncode is None and not await bucket.list(limit=1).collect():
             await asyncio.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, said = await process.communicate()
@@ -471,7 +471,7 @@ async def test_the_web_service_keeps_nothing_of_an_upload_that_broke_off(rgw: Se
     async def chunks(bucket: dream.Bucket) -> AsyncIterator[bytes]:
         for _ in range(12):
             yield bytes(MIB)
-        while not await bucket.uploads().collect():  # noqa: ASYNC110 - another process's upload has no event
+        while not await bucket.uploads().collect():
             await asyncio.sleep(0.05)
         msg = "enough"
         raise EOFError(msg)

@@ -9,13 +9,11 @@ import logging
 import random
 import re
 import time
-import tracemalloc
 import xml.sax
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
-from pathlib import Path
 from xml.sax.handler import ContentHandler, property_lexical_handler
 from xml.sax.xmlreader import InputSource
 
@@ -40,6 +38,8 @@ from fuzzing import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from invariants import descriptors, traced_memory
+from loops import Work, loop_of_its_own
 from servers.raw import Peer, RawServer, Request, turns
 from servers.scripted import Reply, ScriptedServer
 
@@ -51,7 +51,6 @@ from aiodreamobjects._s3 import xml as wire_xml
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.values import Part
 
-HANG_SECONDS = 30.0
 IMPATIENT = dream.Timeouts(connect=10, read=0.1, write=0.1)
 QUICK = dream.Retry(attempts=2, base=0.001, cap=0.002)
 CHANCES = st.randoms(use_true_random=False)
@@ -64,41 +63,11 @@ def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @contextmanager
-def runner_of_examples() -> Iterator[Callable[[Coroutine[object, object, None]], None]]:
+def runner_of_examples() -> Iterator[Callable[[Work], None]]:
     """Runs one example after the other on a loop of their own, after which nothing is left of any."""
-    unseen: list[Mapping[str, object]] = []
-    with asyncio.Runner() as runner:
-        runner.get_loop().set_exception_handler(lambda _, context: unseen.append(context))
-
-        def run(work: Coroutine[object, object, None]) -> None:
-            runner.run(_alone(work))
-            assert not unseen
-
+    with loop_of_its_own() as run:
         yield run
         gc.collect()
-    assert not unseen
-
-
-async def _alone(work: Coroutine[object, object, None]) -> None:
-    before = open_sockets()
-    async with asyncio.timeout(HANG_SECONDS):
-        await work
-        while open_sockets() > before:  # noqa: ASYNC110 - a closed socket has no event
-            await asyncio.sleep(0)
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    assert not left, f"tasks left behind: {left}"
-
-
-def open_sockets() -> int:
-    return sum(name.startswith("socket:") for name in _descriptors())
-
-
-def _descriptors() -> list[str]:
-    found = []
-    for path in Path("/proc/self/fd").glob("*"):
-        with suppress(OSError):
-            found.append(path.readlink().name)
-    return found
 
 
 def session_to(server: RawServer, timeouts: dream.Timeouts = IMPATIENT, retry: dream.Retry = QUICK) -> dream.Session:
@@ -462,7 +431,7 @@ def test_what_has_no_end_is_left_before_it_fills_the_memory() -> None:
 
 def test_a_thousand_hostile_answers_leave_no_memory_and_no_descriptor_behind() -> None:
     chance = random.Random(7)
-    descriptors = len(_descriptors())
+    opened = len(descriptors())
 
     async def talk() -> None:
         async def serve(peer: Peer) -> None:
@@ -495,18 +464,14 @@ def test_a_thousand_hostile_answers_leave_no_memory_and_no_descriptor_behind() -
                 if number % 200 == 199:
                     await server.until(lambda: server.open_connections <= session.statistics().open_connections)
                     gc.collect()
-                    grown.append(tracemalloc.get_traced_memory()[0])
+                    grown.append(memory.taken)
             assert 200 < failed < 800
             assert session.statistics().open_connections <= 1
         assert max(grown[1:]) - grown[0] < 100_000, grown
 
-    with runner_of_examples() as run:
-        tracemalloc.start()
-        try:
-            run(talk())
-        finally:
-            tracemalloc.stop()
-    assert len(_descriptors()) <= descriptors
+    with runner_of_examples() as run, traced_memory() as memory:
+        run(talk())
+    assert len(descriptors()) <= opened
 
 
 # Documents
@@ -669,17 +634,13 @@ def test_a_document_that_repeats_itself_takes_time_and_memory_in_proportion(
     unit = b"".join(units) or b" "
     place = chance.choice([found.start() for found in re.finditer(rb"<|(?<=>)", document)])
     large = document[:place] + unit * (1 + 300_000 // len(unit)) + document[place:]
-    tracemalloc.start()
     started = time.monotonic()
-    try:
+    with traced_memory() as memory:
         for name in ("ListBucketResult", "DeleteResult"):
             with suppress(wire_xml.MalformedError):
                 wire_xml.read(large, name)
-        taken = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     elements = min(wire_xml.MOST_ELEMENTS, large.count(b"<"))
-    assert taken < 12 * len(large) + 250 * elements + (1 << 20)
+    assert memory.peak < 12 * len(large) + 250 * elements + (1 << 20)
     assert time.monotonic() - started < 20
 
 

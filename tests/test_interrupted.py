@@ -357,7 +357,7 @@ async def by_timeout(work: Coroutine[Any, Any, object], fault: Fault) -> None:
 
 
 async def fail_when_it_is_held(fault: Fault) -> None:
-    while not fault.fired:  # noqa: ASYNC110 - a record has no event
+    while not fault.fired:
         await asyncio.sleep(0)
     msg = "a sibling"
     raise LookupError(msg)
@@ -469,12 +469,12 @@ async def test_what_comes_in_the_moment_of_the_cancellation_is_given_on(tmp_path
         bucket = await session.create_bucket("interrupted")
         memory.delay("create_upload", may_go_on, key="first")
         first = asyncio.create_task(bucket.object("first").put(tmp_path / "source"))  # has the place and the memory
-        while memory.requests[-1].key != "first" and not first.done():  # noqa: ASYNC110 - a record has no event
+        while memory.requests[-1].key != "first" and not first.done():
             await asyncio.sleep(0)
         obj, interruption = bucket.object("second"), Interruption(1, "as it arrives")
         work = obj.read() if waits_for == "a place" else obj.put(chunks_at_once())
         second = asyncio.create_task(interruption.run(work))
-        while not interruption.count and not second.done():  # noqa: ASYNC110 - the same
+        while not interruption.count and not second.done():
             await asyncio.sleep(0)
         may_go_on.set()
         assert await second

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import Server, new_name
 from interruptions import PATIENCE_SECONDS, How, Interruption, moments, nothing_is_told, nothing_stays_open
+from invariants import threads_now
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -161,7 +161,7 @@ async def test_a_listing_can_be_cancelled_at_every_await(
             async def set_up() -> None:
                 pass
 
-            async def check(was_cut: bool) -> None:  # noqa: FBT001 - of one kind
+            async def check(was_cut: bool) -> None:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     assert len(await bucket.list(limit=1).collect()) == 1
 
@@ -207,7 +207,7 @@ async def test_a_verb_over_many_keys_can_be_cancelled_at_every_await(verb: str, 
                 for key in THERE:
                     await seen.object(key).put(key)
 
-            async def check(was_cut: bool) -> None:  # noqa: FBT001 - of one kind
+            async def check(was_cut: bool) -> None:
                 keys = [info.key for info in await seen.list().collect()]
                 assert [key for key in keys if key in KEPT] == KEPT
                 assert set(keys) <= {*KEPT, *THERE}
@@ -253,7 +253,7 @@ async def test_emptying_can_be_cancelled_at_every_await(verb: str, how: How, lim
                 for key in uploads:
                     await begin_upload(memory, seen, key)
 
-            async def check(was_cut: bool) -> None:  # noqa: FBT001 - of one kind
+            async def check(was_cut: bool) -> None:
                 assert await beside.object("a").read() == b"a"
                 assert [upload.key async for upload in beside.uploads()] == ["open/beside"]
                 if verb == "abort_uploads":
@@ -373,7 +373,7 @@ async def test_a_tree_can_be_cancelled_at_every_await(
             for name, content in TREE.items():
                 await at.other.object(f"from/{name}").put(content)
 
-            async def check(was_cut: bool) -> None:  # noqa: FBT001 - of one kind
+            async def check(was_cut: bool) -> None:
                 assert await at.other.uploads().collect() == []
                 is_download = verb.startswith("download")
                 stored, local = await at.objects("to/"), files(at.local)
@@ -439,7 +439,7 @@ MIXED: dict[str, Callable[[Corner], Coroutine[Any, Any, object]]] = {
 
 
 async def test_five_hundred_cancellations_at_random_leave_nothing_behind(rgw: Server, tmp_path: Path) -> None:
-    threads = lasting_threads()
+    threads = threads_now()
     with nothing_is_told(), nothing_stays_open() as settled:
         limits = dream.Limits(requests=4, part_size=RGW_PART, parts_per_object=2, memory=2 * RGW_PART)
         async with rgw.session(limits=limits) as session, rgw.session() as other:
@@ -458,13 +458,7 @@ async def test_five_hundred_cancellations_at_random_leave_nothing_behind(rgw: Se
                 await bucket.object("0/b").upload(tmp_path / "0" / "source")
             await bucket.delete(force=True)
         await settled()
-    assert lasting_threads() == threads
-
-
-def lasting_threads() -> set[str]:
-    """Without those that wait for work to be done for whoever asks, and end by themselves."""
-    pools = ("asyncio_", "AnyIO worker thread")
-    return {thread.name for thread in threading.enumerate() if not thread.name.startswith(pools)}
+    assert threads_now() == threads
 
 
 async def cancel_at_random(at: Corner, chance: random.Random, count: int) -> None:

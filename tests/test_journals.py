@@ -65,7 +65,7 @@ async def cut_off(memory: MemoryService, verb: Verb, key: str, work: Callable[[d
     memory.forget_requests()
     async with memory.session(limits=dream.Limits(part_size=PART, parts_per_object=1)) as session:
         task = asyncio.create_task(work(session.bucket("journals").object(key)))
-        while count(memory, verb) <= HELD and not task.done():  # noqa: ASYNC110 - a record has no event
+        while count(memory, verb) <= HELD and not task.done():
             await asyncio.sleep(0)
         memory.fail(verb, "AccessDenied", times=None)
         with pytest.raises(dream.AccessDeniedError):
@@ -661,7 +661,7 @@ async def test_ranges_of_other_limits_are_used_as_far_as_they_are_sensible(place
         async with memory.session(limits=dream.Limits(part_size=earlier, parts_per_object=1)) as session:
             task = asyncio.create_task(session.object("s3://journals/a").download(target, resume=True))
             memory.forget_requests()
-            while count(memory, "get_object") < 6:  # noqa: ASYNC110 - a record has no event
+            while count(memory, "get_object") < 6:
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

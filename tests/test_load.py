@@ -21,8 +21,9 @@ from statistics import fmean
 import pytest
 import pytest_asyncio
 from conftest import Server, new_name
+from invariants import Usage
 from servers.faulty import ACCESS_KEY, REGION, SECRET_KEY
-from watch import Usage, watched_loop
+from watch import watched_loop
 
 import aiodreamobjects as dream
 

@@ -17,6 +17,7 @@ import pytest
 from conftest import Server, new_name, put_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from invariants import tasks_of_the_client
 from servers.scripted import Raw, Received, Reply, ScriptedServer, Silence, error
 
 import aiodreamobjects as dream
@@ -89,10 +90,6 @@ async def bucket_of(
 
 async def keys_of(listing: dream.Listing[dream.ObjectInfo]) -> list[str]:
     return [info.key async for info in listing]
-
-
-def tasks_of_the_client() -> set[asyncio.Task[Any]]:
-    return {task for task in asyncio.all_tasks() if "ScriptedServer" not in repr(task.get_coro())}
 
 
 # The same as one after the other

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import logging
 import os
 import re
 import traceback
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 import pytest
-import uvloop
 from conftest import Server, new_name
-from invariants import complaints_of_the_loop, descriptors
+from loops import on_every_loop
 from servers.ports import free_port
 from servers.proxy import ForwardProxy, tls_in_front_of
 from servers.raw import Peer, RawServer, Script
@@ -30,53 +27,11 @@ from yarl import URL
 import aiodreamobjects as dream
 from aiodreamobjects._http.proxy import Proxy, find_proxy
 
-LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
 NO_TINYPROXY = "TINYPROXY IS NOT INSTALLED: no proxy was tested. Run: tests/servers/rgw install"
 USER, PASSWORD = "user.name", "CANARY-password"
 SECRETS = re.compile(f"{PASSWORD}|{b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}|CANARY")
-HANG_SECONDS = 60.0
 QUICK = dream.Retry(attempts=3, base=0.001, cap=0.002)
 LIBRARY = str(Path(dream.__file__).parent)
-STUMBLE = "SSLProtocol._abort() takes 1 positional argument"
-"""What asyncio says before 3.11.8 and 3.12.2 where a handshake inside TLS fails (cpython#113214)."""
-
-
-# What a test runs on, and what must hold after it
-
-
-def on_every_loop(test: Callable[..., Coroutine[object, object, None]]) -> Callable[..., None]:
-    """The test, on each event loop."""
-
-    @functools.wraps(test)
-    def run_test(loop: str, **fixtures: object) -> None:
-        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-            runner.run(_alone(test(**fixtures)))
-
-    parameters = inspect.signature(test).parameters.values()
-    named = inspect.Parameter("loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    run_test.__signature__ = inspect.Signature([named, *parameters])  # type: ignore[attr-defined]  # pytest reads it
-    marked: Callable[..., None] = pytest.mark.parametrize("loop", LOOPS)(run_test)
-    return marked
-
-
-async def _alone(work: Coroutine[object, object, None]) -> None:
-    """Leaves no task, no socket, and no error that nobody saw."""
-    before = open_sockets()
-    with complaints_of_the_loop() as complaints:
-        async with asyncio.timeout(HANG_SECONDS):
-            await work
-            while open_sockets() > before:  # noqa: ASYNC110 - a closed socket has no event
-                await asyncio.sleep(0)
-    assert [complaint for complaint in complaints if STUMBLE not in complaint] == []
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    assert not left, f"tasks left behind: {left}"
-
-
-def open_sockets() -> int:
-    return sum(name.startswith("socket:") for name in descriptors().values())
 
 
 @pytest.fixture(autouse=True)

@@ -80,7 +80,7 @@ async def cut_off(memory: MemoryService, verb: Verb, work: Callable[[dream.Objec
     memory.forget_requests()
     async with memory.session(limits=ONE_BY_ONE) as session:
         task = asyncio.create_task(work(session.object("s3://resumed/a")))
-        while count(memory, verb) < 6 and not task.done():  # noqa: ASYNC110 - a record has no event
+        while count(memory, verb) < 6 and not task.done():
             await asyncio.sleep(0)
         memory.fail(verb, "AccessDenied", times=None)
         with pytest.raises(dream.AccessDeniedError):
@@ -274,7 +274,7 @@ async def test_two_cannot_download_the_same_to_the_same_place_at_once(
     may_go_on = asyncio.Event()
     memory.delay("get_object", may_go_on, times=None)
     first = asyncio.create_task(obj.download(place / "file", resume=True))
-    while not count(memory, "get_object") and not first.done():  # noqa: ASYNC110 - a record has no event
+    while not count(memory, "get_object") and not first.done():
         await asyncio.sleep(0)
     with pytest.raises(BlockingIOError, match="another process downloads the same"):
         await obj.download(place / "file", resume=True)

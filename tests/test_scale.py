@@ -9,13 +9,13 @@ import asyncio
 import gc
 import os
 import time
-import tracemalloc
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 
 import pytest
 from conftest import Server, new_name
+from invariants import traced_memory
 from servers.scripted import Received, Reply, ScriptedServer
 
 import aiodreamobjects as dream
@@ -114,14 +114,13 @@ async def peak_of(count: int, use: Callable[[dream.Bucket], Awaitable[int]]) -> 
         bucket = session.bucket("bucket")
         forget = asyncio.create_task(forget_requests(scripted))
         gc.collect()
-        tracemalloc.start()
         try:
-            assert await use(bucket) == count * 1000
-            return tracemalloc.get_traced_memory()[1]
+            with traced_memory() as memory:
+                assert await use(bucket) == count * 1000
         finally:
-            tracemalloc.stop()
             forget.cancel()
             await asyncio.wait({forget})
+        return memory.peak
 
 
 async def forget_requests(scripted: ScriptedServer) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import stat
 import time
-import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from conftest import Server, new_name
+from invariants import traced_memory
 from servers.raw import Peer, RawServer
 from servers.scripted import Content, Raw, Received, Reply, ScriptedServer, Silence, Step
 from yarl import URL
@@ -45,14 +45,9 @@ HARMFUL: dict[str, Step] = {
 
 @contextmanager
 def little_memory(most: int) -> Iterator[None]:
-    tracemalloc.start()
-    try:
-        tracemalloc.reset_peak()
+    with traced_memory() as memory:
         yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < most
+    assert memory.peak < most
 
 
 @pytest.mark.parametrize("harm", HARMFUL)

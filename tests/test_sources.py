@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from invariants import no_task_is_left
 
 import aiodreamobjects as dream
 from aiodreamobjects._transfer.parts import EVEN_PARTS, PART_SIZE_NAME, PartSizes, known_parts, plan
@@ -48,16 +49,16 @@ async def opened(
     service: MemoryService | None = None, **limits: int
 ) -> AsyncIterator[tuple[dream.Session, dream.Object]]:
     """A session that cuts small, and an object to write. No task is left at the end, nor an upload."""
-    before = asyncio.all_tasks()
-    async with (service or tiny_parts()).session(limits=dream.Limits(**{"part_size": PART, **limits})) as session:
-        bucket = await session.create_bucket("photos")
-        yield session, bucket.object("cat")
-        assert await bucket.uploads().collect() == []
-    assert not asyncio.all_tasks() - before - {asyncio.current_task()}
+    settings = dream.Limits(**{"part_size": PART, **limits})
+    with no_task_is_left():
+        async with (service or tiny_parts()).session(limits=settings) as session:
+            bucket = await session.create_bucket("photos")
+            yield session, bucket.object("cat")
+            assert await bucket.uploads().collect() == []
 
 
 async def arrival_of(verb: Verb, memory: MemoryService) -> None:
-    while verb not in [request.verb for request in memory.requests]:  # noqa: ASYNC110 - the service sets no event
+    while verb not in [request.verb for request in memory.requests]:
         await asyncio.sleep(0)
 
 

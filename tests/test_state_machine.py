@@ -308,7 +308,7 @@ class BucketMachine(Machine):
             del self.model[key]
 
     @rule(data=st.data(), to=keys, fault=faults, moves=st.booleans())
-    def copy_or_move(self, data: st.DataObject, to: str, fault: Fault, moves: bool) -> None:  # noqa: FBT001 - drawn
+    def copy_or_move(self, data: st.DataObject, to: str, fault: Fault, moves: bool) -> None:
         there = [key for key in self.model if key != to]  # mostly something that is there
         source = data.draw(st.sampled_from(there or [key for key in KEYS if key != to]))
         obj = self.bucket.object(source)
@@ -373,7 +373,7 @@ class BucketMachine(Machine):
         tree: str,
         files: dict[str, bytes],
         compare: dream.Compare | None,
-        deletes: bool,  # noqa: FBT001 - drawn
+        deletes: bool,
         fault: Fault,
     ) -> None:
         with tempfile.TemporaryDirectory() as directory:
@@ -392,7 +392,7 @@ class BucketMachine(Machine):
         self,
         pair: list[str],
         compare: dream.Compare | None,
-        deletes: bool,  # noqa: FBT001 - drawn
+        deletes: bool,
         fault: Fault,
     ) -> None:
         source, target = pair
@@ -404,7 +404,7 @@ class BucketMachine(Machine):
         self.tree_became(copied, target, compare, report, deletes)
 
     @rule(tree=st.sampled_from(TREES), twice=st.booleans(), fault=faults)
-    def download_tree(self, tree: str, twice: bool, fault: Fault) -> None:  # noqa: FBT001 - drawn
+    def download_tree(self, tree: str, twice: bool, fault: Fault) -> None:
         expected = {key.removeprefix(tree): content for key, content in self.below(tree).items()}
         with tempfile.TemporaryDirectory() as directory:
             with self.going_wrong(fault):
@@ -428,7 +428,7 @@ class BucketMachine(Machine):
         tree: str,
         compare: dream.Compare | None,
         report: dream.TreeReport,
-        deletes: bool,  # noqa: FBT001 - drawn
+        deletes: bool,
     ) -> None:
         before = self.below(tree)
         extra = before.keys() - files.keys() if deletes else set()

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from invariants import descriptors
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService, Verb
@@ -203,7 +204,7 @@ class Case:
         names = ("compare", "delete", "include", "exclude", "allow_empty")
         return {name: getattr(self, name) for name in names}
 
-    def without(self, clashes: bool) -> Case:  # noqa: FBT001 - whether to leave them out
+    def without(self, clashes: bool) -> Case:
         """Names below others cannot be files."""
         if not clashes:
             return self
@@ -385,7 +386,7 @@ async def test_what_is_planned_is_done_and_then_there_is_nothing_to_do(direction
 
 
 async def page_two(memory: MemoryService, prefix: str, task: asyncio.Task[Any]) -> None:
-    while [request.key for request in memory.requests].count(prefix) < 2 and not task.done():  # noqa: ASYNC110 - a record has no event
+    while [request.key for request in memory.requests].count(prefix) < 2 and not task.done():
         await asyncio.sleep(0)
 
 
@@ -676,7 +677,7 @@ async def test_a_service_that_is_gone_stops_it_soon(memory: MemoryService, pair:
     await pair.source.fill(tree_of(*(f"{number:04}" for number in range(2000))))
     memory.forget_requests()
     task = asyncio.create_task(pair.run())
-    while verbs(memory).count(pair.writes) < 50 and not task.done():  # noqa: ASYNC110 - a record has no event
+    while verbs(memory).count(pair.writes) < 50 and not task.done():
         await asyncio.sleep(0)
     memory.break_connection("*", times=None)
     with pytest.raises(dream.ConnectionFailedError) as caught:
@@ -726,7 +727,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_a_failure(
     memory.delay("create_upload", held)
     memory.forget_requests()
     task = asyncio.create_task(pair.run(on_error="collect"))
-    while "create_upload" not in verbs(memory) and not task.done():  # noqa: ASYNC110 - a record has no event
+    while "create_upload" not in verbs(memory) and not task.done():
         await asyncio.sleep(0)
     with (tmp_path / "from" / "large").open("ab") as file:
         file.write(b"more")
@@ -868,10 +869,6 @@ OLD = tree_of("a", "d/b", "x", "y", content=b"old", seconds=500)
 NEW = tree_of("a", "d/b", "c", "e/f") | tree_of("e/large", content=bytes(LARGE))
 
 
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 async def error_of(work: asyncio.Task[Any]) -> BaseException | None:
     try:
         await work
@@ -909,7 +906,7 @@ async def test_it_can_be_cancelled_at_any_request(memory: MemoryService, pair: P
             (pair.home / "to" / name).unlink(missing_ok=True)
         memory.forget_requests()
         work = asyncio.create_task(pair.run(delete=True, compare="etag"))
-        while len(memory.requests) < at and not work.done():  # noqa: ASYNC110 - a record has no event
+        while len(memory.requests) < at and not work.done():
             await asyncio.sleep(0)
         work.cancel()
         error = await error_of(work)
@@ -924,7 +921,7 @@ async def test_it_can_be_cancelled_at_any_request(memory: MemoryService, pair: P
 async def test_a_download_can_be_cancelled_at_any_moment(bucket: dream.Bucket, tmp_path: Path) -> None:
     pair, tasks = Pair("download", bucket, tmp_path), asyncio.all_tasks()
     await pair.source.fill(NEW)
-    opened = open_files()
+    opened = len(descriptors())
     for number in range(1, 60):
         await pair.target.fill(OLD)
         work = asyncio.create_task(pair.run(delete=True, compare="etag"))
@@ -933,6 +930,6 @@ async def test_a_download_can_be_cancelled_at_any_moment(bucket: dream.Bucket, t
         error = await error_of(work)
         assert asyncio.all_tasks() == tasks
         await check_cut(pair, error)
-        assert open_files() == opened
+        assert len(descriptors()) == opened
         for name in ("c", "e/f", "e/large"):
             (tmp_path / "to" / name).unlink(missing_ok=True)

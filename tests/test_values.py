@@ -707,7 +707,7 @@ def test_an_error_that_files_have_too_can_be_caught_as_theirs(
 
 
 @pytest.mark.parametrize(("cls", "hope"), [(dream.IncompleteBodyError, True), (dream.ChecksumMismatchError, False)])
-def test_an_error_says_whether_trying_again_can_help(cls: type[dream.DreamObjectsError], hope: bool) -> None:  # noqa: FBT001 - a column
+def test_an_error_says_whether_trying_again_can_help(cls: type[dream.DreamObjectsError], hope: bool) -> None:
     assert cls("oh").retryable is hope
     assert dream.ServiceError("oh").retryable is False
     assert dream.ServiceError("oh", retryable=True).retryable is True

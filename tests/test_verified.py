@@ -60,7 +60,7 @@ def verbs(memory: MemoryService) -> list[Verb]:
 
 async def arrived(memory: MemoryService, verb: Verb, task: asyncio.Task[dream.ObjectInfo]) -> None:
     """Until the task has sent such a request, or has ended."""
-    while verb not in verbs(memory) and not task.done():  # noqa: ASYNC110 - a record has no event
+    while verb not in verbs(memory) and not task.done():
         await asyncio.sleep(0)
 
 

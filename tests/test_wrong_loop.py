@@ -19,15 +19,12 @@ from typing import Any
 
 import pytest
 import uvloop
+from loops import LOOPS
 from servers.faulty import ACCESS_KEY, SECRET_KEY, FaultyServer
 
 import aiodreamobjects as dream
 
 HANG_SECONDS = 60.0
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
 CORS: list[dream.CorsRule] = [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}]
 LIFECYCLE: list[dream.LifecycleRule] = [
     {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "x/"}, "Expiration": {"Days": 3}}

@@ -6,7 +6,6 @@ import functools
 import itertools
 import random
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 from urllib.parse import quote, quote_plus
@@ -17,6 +16,7 @@ import pytest
 from botocore.parsers import ResponseParserFactory
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from invariants import traced_memory
 from servers.scripted import Reply, ScriptedServer
 
 from aiodreamobjects._errors import ServiceError
@@ -529,15 +529,10 @@ REFUSED: dict[str, bytes | Callable[[], bytes]] = {
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_hostile_documents_are_refused_in_time_and_in_memory(make: bytes | Callable[[], bytes]) -> None:
     document = make if isinstance(make, bytes) else make()
-    tracemalloc.start()
     started = time.monotonic()
-    try:
-        with pytest.raises(xml.MalformedError):
-            xml.read(document, "ListBucketResult")
-        taken = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert taken < 12 * len(document) + (1 << 20)
+    with traced_memory() as memory, pytest.raises(xml.MalformedError):
+        xml.read(document, "ListBucketResult")
+    assert memory.peak < 12 * len(document) + (1 << 20)
     assert time.monotonic() - started < 20
 
 
@@ -574,7 +569,7 @@ def test_bytes_are_read_or_refused(data: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.booleans())
-def test_what_xml_cannot_carry_is_marked(text: str, as_reference: bool) -> None:  # noqa: FBT001 - Hypothesis gives it
+def test_what_xml_cannot_carry_is_marked(text: str, as_reference: bool) -> None:
     forbidden = set(map(chr, [*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF]))
     written = "".join(
         f"&#{ord(character)};" if character in "\r<&>" or (as_reference and character in forbidden) else character

@@ -1,18 +1,15 @@
-"""For how long the event loop is held, in CPU time of its thread, and what this process holds of the system."""
+"""For how long the event loop is held, in CPU time of its thread."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import re
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -100,18 +97,3 @@ def watched_loop() -> Iterator[LoopWatch]:
         watch.stop()
         looking.join()
         gc.unfreeze()
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What this process holds."""
-
-    resident: int
-    """Bytes of memory."""
-    descriptors: int
-
-    @classmethod
-    def now(cls) -> Usage:
-        told = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-        assert told
-        return cls(int(told[1]) << 10, sum(1 for _ in Path("/proc/self/fd").iterdir()))

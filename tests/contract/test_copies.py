@@ -383,7 +383,7 @@ async def test_an_object_is_copied_to_another_account(server: Server, bucket: dr
 
 
 async def arrival_of(verb: Verb, memory: MemoryService) -> None:
-    while verb not in [request.verb for request in memory.requests]:  # noqa: ASYNC110 - the service sets no event
+    while verb not in [request.verb for request in memory.requests]:
         await asyncio.sleep(0)
 
 
@@ -427,7 +427,7 @@ async def test_a_source_that_is_replaced_when_it_was_copied_is_not_deleted(size:
         memory.delay("head_object", held, key="to")
         memory.forget_requests()
         task = asyncio.create_task(source.move_to(to))
-        while ("head_object", "to") not in [(request.verb, request.key) for request in memory.requests]:  # noqa: ASYNC110 - the service sets no event
+        while ("head_object", "to") not in [(request.verb, request.key) for request in memory.requests]:
             await asyncio.sleep(0)
         await source.put("new")
         held.set()
@@ -491,7 +491,7 @@ async def test_parts_are_copied_at_once() -> None:
         await bucket.object("source").put(content)
         memory.delay("copy_part", held, times=None)
         task = asyncio.create_task(bucket.object("source").copy_to(bucket.object("to")))
-        while [request.verb for request in memory.requests].count("copy_part") < 4:  # noqa: ASYNC110 - the same
+        while [request.verb for request in memory.requests].count("copy_part") < 4:
             await asyncio.sleep(0)
         held.set()
         assert (await task).size == 95

@@ -72,7 +72,7 @@ async def test_what_a_closed_session_was_at_is_in_doubt(faulty: FaultyServer, si
     session = await faulty.session(limits=LIMITS, timeouts=dream.Timeouts(), close_grace=0.1).open()
     task = asyncio.create_task(session.object("s3://bucket/a").put(DATA[:size]))
     async with asyncio.timeout(HANG_SECONDS):
-        while not faulty.asked(op) or faulty.content("bucket", "a") is None:  # noqa: ASYNC110 - a thread has no event
+        while not faulty.asked(op) or faulty.content("bucket", "a") is None:
             await asyncio.sleep(0.01)
         await session.aclose()
         with pytest.raises(dream.SessionClosedError) as caught:

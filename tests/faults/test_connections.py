@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Server, new_name
 from faulty_verbs import DATA, LIMITS, PART, RIGHT, SMALL, VERBS, Case, run
+from invariants import traced_memory
 from servers.breaking_proxy import Break, BreakingProxy
 from servers.faulty import FaultyServer
-from servers.ports import free_port
+from servers.ports import free_port, full_port
 from servers.raw import Peer, RawServer
 from servers.rules import Close, Cut, Drip, Extra, Raw, Refuse, Rule, Unread
 
@@ -140,7 +140,7 @@ async def test_what_is_no_http_is_an_error_and_costs_no_memory(faulty: FaultySer
     faulty.will(Rule("GetObject", Raw(MALFORMED[fault]), times=FOR_EVER))
     async with faulty.session(retry=QUICK) as session:
         obj = session.object("s3://bucket/a")
-        with peak() as most:
+        with traced_memory() as most:
             try:
                 content = await obj.read()
             except (dream.ConnectionFailedError, dream.TransferError):
@@ -149,19 +149,7 @@ async def test_what_is_no_http_is_an_error_and_costs_no_memory(faulty: FaultySer
         assert content is None or (fault == "F24-a-folded-header" and content == b"hello")
         faulty.will()
         assert await obj.read() == SMALL
-    assert most[0] < MOST_BYTES
-
-
-@contextmanager
-def peak() -> Iterator[list[int]]:
-    """How many bytes more were held at some moment than before, as Python counts them."""
-    found = [0]
-    tracemalloc.start()
-    try:
-        yield found
-        found[0] = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    assert most.peak < MOST_BYTES
 
 
 # F27: no connection
@@ -190,24 +178,6 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[[Resolve], None]:
         monkeypatch.setattr(loop, "getaddrinfo", choose)
 
     return set_to
-
-
-@contextmanager
-def full_port(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port whose queue is full: whoever knocks hears nothing."""
-    with socket.socket() as listener:
-        listener.bind((address, port))
-        listener.listen(0)
-        place = listener.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
-        for sock in waiting:
-            sock.setblocking(False)
-            sock.connect_ex(place)
-        try:
-            yield place[1]
-        finally:
-            for sock in waiting:
-                sock.close()
 
 
 async def assert_unreachable(session: dream.Session, requests: int) -> dream.ConnectionFailedError:

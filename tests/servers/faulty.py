@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 10.0
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what the server does in its thread, which sets no event of ours. TimeoutError if it does not."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - as said
+        while not condition():
             await asyncio.sleep(0.001)
 
 

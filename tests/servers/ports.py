@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def free_port() -> int:
@@ -24,3 +26,21 @@ def wait_until_listening(port: int, seconds: float = 30.0) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+@contextmanager
+def full_port(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """Give a port whose queue is full: a client that connects hears nothing."""
+    with socket.socket() as listener:
+        listener.bind((address, port))
+        listener.listen(0)
+        place = listener.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(place)
+        try:
+            yield place[1]
+        finally:
+            for sock in waiting:
+                sock.close()

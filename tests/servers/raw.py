@@ -7,6 +7,7 @@ ends a connection as it likes, and never has to wait for a while to be sure.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import socket
 import ssl
@@ -172,6 +173,13 @@ def answers(*responses: bytes | Sequence[bytes]) -> Script:
     return script
 
 
+@functools.cache
+def _with_certificate(chain: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(chain, key)
+    return context
+
+
 class RawServer:
     """Each connection takes the next script; the last one serves all further connections."""
 
@@ -183,10 +191,7 @@ class RawServer:
         self.changed = asyncio.Event()
         """Set whenever something has arrived or left."""
         self._scripts, self._receive_buffer = list(scripts), receive_buffer
-        self._context: ssl.SSLContext | None = None
-        if certificate:
-            self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            self._context.load_cert_chain(*certificate)
+        self._context = _with_certificate(*certificate) if certificate else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[Exception] = []
 
