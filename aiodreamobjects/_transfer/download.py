@@ -80,7 +80,7 @@ async def download_into(
     verify: Verify,
     if_changed: IfChanged,
     journal: DownloadJournal | None = None,
-    time_of: Callable[[ObjectInfo], int | None] = mtime.of,
+    time_of: Callable[[ObjectInfo], int | None] = mtime.nanoseconds_of,
     listed: Told | None = None,
 ) -> ObjectInfo:
     """``listed``: as a listing tells of it, which has its size where the answer has none."""

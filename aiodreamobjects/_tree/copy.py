@@ -10,6 +10,7 @@ from aiodreamobjects._integrity import MD5_OF_NOTHING, md5_of_etag, parts_of_eta
 from aiodreamobjects._models import ObjectInfo, printable
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
@@ -89,8 +90,9 @@ def _have_same_content(one: str | None, other: str | None, size: int) -> bool | 
 
 
 def _is_copied(source: ObjectInfo, target: ObjectInfo) -> bool:
-    """Whether it was stored later than its source, or at the same time with the same ETag."""
-    stored, copied = source.last_modified, target.last_modified
+    """Return whether it was stored later than its source, or at the same time with the same ETag."""
+    stored, copied = mtime.stored(source), mtime.stored(target)
     if stored is None or copied is None:
         return False
-    return copied > stored or (copied == stored and source.etag is not None and source.etag == target.etag)
+    is_later = stored.is_before(copied)
+    return (source.etag is not None and source.etag == target.etag) if is_later is None else is_later

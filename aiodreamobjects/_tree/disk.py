@@ -21,6 +21,7 @@ from anyio import CapacityLimiter, to_thread
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
 from aiodreamobjects._http.transport import Buffer
+from aiodreamobjects._transfer.mtime import precision_of_disk
 from aiodreamobjects._tree.walk import Entry, Identity, identity_of
 
 P = ParamSpec("P")
@@ -58,6 +59,8 @@ class Disk:
             msg = "the local directory has no name; '.' is the working directory"
             raise ValueError(msg)
         self.root = root
+        self.precision = 1
+        """How exactly it keeps times, in nanoseconds, once ``measure`` has seen it."""
         self._follow = follow
         self._descriptor: int | None = None
         self._hops = CapacityLimiter(HOPS)
@@ -91,6 +94,15 @@ class Disk:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             await finish(to_thread.run_sync(os.close, descriptor))
+
+    async def measure(self, *, may_write: bool) -> None:
+        """See how exactly it keeps times."""
+
+        def measure() -> None:
+            assert self._descriptor is not None
+            self.precision = precision_of_disk(self._descriptor, may_write=may_write)
+
+        await finish(to_thread.run_sync(measure))
 
     async def folds_case(self) -> bool:
         """Whether it does not tell upper from lower case."""

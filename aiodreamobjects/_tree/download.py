@@ -14,6 +14,7 @@ from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import Told, read_with_info
 from aiodreamobjects._transfer.download import download_into
+from aiodreamobjects._transfer.mtime import Time
 from aiodreamobjects._transfer.sinks import PathSink
 from aiodreamobjects._tree.disk import Disk, NewFile, in_the_way
 from aiodreamobjects._tree.names import Clashes, folded, is_safe
@@ -35,6 +36,8 @@ class DownloadTree(Direction):
 
     async def open(self) -> None:
         self._is_there = await self._disk.open(make=not self.options.dry_run)
+        if self._is_there and self.options.compares_times:
+            await self._disk.measure(may_write=not self.options.dry_run)
         if not self.options.dry_run and await self._disk.folds_case():
             self._clashes, self._written = Clashes(folds_case=True), set()
 
@@ -53,7 +56,7 @@ class DownloadTree(Direction):
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
         """A file that has the time at which its object was stored came from one that keeps no other."""
         assert source.info is not None
-        is_same = self.options.compare == "mtime" and target.mtime_ns == mtime.stored(source.info)
+        is_same = self.options.compare == "mtime" and self._is_time_of(mtime.stored(source.info), target)
         return "same" if is_same else "unknown"
 
     async def has_same_content(self, source: Entry, target: Entry) -> bool | None:
@@ -62,7 +65,7 @@ class DownloadTree(Direction):
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
         found = await self.runtime.s3.head_object(self._objects.address(source.name))
-        return _time_of(source.info, found) == target.mtime_ns and found.size == target.size
+        return found.size == target.size and self._is_time_of(mtime.of(found, source.info), target)
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         if batch[0].size > SMALL_BYTES:
@@ -81,7 +84,7 @@ class DownloadTree(Direction):
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)
             else:
-                files.append(NewFile(entry.name, data, _time_of(entry.info, info)))
+                files.append(NewFile(entry.name, data, mtime.nanoseconds_of(info, entry.info)))
         failures: list[Exception | None] = []
         try:
             await self._disk.write(files, failures)
@@ -105,6 +108,10 @@ class DownloadTree(Direction):
                     else:
                         tally.done += outcome
 
+    def _is_time_of(self, time: Time | None, file: Entry) -> bool:
+        assert file.mtime_ns is not None
+        return time is not None and time.is_that_of(file.mtime_ns, self._disk.precision)
+
     def _copied(self, run: Run, name: str, size: int, *, counted: bool = False) -> None:
         if self._written is not None:
             self._written.add(folded(name))
@@ -119,7 +126,10 @@ class DownloadTree(Direction):
                     self._disk.directory_of(entry.name) as directory,
                     PathSink(last, overwrite=True, fsync=False, directory=directory) as sink,
                 ):
-                    told, time_of = gauge.follow if self.options.progress else None, partial(_time_of, entry.info)
+                    told, time_of = (
+                        gauge.follow if self.options.progress else None,
+                        partial(mtime.nanoseconds_of, listed=entry.info),
+                    )
                     info = await download_into(
                         sink, self.runtime, address, told, "auto", "restart", time_of=time_of, listed=_told(entry.info)
                     )
@@ -139,11 +149,3 @@ class DownloadTree(Direction):
 
 def _told(listed: ObjectInfo | None) -> Told | None:
     return None if listed is None else (listed.etag, listed.size)
-
-
-def _time_of(listed: ObjectInfo | None, found: ObjectInfo) -> int | None:
-    """What is kept of the original; else when it was stored, which a listing tells more exactly than a header."""
-    kept = mtime.kept_in(found.metadata)
-    if kept is None and listed is not None and listed.etag == found.etag:
-        return mtime.stored(listed)
-    return mtime.of(found)

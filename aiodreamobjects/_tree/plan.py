@@ -54,6 +54,10 @@ class TreeOptions:
         """Whether it must be known what is in the target already."""
         return self.delete or self.compare is not None
 
+    @property
+    def compares_times(self) -> bool:
+        return self.compare in ("mtime", "etag-or-time")
+
 
 Pair = tuple[Entry | None, Entry | None]
 """One name, in the source, the target or both."""

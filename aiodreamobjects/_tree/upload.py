@@ -30,6 +30,8 @@ class UploadTree(Direction):
     async def open(self) -> None:
         if not await self._disk.open(make=False):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._disk.root)
+        if self.options.compares_times:
+            await self._disk.measure(may_write=False)
 
     async def aclose(self) -> None:
         await self._disk.aclose()
@@ -55,12 +57,16 @@ class UploadTree(Direction):
         assert target.info is not None
         return await self._objects.has_content_of(target.info, self._disk, source.name)
 
-    async def has_same_time(self, source: Entry, target: Entry) -> bool:  # noqa: ARG002 - the listing's time is not exact
-        found = await self.runtime.s3.head_object(self._objects.address(source.name))
-        kept, stored = mtime.kept_in(found.metadata), mtime.stored(found)
+    async def has_same_time(self, source: Entry, target: Entry) -> bool:
+        """An object that keeps no time is as new as its file if it was stored no sooner."""
         assert source.mtime_ns is not None
-        is_same = kept == source.mtime_ns if kept is not None else stored is not None and stored >= source.mtime_ns
-        return is_same and found.size == source.size
+        found = await self.runtime.s3.head_object(self._objects.address(source.name))
+        if found.size != source.size:
+            return False
+        if (kept := mtime.kept_in(found.metadata)) is not None:
+            return kept.is_that_of(source.mtime_ns, self._disk.precision)
+        stored = mtime.of(found, target.info)
+        return stored is not None and stored.nanoseconds >= source.mtime_ns
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         if batch[0].size > SMALL_BYTES:
