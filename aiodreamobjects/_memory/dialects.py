@@ -17,11 +17,12 @@ _HEADERS = frozenset(
         *("copy-source-if-match", "copy-source-if-modified-since", "copy-source-if-none-match"),
         *("copy-source-if-unmodified-since", "copy-source-range", "date", "decoded-content-length"),
         *("metadata-directive", "request-payer", "sdk-checksum-algorithm", "security-token"),
-        *("server-side-encryption", "storage-class", "tagging", "tagging-directive", "trailer", "user-agent"),
-        "website-redirect-location",
+        *("storage-class", "tagging", "tagging-directive", "trailer", "user-agent", "website-redirect-location"),
     )
 )
 """The headers that have an effect here, or need none. Another, if it were ignored, would seem to have an effect."""
+_ONLY_AS = {"x-amz-server-side-encryption": "AES256", "x-amz-bucket-object-lock-enabled": "false"}
+"""These ask for nothing with this value, and for what is not there with another."""
 _FAMILIES = ("x-amz-meta-", "x-amz-checksum-")
 _S3 = MultipartRules()
 
@@ -88,6 +89,7 @@ class Dialect:
         """Raise S3Error for a header that the service does not know, or that is missing."""
         if call.method == "PUT" and not {"content-length", "transfer-encoding"} & call.headers.keys():
             raise S3Error(Code.MissingContentLength)
-        is_other = call.amz.get("x-amz-server-side-encryption", "AES256") != "AES256"
-        if is_other or any(name not in _HEADERS and not name.startswith(_FAMILIES) for name in call.amz):
-            raise S3Error(Code.NotImplemented, "A header you provided implies functionality that is not implemented.")
+        for name, value in call.amz.items():
+            if _ONLY_AS.get(name) != value and name not in _HEADERS and not name.startswith(_FAMILIES):
+                msg = "A header you provided implies functionality that is not implemented."
+                raise S3Error(Code.NotImplemented, msg)
