@@ -19,7 +19,7 @@ import pytest_asyncio
 import trustme
 from blockbuster import BlockBuster
 from invariants import nothing_is_left
-from servers import ceph
+from servers import ceph, openstack, programs
 from servers.b2 import B2Server
 from servers.faulty import FaultyServer
 from servers.moto_server import moto_server
@@ -32,7 +32,10 @@ from aiodreamobjects.testing import MemoryService
 SERVERS = ("memory", "rgw", "rgw-tls", "moto", "b2")  # TLS to moto is no other than TLS to the gateway and to b2
 LIBRARY = str(Path(dream.__file__).parent)
 RUN_OF_A_CALLBACK = asyncio.Handle._run.__code__
+INDEPENDENT = ("rclone", "localbucket", "juicefs", "juicefs-plain", "swift")
+"""They share no code with the others, and lack much: ``servers/known.py`` says what."""
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
+NO_SWIFT = "OPENSTACK SWIFT IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/swift install"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,45 @@ def b2(b2_server: B2Server, ca: Path) -> Server:
     return Server("b2", service, b2_server.access_key, b2_server.secret_key, ca)
 
 
+def independent(name: str, endpoint: str) -> Server:
+    return Server(name, dream.Service.for_endpoint(endpoint), programs.USER, programs.PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with programs.rclone(tmp_path_factory.mktemp("rclone")) as endpoint:
+        yield independent("rclone", endpoint)
+
+
+@pytest.fixture(scope="session")
+def localbucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with programs.localbucket(tmp_path_factory.mktemp("localbucket")) as endpoint:
+        yield independent("localbucket", endpoint)
+
+
+@pytest.fixture(scope="session")
+def juicefs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with programs.juicefs(tmp_path_factory.mktemp("juicefs"), programs.JUICEFS_OPTIONS) as endpoint:
+        yield independent("juicefs", endpoint)
+
+
+@pytest.fixture(scope="session")
+def juicefs_plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """It keeps neither ETags nor tags nor metadata."""
+    with programs.juicefs(tmp_path_factory.mktemp("juicefs"), ()) as endpoint:
+        yield independent("juicefs-plain", endpoint)
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if not openstack.is_installed():
+        pytest.skip(NO_SWIFT)
+    with openstack.swift(tmp_path_factory.mktemp("swift")) as endpoint:
+        yield Server(
+            "swift", dream.Service.for_endpoint(endpoint), *openstack.ACCOUNT, other_account=openstack.OTHER_ACCOUNT
+        )
+
+
 @pytest.fixture(scope="session")
 def memory() -> Server:
     service = MemoryService()
@@ -314,6 +356,7 @@ def new_name() -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    left_out = [report for report in terminalreporter.getreports("skipped") if NO_CEPH in report.longreprtext]
-    if left_out:
-        terminalreporter.write_line(f"!!! {len(left_out)} TESTS DID NOT RUN. {NO_CEPH}", red=True, bold=True)
+    skipped = [report.longreprtext for report in terminalreporter.getreports("skipped")]
+    for reason in (NO_CEPH, NO_SWIFT):
+        if count := sum(reason in text for text in skipped):
+            terminalreporter.write_line(f"!!! {count} TESTS DID NOT RUN. {reason}", red=True, bold=True)

@@ -1,0 +1,45 @@
+"""Holds each service to what ``servers/known.py`` says of it."""
+
+from __future__ import annotations
+
+import pytest
+from servers.known import KNOWN, Known
+
+import aiodreamobjects as dream
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(feature): what a service must have for it, by a name of servers/known.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.name == "test_verbs.py":
+            server = str(item.callspec.params["server"])
+            for mark in marks_of(item, server, KNOWN[server]):
+                item.add_marker(mark)
+
+
+def marks_of(item: pytest.Function, server: str, known: Known) -> list[pytest.MarkDecorator]:
+    """A row that has ceased to be true fails its test. What is lacking must be refused by name."""
+    found = []
+    for row in rows_of(item, server):
+        if row in known.lacks:
+            found.append(
+                pytest.mark.xfail(raises=dream.UnsupportedByServiceError, strict=True, reason=known.lacks[row])
+            )
+        if row in known.wrong:
+            found.append(pytest.mark.xfail(strict=True, reason=known.wrong[row]))
+        if row in known.ours:
+            found.append(pytest.mark.xfail(strict=True, reason=f"ours: {known.ours[row]}"))
+        if row in known.hangs:
+            found.append(pytest.mark.xfail(run=False, reason=known.hangs[row]))
+    return found
+
+
+def rows_of(item: pytest.Function, server: str) -> list[str]:
+    """By which names a row can mean this test, the closest first."""
+    case = item.callspec.id.removeprefix(server).removeprefix("-")
+    test = item.originalname
+    features = [str(mark.args[0]) for mark in item.iter_markers("needs")]
+    return [*([f"{test}[{case}]"] if case else []), test, *features]
