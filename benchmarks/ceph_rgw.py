@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.ports import free_port
+from benchmarks.clients import Service
+from benchmarks.nginx_s3 import free_port
 from benchmarks.store import Server, ServerUnavailableError
 
 SCRIPT = Path(__file__).parent.parent / "tests" / "servers" / "rgw"
@@ -42,10 +43,7 @@ def ceph_rgw(settings: str = "") -> Iterator[Server]:
             told = dict(re.findall(r"(\w+)=(\S+)", started.stdout))
             yield Server(
                 "rgw",
-                told["RGW_ENDPOINT"],
-                told["RGW_ACCESS_KEY"],
-                told["RGW_SECRET_KEY"],
-                told["RGW_REGION"],
+                Service(told["RGW_ENDPOINT"], told["RGW_ACCESS_KEY"], told["RGW_SECRET_KEY"], told["RGW_REGION"]),
                 version=_version(),
                 makes_up_listings=False,
             )

@@ -6,8 +6,6 @@ one after the other. It is judged by what the server then holds and by the files
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -16,29 +14,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import command
-from benchmarks.faults_clients import CLIENTS, SYNC, TREE, Job, Told
-from benchmarks.large import tell
-from benchmarks.machine import describe_machine
-from benchmarks.meter import how_it_ended
-from benchmarks.options import known
-from benchmarks.rounds import ROOT, clean_environment
+from benchmarks import run
+from benchmarks.clients import Job, Patience, Service, Settings, Side
+from benchmarks.faults_jobs import PREFIX, Told
+from benchmarks.machine import versions
+from benchmarks.results import markdown
+from benchmarks.run import ROOT, Facts, chosen, clean_environment, parser_of, put_into, tell, write_json
 
 sys.path.append(str(ROOT / "tests"))  # the server is the tests'
 
 from servers.faulty import FaultyServer
 
-from benchmarks import faults_report
-from benchmarks.faults_kinds import ARRIVES, BUCKET, KINDS, LEAVES, TREE_DIRECTORY, Kind, Outcome, Scene, content_of
-from benchmarks.faults_report import Cell
+from benchmarks.faults_kinds import BUCKET, KINDS, TREE_DIRECTORY, Kind, Outcome, Scene, content_of
 
-USUAL = ("dream", "boto3", "aioboto3", "obstore", "s5cmd")
+CLIENTS = ("dream", "boto3", "aioboto3", "obstore", "s5cmd")
 PAGE = ROOT / "docs" / "reliability.md"
 LOOK_SECONDS = 0.02
 UNDER_WAY_SECONDS = 0.4
@@ -57,22 +53,33 @@ class Options:
     is_checked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    client: str
+    kind: int
+    letter: str
+    """P, F or –."""
+    words: str
+    """What was seen, or why nothing was."""
+    error: str | None = None
+    """What the client told."""
+    seconds: float = 0
+    peak_bytes: int = 0
+
+
 def parse(arguments: list[str]) -> Options:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.partition(": ")[2])
-    parser.add_argument("--only", metavar="CLIENTS", help=f"of {', '.join(CLIENTS)}")
+    parser, numbers = parser_of("benchmarks.faults", __doc__, CLIENTS), [str(number) for number in KINDS]
     parser.add_argument("--kinds", metavar="NUMBERS", help="of the kinds of faults, such as 1,4,26")
-    parser.add_argument("--json", type=Path, help="write every cell there")
     parser.add_argument("--no-write", action="store_true", help="leave the page as it is, as a part of the table does")
     parser.add_argument("--check", action="store_true", help="fail unless this library survives all")
     told = parser.parse_args(arguments)
     try:
-        clients = known(told.only, CLIENTS, USUAL)
-        numbers = known(told.kinds, [str(number) for number in KINDS], [str(number) for number in KINDS])
+        clients, kinds = chosen(told.only, CLIENTS, CLIENTS), chosen(told.kinds, numbers, numbers)
     except ValueError as error:
         parser.error(str(error))
     return Options(
         clients=clients,
-        kinds=tuple(KINDS[int(number)] for number in numbers),
+        kinds=tuple(KINDS[int(number)] for number in kinds),
         json=told.json,
         is_written=not (told.no_write or told.only or told.kinds),
         is_checked=told.check,
@@ -82,11 +89,11 @@ def parse(arguments: list[str]) -> Options:
 class Bench:
     def __init__(self, server: FaultyServer, other: FaultyServer, home: Path) -> None:
         self.server, self.other, self.home = server, other, home
-        self.environment = {**clean_environment(home / "bytecode"), "XDG_STATE_HOME": str(home / "state")}
+        self.environment = {**clean_environment(home), "XDG_STATE_HOME": str(home / "state")}
 
     def cell(self, client: str, kind: Kind) -> Cell:
         """What became of this client with this kind of fault."""
-        lacks = CLIENTS[client].lacks
+        lacks = Side(client).kind.lacks_in_faults
         if reason := lacks.get(kind.verb) or lacks.get(str(kind.number)):
             return Cell(client, kind.number, "–", reason)
         for server in (self.server, self.other):
@@ -120,29 +127,18 @@ class Bench:
 
     def _meet(self, client: str, kind: Kind, scene: Scene) -> Outcome:
         """Run the client's process until it ends, hangs, or has been sent its signal and ended."""
-        out, errors = self.home / "out", self.home / "errors"
-        words = [sys.executable, "-m", "benchmarks.faults_clients", client, json.dumps(asdict(self._job(kind, scene)))]
+        words = ["-m", "benchmarks.faults_jobs", client, json.dumps(asdict(self._job(kind, scene)))]
         started = time.monotonic()
-        with out.open("wb") as out_file, errors.open("wb") as errors_file:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=out_file,
-                stderr=errors_file,
-                cwd=ROOT,
-                env=self.environment,
-                start_new_session=True,
-            )
-            try:
-                is_hung, peak = self._watch(process, kind)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+        process = run.start([sys.executable, *words], self.home, self.environment)
+        try:
+            is_hung, peak = self._watch(process, kind)
+        finally:
+            if process.poll() is None:
+                run.kill(process)
         seconds = time.monotonic() - started
         with suppress(AssertionError):
             self.server.wait_until_left(LEAVE_SECONDS)
-        return Outcome(_told(out, errors, process.returncode), is_hung, seconds, peak)
+        return Outcome(_told(self.home, process.returncode), is_hung, seconds, peak)
 
     def _watch(self, process: subprocess.Popen[bytes], kind: Kind) -> tuple[bool, int]:
         """Whether it hangs, and the most memory it had resident."""
@@ -161,40 +157,35 @@ class Bench:
         return False, peak
 
     def _job(self, kind: Kind, scene: Scene) -> Job:
-        path = {
-            **dict.fromkeys(ARRIVES, scene.target),
-            **dict.fromkeys(LEAVES, scene.source),
-            TREE: scene.there / TREE_DIRECTORY,
-            SYNC: scene.there,
-        }.get(kind.verb, scene.there)
+        server, keys = self.server, kind.keys or (kind.key,)
+        service = Service(
+            server.endpoint, server.access_key, server.secret_key, server.region, session_token=kind.session_token
+        )
+        is_tree, is_one = kind.verb == "download_tree", len(keys) == 1
+        path = scene.target if kind.verb in ("download", "fetch") else scene.source
         return Job(
-            verb=kind.verb,
-            bucket=BUCKET,
-            key=kind.key,
-            keys=kind.keys,
-            path=str(path),
-            part_bytes=kind.part_bytes,
+            kind.verb,
+            service,
+            Settings(parts=None, part_bytes=kind.part_bytes, patience=Patience()),
+            BUCKET,
+            PREFIX if kind.verb == "delete_prefix" else "",
+            directory=str(scene.there / TREE_DIRECTORY if is_tree else scene.there),
+            keys=keys,
+            files=tuple(str(path if is_one else scene.there / key) for key in keys),
+            other=Service(self.other.endpoint, server.access_key, server.secret_key, server.region),
             descriptors=kind.descriptors,
-            endpoint=self.server.endpoint,
-            other_endpoint=self.other.endpoint,
-            access_key=self.server.access_key,
-            secret_key=self.server.secret_key,
-            session_token=kind.session_token,
-            region=self.server.region,
         )
 
 
-def _told(out: Path, errors: Path, code: int) -> Told:
+def _told(home: Path, code: int) -> Told:
     """What a library said in its last line; a program, by its exit status."""
-    lines = out.read_text(errors="replace").splitlines()
-    complaints = errors.read_text(errors="replace").strip().splitlines()
-    if code:
-        return Told(complaints[-1][:300] if code > 0 and complaints else how_it_ended(code))
+    if failure := run.failure_of(home, code):
+        return Told(failure)
+    lines = (home / "out").read_text(errors="replace").splitlines()
     last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     if "tasks" in last:
         return Told(**{**last, "keys": None if last["keys"] is None else tuple(last["keys"])})
-    keys = [one["key"].split("/", 3)[3] for line in lines if "key" in (one := json.loads(line))]
-    return Told(keys=tuple(keys))
+    return Told(keys=tuple(one["key"].split("/", 3)[3] for line in lines if "key" in (one := json.loads(line))))
 
 
 def _peak_bytes(process: int) -> int:
@@ -212,43 +203,67 @@ def _mount(directory: Path) -> bool:
     return done.returncode == 0
 
 
-def missing(clients: Sequence[str]) -> list[str]:
-    """What is to be installed."""
-    return [package for name in clients if not importlib.util.find_spec(package := CLIENTS[name].packages[0])]
-
-
-def measure(options: Options) -> list[Cell]:
+def measure(clients: Sequence[str], kinds: Sequence[Kind]) -> list[Cell]:
     cells = []
     with tempfile.TemporaryDirectory(prefix="faults-") as home, FaultyServer() as server, FaultyServer() as other:
         bench = Bench(server, other, Path(home))
-        for kind in options.kinds:
-            row = [bench.cell(client, kind) for client in options.clients]
+        for kind in kinds:
+            row = [bench.cell(client, kind) for client in clients]
             cells += row
             told = ", ".join(f"{cell.client} {cell.letter} {cell.words}".strip() for cell in row)
             tell(f"{kind.number} {kind.words}: {told}")
     return cells
 
 
+# What is told
+
+
+def section(cells: Sequence[Cell], kinds: Sequence[Kind], clients: Sequence[str], facts: Mapping[str, str]) -> str:
+    """The part of the page that a run writes: a table of letters, and what was seen where one is F."""
+    told = "\n".join(f"- {name}: {fact}" for name, fact in {**facts, "command": f"`{facts['command']}`"}.items())
+    found = {(cell.kind, cell.client): cell for cell in cells}
+    rows = [["", "fault", *clients]]
+    rows += [[str(kind.number), kind.words, *(_letter(found[kind.number, one]) for one in clients)] for kind in kinds]
+    rows.append(["", "**survived, of those that were run**", *(_sum(cells, client) for client in clients)])
+    seen, left_out = _seen(cells, "F"), _seen(cells, "–")
+    parts = [told, markdown(rows)]
+    parts += [f"What was seen where there is an F:\n\n{seen}"] if seen else []
+    parts += [f"Why there is a –:\n\n{left_out}"] if left_out else []
+    return "\n\n".join(parts)
+
+
+def _letter(cell: Cell) -> str:
+    return f"{cell.letter}, {cell.words}" if cell.letter == "P" and cell.words else cell.letter
+
+
+def _sum(cells: Sequence[Cell], client: str) -> str:
+    letters = [cell.letter for cell in cells if cell.client == client and cell.letter != "–"]
+    return f"**{letters.count('P')} of {len(letters)}**"
+
+
+def _seen(cells: Sequence[Cell], letter: str) -> str:
+    """A line a kind; clients of which the same was seen are named together."""
+    by_kind: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for cell in cells:
+        if cell.letter == letter:
+            by_kind[cell.kind][cell.words].append(cell.client)
+    return "\n".join(
+        f"- {kind}: " + "; ".join(f"{', '.join(names)}: {words}" for words, names in seen.items())
+        for kind, seen in by_kind.items()
+    )
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    arguments = sys.argv[1:]
-    options, started = parse(arguments), time.monotonic()
-    if packages := missing(options.clients):
-        sys.exit(f"not installed: {', '.join(packages)}")
-    machine = describe_machine()
-    cells = measure(options)
-    facts = {
-        "command": command(arguments, "benchmarks.faults"),
-        **machine,
-        "took": f"{(time.monotonic() - started) / 60:.1f} minutes",
-        "versions": faults_report.versions(options.clients),
-    }
-    if options.json:
-        told = {"facts": facts, "cells": [asdict(cell) for cell in cells]}
-        options.json.write_text(json.dumps(told, indent=1) + "\n")
-    text = faults_report.section(cells, options.kinds, options.clients, facts)
-    if options.is_written:
-        faults_report.put_into(PAGE, text)
+    options, facts = parse(sys.argv[1:]), Facts("benchmarks.faults", sys.argv[1:])
+    clients = [client for client in options.clients if Side(client).kind.is_installed()]
+    for client in sorted({*options.clients} - {*clients}):
+        tell(f"{client} is left out: not installed")
+    cells = measure(clients, options.kinds)
+    told = facts.told(versions=versions(clients))
+    write_json(options.json, told, cells=cells)
+    text = section(cells, options.kinds, clients, told)
+    put_into(PAGE if options.is_written else None, "table", text)
     print(text)
     ours = [cell for cell in cells if cell.client == "dream"]
     if options.is_checked and not all(cell.letter == "P" for cell in ours if cell.words != NO_MOUNT):

@@ -8,14 +8,17 @@ import os
 import signal
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from servers.faulty import FaultyServer
 from servers.rules import (
+    Action,
     Blanks,
     Cut,
     Drip,
@@ -33,52 +36,25 @@ from servers.rules import (
 
 from aiodreamobjects._memory.calls import md5_hex
 from aiodreamobjects._memory.store import Content
-from benchmarks.faults_clients import (
-    AFTER_CANCEL,
-    CLOSE_UNDER_WAY,
-    COPY_AND_SYNC,
-    DELETE,
-    DELETE_PREFIX,
-    DOWNLOAD,
-    FETCH,
-    FORKED,
-    LIST,
-    MANY,
-    PREFIX,
-    PUT_GZIP,
-    PUT_REFILLED,
-    PUT_TORN,
-    QUICK,
-    SECOND_LOOP,
-    SLOW,
-    SYNC,
-    TORN_AFTER_BYTES,
-    TREE,
-    UNDER_WAY,
-    UPLOAD,
-    UPLOAD_OPEN,
-    Told,
-)
+from benchmarks.faults_jobs import PREFIX, QUICK, SLOW, TORN_AFTER_BYTES, UNDER_WAY, Told
 
 KIB, MIB = 1 << 10, 1 << 20
 SMALL, LARGE, LONG, HUGE = 3 * MIB, 20 * MIB, 96 * MIB, 300 * MIB
 PART_BYTES, TINY_PART_BYTES = 5 * MIB, 256 * KIB
 HALF_WAY = 500_000
 BUCKET, KEY, CONTROL_KEY = "bucket", "key", "a\x07b"
+ABC = ("a", "b", "c")
 FILE, TREE_DIRECTORY = "file", "tree"
 OLD, FOREIGN = b"what was there before", b"what somebody else answers"
 RETRY_AFTER_SECONDS = 2
 DESCRIPTORS, DOWNLOADS = 128, 300
 MOST_MIB = 128
+TORN_MIB = TORN_AFTER_BYTES // MIB
 LONGEST_SECONDS = 15.0
 ABORTED = "an Abort of what was complete"
 PRECIOUS = "precious"
 IN_CHUNKS = Blanks(0, 0.0)
 """No blanks: a body in chunks, without a length."""
-ARRIVES = (DOWNLOAD, FETCH)
-"""Verbs that write ``Scene.target``."""
-LEAVES = (UPLOAD, UPLOAD_OPEN, PUT_TORN, PUT_REFILLED, PUT_GZIP, CLOSE_UNDER_WAY, SECOND_LOOP, FORKED)
-"""Verbs that send ``Scene.source``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,24 +329,24 @@ def _difference(found: bytes | None, wanted: bytes, what: str = "file") -> str |
 # What is there, and what breaks
 
 
-def breaks(*rules: Callable[[], Rule]) -> Make:
-    """An object and a file of the old state; the rules are made anew each time."""
+def breaks(*rules: Rule) -> Make:
+    """An object and a file of the old state."""
 
     def make(scene: Scene) -> Sequence[Rule]:
         scene.server.put(BUCKET, scene.key, scene.new)
         scene.target.write_bytes(OLD)
-        return [rule() for rule in rules]
+        return [copy(rule) for rule in rules]
 
     return make
 
 
-def takes(*rules: Callable[[Scene], Rule]) -> Make:
+def takes(*rules: Rule | Callable[[Scene], Rule]) -> Make:
     """A file of the new state and an object of the old one."""
 
     def make(scene: Scene) -> Sequence[Rule]:
         scene.source.write_bytes(scene.new)
         scene.server.put(BUCKET, scene.key, OLD)
-        return [rule(scene) for rule in rules]
+        return [copy(rule) if isinstance(rule, Rule) else rule(scene) for rule in rules]
 
     return make
 
@@ -429,7 +405,7 @@ def _bulk(error: str, times: int | None) -> Make:
     )
 
     def make(scene: Scene) -> Sequence[Rule]:
-        scene.put("a", "b", "c")
+        scene.put(*ABC)
         both = (Meanwhile(lambda bucket: bucket.drop("a")), Meanwhile(lambda bucket: bucket.drop("c")))
         said = Say(status=200, headers={"Content-Type": "application/xml"}, body=reply.encode(), is_done=False)
         return [Rule("DeleteObjects", *both, said, times=times)]
@@ -443,7 +419,7 @@ def _listing(scene: Scene) -> Sequence[Rule]:
 
 
 def _lost_listing(scene: Scene) -> Sequence[Rule]:
-    for name in ("a", "b", "c"):
+    for name in ABC:
         scene.put(name)
         (scene.there / name).write_text("local")
     return [Rule("ListObjects*", Refuse(500, "InternalError"), times=None)]
@@ -482,10 +458,6 @@ def _changing(scene: Scene) -> Sequence[Rule]:
     return [Rule("GetObjectTagging", no_tags, times=None, may_be_idle=True)]
 
 
-def busy(status: int, code: str, times: int | None) -> Callable[[], Rule]:
-    return lambda: Rule("GetObject", Refuse(status, code), times=times)
-
-
 def _asked(op: str, count: int) -> Callable[[FaultyServer], bool]:
     return lambda server: len(server.asked(op)) >= count
 
@@ -505,312 +477,155 @@ def _summed(data: bytes) -> Mapping[str, str]:
     return {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
 
 
-KINDS = {
-    kind.number: kind
-    for kind in (
-        Kind(
-            1,
-            "reset in the middle of a body, once",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Cut(HALF_WAY))),
-            downloaded,
-        ),
-        Kind(
-            2,
-            "connection closed in the middle of a body, once",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Cut(HALF_WAY, "close"))),
-            downloaded,
-        ),
-        Kind(
-            3,
-            "closed after 1,000 bytes, for ever: the old file is kept",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Cut(1000, "close"), times=None)),
-            downloaded,
-        ),
-        Kind(
-            4,
-            "a short body with a length that fits",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Shorten(HALF_WAY))),
-            downloaded,
-        ),
-        Kind(
-            5,
-            "`Range` ignored",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Say(200, {"Content-Range": None}, _content(LARGE)), times=None)),
-            downloaded,
-        ),
-        Kind(6, "the object is replaced during the download", DOWNLOAD, _replaced, downloaded_of_one_state),
-        Kind(
-            7,
-            "a flipped bit in 3 MiB, and a CRC-32 beside it",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Say(headers=_summed(_content(SMALL))), Flip(HALF_WAY))),
-            downloaded,
-            size=SMALL,
-        ),
-        Kind(
-            8,
-            "a flipped bit in 20 MiB, whose ETag is their MD5",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Flip(HALF_WAY))),
-            downloaded,
-        ),
-        Kind(
-            9,
-            "silence in the middle of a body, once",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Cut(HALF_WAY, "silence"))),
-            downloaded,
-        ),
-        Kind(
-            10,
-            "1 KiB a second, for ever",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Drip(KIB, 1.0), times=None)),
-            downloaded,
-            longest_seconds=20,
-        ),
-        Kind(11, "503 `SlowDown`, three times", DOWNLOAD, breaks(busy(503, "SlowDown", 3)), downloaded),
-        Kind(12, "429, twice", DOWNLOAD, breaks(busy(429, "TooManyRequests", 2)), downloaded),
-        Kind(
-            13,
-            f"503 with `Retry-After: {RETRY_AFTER_SECONDS}` is honoured",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Refuse(503, "SlowDown", {"Retry-After": str(RETRY_AFTER_SECONDS)}))),
-            patient,
-            size=SMALL,
-        ),
-        Kind(14, "500 for ever: the old file is kept", DOWNLOAD, breaks(busy(500, "InternalError", None)), downloaded),
-        Kind(15, "a clock that is an hour off is corrected", DOWNLOAD, _skewed, in_time),
-        Kind(
-            16,
-            "`ExpiredToken` for whatever has the last byte in it: the old file is kept",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Refuse(400, "ExpiredToken"), covers=LARGE - 1, times=None)),
-            downloaded,
-        ),
-        Kind(
-            17,
-            "307 to another host is not followed",
-            DOWNLOAD,
-            _redirected,
-            at_home,
-            session_token="a-token-of-nobody",
-        ),
-        Kind(
-            18,
-            "cancelled during a download: the old file is kept",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Drip(256 * KIB, 0.1), times=None)),
-            downloaded,
-            signal=signal.SIGINT,
-            is_due=_asked("GetObject", 1),
-        ),
-        Kind(
-            19,
-            "`kill -9` during a download: the old file is kept",
-            DOWNLOAD,
-            breaks(lambda: Rule("GetObject", Drip(256 * KIB, 0.1), times=None)),
-            kept,
-            signal=signal.SIGKILL,
-            is_due=_asked("GetObject", 1),
-        ),
-        Kind(20, "disk full: the old file is kept", DOWNLOAD, breaks(), downloaded, has_small_disk=True),
-        Kind(
-            21,
-            f"{DOWNLOADS} downloads with `ulimit -n {DESCRIPTORS}`",
-            MANY,
-            _many,
-            all_there,
-            keys=keys_of_many(),
-            descriptors=DESCRIPTORS,
-        ),
-        Kind(
-            22,
-            "a part is refused with 403: the upload is aborted",
-            UPLOAD,
-            takes(lambda _: Rule("UploadPart", Refuse(403, "AccessDenied"), part=2, times=None)),
-            uploaded,
-        ),
-        Kind(
-            23,
-            "a part is answered with 500, for ever: the upload is aborted",
-            UPLOAD,
-            takes(lambda _: Rule("UploadPart", Refuse(500, "InternalError"), part=2, times=None)),
-            uploaded,
-        ),
-        Kind(
-            24,
-            "the completion is answered 200 with an error, once",
-            UPLOAD,
-            takes(lambda _: Rule("CompleteMultipartUpload", Refuse(200, "InternalError"))),
-            uploaded,
-        ),
-        Kind(
-            25,
-            "the completion is answered 200 with an error, for ever",
-            UPLOAD,
-            takes(lambda _: Rule("CompleteMultipartUpload", Refuse(200, "InternalError"), times=None)),
-            uploaded,
-        ),
-        Kind(
-            26,
-            "the completion is answered 200 and nothing, and not done",
-            UPLOAD,
-            takes(lambda _: Rule("CompleteMultipartUpload", Say(body=b"", status=200, is_done=False))),
-            uploaded,
-        ),
-        Kind(
-            27,
-            "the reply to the completion is lost: success or doubt is told, and nothing aborted",
-            UPLOAD,
-            takes(lambda _: Rule("CompleteMultipartUpload", Cut(None))),
-            completed,
-        ),
-        Kind(
-            28,
-            "cancelled during an upload: it is aborted",
-            UPLOAD,
-            takes(lambda _: Rule("UploadPart", SlowRead(256 * KIB, 0.1), times=None)),
-            uploaded,
-            signal=signal.SIGINT,
-            is_due=_asked("UploadPart", 2),
-        ),
-        Kind(
-            29, "the file shrinks during an upload", UPLOAD, takes(_shrinking), uploaded, size=LONG, longest_seconds=40
-        ),
-        Kind(
-            30,
-            "the file is rewritten in place during an upload, its end first",
-            UPLOAD,
-            takes(_rewritten(first=True), _rewritten(first=False)),
-            rewritten,
-            size=LONG,
-        ),
-        Kind(
-            31,
-            "every part is refused while hundreds wait for their turn",
-            UPLOAD_OPEN,
-            takes(lambda _: Rule("UploadPart", Pause(1.0), Refuse(403, "AccessDenied"), times=None)),
-            uploaded,
-            size=LONG,
-            part_bytes=TINY_PART_BYTES,
-        ),
-        Kind(
-            32,
-            "a bulk deletion refuses one key: an error is raised",
-            DELETE,
-            _bulk("AccessDenied", None),
-            deleted,
-            keys=("a", "b", "c"),
-        ),
-        Kind(
-            33,
-            "a bulk deletion fails for one key, once: it is tried again",
-            DELETE,
-            _bulk("InternalError", 1),
-            deleted_at_last,
-            keys=("a", "b", "c"),
-        ),
-        Kind(
-            34,
-            "a large upload to a key with a control character leaves nothing open",
-            UPLOAD,
-            takes(),
-            uploaded,
-            key=CONTROL_KEY,
-        ),
-        Kind(35, "a key with a control character is listed", LIST, _listing, listed),
-        Kind(36, "a sync that deletes; its source cannot be listed", SYNC, _lost_listing, untouched),
-        Kind(37, "a tree download of keys with `..`", TREE, _climbing, inside),
-        Kind(38, "ten reads are cancelled; then one request", AFTER_CANCEL, _silent, answered),
-        Kind(
-            39,
-            f"300 MiB to a slow peer with less than {MOST_MIB} MiB of memory",
-            UPLOAD,
-            takes(lambda _: Rule("UploadPart", SlowRead(512 * KIB, 0.05), times=None)),
-            in_little_memory,
-            size=HUGE,
-            is_measured=True,
-            longest_seconds=60,
-        ),
-        Kind(
-            40,
-            f"the producer of a source is cancelled after {TORN_AFTER_BYTES // MIB} MiB: the old object is kept",
-            PUT_TORN,
-            takes(),
-            uploaded,
-            signal=UNDER_WAY,
-            is_due=_answered("UploadPart", 2),
-        ),
-        Kind(41, "a source that fills one buffer again and again, and yields it", PUT_REFILLED, takes(), uploaded),
-        Kind(
-            42,
-            "a flipped bit in a body without a length, whose ETag is its MD5",
-            FETCH,
-            breaks(lambda: Rule("GetObject", Flip(HALF_WAY), IN_CHUNKS)),
-            downloaded,
-            size=SMALL,
-        ),
-        Kind(
-            43,
-            "a body without a length is cut short, and its ETag is the MD5 of the whole",
-            FETCH,
-            breaks(lambda: Rule("GetObject", Shorten(HALF_WAY), IN_CHUNKS)),
-            downloaded,
-            size=SMALL,
-        ),
-        Kind(
-            44,
-            "a listing has a key from outside of its prefix, and what it has is deleted",
-            DELETE_PREFIX,
-            _with_a_stranger,
-            spared,
-        ),
-        Kind(
-            45,
-            "200 before the body of a `PUT` was sent; only a whole body is stored",
-            UPLOAD,
-            takes(lambda _: Rule("PutObject", Early({"ETag": '"opaque"'}), SlowRead(MIB, 0.02))),
-            uploaded,
-            part_bytes=64 * MIB,
-        ),
-        Kind(
-            46, "a source that decompresses a gzip file with a newline behind it", PUT_GZIP, _gzipped, uploaded, SMALL
-        ),
-        Kind(
-            47,
-            "the source changes while it is copied to another service; then a sync by time",
-            COPY_AND_SYNC,
-            _changing,
-            followed,
-            size=SMALL,
-        ),
-        Kind(
-            48,
-            "the client is closed during an upload in parts: nothing stays open",
-            CLOSE_UNDER_WAY,
-            takes(lambda _: Rule("UploadPart", SlowRead(512 * KIB, 0.1), times=None)),
-            uploaded,
-            signal=UNDER_WAY,
-            is_due=_asked("UploadPart", 2),
-            longest_seconds=40,
-        ),
-        Kind(
-            49,
-            "a client is used from a second `asyncio.run`: it works, or does nothing",
-            SECOND_LOOP,
-            takes(),
-            uploaded,
-            size=SMALL,
-        ),
-        Kind(50, "a client is used in a forked child: it works, or does nothing", FORKED, takes(), uploaded, SMALL),
-    )
-}
+def _get(number: int, words: str, *actions: Action, times: int | None = 1, **more: Any) -> Kind:
+    """A download; something happens to so many of its requests."""
+    rule = Rule("GetObject", *actions, times=times)
+    return Kind(number, words, **{"verb": "download", "make": breaks(rule), "judge": downloaded, **more})
+
+
+def _put(number: int, words: str, *rules: Rule | Callable[[Scene], Rule], **more: Any) -> Kind:
+    return Kind(number, words, **{"verb": "upload", "make": takes(*rules), "judge": uploaded, **more})
+
+
+def _delete(number: int, words: str, make: Make, judge: Judge) -> Kind:
+    return Kind(number, words, "delete_many", make, judge, keys=ABC)
+
+
+def _part(*actions: Action, part: int | None = None) -> Rule:
+    return Rule("UploadPart", *actions, part=part, times=None)
+
+
+def _completion(*actions: Action, times: int | None = 1) -> Rule:
+    return Rule("CompleteMultipartUpload", *actions, times=times)
+
+
+CRC = Say(headers=_summed(_content(SMALL)))
+WHOLE = Say(200, {"Content-Range": None}, _content(LARGE))
+BUSY = Refuse(503, "SlowDown", {"Retry-After": str(RETRY_AFTER_SECONDS)})
+EXPIRED = Rule("GetObject", Refuse(400, "ExpiredToken"), covers=LARGE - 1, times=None)
+FORBIDDEN, FAILS = Refuse(403, "AccessDenied"), Refuse(500, "InternalError")
+FAILS_WITH_200, LOST = Refuse(200, "InternalError"), Cut(None)
+NOT_DONE = Say(body=b"", status=200, is_done=False)
+EARLY = Rule("PutObject", Early({"ETag": '"opaque"'}), SlowRead(MIB, 0.02))
+SLOW_BODY, SLOW_PEER, SLOWEST_PEER = Drip(256 * KIB, 0.1), SlowRead(512 * KIB, 0.1), SlowRead(256 * KIB, 0.1)
+GETTING: dict[str, Any] = {"times": None, "is_due": _asked("GetObject", 1)}
+SENDING: dict[str, Any] = {"is_due": _asked("UploadPart", 2)}
+TORN: dict[str, Any] = {"verb": "put_torn", "signal": UNDER_WAY, "is_due": _answered("UploadPart", 2)}
+CLOSING: dict[str, Any] = {"verb": "close_under_way", "signal": UNDER_WAY, **SENDING, "longest_seconds": 40}
+MANY_PARTS: dict[str, Any] = {"verb": "upload_open", "size": LONG, "part_bytes": TINY_PART_BYTES}
+SMALL_FETCH: dict[str, Any] = {"verb": "fetch", "size": SMALL}
+MEASURED: dict[str, Any] = {"size": HUGE, "is_measured": True, "longest_seconds": 60}
+DOWNLOAD, UPLOAD = "during a download: the old file is kept", "during an upload"
+COMPLETION = "the completion is answered 200"
+
+ALL = (
+    _get(1, "reset in the middle of a body, once", Cut(HALF_WAY)),
+    _get(2, "connection closed in the middle of a body, once", Cut(HALF_WAY, "close")),
+    _get(3, "closed after 1,000 bytes, for ever: the old file is kept", Cut(1000, "close"), times=None),
+    _get(4, "a short body with a length that fits", Shorten(HALF_WAY)),
+    _get(5, "`Range` ignored", WHOLE, times=None),
+    _get(6, "the object is replaced during the download", make=_replaced, judge=downloaded_of_one_state),
+    _get(7, "a flipped bit in 3 MiB, and a CRC-32 beside it", CRC, Flip(HALF_WAY), size=SMALL),
+    _get(8, "a flipped bit in 20 MiB, whose ETag is their MD5", Flip(HALF_WAY)),
+    _get(9, "silence in the middle of a body, once", Cut(HALF_WAY, "silence")),
+    _get(10, "1 KiB a second, for ever", Drip(KIB, 1.0), times=None, longest_seconds=20),
+    _get(11, "503 `SlowDown`, three times", Refuse(503, "SlowDown"), times=3),
+    _get(12, "429, twice", Refuse(429, "TooManyRequests"), times=2),
+    _get(13, f"503 with `Retry-After: {RETRY_AFTER_SECONDS}` is honoured", BUSY, judge=patient, size=SMALL),
+    _get(14, "500 for ever: the old file is kept", FAILS, times=None),
+    _get(15, "a clock that is an hour off is corrected", make=_skewed, judge=in_time),
+    _get(16, "`ExpiredToken` for whatever has the last byte in it: the old file is kept", make=breaks(EXPIRED)),
+    _get(17, "307 to another host is not followed", make=_redirected, judge=at_home, session_token="a-token-of-nobody"),
+    _get(18, f"cancelled {DOWNLOAD}", SLOW_BODY, **GETTING, signal=signal.SIGINT),
+    _get(19, f"`kill -9` {DOWNLOAD}", SLOW_BODY, **GETTING, judge=kept, signal=signal.SIGKILL),
+    _get(20, "disk full: the old file is kept", make=breaks(), has_small_disk=True),
+    Kind(
+        21,
+        f"{DOWNLOADS} downloads with `ulimit -n {DESCRIPTORS}`",
+        "download_all",
+        _many,
+        all_there,
+        keys=keys_of_many(),
+        descriptors=DESCRIPTORS,
+    ),
+    _put(22, "a part is refused with 403: the upload is aborted", _part(FORBIDDEN, part=2)),
+    _put(23, "a part is answered with 500, for ever: the upload is aborted", _part(FAILS, part=2)),
+    _put(24, f"{COMPLETION} with an error, once", _completion(FAILS_WITH_200)),
+    _put(25, f"{COMPLETION} with an error, for ever", _completion(FAILS_WITH_200, times=None)),
+    _put(26, f"{COMPLETION} and nothing, and not done", _completion(NOT_DONE)),
+    _put(
+        27,
+        "the reply to the completion is lost: success or doubt is told, and nothing aborted",
+        _completion(LOST),
+        judge=completed,
+    ),
+    _put(28, f"cancelled {UPLOAD}: it is aborted", _part(SLOWEST_PEER), **SENDING, signal=signal.SIGINT),
+    _put(29, f"the file shrinks {UPLOAD}", _shrinking, size=LONG, longest_seconds=40),
+    _put(
+        30,
+        f"the file is rewritten in place {UPLOAD}, its end first",
+        _rewritten(first=True),
+        _rewritten(first=False),
+        judge=rewritten,
+        size=LONG,
+    ),
+    _put(31, "every part is refused while hundreds wait for their turn", _part(Pause(1.0), FORBIDDEN), **MANY_PARTS),
+    _delete(32, "a bulk deletion refuses one key: an error is raised", _bulk("AccessDenied", None), deleted),
+    _delete(
+        33, "a bulk deletion fails for one key, once: it is tried again", _bulk("InternalError", 1), deleted_at_last
+    ),
+    _put(34, "a large upload to a key with a control character leaves nothing open", key=CONTROL_KEY),
+    Kind(35, "a key with a control character is listed", "keys", _listing, listed),
+    Kind(36, "a sync that deletes; its source cannot be listed", "sync", _lost_listing, untouched),
+    Kind(37, "a tree download of keys with `..`", "download_tree", _climbing, inside),
+    Kind(38, "ten reads are cancelled; then one request", "after_cancel", _silent, answered),
+    _put(
+        39,
+        f"300 MiB to a slow peer with less than {MOST_MIB} MiB of memory",
+        _part(SlowRead(512 * KIB, 0.05)),
+        judge=in_little_memory,
+        **MEASURED,
+    ),
+    _put(40, f"the producer of a source is cancelled after {TORN_MIB} MiB: the old object is kept", **TORN),
+    _put(41, "a source that fills one buffer again and again, and yields it", verb="put_refilled"),
+    _get(
+        42, "a flipped bit in a body without a length, whose ETag is its MD5", Flip(HALF_WAY), IN_CHUNKS, **SMALL_FETCH
+    ),
+    _get(
+        43,
+        "a body without a length is cut short, and its ETag is the MD5 of the whole",
+        Shorten(HALF_WAY),
+        IN_CHUNKS,
+        **SMALL_FETCH,
+    ),
+    Kind(
+        44,
+        "a listing has a key from outside of its prefix, and what it has is deleted",
+        "delete_prefix",
+        _with_a_stranger,
+        spared,
+    ),
+    _put(45, "200 before the body of a `PUT` was sent; only a whole body is stored", EARLY, part_bytes=64 * MIB),
+    _put(
+        46,
+        "a source that decompresses a gzip file with a newline behind it",
+        verb="put_gzip",
+        make=_gzipped,
+        size=SMALL,
+    ),
+    Kind(
+        47,
+        "the source changes while it is copied to another service; then a sync by time",
+        "copy_and_sync",
+        _changing,
+        followed,
+        size=SMALL,
+    ),
+    _put(48, "the client is closed during an upload in parts: nothing stays open", _part(SLOW_PEER), **CLOSING),
+    _put(49, "a client is used from a second `asyncio.run`: it works, or does nothing", verb="second_loop", size=SMALL),
+    _put(50, "a client is used in a forked child: it works, or does nothing", verb="forked", size=SMALL),
+)
+KINDS = {kind.number: kind for kind in ALL}
 
 
 def _files_below(directory: Path) -> list[Path]:

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from benchmarks.clients import Service
+
 RECEIVE_BYTES = 64 << 10
 
 
@@ -23,6 +25,10 @@ class Reply(NamedTuple):
     headers: dict[bytes, bytes]
     """By their names as they came."""
     body: bytes
+
+    @property
+    def is_ok(self) -> bool:
+        return 200 <= self.status < 300
 
     def size(self) -> int:
         """What Content-Length tells."""
@@ -135,13 +141,13 @@ class BufferedConnection(Connection, asyncio.BufferedProtocol):
 class Floor:
     """Requests to one server, over as many connections as there are requests at once."""
 
-    endpoint: str
-    signer: Signer
+    service: Service
     make_connection: type[Connection] = PlainConnection
     _idle: list[Connection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.endpoint)
+        parts, service = urlsplit(self.service.endpoint), self.service
+        self._signer = Signer(service.access_key, service.secret_key, service.region)
         self._netloc, self._host, self._port = parts.netloc, parts.hostname or "", parts.port or 80
 
     async def request(self, method: str, path: str, body: bytes | None = None, *, check: bool = True) -> Reply:
@@ -152,10 +158,10 @@ class Floor:
             _, connection = await asyncio.get_running_loop().create_connection(
                 self.make_connection, self._host, self._port
             )
-        head = self.signer.head(method, self._netloc, path, None if body is None else len(body))
+        head = self._signer.head(method, self._netloc, path, None if body is None else len(body))
         reply = await connection.request(head if body is None else head + body, has_body=method != "HEAD")
         self._idle.append(connection)
-        if check and not 200 <= reply.status < 300:
+        if check and not reply.is_ok:
             msg = f"{method} {path}: {reply.status} {reply.body.decode(errors='replace')[:200]}"
             raise OSError(msg)
         return reply

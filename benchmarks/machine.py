@@ -6,10 +6,9 @@ import os
 import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
-from benchmarks.clients import SIDES
+from benchmarks.clients import Side, version_of
 
 
 def describe_machine() -> dict[str, str]:
@@ -23,10 +22,11 @@ def describe_machine() -> dict[str, str]:
     }
 
 
-def versions(sides: Iterable[str]) -> dict[str, str]:
-    """Of every distribution that these sides lean on."""
-    names = {package for side in sides for package in SIDES[side].kind.packages} | {"uvloop"}
-    return {name: _version(name) for name in sorted(names)}
+def versions(sides: Iterable[str]) -> str:
+    """Of everything that these sides lean on."""
+    told = {name: version for side in sides for name, version in Side(side).kind.versions().items()}
+    told |= {"uvloop": version_of("uvloop")}
+    return ", ".join(f"{name} {version}" for name, version in sorted(told.items()))
 
 
 def _processor() -> str:
@@ -34,10 +34,3 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -2,18 +2,16 @@
 
 Objects are files: GET, HEAD, ranges, PUT, DELETE and DeleteObjects are real. Signatures are not looked at. Listings are
 made up: the bucket ``list-N`` has N keys that count, ``uuid-N`` has N that look like UUIDs, both of sizes 1 to N, and a
-bucket whose name begins with ``tree-`` has what its manifest tells (:func:`write_manifest`). Prefix, delimiter and any
-``start-after`` are real, and every bucket is there; pages of 1,000 are kept ready. Every object has the ETag of :data:`PAYLOAD`, but those of a
-``tree-`` bucket have what their manifest tells, and those of BUCKET whose keys begin with ``large/`` or ``up/`` have one
-that is no digest, as have parts: they may be anything. What is below ``large/`` always holds what ``If-Match`` asks for.
-Parts of an upload are kept as files (:func:`received`), and its completion joins nothing.
+bucket whose name begins with ``tree-`` has what its manifest says (:func:`write_manifest`). Prefix, delimiter and any
+``start-after`` are real, and every bucket is there; pages of 1,000 are kept ready. Every object has the ETag of
+:data:`PAYLOAD`, but those of a ``tree-`` bucket have that of the manifest, and those of BUCKET whose keys begin with
+``up/`` have one that is no digest, as have parts: they may be anything. Parts of an upload are kept as files
+(:func:`received`), and its completion joins nothing.
 
 The same answers come late at a second endpoint, if that is asked for: each after a round trip, or two if its request
 opened the connection, and one more if that waits for the word to go on (``Expect: 100-continue``).
 
-    python -m benchmarks.nginx_s3 [PORT]     # run it until interrupted
-
-Needs Debian's packages ``nginx`` and ``libnginx-mod-http-lua``; for TLS, with a certificate of its own, ``openssl``.
+Needs Debian's packages ``nginx`` and ``libnginx-mod-http-lua``.
 """
 
 from __future__ import annotations
@@ -23,21 +21,21 @@ import hashlib
 import os
 import re
 import shutil
-import signal
+import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.ports import free_port, is_listening
-from benchmarks.store import BUCKET, PAYLOAD, Server, ServerUnavailableError
+from benchmarks.clients import BUCKET, Service
+from benchmarks.store import PAYLOAD, Server, ServerUnavailableError
 
 MODULES = Path("/usr/lib/nginx/modules")
 START_SECONDS = 10
-AUTHORITY, CERTIFICATE, KEY = "authority.pem", "certificate.pem", "key.pem"
+AUTHORITY, CERTIFICATE = "authority.pem", "certificate.pem"
 PARTS = ".parts"
 """The directory of parts, beside those of the buckets; a key has a directory there, with a file for each part."""
 MANIFESTS = ".manifests"
@@ -50,7 +48,7 @@ daemon off; worker_processes 1; worker_rlimit_nofile 16384; @USER@
 pid @HOME@/nginx.pid; error_log @HOME@/error.log warn;
 events { worker_connections 4096; }
 http {
-  access_log @ACCESS_LOG@; keepalive_requests 100000000; keepalive_timeout 3600;
+  access_log off; keepalive_requests 100000000; keepalive_timeout 3600;
   sendfile on; tcp_nopush on; tcp_nodelay on; default_type binary/octet-stream;
   client_max_body_size 0; client_body_buffer_size 1m; client_body_temp_path @HOME@/body; large_client_header_buffers 4 16k;
   lua_package_path "@HOME@/?.lua;;"; init_by_lua_block { require("listing") }
@@ -86,10 +84,6 @@ SERVER = r"""
 
     location / { dav_methods DELETE; }
     location /@BUCKET@/read/ { open_file_cache max=10000 inactive=600s; open_file_cache_valid 600s; }
-    location /@BUCKET@/large/ {
-      set $etag '"large"';
-      rewrite_by_lua_block { ngx.req.clear_header("If-Match") }
-    }
     location /tree- {
       rewrite_by_lua_block {
         local bucket, key = ngx.var.uri:match("^/([^/]+)/(.*)$")
@@ -269,29 +263,12 @@ end
 return { page = page, etag = etag }
 """
 
-CERTIFICATE_SETTINGS = """
-[req]
-distinguished_name = name
-[name]
-[authority]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
-subjectKeyIdentifier = hash
-[server]
-basicConstraints = critical, CA:FALSE
-extendedKeyUsage = serverAuth
-subjectAltName = IP:127.0.0.1, DNS:localhost
-authorityKeyIdentifier = keyid
-"""
-
 
 @contextmanager
-def nginx_s3(port: int | None = None, access_log: Path | None = None, round_trip_ms: int = 0) -> Iterator[Server]:
+def nginx_s3(round_trip_ms: int = 0, *, has_tls: bool = False) -> Iterator[Server]:
     """The stand-in, running in a process and a directory of its own for as long as the block.
 
-    With ``round_trip_ms`` there is a :attr:`Server.delayed_endpoint`.
-
-    Raises ServerUnavailableError where nginx or its Lua module is missing, or does not start.
+    With ``round_trip_ms`` there is a :attr:`Server.delayed`, and with ``has_tls`` a :attr:`Server.tls`. Raises ServerUnavailableError where nginx or its Lua module is missing, or does not start.
     """
     program = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
     if program is None or not (MODULES / "ngx_http_lua_module.so").exists():
@@ -299,30 +276,28 @@ def nginx_s3(port: int | None = None, access_log: Path | None = None, round_trip
         raise ServerUnavailableError(msg)
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="nginx-s3-", dir=memory if memory.is_dir() else None) as name:
-        home, port = Path(name), port or free_port()
+        home, port = Path(name), free_port()
         (home / "data" / BUCKET).mkdir(parents=True)
         configuration = home / "nginx.conf"
-        tls_port = free_port() if _make_certificate(home) else None
+        tls_port = _make_certificate(home) if has_tls else None
         delayed_port = free_port() if round_trip_ms else None
         delayed = DELAYED.replace("@DELAYED_PORT@", str(delayed_port)).replace("@DELAY@", str(round_trip_ms / 1e3))
         text = CONFIGURATION.replace("@DELAYED@", delayed if delayed_port else "")
         for file, content in ((configuration, text), (home / SERVER_FILE, SERVER), (home / LISTING_FILE, LISTING)):
-            file.write_text(_filled(content, home, port, tls_port, access_log))
+            file.write_text(_filled(content, home, port, tls_port))
         process = subprocess.Popen([program, "-c", configuration, "-e", home / "error.log"], start_new_session=True)
         try:
             _wait(process, port, home)
+            service = Service(f"http://127.0.0.1:{port}", "AKIDEXAMPLE", "secret", "us-east-1")
+            tls = replace(service, endpoint=f"https://127.0.0.1:{tls_port}", certificate=str(home / AUTHORITY))
             yield Server(
                 "nginx",
-                f"http://127.0.0.1:{port}",
-                "AKIDEXAMPLE",
-                "secret",
-                "us-east-1",
+                service,
                 version=_version(program),
                 makes_up_listings=True,
-                tls_endpoint=f"https://127.0.0.1:{tls_port}" if tls_port else "",
-                certificate=str(home / AUTHORITY) if tls_port else "",
+                tls=tls if tls_port else None,
+                delayed=replace(service, endpoint=f"http://127.0.0.1:{delayed_port}") if delayed_port else None,
                 objects=str(home / "data"),
-                delayed_endpoint=f"http://127.0.0.1:{delayed_port}" if delayed_port else "",
                 process=_worker(process.pid),
             )
         finally:
@@ -351,26 +326,19 @@ def received(objects: Path, bucket: str, key: str) -> list[Path]:
     return [(parts / number).resolve(strict=True) for number in numbers]
 
 
-def forget(objects: Path, bucket: str, key: str) -> None:
-    """Delete what was uploaded, and its parts."""
-    (objects / bucket / key).unlink(missing_ok=True)
-    shutil.rmtree(objects / PARTS / bucket / key, ignore_errors=True)
+def _make_certificate(home: Path) -> int:
+    """For 127.0.0.1, by an authority of its own; and a port for it."""
+    try:
+        import trustme
+    except ImportError as error:
+        msg = "not installed: pip install trustme"
+        raise ServerUnavailableError(msg) from error
 
-
-def _make_certificate(home: Path) -> bool:
-    """For 127.0.0.1, by an authority of its own; False where there is no openssl."""
-    program = shutil.which("openssl")
-    if program is None:
-        return False
-    settings = "openssl.conf"
-    (home / settings).write_text(CERTIFICATE_SETTINGS)
-    make = f"req -x509 -config {settings} -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-    for words in (
-        f"-extensions authority -subj /CN=authority -keyout authority.key -out {AUTHORITY}",
-        f"-extensions server -subj /CN=localhost -keyout {KEY} -out {CERTIFICATE} -CA {AUTHORITY} -CAkey authority.key",
-    ):
-        subprocess.run([program, *f"{make} {words}".split()], cwd=home, stderr=subprocess.DEVNULL, check=True)
-    return True
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(home / AUTHORITY)
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(home / CERTIFICATE)
+    return free_port()
 
 
 def _worker(master: int) -> int:
@@ -383,8 +351,8 @@ def _version(program: str) -> str:
     return told.partition("version: ")[2].strip()
 
 
-def _filled(text: str, home: Path, port: int, tls_port: int | None, access_log: Path | None) -> str:
-    tls = f"listen 127.0.0.1:{tls_port} ssl backlog=4096; ssl_certificate @HOME@/{CERTIFICATE}; ssl_certificate_key @HOME@/{KEY};"
+def _filled(text: str, home: Path, port: int, tls_port: int | None) -> str:
+    tls = f"listen 127.0.0.1:{tls_port} ssl backlog=4096; ssl_certificate @HOME@/{CERTIFICATE}; ssl_certificate_key @HOME@/{CERTIFICATE};"
     for name, value in {
         "MODULES": MODULES,
         "TLS": tls if tls_port else "",
@@ -396,7 +364,6 @@ def _filled(text: str, home: Path, port: int, tls_port: int | None, access_log: 
         "BUCKET": BUCKET,
         "USER": f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
         "ETAG": hashlib.md5(PAYLOAD, usedforsecurity=False).hexdigest(),
-        "ACCESS_LOG": access_log or "off",
     }.items():
         text = text.replace(f"@{name}@", str(value))
     return text
@@ -404,7 +371,7 @@ def _filled(text: str, home: Path, port: int, tls_port: int | None, access_log: 
 
 def _wait(process: subprocess.Popen[bytes], port: int, home: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not is_listening(port):
+    while not _is_listening(port):
         if process.poll() is not None or time.monotonic() > deadline:
             log = home / "error.log"
             msg = f"nginx did not start: {log.read_text() if log.exists() else 'no log'}"
@@ -412,11 +379,16 @@ def _wait(process: subprocess.Popen[bytes], port: int, home: Path) -> None:
         time.sleep(0.02)
 
 
-def main() -> None:
-    with nginx_s3(int(sys.argv[1]) if sys.argv[1:] else None) as server:
-        print(server.endpoint, flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
-if __name__ == "__main__":
-    main()
+def _is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

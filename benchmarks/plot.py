@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.clients import SIDES
-from benchmarks.report import Figure, Results
-from benchmarks.rounds import COLD
+from benchmarks.clients import Side
+from benchmarks.results import COLD, Figures, Results
 
 OURS, YARDSTICKS = "#1f77b4", ("aiohttp", "bare", "bare-buffered")
 COLOUR, YARDSTICK_COLOUR = "#b8b8b8", "#e3c98f"
@@ -32,7 +31,7 @@ def draw(results: Results, path: Path, in_flight: int) -> None:
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "benchmarks"})
     from matplotlib import pyplot as plt
 
-    server = results.places()[0][0]
+    server = results.places[0].server
     found = [(title, quantity, _figures(results, server, verb, in_flight)) for verb, title, quantity in PANELS]
     panels = [panel for panel in found if panel[2]]
     rows = (len(panels) + 1) // 2
@@ -51,12 +50,15 @@ def draw(results: Results, path: Path, in_flight: int) -> None:
     plt.close(figure)
 
 
-def _figures(results: Results, server: str, verb: str, in_flight: int) -> dict[str, Figure]:
-    found = results.figures.get((server, verb, in_flight)) or results.figures.get((server, verb, 1)) or {}
-    return {name: found[name] for name in SIDES if name in found}
+def _figures(results: Results, server: str, verb: str, in_flight: int) -> Figures:
+    for place in results.places:
+        if (place.server, place.verb) == (server, verb) and place.in_flight in (in_flight, 0):
+            found = results.figures.get(place, {})
+            return {name: found[name] for name in results.sides(place) if name in found}
+    return {}
 
 
-def _panel(axis: Any, title: str, quantity: str, figures: dict[str, Figure]) -> None:
+def _panel(axis: Any, title: str, quantity: str, figures: Figures) -> None:
     names = list(figures)
     values = [1e3 / one.rate if quantity == "milliseconds" else getattr(one, quantity) for one in figures.values()]
     bars = axis.barh(names, values, color=[_colour(name) for name in names])
@@ -73,4 +75,4 @@ def _panel(axis: Any, title: str, quantity: str, figures: dict[str, Figure]) -> 
 def _colour(name: str) -> str:
     if name.startswith("dream"):
         return OURS
-    return YARDSTICK_COLOUR if SIDES[name].client in YARDSTICKS else COLOUR
+    return YARDSTICK_COLOUR if Side(name).client in YARDSTICKS else COLOUR

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 KIB = 1 << 10
@@ -15,40 +14,36 @@ TOP, BELOW = 10, 10
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Files in a hundred directories, in two levels."""
+    """Files in a hundred directories, in two levels, or in none."""
 
     name: str
     words: str
     sizes: tuple[int, ...]
     """Bytes of each file."""
+    is_flat: bool = False
 
-    @property
-    def total_bytes(self) -> int:
-        return sum(self.sizes)
+    def first(self, count: int) -> Tree:
+        """The same with fewer files."""
+        return replace(self, sizes=self.sizes[:count])
 
     def files(self) -> dict[str, int]:
         """Sizes by path, in the order of S3."""
-        return dict(
-            sorted((f"{n % TOP:02}/{n // TOP % BELOW:02}/{n:06}.bin", size) for n, size in enumerate(self.sizes))
-        )
+        return dict(sorted((self._name(number), size) for number, size in enumerate(self.sizes)))
+
+    def _name(self, number: int) -> str:
+        return f"{'' if self.is_flat else f'{number % TOP:02}/{number // TOP % BELOW:02}/'}{number:06}.bin"
 
     def make(self, directory: Path) -> None:
-        """Write it, with content that is another in every file."""
-        block = os.urandom(BLOCK)
-        for top in range(TOP):
-            for below in range(BELOW):
-                (directory / f"{top:02}" / f"{below:02}").mkdir(parents=True, exist_ok=True)
+        """Write it, with content that is another in every file and at every place of it."""
+        block = memoryview(os.urandom(BLOCK))
+        for parent in {(directory / name).parent for name in self.files()}:
+            parent.mkdir(parents=True, exist_ok=True)
         for name, size in self.files().items():
             with (directory / name).open("wb") as file:
-                file.writelines(_content(f"{self.name} {name} ".encode(), block, size))
-
-
-def _content(head: bytes, block: bytes, size: int) -> Iterator[bytes]:
-    yield head
-    size -= len(head)
-    while size > 0:
-        yield block[:size]
-        size -= len(block)
+                for start in range(0, size, BLOCK):
+                    head = f"{self.name} {name} {start} ".encode()
+                    file.write(head)
+                    file.write(block[len(head) : size - start])
 
 
 def trees(divisor: int = 1) -> dict[str, Tree]:

@@ -1,0 +1,309 @@
+"""``python -m benchmarks``: small objects, this library beside others, in one run, sides taking turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.ceph_rgw import ceph_rgw
+from benchmarks.clients import SMALL, Adapter, Job, Settings, sides_of
+from benchmarks.machine import versions
+from benchmarks.nginx_s3 import nginx_s3
+from benchmarks.results import (
+    BARE_PYTHON,
+    COLD,
+    KEYS,
+    LEGEND,
+    NONE,
+    OURS,
+    REQUESTS,
+    STARTS,
+    URLS,
+    WAITING,
+    Column,
+    Figure,
+    Figures,
+    Goal,
+    Holds,
+    Place,
+    Results,
+    Turn,
+)
+from benchmarks.run import (
+    Facts,
+    Page,
+    chosen,
+    clean_environment,
+    measured,
+    numbers,
+    parser_of,
+    publish,
+    take_turns,
+    tell,
+    turn_of,
+    until_interrupted,
+    write_json,
+)
+from benchmarks.store import Server, ServerUnavailableError, fill
+from benchmarks.turn import Done
+
+SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {"nginx": nginx_s3, "rgw": ceph_rgw}
+LIST_KEYS = {"nginx": (100_000, 10_000, 1_000), "rgw": (10_000, 1_000)}
+QUICK_LIST_KEYS = {"nginx": (100_000, 10_000, 1_000), "rgw": (2_000, 1_000)}
+VERBS = {
+    "get": ("GET of 1 KiB", REQUESTS),
+    "head": ("HEAD", REQUESTS),
+    "put": ("PUT of 1 KiB", REQUESTS),
+    "delete": ("DELETE", REQUESTS),
+    "list": ("Listing", KEYS),
+    "presign": ("Presigned GET URLs", URLS),
+    COLD: ("A fresh process: import, open, one GET", STARTS),
+}
+ONE_AT_A_TIME = ("list", "presign", COLD)
+WRITE = "write"
+"""The work of ``put`` and ``delete``: what is put is what gets deleted."""
+COLD_STARTS = 3
+ON_UVLOOP_TOO = ("dream", "obstore", "bare", "bare-buffered")
+SIDES = sides_of(SMALL)
+USUAL = tuple(name for name, side in SIDES.items() if not side.uses_uvloop or side.client in ON_UVLOOP_TOO)
+"""The sides of a run, unless others are asked for."""
+
+AIOBOTO3, OBSTORE, BARE = "aioboto3", "obstore", "bare"
+GOAL_IN_FLIGHT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    sides: tuple[str, ...]
+    verbs: tuple[str, ...]
+    in_flight: tuple[int, ...]
+    rounds: int
+    seconds: float
+    servers: tuple[str, ...]
+    is_quick: bool
+    json: Path | None
+    plot: Path | None
+    doc: Path | None
+
+    def rounds_on(self, server: str) -> int:
+        """On the gateway, where the server is the limit, half of the rounds tell as much."""
+        return self.rounds if server == "nginx" else (self.rounds + 1) // 2
+
+    def list_keys(self, server: str) -> tuple[int, ...]:
+        return (QUICK_LIST_KEYS if self.is_quick else LIST_KEYS)[server]
+
+    def places(self) -> list[Place]:
+        """In reading order."""
+        return [
+            place_of(server, verb, 0 if verb in ONE_AT_A_TIME else width)
+            for server in self.servers
+            for verb in VERBS
+            if verb in self.verbs
+            for width in (self.in_flight[:1] if verb in ONE_AT_A_TIME else self.in_flight)
+        ]
+
+    def cells(self, server: str) -> list[Place]:
+        """What a side does in one turn, in the order in which it is measured: ``put`` and ``delete`` are one."""
+        cells = []
+        for place in self.places():
+            is_written = place.verb in ("put", "delete")
+            cells.append(replace(place, verb=WRITE, title=f"PUT and DELETE, on {server}") if is_written else place)
+        return list(dict.fromkeys(cell for cell in cells if cell.server == server))
+
+
+def place_of(server: str, verb: str, in_flight: int) -> Place:
+    words, unit = VERBS[verb]
+    return Place(f"{words}, on {server}", verb, unit, server, in_flight)
+
+
+def parse(arguments: list[str]) -> Plan:
+    parser = parser_of("benchmarks", __doc__, SIDES, "about two minutes: 1 round, 32 in flight")
+    parser.add_argument("--verbs", help=f"of {', '.join(VERBS)}")
+    parser.add_argument("--server", choices=[*SERVERS, "both"], default="both")
+    parser.add_argument("--in-flight", metavar="NUMBERS", help="1,32,256")
+    parser.add_argument("--seconds", type=float, help="for each turn: 0.4")
+    parser.add_argument("--plot", type=Path, help="draw there: .png or .svg")
+    told = parser.parse_args(arguments)
+    try:
+        words = chosen(told.only, SIDES, USUAL)
+        return Plan(
+            sides=words if told.only is None else tuple(dict.fromkeys(name for word in words for name in _loops(word))),
+            verbs=chosen(told.verbs, VERBS, VERBS),
+            in_flight=numbers(told.in_flight, (GOAL_IN_FLIGHT,) if told.quick else (1, GOAL_IN_FLIGHT, 256)),
+            rounds=told.rounds or (1 if told.quick else 3),
+            seconds=told.seconds or (0.25 if told.quick else 0.4),
+            servers=tuple(SERVERS) if told.server == "both" else (told.server,),
+            is_quick=told.quick,
+            json=told.json,
+            plot=told.plot,
+            doc=told.doc,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _loops(word: str) -> list[str]:
+    return [name for name in USUAL if SIDES[name].client == word] or [word]
+
+
+# Turns
+
+
+class Bench:
+    """The turns on one server."""
+
+    def __init__(self, server: Server, plan: Plan, home: Path) -> None:
+        self.server, self.plan, self.home, self.environment = server, plan, home, clean_environment(home)
+
+    def turn(self, name: str, cell: Place, number: int) -> Iterator[Turn]:
+        if cell.verb == COLD:
+            yield from self._starts(name, cell, number)
+            return
+        if name == BARE_PYTHON:
+            return
+        verbs = ("put", "delete") if cell.verb == WRITE else (cell.verb,)
+        done, failure = dict[str, Done](), self._why_not(SIDES[name].kind, cell, verbs[0])
+        if not failure:
+            done, _, failure = turn_of(
+                SIDES[name], self._job(cell.verb, cell.in_flight or 1), self.home, self.environment
+            )
+        for verb in verbs:
+            if verb in self.plan.verbs:
+                found = done[verb].measured if verb in done else None
+                place = place_of(self.server.name, verb, cell.in_flight)
+                yield Turn(place, name, number, found, None if found else failure)
+
+    def _why_not(self, kind: type[Adapter], cell: Place, verb: str) -> str | None:
+        if kind.widest is not None and cell.in_flight > kind.widest:
+            return f"{kind.widest} in flight at most"
+        return kind.lacks.get(verb) or kind.lacks.get(self.server.name)
+
+    def _job(self, verb: str, in_flight: int) -> Job:
+        server = self.server
+        keys, has_sizes = self.plan.list_keys(server.name), server.makes_up_listings
+        return Job(
+            verb, server.service, Settings(in_flight), seconds=self.plan.seconds, list_keys=keys, has_sizes=has_sizes
+        )
+
+    def _starts(self, name: str, cell: Place, number: int) -> Iterator[Turn]:
+        """Whole processes, seen from outside; without a side, one that does nothing."""
+        job = Job("start", self.server.service, Settings(1))
+        words = ["-c", "pass"] if name == BARE_PYTHON else ["-m", "benchmarks.turn", name, json.dumps(asdict(job))]
+        failure = None if name == BARE_PYTHON else self._why_not(SIDES[name].kind, cell, COLD)
+        if failure:
+            yield Turn(cell, name, number, failure=failure)
+            return
+        for start in range(COLD_STARTS + (number == 0)):
+            found = measured([sys.executable, *words], self.home, self.environment)
+            if start or number:  # the very first one compiles what was never loaded
+                yield Turn(cell, name, number, *found)
+
+
+def measure(plan: Plan) -> tuple[list[Turn], dict[str, str]]:
+    """Every turn, and each server's version, or why it was left out."""
+    found: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as home:
+        turns = until_interrupted(turn for name in plan.servers for turn in _turns_on(name, plan, Path(home), found))
+    return turns, found
+
+
+def _turns_on(name: str, plan: Plan, home: Path, found: dict[str, str]) -> Iterator[Turn]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(SERVERS[name]())
+        except ServerUnavailableError as error:
+            found[name] = f"left out: {error}"
+            tell(f"{name} is left out: {error}")
+            return
+        found[name] = server.version
+        tell(f"{name}: {server.version}, filling")
+        fill(server, plan.list_keys(name))
+        bench = Bench(server, plan, home)
+        yield from take_turns([*plan.sides, BARE_PYTHON], plan.cells(name), plan.rounds_on(name), bench.turn)
+
+
+# What is told
+
+
+def goals(found: Results) -> str:
+    """On the stand-in, with 32 in flight."""
+    (dream, dream_uvloop), obstore_uvloop = OURS, f"{OBSTORE}+uvloop"
+    wanted = [
+        Goal("requests/s to aioboto3", dream, "rate", AIOBOTO3, 12, _at("get")),
+        Goal("requests/s to obstore", dream, "rate", OBSTORE, 2, _at("get")),
+        Goal("CPU to the bare protocol", dream, "cpu", BARE, 1.6, _at("get")),
+        Goal("requests/s to aioboto3", dream_uvloop, "rate", AIOBOTO3, 25, _at("get")),
+        Goal("requests/s to obstore", dream_uvloop, "rate", obstore_uvloop, 2, _at("get")),
+        *(
+            Goal("requests/s to aioboto3", side, "rate", AIOBOTO3, bound, _at(verb))
+            for verb in ("put", "head", "delete")
+            for side, bound in ((dream, 12), (dream_uvloop, 25))
+        ),
+        Goal("keys/s to aioboto3", dream, "rate", AIOBOTO3, 20, _at("list")),
+        Goal("keys/s to obstore", dream, "rate", OBSTORE, 1, _at("list")),
+        Goal("URLs/s on one core", dream, "rate", None, 100_000, _at("presign")),
+        Goal("starts/s to aioboto3", dream, "rate", AIOBOTO3, 2, _at(COLD)),
+    ]
+    return results.goals(found, wanted)
+
+
+def _at(verb: str) -> Holds:
+    width = 0 if verb in ONE_AT_A_TIME else GOAL_IN_FLIGHT
+    return lambda place: (place.server, place.verb, place.in_flight) == ("nginx", verb, width)
+
+
+def columns(place: Place, figures: Figures) -> dict[str, Column]:
+    is_signed_by_bare = place.verb not in ONE_AT_A_TIME
+    told = results.columns(
+        place, figures, (AIOBOTO3,) if place.verb == COLD else (AIOBOTO3, OBSTORE), (BARE,) * is_signed_by_bare
+    )
+    if place.verb != COLD:
+        return told
+    python = figures.get(BARE_PYTHON)
+    del told[STARTS.rate]
+    return {
+        "ms": lambda _, figure: f"{_milliseconds(figure):.0f}",
+        "ms over bare python": lambda _, figure: (
+            f"{_milliseconds(figure) - _milliseconds(python):.0f}" if python else NONE
+        ),
+        **told,
+    }
+
+
+def _milliseconds(figure: Figure) -> float:
+    return 1e3 / figure.rate
+
+
+PAGE = Page(
+    "benchmarks",
+    SMALL,
+    "## The newest run",
+    "",
+    f"{LEGEND}† marks a page fault or more an operation: getting memory from the system is then a part of the CPU time. "
+    "With a plain protocol on asyncio's own loop that is the read buffer; what it is elsewhere was not looked into. "
+    f"‡ marks a side that used less than {WAITING:.0%} of one processor: it waited, and its rate is also the server's.",
+    goals,
+    columns,
+)
+
+
+def main() -> None:
+    plan, facts = parse(sys.argv[1:]), Facts("benchmarks", sys.argv[1:])
+    turns, servers = measure(plan)
+    told = facts.told(**servers, versions=versions(plan.sides))
+    found, picture = Results.of(turns, plan.places()), ""
+    write_json(plan.json, told, turns=turns)
+    if plan.plot and found.figures:
+        from benchmarks.plot import draw
+
+        draw(found, plan.plot, GOAL_IN_FLIGHT if GOAL_IN_FLIGHT in plan.in_flight else max(plan.in_flight))
+        if plan.doc:
+            picture = f"![The same as bars]({os.path.relpath(plan.plot, plan.doc.parent)})"
+    publish(PAGE, found, told, plan.sides, plan.doc, picture)
