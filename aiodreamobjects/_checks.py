@@ -1,17 +1,22 @@
-"""Checks of what a caller gives: ValueError or TypeError, before anything is sent, naming the value and the rule."""
+"""Checks of what a caller gives. They raise ValueError or TypeError before anything is sent, with the value and the rule."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from urllib.parse import quote
 
 KEY_BYTES = 1024
 LONGEST_EXPIRY_SECONDS = 100 * 365 * 24 * 3600
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # token, RFC 9110 section 5.6.2
-_FIELD_VALUE = re.compile(r"[ -~]*")
+_FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+LONGEST_SHOWN = 80
+"""Characters of a wrong value in a message."""
 NOT_FOR_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """XML 1.0 section 2.2, "Characters"."""
 
@@ -60,11 +65,11 @@ def check_one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
 
 
 def check_token(name: str, value: str | None) -> None:
-    """An ETag or a version: an empty one would silently be no condition at all."""
+    """Check an ETag or a version. An empty one would silently be no condition at all."""
     if value is not None:
         check_field_value(name, value)
         if not value.strip().strip('"'):
-            msg = f"{name} is empty; leave it out, or give the value that info tells"
+            msg = f"{name} is empty; leave it out, or give the value from an ObjectInfo"
             raise ValueError(msg)
 
 
@@ -75,14 +80,88 @@ def check_field_name(what: str, name: str) -> None:
 
 
 def check_field_value(name: str, value: str) -> None:
-    """Header values are printable US-ASCII (RFC 9110 section 5.5): nothing can end the line and start another."""
-    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value) or value != value.strip():
-        msg = f"{name} {value!r} must be printable US-ASCII without outer blanks to go into a header; percent-encode the rest"
+    """Check that a header can hold the value: printable US-ASCII (RFC 9110 section 5.5), so nothing can end the line."""
+    if not isinstance(value, str):
+        msg = f"{name} {value!r} must be a str, not {type(value).__name__}"
+        raise ValueError(msg)  # noqa: TRY004 - as every other wrong value
+    if not _FIELD_VALUE.fullmatch(value):
+        msg = f"{name} {value[:LONGEST_SHOWN]!r} must be printable US-ASCII without outer blanks to go into a header; {_form_that_works(name, value)}"
         raise ValueError(msg)
 
 
+def _form_that_works(name: str, value: str) -> str:
+    """Say how to write what no header can hold as it is: RFC 8187 for a file name, else percent-encoding."""
+    if name == "content_disposition":
+        kind, _, rest = value.partition(";")
+        found = re.search(r'filename="?([^";]*)', rest)
+        file_name = quote(found[1] if found else "résumé.pdf", safe="", errors="replace")
+        return f"write {kind.strip() if kind.isascii() and found else 'attachment'}; filename*=UTF-8''{file_name}"
+    encoded = quote(value.strip()[:LONGEST_SHOWN], safe=_PRINTABLE, errors="replace")
+    return f"percent-encode the rest, as in {encoded!r}"
+
+
+def check_extra_headers(headers: Mapping[str, str]) -> None:
+    """Check headers that a caller adds to a request. ValueError for those that the library sets itself."""
+    if not isinstance(headers, Mapping):
+        msg = f"headers {headers!r} must be a mapping of names to values"
+        raise TypeError(msg)
+    for name, value in headers.items():
+        check_field_name("header name", name)
+        check_field_value(f"header {name!r}", value)
+        if instead := _instead_of(name.lower()):
+            msg = f"header {name!r} is set by the library: {instead}"
+            raise ValueError(msg)
+    if len({name.lower() for name in headers}) != len(headers):
+        msg = f"header names {sorted(headers)} must differ by more than case"
+        raise ValueError(msg)
+
+
+def _instead_of(name: str) -> str | None:
+    """Return what to use in place of a header of this name. None if a caller may set it."""
+    if name.startswith("x-amz-meta-"):
+        return "use metadata="
+    if name.startswith("x-amz-copy-"):
+        return "use copy_to()"
+    return _OURS.get(name)
+
+
+_OF_THE_REQUEST = "leave it out"
+_OURS = {
+    "content-type": "use content_type=",
+    "cache-control": "use cache_control=",
+    "content-disposition": "use content_disposition=",
+    "content-encoding": "use content_encoding=",
+    "content-language": "use content_language=",
+    "expires": "use expires=",
+    "x-amz-website-redirect-location": "use website_redirect=",
+    "x-amz-storage-class": "use storage_class=",
+    "x-amz-acl": "use acl=",
+    "if-match": "use if_match=",
+    "if-none-match": "use if_absent= to write, if_none_match= to read",
+    "range": "use range=",
+    **dict.fromkeys(
+        (
+            *("accept-encoding", "authorization", "connection", "content-length", "content-md5", "date", "expect"),
+            *("host", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding"),
+            *("upgrade", "user-agent", "x-amz-content-sha256", "x-amz-date", "x-amz-metadata-directive"),
+            *("x-amz-security-token", "x-amz-tagging-directive"),
+        ),
+        _OF_THE_REQUEST,
+    ),
+}
+"""Headers that are the library's, with what to use instead."""
+
+
+def http_date_of(name: str, moment: datetime) -> str:
+    """Return a time as headers have it (RFC 9110 section 5.6.7). ValueError for one without a time zone."""
+    if moment.tzinfo is None:
+        msg = f"{name} {moment!r} is naive: give it a time zone, such as datetime.now(UTC)"
+        raise ValueError(msg)
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
+
+
 def seconds_from_now(expires_in: float | timedelta | datetime, now: float) -> int:
-    """How many whole seconds from now: the forms in which an expiry can be given."""
+    """Return an expiry, in any form that callers may give, as whole seconds from now."""
     given = expires_in
     if isinstance(expires_in, datetime):
         if expires_in.tzinfo is None:

@@ -85,7 +85,7 @@ class ObjectInfo:
     """Aware, UTC."""
     content_type: str | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
-    """The user's ``x-amz-meta-*``; names in lower case, as the service keeps them."""
+    """The user's ``x-amz-meta-*``; names in lower case, as the service keeps them. Values are read as UTF-8, else latin-1."""
     version_id: str | None = None
     storage_class: str | None = None
     cache_control: str | None = None
@@ -95,6 +95,11 @@ class ObjectInfo:
     is_delete_marker: bool | None = None
     verified: Verified | None = None
     """How the transfer that this came from made sure of the bytes. ``None``: there was none, or it could not."""
+    content_language: str | None = None
+    expires: str | None = None
+    """The ``Expires`` header as it was stored: an HTTP date, but some tools store ``0``."""
+    website_redirect: str | None = None
+    """Where a bucket that serves a website redirects to, in place of this object."""
 
 
 class _Thawed:
@@ -116,8 +121,12 @@ def make_object_info(
     cache_control: str | None = None,
     content_disposition: str | None = None,
     content_encoding: str | None = None,
+    content_language: str | None = None,
+    expires: str | None = None,
+    website_redirect: str | None = None,
+    verified: Verified | None = None,
 ) -> ObjectInfo:
-    """For a reply or an entry of a listing: there may be millions."""
+    """Make the value for a reply or an entry of a listing: there may be millions."""
     made: Any = _Thawed()
     made.bucket = bucket
     made.key = key
@@ -131,7 +140,11 @@ def make_object_info(
     made.cache_control = cache_control
     made.content_disposition = content_disposition
     made.content_encoding = content_encoding
-    made.is_latest = made.is_delete_marker = made.verified = None
+    made.content_language = content_language
+    made.expires = expires
+    made.website_redirect = website_redirect
+    made.verified = verified
+    made.is_latest = made.is_delete_marker = None
     made.__class__ = ObjectInfo
     return cast(ObjectInfo, made)
 

@@ -23,7 +23,14 @@ from aiodreamobjects._models import (
 from aiodreamobjects._presign import Expiry, PostCondition
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._s3.options import ContentArguments, ReadOptions, WriteArguments, WriteOptions, shows
+from aiodreamobjects._s3.options import (
+    ContentArguments,
+    HeaderArguments,
+    ReadOptions,
+    WriteArguments,
+    WriteOptions,
+    shows,
+)
 from aiodreamobjects._service import Signature
 from aiodreamobjects._transfer import body, copy, download, files, upload
 from aiodreamobjects._transfer.body import Body
@@ -89,10 +96,11 @@ class Object:
         ChecksumMismatchError for another one. ``verified`` says what was compared; ``verify="off"`` compares nothing. Raises
         SourceChangedError for a file that changes while it is sent, AlreadyExistsError if ``if_absent`` is given and there is an
         object, PreconditionFailedError unless the one there has the ETag ``if_match``, ValueError for metadata and headers that
-        are not printable US-ASCII. Nothing that was not asked for is set, and no ACL either. But a multipart upload keeps its
-        ``part-size`` in the metadata: with it, a download can check the ETag.
+        are not printable US-ASCII; the message shows the form that works. ``headers`` are sent beside those that have an argument
+        of their own. Nothing that was not asked for is set, and no ACL either. But a multipart upload keeps its ``part-size`` in
+        the metadata: with it, a download can check the ETag.
         """
-        return await upload.put(self._runtime, self._address, source, WriteOptions(**options), progress)
+        return await upload.put(self._runtime, self._address, source, WriteOptions.of(options), progress)
 
     @shows(WriteArguments)
     async def upload(
@@ -111,7 +119,7 @@ class Object:
         headers sends the rest. A part is not sent again if the service lists it with the MD5 of the file's bytes. What to look
         for is noted under ``$XDG_STATE_HOME/aiodreamobjects/uploads``. ``bucket.uploads()`` shows what nobody resumes.
         """
-        given = WriteOptions(**options)
+        given = WriteOptions.of(options)
         return await upload.upload(self._runtime, self._address, path, given, progress, resume=resume)
 
     @shows(WriteArguments)
@@ -126,7 +134,7 @@ class Object:
         Leaving the block normally completes the object, and ``file.info`` then tells of it. Any exception leaves no trace.
         Memory, requests and options are those of ``put``. ``write`` waits while as many parts are under way as may be.
         """
-        return files.open_writer(self._runtime, self._address, WriteOptions(**options), progress)
+        return files.open_writer(self._runtime, self._address, WriteOptions.of(options), progress)
 
     async def read(self, range: tuple[int, int | None] | None = None) -> bytes:  # noqa: A002 - the field's word
         """Return the content, or a part of it.
@@ -210,27 +218,31 @@ class Object:
             if_changed=if_changed,
         )
 
-    @shows(ContentArguments)
+    @shows(ContentArguments, keeps=True)
     async def copy_to(
         self,
         to: Object,
         *,
         tags: Mapping[str, str] | None = None,
-        copy_acl: bool = False,
+        copy_acl: bool | None = None,
         progress: ProgressCallback | None = None,
         **options: Unpack[ContentArguments],
     ) -> ObjectInfo:
         """Copy the object. Return what is known of the copy.
 
         Within a session the service copies, in parts if the object is larger than that allows. To another session's object it is
-        streamed through here, in parts as with ``put``. Content type, headers, metadata and tags are carried over unless given;
-        the ACL only with ``copy_acl=True``. ``if_absent`` and ``if_match`` are about the object at ``to``.
+        streamed through here, in parts as with ``put``.
+
+        A header that is not given stays as it is, byte for byte; ``None`` removes it. ``metadata`` replaces all metadata. Tags are
+        carried over unless given, where both services have tags. The ACL is carried over with ``copy_acl=True``; a copy onto
+        itself keeps its ACL unless ``copy_acl=False``. ``if_absent`` and ``if_match`` are about the object at ``to``.
 
         Raises ObjectChangedError if this object is replaced meanwhile; if that is ``in_doubt``, ``to`` is a copy of the older
-        state. A copy that is streamed is made once more before that. Tags and ACL follow the copy in requests of their own.
+        state. A copy that is streamed is made once more before that. Tags, and an ACL without a canned name, follow the copy in
+        requests of their own.
         """
         check_tags(tags or {})
-        changes = Changes(WriteOptions(**options), tags, copy_acl)
+        changes = Changes.of(options, tags, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
         return (await copy.copy(source, target, changes, progress)).info
 
@@ -249,9 +261,28 @@ class Object:
         versions, the very version that was copied is deleted for good. If there are none, what is written here between the last
         look and the deletion is lost: S3 has no conditional deletion.
         """
-        changes = Changes(WriteOptions(if_absent=if_absent, if_match=if_match), None, copy_acl)
+        changes = Changes.of({"if_absent": if_absent, "if_match": if_match}, None, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
         return await copy.move(source, target, changes, progress)
+
+    @shows(HeaderArguments, keeps=True)
+    async def set_headers(self, **headers: Unpack[HeaderArguments]) -> ObjectInfo:
+        """Change headers and metadata in place. Return what is known of the object.
+
+        What is not given stays; ``None`` removes. ``metadata`` replaces all metadata. Content, ACL, tags, encryption and
+        retention stay as they are. S3 has no such request: the service copies the object onto itself, in parts if it is large,
+        which gives it a new time, a new version where there are versions, and perhaps another ETag.
+
+        Raises ValueError if nothing is given, ObjectChangedError if the object is replaced meanwhile.
+        """
+        if not headers:
+            msg = "set_headers() needs a header to change, such as cache_control="
+            raise ValueError(msg)
+        if unknown := headers.keys() - HeaderArguments.__annotations__.keys():
+            msg = f"set_headers() got an unexpected keyword argument {min(unknown)!r}"
+            raise TypeError(msg)
+        place = self._runtime, self._address
+        return (await copy.copy(place, place, Changes.of(headers), None)).info
 
     # The object as a whole
 

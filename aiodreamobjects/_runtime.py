@@ -99,6 +99,7 @@ class Runtime:
         """Refuse all further verbs, and begin to close. ``closed`` waits for the end. A second time does nothing."""
         s3, self._s3 = self._s3, None
         if s3 is not None:
+            self._service = s3.service
             self._state = "closed"
             self._closing = Background(self._close(s3, grace))
 
@@ -220,7 +221,9 @@ class Runtime:
 
     @property
     def service(self) -> Service:
-        """The service. Known before opening only where an argument or the environment names it."""
+        """The service, with what it turned out to lack. Known before opening only where something names it."""
+        if self._s3 is not None:
+            return self._s3.service
         if self._service is None:
             msg = "the session is not open: which service it talks to is settled when it opens"
             raise SessionClosedError(msg)

@@ -112,6 +112,9 @@ HEADERS: dict[str, Any] = {
     "cache_control": "max-age=60, public",
     "content_disposition": 'attachment; filename="a b.txt"',
     "content_encoding": "gzip",
+    "content_language": "de, en",
+    "expires": "Thu, 01 Dec 2033 16:00:00 GMT",
+    "website_redirect": "/another",
     "storage_class": "STANDARD",
     "acl": "public-read",
     "metadata": {"Color": "blue  green", "n": "1"},
@@ -121,6 +124,9 @@ BOTO_HEADERS = {
     "CacheControl": HEADERS["cache_control"],
     "ContentDisposition": HEADERS["content_disposition"],
     "ContentEncoding": HEADERS["content_encoding"],
+    "ContentLanguage": HEADERS["content_language"],
+    "Expires": HEADERS["expires"],
+    "WebsiteRedirectLocation": HEADERS["website_redirect"],
     "StorageClass": HEADERS["storage_class"],
     "ACL": HEADERS["acl"],
     "Metadata": HEADERS["metadata"],
@@ -148,6 +154,10 @@ ROWS: dict[str, Row] = {
     "put nothing": Row(lambda s: obj(s).put(b""), lambda c: c.put_object(**AT, Body=b"")),
     "put with all headers": Row(
         lambda s: obj(s).put(b"content", **HEADERS), lambda c: c.put_object(**AT, Body=b"content", **BOTO_HEADERS)
+    ),
+    "put with an extra header": Row(
+        lambda s: obj(s).put(b"content", headers={"X-Amz-Request-Payer": "requester"}),
+        lambda c: c.put_object(**AT, Body=b"content", RequestPayer="requester"),
     ),
     "put if absent": Row(
         lambda s: obj(s).put(b"x", if_absent=True), lambda c: c.put_object(**AT, Body=b"x", IfNoneMatch="*")
@@ -197,6 +207,19 @@ ROWS: dict[str, Row] = {
             CopySourceIfMatch='"abc-1"',
             MetadataDirective="REPLACE",
             **BOTO_HEADERS,
+        ),
+        (answer_to_copy,),
+        is_it=is_copy,
+    ),
+    "copy with an ACL": Row(
+        lambda s: obj(s).copy_to(bucket(s).object("to"), acl="public-read", storage_class="STANDARD_IA"),
+        lambda c: c.copy_object(
+            Bucket="bucket",
+            Key="to",
+            CopySource={"Bucket": "bucket", "Key": KEY},
+            CopySourceIfMatch='"abc-1"',
+            ACL="public-read",
+            StorageClass="STANDARD_IA",
         ),
         (answer_to_copy,),
         is_it=is_copy,

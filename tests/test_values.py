@@ -384,7 +384,10 @@ NOT_FOR_HEADERS = st.builds(
     st.characters(max_codepoint=0x1F) | st.characters(min_codepoint=0x7F) | st.sampled_from("\r\n\x00\x7f\x85\u2028"),
     st.text(max_size=5),
 )
-FIELDS = ["content_type", "cache_control", "content_disposition", "content_encoding", "storage_class"]
+FIELDS = [
+    *("content_type", "cache_control", "content_disposition", "content_encoding", "content_language"),
+    *("expires", "website_redirect", "storage_class"),
+]
 
 
 @given(NOT_FOR_HEADERS, st.sampled_from(FIELDS))
@@ -426,6 +429,59 @@ def test_a_metadata_name_is_a_header_name(name: Any) -> None:
 def test_a_metadata_value_is_text(value: Any) -> None:
     with pytest.raises(ValueError, match="metadata 'caption'"):
         WriteOptions(metadata={"caption": value})
+
+
+def refusal_of(**options: Any) -> str:
+    with pytest.raises(ValueError) as caught:
+        WriteOptions(**options)
+    return str(caught.value)
+
+
+def test_a_message_shows_the_form_that_works() -> None:
+    message = refusal_of(content_disposition='attachment; filename="résumé 1.pdf"')
+    assert message.endswith("write attachment; filename*=UTF-8''r%C3%A9sum%C3%A9%201.pdf")
+    assert refusal_of(content_disposition="inline; filename=ü").endswith("write inline; filename*=UTF-8''%C3%BC")
+    assert refusal_of(content_disposition="é").endswith("write attachment; filename*=UTF-8''r%C3%A9sum%C3%A9.pdf")
+    assert "metadata 'caption' 'ein Café'" in refusal_of(metadata={"caption": "ein Café"})
+    assert refusal_of(metadata={"caption": "ein Café"}).endswith("as in 'ein Caf%C3%A9'")
+    assert "must be a str, not int" in refusal_of(cache_control=60)
+    assert len(refusal_of(cache_control="é" * 10_000)) < 1000
+    assert "must be printable US-ASCII" in refusal_of(cache_control="\udce9")
+    for written in ("attachment; filename*=UTF-8''r%C3%A9sum%C3%A9%201.pdf", "ein Caf%C3%A9"):
+        assert WriteOptions(content_disposition=written).content_disposition == written
+
+
+OURS = [
+    "Content-Type",
+    "x-amz-meta-a",
+    "X-Amz-Acl",
+    "host",
+    "Content-Length",
+    "Authorization",
+    "x-amz-copy-source",
+    "TE",
+]
+
+
+@pytest.mark.parametrize("name", OURS)
+async def test_an_extra_header_is_none_that_the_library_sets(cat: dream.Object, name: str) -> None:
+    with pytest.raises(ValueError, match=f"header '{name}' is set by the library: (use|leave)"):
+        await cat.put(b"", headers={name: "1"})
+    with pytest.raises(ValueError, match=f"header '{name}' is set by the library"):
+        await cat.copy_to(cat, headers={name: "1"})
+
+
+@pytest.mark.parametrize(
+    "headers", [{"a b": "1"}, {"a": "é"}, {"a": "b\r\nc: d"}, {"": "1"}, {"a": 1}, {"A": "1", "a": "2"}]
+)
+def test_an_extra_header_is_a_header(headers: Any) -> None:
+    with pytest.raises(ValueError, match="header"):
+        WriteOptions(headers=headers)
+
+
+def test_extra_headers_are_a_mapping() -> None:
+    with pytest.raises(TypeError, match="must be a mapping of names to values"):
+        WriteOptions(headers=[("a", "1")])  # type: ignore[arg-type]  # that is the point
 
 
 @pytest.mark.parametrize("acl", ["public", "Private", "private\n", "", 5])
@@ -775,13 +831,15 @@ def test_every_public_function_has_a_docstring() -> None:
     assert not [name for name, function in functions.items() if not function.__doc__ and name != "BulkError.derive"]
 
 
-@pytest.mark.parametrize("name", ["put", "upload", "writer", "copy_to"])
+@pytest.mark.parametrize("name", ["put", "upload", "writer", "copy_to", "set_headers"])
 def test_a_verb_that_writes_shows_each_of_its_options(name: str) -> None:
     shown = inspect.signature(getattr(dream.Object, name)).parameters
-    options = {"content_type", "metadata", "cache_control", "content_disposition", "content_encoding", "storage_class"}
-    options |= {"acl", "if_absent", "if_match"} | ({"verify"} if name != "copy_to" else set())
+    options = {*FIELDS, "metadata"}
+    if name != "set_headers":
+        options |= {"acl", "headers", "if_absent", "if_match"} | ({"verify"} if name != "copy_to" else set())
+        assert shown["if_absent"].default is False
     assert options <= set(shown)
-    assert shown["if_absent"].default is False
+    assert repr(shown["expires"].default) == ("<kept>" if name in ("copy_to", "set_headers") else "None")
     assert all(shown[option].kind is inspect.Parameter.KEYWORD_ONLY for option in options)
 
 

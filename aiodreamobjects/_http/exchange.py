@@ -416,7 +416,7 @@ class Exchange:
 
 
 def _head(request: Request) -> bytes:
-    return f"{request.method} {request.target} HTTP/1.1\r\n{request.headers}\r\n".encode("ascii")
+    return f"{request.method} {request.target} HTTP/1.1\r\n{request.headers}\r\n".encode("latin-1")
 
 
 def unsent(transport: asyncio.Transport) -> int:

@@ -71,7 +71,7 @@ def call_of(method: str, target: str, lines: Iterable[str], host: str | None = N
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
-        name, value = name.strip().lower(), value.strip()
+        name, value = name.strip().lower(), value.strip(" \t")  # not what is a blank in latin-1 only
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     path, _, raw_query = target.partition("?")
     query = {unquote_plus(name): unquote_plus(value) for name, value in query_pairs(raw_query)} if raw_query else {}

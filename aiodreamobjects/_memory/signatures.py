@@ -21,6 +21,7 @@ from aiodreamobjects._memory.calls import Call, query_pairs
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
 
+_SEVERAL_BLANKS = re.compile("[ \t]{2,}")
 CLOCK_SKEW = timedelta(minutes=15)
 PRESIGN_LIMIT_SECONDS = 7 * 24 * 3600
 
@@ -147,7 +148,7 @@ def signature_of(secret_key: str, call: Call, claim: Claim, scope: str) -> str:
     pairs = sorted(pair for pair in query_pairs(raw_query) if pair[0] != "X-Amz-Signature")
     query = "&".join([f"{name}={value}" for name, value in pairs])
     names = claim.signed_headers
-    headers = "".join([f"{name}:{' '.join(call.headers.get(name, '').split())}\n" for name in names.split(";")])
+    headers = "".join([f"{name}:{_SEVERAL_BLANKS.sub(' ', call.headers.get(name, ''))}\n" for name in names.split(";")])
     request = f"{call.method}\n{path}\n{query}\n{headers}\n{names}\n{claim.payload}"
     digest = hashlib.sha256(request.encode("latin-1")).hexdigest()
     return sealed(secret_key, scope, f"AWS4-HMAC-SHA256\n{claim.timestamp}\n{scope}\n{digest}")

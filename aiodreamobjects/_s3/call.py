@@ -37,7 +37,8 @@ LONGEST_ERROR_BYTES = 64 << 10
 _ALWAYS_SENT = "accept-encoding: identity\r\nuser-agent: aiodreamobjects\r\n"
 _SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _WITH_BODY = ("PUT", "POST")
-_LINE_END = re.compile("[\r\n\0]").search
+_NOT_SENDABLE = re.compile("[\r\n\0]|[^\0-\xff]").search
+"""A line end, or what is no byte."""
 
 
 T = TypeVar("T")
@@ -241,8 +242,8 @@ class Caller:
 
     def _compose(self, call: Call, signer: Signer) -> Request:
         """Return the request, signed."""
-        if call.headers and any(map(_LINE_END, call.headers.values())):
-            msg = f"{call}: a header would hold a line end, and what follows it would be another header"
+        if call.headers and any(map(_NOT_SENDABLE, call.headers.values())):
+            msg = f"{call}: a header holds a line end, which would begin another header, or a character that is no byte"
             raise ValueError(msg)
         if call.destination is None and self._is_path_style:
             host = self._host

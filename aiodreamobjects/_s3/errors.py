@@ -218,6 +218,18 @@ def is_unreadable(error: DreamObjectsError) -> bool:
     return isinstance(error, ServiceError) and error.code == UNREADABLE
 
 
+def may_be_refused(error: ServiceError) -> bool:
+    """Return whether an error is an answer for good, to a request that other requests do not depend on."""
+    return lacks_request(error) or isinstance(error, AccessDeniedError | NotFoundError)
+
+
+def lacks_request(error: ServiceError) -> bool:
+    """Return whether an error, in answer to a request that reads, says that the service does not know the request."""
+    if isinstance(error, NotFoundError):
+        return error.code not in ("NoSuchBucket", "NoSuchKey", "NoSuchTagSet", "NoSuchVersion")
+    return isinstance(error, UnsupportedByServiceError | InvalidRequestError) or is_unreadable(error)
+
+
 def refuse_reply(what: str, *, may_be_done: bool = False) -> NoReturn:
     msg = f"the service sent {what}: not what S3 promises"
     error = ServiceError(msg, code=UNREADABLE, status=HTTPStatus.OK)

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -20,7 +20,7 @@ from aiodreamobjects._limits import BytePace, Crowd, Places, RateLimiter, Stalle
 from aiodreamobjects._s3.credentials import CredentialSource
 from aiodreamobjects._s3.retry import Retrier
 from aiodreamobjects._s3.signing import Signer
-from aiodreamobjects._service import Service
+from aiodreamobjects._service import Feature, Service
 
 REFRESH_SECONDS = 60.0
 """How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
@@ -65,7 +65,9 @@ class Gate:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.service, self.limits, self.timeouts, self.clock = service, limits, timeouts, clock
+        self.service = service
+        """With what it turned out to lack."""
+        self.limits, self.timeouts, self.clock = limits, timeouts, clock
         # A streamed body holds a connection and a place of its own, so that a pipe from one object to another
         # cannot wait for itself.
         self.requests = Places(limits.requests, timeouts.pool)
@@ -87,6 +89,11 @@ class Gate:
         self._credentials = credentials
         self._signer = Signer(credentials.current, service.region)
         self._refresher = asyncio.create_task(self._keep_fresh()) if credentials.expires else None
+
+    def note_lack(self, feature: Feature, advice: str) -> None:
+        """Remember for the rest of the session that the service turned out to lack a feature."""
+        if feature not in self.service.unsupported:
+            self.service = replace(self.service, unsupported={**self.service.unsupported, feature: advice})
 
     def stop(self) -> None:
         """Refuse every request from now on, and end every wait, with SessionClosedError; except those of clean-ups."""

@@ -14,10 +14,9 @@ from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import refused_as_existing
 from aiodreamobjects._s3.gate import Gate
-from aiodreamobjects._s3.options import ReadOptions, WriteOptions, quoted
+from aiodreamobjects._s3.options import NOTHING, ReadOptions, WriteOptions, quoted
+from aiodreamobjects._s3.replies import Headers
 from aiodreamobjects._s3.settings import tags_of
-
-NOTHING: Mapping[str, str] = {}
 
 
 class Objects:
@@ -34,7 +33,7 @@ class Objects:
         """
         headers = options.headers()
         if byte_range is not None:
-            headers["range"] = str(byte_range)
+            headers = {**headers, "range": str(byte_range)}
         caller = self._caller
         call = Call("get_object", "GET", address.bucket, address.key, caller.object, options.query(), headers)
         call.keeps_place = not streamed
@@ -45,8 +44,12 @@ class Objects:
         return self._caller.gate.stream()
 
     async def head_object(self, address: Address) -> ObjectInfo:
+        return replies.object_info(address, await self.headers_of(address))
+
+    async def headers_of(self, address: Address) -> Headers:
+        """Return what a HEAD tells of the object, byte for byte."""
         call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head)
-        return replies.object_info(address, (await self._caller.send(call)).headers)
+        return (await self._caller.send(call)).headers
 
     async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
         """Return the size of this part of the object that has this ETag; None where the service does not tell.
@@ -76,9 +79,8 @@ class Objects:
 
         Raises AlreadyExistsError where ``if_absent`` is refused, ChecksumMismatchError for an ETag of other bytes.
         """
-        headers = options.content_headers() | options.condition_headers()
         caller = self._caller
-        call = Call("put_object", "PUT", address.bucket, address.key, caller.document, NOTHING, headers)
+        call = Call("put_object", "PUT", address.bucket, address.key, caller.document, NOTHING, options.put_headers())
         call.feature = "object_acl" if options.acl else None
         call.is_conditional = options.is_conditional
         call.sent = sent
@@ -100,14 +102,14 @@ class Objects:
     ) -> ObjectInfo:
         """Copy on the server, up to 5 GiB.
 
-        If ``options`` has any content of its own, that replaces all of the source's headers and metadata.
+        If ``options`` has any header or metadata of its own, that replaces all of the source's.
 
         Ceph RGW 16.2 ignores ``source_if_match``: who pins a copy must look at the result.
         """
         headers = replies.headers_of_source(source, source_version, source_if_match)
-        headers |= options.condition_headers()
-        if options.changes_content:
-            headers |= options.content_headers() | {"x-amz-metadata-directive": "REPLACE"}
+        headers |= options.put_headers()
+        if options.has_headers:
+            headers["x-amz-metadata-directive"] = "REPLACE"
         call = Call("copy_object", "PUT", to.bucket, to.key, self._caller.slow_document, NOTHING, headers)
         call.is_conditional = options.is_conditional
         call.feature = "object_acl" if options.acl else None

@@ -1,4 +1,4 @@
-"""What a read and a write may be given: one frozen value each, made by the public verb and handed down unchanged.
+"""The options of reads and writes: a frozen value each, made by the public verb and handed down unchanged.
 
 To add an option, add it to the arguments and to the value, and a row to the table that makes headers of it.
 """
@@ -7,27 +7,48 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Final, TypedDict, TypeVar, get_args
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Final, TypedDict, TypeVar, cast, get_args
 
-from aiodreamobjects._checks import check_field_name, check_field_value, check_one_of, check_token
+from aiodreamobjects._checks import (
+    check_extra_headers,
+    check_field_name,
+    check_field_value,
+    check_one_of,
+    check_token,
+    http_date_of,
+)
 from aiodreamobjects._models import CannedAcl, Verify, check_canned_acl
 
 V = TypeVar("V", bound=Callable[..., object])
 
+META = "x-amz-meta-"
+NOTHING: Final[Mapping[str, str]] = {}
+_VERIFY = get_args(Verify)
+
 # What is stored with an object
 
 
-class ContentArguments(TypedDict, total=False):
-    """What ``put``, ``upload``, ``writer`` and ``copy_to`` take."""
+class HeaderArguments(TypedDict, total=False):
+    """What ``set_headers`` takes. It keeps what is not given, and ``None`` removes."""
 
     content_type: str | None
     metadata: Mapping[str, str] | None
     cache_control: str | None
     content_disposition: str | None
     content_encoding: str | None
+    content_language: str | None
+    expires: str | datetime | None
+    website_redirect: str | None
     storage_class: str | None
+
+
+class ContentArguments(HeaderArguments, total=False):
+    """What ``put``, ``upload``, ``writer`` and ``copy_to`` take. ``copy_to`` keeps what is not given, and ``None`` removes."""
+
     acl: CannedAcl | None
+    headers: Mapping[str, str] | None
     if_absent: bool
     if_match: str | None
 
@@ -38,15 +59,17 @@ class WriteArguments(ContentArguments, total=False):
     verify: Verify
 
 
-_HEADERS: Final[Mapping[str, str]] = {
+HEADERS: Final[Mapping[str, str]] = {
     "content_type": "content-type",
     "cache_control": "cache-control",
     "content_disposition": "content-disposition",
     "content_encoding": "content-encoding",
-    "storage_class": "x-amz-storage-class",
-    "acl": "x-amz-acl",
+    "content_language": "content-language",
+    "expires": "expires",
+    "website_redirect": "x-amz-website-redirect-location",
 }
-"""The header of each option that is stored as it is given."""
+"""The header of each option that is stored as it is given, and comes back with the object."""
+_ALL_HEADERS: Final[Mapping[str, str]] = {**HEADERS, "storage_class": "x-amz-storage-class", "acl": "x-amz-acl"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,57 +84,80 @@ class WriteOptions:
     cache_control: str | None = None
     content_disposition: str | None = None
     content_encoding: str | None = None
+    content_language: str | None = None
+    expires: str | datetime | None = None
+    website_redirect: str | None = None
     storage_class: str | None = None
     acl: CannedAcl | None = None
+    headers: Mapping[str, str] | None = None
+    """Others, which the library knows nothing of."""
     if_absent: bool = False
-    """Nothing is there yet."""
+    """There must be no object yet."""
     if_match: str | None = None
-    """The object that is there has this ETag."""
+    """The object that is there must have this ETag."""
     verify: Verify = "auto"
+    carried: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Headers of another object, as its service sent them: each character is a byte. What is given replaces them."""
+    _stored: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in _HEADERS:
-            value = getattr(self, name)
-            if value is not None and name != "acl":
+        stored = dict(self.carried)
+        given = [(name, value) for name in _ALL_HEADERS if (value := getattr(self, name)) is not None]
+        for name, value in given:
+            if name == "acl":
+                check_canned_acl(value)
+            elif isinstance(value, datetime) and name == "expires":
+                object.__setattr__(self, name, http_date_of(name, value))
+            else:
                 check_field_value(name, value)
-        if self.acl is not None:
-            check_canned_acl(self.acl)
+            if value:  # an empty header is the same as none
+                stored[_ALL_HEADERS[name]] = getattr(self, name)
         if self.metadata:
             _check_metadata(self.metadata)
+            stored |= {f"{META}{name.lower()}": value for name, value in self.metadata.items()}
+        if self.headers:
+            check_extra_headers(self.headers)
+            stored |= {name.lower(): value for name, value in self.headers.items()}
+        object.__setattr__(self, "_stored", stored)
         check_token("if_match", self.if_match)
         if self.if_absent and self.if_match is not None:
             msg = f"if_absent and if_match={self.if_match!r} cannot both hold: choose one"
             raise ValueError(msg)
-        check_one_of("verify", self.verify, get_args(Verify))
+        check_one_of("verify", self.verify, _VERIFY)
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> WriteOptions:
+        """Return the value for the arguments that a verb was given, of those of ``WriteArguments``."""
+        return cls(**cast(WriteArguments, given)) if given else PLAIN
 
     @property
     def is_conditional(self) -> bool:
         return self.if_absent or self.if_match is not None
 
     @property
-    def content(self) -> dict[str, object]:
-        """What is stored with the object: all but the conditions and ``verify``."""
-        return {name: getattr(self, name) for name in ("content_type", "metadata", *_HEADERS)}
+    def has_headers(self) -> bool:
+        """Whether any header or metadata is given that is stored, or carried over."""
+        is_given = self.metadata is not None or any(getattr(self, name) is not None for name in HEADERS)
+        return is_given or bool(self.carried)
 
-    @property
-    def changes_content(self) -> bool:
-        return any(value is not None for value in self.content.values())
+    def put_headers(self) -> Mapping[str, str]:
+        """Return the headers of a request that stores an object at once."""
+        return {**self._stored, **self.condition_headers()} if self.is_conditional else self._stored
 
-    def content_headers(self) -> dict[str, str]:
-        """Return the headers of a request that begins to store an object."""
-        headers = {f"x-amz-meta-{name.lower()}": value for name, value in (self.metadata or {}).items()}
-        for name, header in _HEADERS.items():
-            value: str | None = getattr(self, name)
-            if value is not None:
-                headers[header] = value
-        return headers
+    def content_headers(self) -> Mapping[str, str]:
+        """Return the headers of a request that begins to store an object. Each character is a byte."""
+        return self._stored
 
-    def condition_headers(self) -> dict[str, str]:
+    def condition_headers(self) -> Mapping[str, str]:
         """Return the headers of the request that makes the object appear."""
         if self.if_absent:
             return {"if-none-match": "*"}
         # Unquoted: Ceph RGW 16.2 refuses the quotes here, S3's own examples have none.
-        return {} if self.if_match is None else {"if-match": unquoted(self.if_match) or ""}
+        return NOTHING if self.if_match is None else {"if-match": unquoted(self.if_match) or ""}
+
+
+PLAIN: Final = WriteOptions()
+"""Nothing is asked for."""
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
@@ -128,36 +174,35 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What must hold of an object to be read, which version of it, and whether its bytes are compared with its ETag."""
+    """What must hold for an object to be read, which version to read, and whether to compare its bytes with its ETag."""
 
     if_match: str | None = None
     if_none_match: str | None = None
     version_id: str | None = None
     verify: Verify = "auto"
+    _headers: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_token("if_match", self.if_match)
         check_token("if_none_match", self.if_none_match)
         check_token("version_id", self.version_id)
-        check_one_of("verify", self.verify, get_args(Verify))
+        check_one_of("verify", self.verify, _VERIFY)
+        conditions = {"if-match": self.if_match, "if-none-match": self.if_none_match}
+        headers = {name: quoted(etag) for name, etag in conditions.items() if etag is not None}
+        object.__setattr__(self, "_headers", headers)
 
-    def headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        if self.if_match is not None:
-            headers["if-match"] = quoted(self.if_match)
-        if self.if_none_match is not None:
-            headers["if-none-match"] = quoted(self.if_none_match)
-        return headers
+    def headers(self) -> Mapping[str, str]:
+        return self._headers
 
-    def query(self) -> dict[str, str]:
-        return {"versionId": self.version_id} if self.version_id else {}
+    def query(self) -> Mapping[str, str]:
+        return {"versionId": self.version_id} if self.version_id else NOTHING
 
 
 # ETags in headers
 
 
 def unquoted(etag: str | None) -> str | None:
-    """Return the ETag without its quotes. A weak one keeps them, as a part of it."""
+    """Return the ETag without its quotes. A weak one keeps them as a part of it."""
     return etag[1:-1] if etag and len(etag) > 1 and etag[0] == etag[-1] == '"' else etag or None
 
 
@@ -168,13 +213,28 @@ def quoted(etag: str) -> str:
 # Signatures
 
 
-def shows(arguments: type[ContentArguments]) -> Callable[[V], V]:
-    """Have ``help()`` and the documentation show each option of a verb that takes ``**options``."""
+class _Kept:
+    """What ``help()`` shows for an argument that was not given, where ``None`` has a meaning of its own."""
+
+    def __repr__(self) -> str:
+        return "<kept>"
+
+
+_KEPT: Final = _Kept()
+
+
+def shows(arguments: type[HeaderArguments], *, keeps: bool = False) -> Callable[[V], V]:
+    """Have ``help()`` and the documentation show each option of a verb that takes ``**options``.
+
+    ``keeps``: the verb keeps the headers that are not given.
+    """
 
     def show(verb: V) -> V:
         given = inspect.signature(verb)
         kept = [one for one in given.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        defaults = {field.name: field.default for field in fields(WriteOptions)}
+        defaults = {option.name: option.default for option in fields(WriteOptions)}
+        if keeps:
+            defaults |= dict.fromkeys(HeaderArguments.__annotations__, _KEPT)
         options = [
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation.__forward_arg__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -18,11 +18,12 @@ from aiodreamobjects._models import (
     CommonPrefix,
     ObjectInfo,
     UploadInfo,
+    Verified,
     make_object_info,
 )
 from aiodreamobjects._s3 import xml
 from aiodreamobjects._s3.errors import refuse_reply
-from aiodreamobjects._s3.options import WriteOptions, quoted, unquoted
+from aiodreamobjects._s3.options import HEADERS, WriteOptions, quoted, unquoted
 from aiodreamobjects._s3.values import Cursor, Part
 from aiodreamobjects._s3.xml import DAMAGED
 from aiodreamobjects._service import quote_key
@@ -41,29 +42,95 @@ _OK, _PARTIAL_CONTENT = int(HTTPStatus.OK), int(HTTPStatus.PARTIAL_CONTENT)
 
 
 def object_info(address: Address, headers: Headers) -> ObjectInfo:
-    """From a GET or HEAD reply."""
+    """Return what a GET or HEAD reply tells of an object."""
+    modified = http_date(headers.get(b"last-modified"))
+    version = version_id(raw_text(headers.get(b"x-amz-version-id")))
+    return _info(address, place_of(headers)[1], etag_of(headers), modified, version, headers)
+
+
+def _info(
+    address: Address,
+    size: int | None,
+    etag: str | None,
+    modified: datetime | None,
+    version: str | None,
+    headers: Headers,
+    verified: Verified | None = None,
+) -> ObjectInfo:
+    """``headers``: those that the object is stored with."""
     told = headers.get
     return make_object_info(
         address.bucket,
         address.key,
-        place_of(headers)[1],
-        etag_of(headers),
-        http_date(told(b"last-modified")),
+        size,
+        etag,
+        modified,
         text(told(b"content-type")),
-        {name[11:].decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name[:11] == _META},
-        version_id(text(told(b"x-amz-version-id"))),
+        metadata_of(headers),
+        version,
         text(told(b"x-amz-storage-class")),
         text(told(b"cache-control")),
         text(told(b"content-disposition")),
         text(told(b"content-encoding")),
+        text(told(b"content-language")),
+        text(told(b"expires")),
+        text(told(b"x-amz-website-redirect-location")),
+        verified,
     )
 
 
 _META = b"x-amz-meta-"
 
 
+def metadata_of(headers: Headers) -> dict[str, str]:
+    return {name[11:].decode("latin-1"): as_text(value) for name, value in headers.items() if name[:11] == _META}
+
+
+def as_text(value: bytes) -> str:
+    """Read a header's value for people: as UTF-8, which most tools store, else as latin-1."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def text(value: bytes | None) -> str | None:
+    return value if value is None else as_text(value)
+
+
+def raw_text(value: bytes | None) -> str | None:
+    """Read a value that goes back to the service: each character is a byte."""
     return value if value is None else value.decode("latin-1")
+
+
+def headers_to_carry(headers: Headers, *, replaced: Collection[str], is_itself: bool) -> dict[str, str]:
+    """Return the headers that a copy of an object takes over, as the service sent them: each character is a byte.
+
+    ``replaced``: the options that are given for the copy. ``is_itself``: the copy takes the object's place, and keeps what
+    belongs to the place too.
+    """
+    names = [header for option, header in HEADERS.items() if option not in replaced]
+    if is_itself:
+        names += [name for name in _OF_THE_PLACE if name != _STORAGE_CLASS or "storage_class" not in replaced]
+    carried = {name: value.decode("latin-1") for name in names if (value := headers.get(name.encode()))}
+    if "metadata" not in replaced:
+        carried |= {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name[:11] == _META
+        }
+    return carried
+
+
+_STORAGE_CLASS = "x-amz-storage-class"
+_OF_THE_PLACE = (
+    _STORAGE_CLASS,
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-bucket-key-enabled",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-legal-hold",
+)
+"""Headers that say how an object is kept where it is. Another bucket or service has its own ways."""
 
 
 def length(headers: Headers) -> int | None:
@@ -182,7 +249,7 @@ def place_of(headers: Headers) -> tuple[int, int | None]:
 
 
 def etag_of(headers: Headers) -> str | None:
-    return unquoted(text(headers.get(b"etag")))
+    return unquoted(raw_text(headers.get(b"etag")))
 
 
 def check_answer(status: int, headers: Headers) -> None:
@@ -226,21 +293,22 @@ def stored_object(
     headers: Headers,
     is_verified: bool,  # noqa: FBT001 - private
 ) -> ObjectInfo:
-    """What is known of an object that was put."""
-    return ObjectInfo(
-        bucket=address.bucket,
-        key=address.key,
-        size=size,
-        etag=etag,
-        content_type=options.content_type,
-        metadata={name.lower(): value for name, value in (options.metadata or {}).items()},
-        version_id=version_id(text(headers.get(b"x-amz-version-id"))),
-        storage_class=options.storage_class,
-        cache_control=options.cache_control,
-        content_disposition=options.content_disposition,
-        content_encoding=options.content_encoding,
-        verified="md5" if is_verified else None,
-    )
+    """Return what is known of an object that was put."""
+    version = version_id(raw_text(headers.get(b"x-amz-version-id")))
+    return described(address, options, size, etag, version, "md5" if is_verified else None)
+
+
+def described(
+    address: Address,
+    options: WriteOptions,
+    size: int | None,
+    etag: str | None,
+    version: str | None,
+    verified: Verified | None,
+) -> ObjectInfo:
+    """Return what is known of an object by what it was stored with."""
+    stored = {name.encode("latin-1"): value.encode("latin-1") for name, value in options.content_headers().items()}
+    return _info(address, size, etag, None, version, stored, verified)
 
 
 def assembled_object(address: Address, etag: str | None, modified: str | None, headers: Headers) -> ObjectInfo:
@@ -255,7 +323,7 @@ def assembled_object(address: Address, etag: str | None, modified: str | None, h
         key=address.key,
         etag=unquoted(etag),
         last_modified=listed_date(modified),
-        version_id=version_id(text(headers.get(b"x-amz-version-id"))),
+        version_id=version_id(raw_text(headers.get(b"x-amz-version-id"))),
     )
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from aiodreamobjects._concurrency import finish
+from aiodreamobjects._errors import ServiceError, UnsupportedByServiceError
 from aiodreamobjects._http.transport import Transport
 from aiodreamobjects._models import Statistics
 from aiodreamobjects._s3.buckets import Buckets, value_or_empty
 from aiodreamobjects._s3.call import Caller
+from aiodreamobjects._s3.errors import lacks_request, may_be_refused
 from aiodreamobjects._s3.gate import Gate, closed_meanwhile
 from aiodreamobjects._s3.listings import Listings
 from aiodreamobjects._s3.objects import Objects
 from aiodreamobjects._s3.settings import AsXml, Setting
 from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._s3.uploads import Uploads
+from aiodreamobjects._service import Feature, Service
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from aiodreamobjects._s3.cold import Cold
 
 T = TypeVar("T")
+
+_log = logging.getLogger("aiodreamobjects")
 
 
 class S3(Objects, Uploads, Listings, Buckets):
@@ -74,6 +80,11 @@ class S3(Objects, Uploads, Listings, Buckets):
             idle_connections=self._transport.idle_connections,
         )
 
+    @property
+    def service(self) -> Service:
+        """The service, with what it turned out to lack."""
+        return self._gate.service
+
     def signer(self) -> Signer:
         """Return a signer with the credentials of this moment: they may be refreshed while a session lives."""
         return self._gate.signer()
@@ -85,6 +96,25 @@ class S3(Objects, Uploads, Listings, Buckets):
     async def sleep(self, seconds: float) -> None:
         """Wait before trying again. Raises SessionClosedError if the session closes meanwhile."""
         await self._gate.sleep(seconds)
+
+    async def unasked(
+        self, feature: Feature, request: Callable[[], Awaitable[T]], *, is_write: bool = False
+    ) -> T | None:
+        """Make a request of ours that nobody asked for. Return None if the service refuses it, or lacks the feature.
+
+        A service that lacks the feature is asked once in a session. What is written may be refused for its own sake.
+        """
+        if feature in self._gate.service.unsupported:
+            return None
+        try:
+            return await request()
+        except ServiceError as error:
+            if not may_be_refused(error):
+                raise
+            if isinstance(error, UnsupportedByServiceError) or (lacks_request(error) and not is_write):
+                self._gate.note_lack(feature, "the service refused it earlier in this session")
+            _log.warning("%s; nobody asked for this, so it is left out", error)
+            return None
 
     # What aioboto3 asks
 

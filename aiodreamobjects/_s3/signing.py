@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ class Signer:
         return self._seal(canonical)
 
     def _seal(self, canonical: str) -> str:
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()  # each character of a header is a byte
         return _hmac_sha256_hex(self._key, f"AWS4-HMAC-SHA256\n{self._timestamp}\n{self._scope}\n{digest}")
 
     def _set_clock(self, now: float) -> None:
@@ -257,18 +258,24 @@ def _signature_v2(request: Request, headers: Mapping[str, str], date: str, crede
     to_sign = "\n".join(
         [
             request.method,
-            headers.get("content-md5", "").strip(),
-            headers.get("content-type", "").strip(),
+            headers.get("content-md5", ""),
+            _as_bytes(headers.get("content-type", "")),
             date,
-            *(f"{name}:{value.strip()}" for name, value in amz),
+            *(f"{name}:{_as_bytes(value)}" for name, value in amz),
             resource,
         ],
     )
     return _hmac_sha1(credentials, to_sign)
 
 
+def _as_bytes(value: str) -> str:
+    """Return a header's value, each character of which is a byte, such that it becomes these bytes with the rest."""
+    return value.strip(" \t").encode("latin-1").decode(errors="surrogateescape")
+
+
 def _hmac_sha1(credentials: Credentials, text: str) -> str:
-    return base64.b64encode(hmac.digest(credentials.secret_key.encode(), text.encode(), "sha1")).decode()
+    signed = text.encode(errors="surrogateescape")
+    return base64.b64encode(hmac.digest(credentials.secret_key.encode(), signed, "sha1")).decode()
 
 
 def canonical_query(query: Mapping[str, str]) -> str:
@@ -281,8 +288,14 @@ def _quoted_pairs(query: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _folded(value: str) -> str:
-    """Without outer blanks and with single ones inside, as SigV4 signs a header's value."""
-    return " ".join(value.split()) if " " in value or not value.isprintable() else value
+    """Return a header's value as SigV4 signs it: without outer blanks, and with one for several inside.
+
+    A single tab stays a tab: so Ceph RGW has it. Of what is no ASCII, each character is a byte, and none is a blank.
+    """
+    return _SEVERAL_BLANKS.sub(" ", value.strip(" \t")) if " " in value or "\t" in value else value
+
+
+_SEVERAL_BLANKS = re.compile("[ \t]{2,}")
 
 
 def _quote(text: str) -> str:

@@ -30,7 +30,7 @@ from aiodreamobjects._errors import (
 from aiodreamobjects._integrity import etag_of_parts, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectInfo, Verified, printable
 from aiodreamobjects._runtime import Job, Runtime, clean_up
-from aiodreamobjects._s3 import paging
+from aiodreamobjects._s3 import paging, replies
 from aiodreamobjects._s3.errors import is_unreadable, refuse_reply
 from aiodreamobjects._s3.gate import Departure
 from aiodreamobjects._s3.options import WriteOptions, unquoted
@@ -357,25 +357,16 @@ class Multipart:
             if parts_of_etag(found.etag, None) or md5_of_etag(found.etag, None):
                 return False
         is_newer = bool(self._since and found.last_modified and found.last_modified > self._since)
-        kept, given = found.metadata or {}, self._options.metadata or {}
-        is_marked_otherwise = any(kept.get(name.lower(), value) != value for name, value in given.items())
+        kept = found.metadata or {}
+        given = replies.described(self._address, self._options, None, None, None, None).metadata or {}
+        is_marked_otherwise = any(kept.get(name, value) != value for name, value in given.items())
         return is_newer and not is_marked_otherwise and found.size == sum(part.size or 0 for part in parts)
 
     def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
         """With what is known of it."""
         verified: Verified | None = "parts" if expected is not None and info.etag == expected else None
-        given = self._options
-        return replace(
-            info,
-            size=size,
-            content_type=given.content_type,
-            metadata={name.lower(): value for name, value in (given.metadata or {}).items()},
-            storage_class=given.storage_class,
-            cache_control=given.cache_control,
-            content_disposition=given.content_disposition,
-            content_encoding=given.content_encoding,
-            verified=verified,
-        )
+        made = replies.described(self._address, self._options, size, info.etag, info.version_id, verified)
+        return replace(made, last_modified=info.last_modified)
 
     async def _abort(self, upload_id: str) -> None:
         """Until nothing of it is left: a part that was under way may arrive after the first time."""

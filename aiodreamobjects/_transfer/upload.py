@@ -157,7 +157,7 @@ class _Upload:
         source, address = self._source, self._address
         assert isinstance(source, PathSource)
         assert source.size is not None
-        endpoint, asked = self._runtime.service.endpoint, digest_of(options.content)
+        endpoint, asked = self._runtime.service.endpoint, digest_of(options.content_headers())
         return UploadRecord(endpoint, address.bucket, address.key, source.size, source.mtime_ns, asked, part_size)
 
     async def _send_parts(self, upload: Multipart, sizes: PartSizes) -> list[Part]:

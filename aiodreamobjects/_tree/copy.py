@@ -9,7 +9,6 @@ from aiodreamobjects._errors import DreamObjectsError
 from aiodreamobjects._integrity import MD5_OF_NOTHING, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import ObjectInfo, printable
 from aiodreamobjects._reports import TreeReason
-from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.copy import Changes, copy
 from aiodreamobjects._tree.objects import Objects
@@ -22,7 +21,7 @@ class CopyTree(Direction):
     def __init__(self, source: Objects, target: Objects, options: TreeOptions) -> None:
         super().__init__(source.runtime, options)
         self._source, self._target = source, target
-        self._changes = Changes(WriteOptions(acl=options.acl), None, copies_acl=False)
+        self._changes = Changes.of({"acl": options.acl})
         self.what = printable(f"{source} to {target}")
 
     async def open(self) -> None:
@@ -74,7 +73,7 @@ class CopyTree(Direction):
                 self._changes,
                 gauge.follow if self.options.progress else None,
             )
-        return copied.found
+        return copied.source.found
 
 
 def _have_same_content(one: str | None, other: str | None, size: int) -> bool | None:

@@ -213,6 +213,9 @@ async def content(o: dream.Object) -> None:
     await o.put(bytearray(b"x"), content_disposition="inline", content_encoding="gzip", storage_class="STANDARD")
     await o.put(memoryview(b"x"), if_absent=True, progress=note)
     await o.put(b"x", if_match="etag", progress=note_later)
+    await o.put(
+        b"x", content_language="de", expires=datetime(2033, 1, 1, tzinfo=UTC), website_redirect="/a", headers={}
+    )
     assert_type(await o.read(), bytes)
     await o.read((0, 10))
     await o.read((10, None))
@@ -321,6 +324,10 @@ async def copies(o: dream.Object, to: dream.Object) -> None:
     await o.copy_to(to, content_type="text/csv", metadata={"a": "b"}, tags={"a": "b"}, copy_acl=True, if_absent=True)
     await o.copy_to(to, cache_control="no-cache", content_disposition="inline", content_encoding="gzip", acl="private")
     await o.copy_to(to, storage_class="STANDARD", if_match="etag", progress=print)
+    await o.copy_to(to, cache_control=None, metadata=None, expires="0", copy_acl=None)
+    assert_type(await o.set_headers(cache_control=None, metadata={"a": "b"}, expires=None), dream.ObjectInfo)
+    await o.set_headers(content_type="a/b", content_disposition="inline", content_encoding=None, content_language="de")
+    await o.set_headers(storage_class="STANDARD", website_redirect=None)
     assert_type(await o.move_to(to), dream.ObjectInfo)
     await o.move_to(to, copy_acl=True, if_absent=True, progress=print)
     await o.move_to(to, if_match="etag")
