@@ -39,8 +39,8 @@ _PROBE = 1_000_000_001_987_654_321
 class Time(NamedTuple):
     nanoseconds: int
     """Since the epoch."""
-    precision: int
-    """In nanoseconds: it was cut down to a multiple of this."""
+    precision: int = 1
+    """In nanoseconds: the time of the original was cut down to a multiple of this."""
 
     def is_that_of(self, file: int, disk: int) -> bool:
         """Return whether a file with this time has it from here. ``disk``: the precision of the disk it is on."""
@@ -54,8 +54,8 @@ class Time(NamedTuple):
         return self.nanoseconds // coarser * coarser == file
 
     def is_before(self, other: Time) -> bool | None:
-        """Return None where they are the same as far as both tell."""
-        precision = max(self.precision, other.precision)
+        """Return None where they are the same as far as both tell. Who tells a whole second may tell no fractions."""
+        precision = max(_unit(self.nanoseconds), _unit(other.nanoseconds))
         one, two = self.nanoseconds // precision, other.nanoseconds // precision
         return None if one == two else one < two
 
@@ -79,11 +79,10 @@ def kept_in(metadata: Mapping[str, str] | None) -> Time | None:
 
 
 def stored(info: ObjectInfo) -> Time | None:
-    """Return when the object was stored. Listings and headers that tell whole seconds tell no more."""
+    """Return when the object was stored. A file that is made of it gets exactly this time."""
     if info.last_modified is None:
         return None
-    nanoseconds = (info.last_modified - _EPOCH) // _MICROSECOND * 1000
-    return Time(nanoseconds, next(unit for unit in _UNITS[1:] if nanoseconds % unit == 0))
+    return Time((info.last_modified - _EPOCH) // _MICROSECOND * 1000)
 
 
 def of(info: ObjectInfo, listed: ObjectInfo | None = None) -> Time | None:
@@ -98,6 +97,10 @@ def nanoseconds_of(info: ObjectInfo, listed: ObjectInfo | None = None) -> int | 
     """Return the time that a file made of this object gets."""
     time = of(info, listed)
     return None if time is None else time.nanoseconds
+
+
+def _unit(nanoseconds: int) -> int:
+    return next(unit for unit in _UNITS[1:] if nanoseconds % unit == 0)
 
 
 def precision_of_disk(directory: int, *, may_write: bool) -> int:

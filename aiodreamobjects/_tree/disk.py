@@ -22,7 +22,8 @@ from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.mtime import precision_of_disk
-from aiodreamobjects._tree.walk import Entry, Identity, identity_of
+from aiodreamobjects._tree.names import InTheWay, Patterns
+from aiodreamobjects._tree.walk import Entry, Identity, identity_of, is_utf8
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,6 +121,22 @@ class Disk:
         """
         await self._hop(lambda: self._write_all(files, outcomes))
 
+    async def try_places(self, names: Sequence[str]) -> list[Exception | None]:
+        """Return what would keep each from being written."""
+        errors: list[Exception | None] = []
+        await self._hop(lambda: self._try_places(names, errors))
+        return errors
+
+    async def will_stay(self, paths: Sequence[str], patterns: Patterns) -> list[bool]:
+        """Return whether each will be there when all files that the patterns take have been deleted."""
+        found: list[bool] = []
+        await self._hop(lambda: found.extend([self._will_stay(path, patterns) for path in paths]))
+        return found
+
+    async def remove_empty(self, paths: Sequence[str]) -> None:
+        """Remove these directories, and all in them, as far as there are no files."""
+        await self._hop(lambda: self._remove_empty(paths))
+
     async def remove(self, files: Sequence[Entry], outcomes: list[bool | Exception]) -> None:
         """Delete the files that are still the same, and the directories that this leaves empty. Whether each is gone;
         told as by ``write``.
@@ -191,6 +208,32 @@ class Disk:
         with closing(self._cursor()) as cursor:
             outcomes += [_tried(_write, cursor, file) for file in files]
 
+    def _try_places(self, names: Sequence[str], errors: list[Exception | None]) -> None:
+        with closing(self._cursor()) as cursor:
+            errors += [_tried(_try_place, cursor, name) for name in names]
+
+    def _will_stay(self, path: str, patterns: Patterns) -> bool:
+        if not path.endswith("/"):
+            return not patterns.select(path)
+        start = len(self.root) + 1
+        try:
+            for above, directories, files in os.walk(f"{self.root}/{path[:-1]}", onerror=_raise):
+                if any(os.path.islink(f"{above}/{name}") for name in directories):  # noqa: PTH114 - names, as they are
+                    return True
+                if not all(_is_deleted(f"{above}/{name}", start, patterns) for name in files):
+                    return True
+        except (OSError, RecursionError):
+            return True
+        return False
+
+    def _remove_empty(self, paths: Sequence[str]) -> None:
+        with closing(self._cursor()) as cursor:
+            for path in paths:
+                for above, _, _ in os.walk(f"{self.root}/{path.rstrip('/')}", topdown=False):
+                    with suppress(OSError, UnsafeKeyError, InTheWay):
+                        directory, last = cursor.go_above(above[len(self.root) + 1 :], make=False)
+                        os.rmdir(last, dir_fd=directory)
+
     def _remove_all(self, files: Sequence[Entry], outcomes: list[bool | Exception]) -> None:
         with closing(self._cursor()) as cursor:
             outcomes += [_tried(_remove, cursor, file.name, file.identity) for file in files]
@@ -238,7 +281,7 @@ class _Cursor:
         if path[: len(self._path)] != self._path:
             self.close()
         for part in path[len(self._path) :]:
-            self._stand_in(_open_below(self._here, part, name, make=make))
+            self._stand_in(_open_below(self._here, part, "/".join((*self._path, part)), name, make=make))
             self._path.append(part)
         return self._here, last
 
@@ -252,7 +295,7 @@ class _Cursor:
             os.close(left)
 
 
-def _open_below(parent: int, name: str, of: str, *, make: bool) -> int:
+def _open_below(parent: int, name: str, path: str, of: str, *, make: bool) -> int:
     for _ in range(2):
         try:
             return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
@@ -264,9 +307,27 @@ def _open_below(parent: int, name: str, of: str, *, make: bool) -> int:
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                 raise
-            msg = f"{of!r} is no name for a file here: {name!r} in its path is a symbolic link, or no directory"
+            if stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                raise InTheWay(path) from error
+            msg = f"{of!r} is not written: {path!r} is a symbolic link here, or no directory"
             raise UnsafeKeyError(msg) from error
     raise FileNotFoundError(errno.ENOENT, "its directory was removed meanwhile", of)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_deleted(path: str, start: int, patterns: Patterns) -> bool:
+    """Return whether a deletion takes this file: a regular one, whose name is UTF-8 and not left out."""
+    name = path[start:]
+    return stat.S_ISREG(os.lstat(path).st_mode) and is_utf8(name) and patterns.select(name)
+
+
+def _try_place(cursor: _Cursor, name: str) -> None:
+    with suppress(FileNotFoundError):
+        directory, last = cursor.go_above(name, make=False)
+        _mode_to_keep(directory, last, name)
 
 
 def _write(cursor: _Cursor, file: NewFile) -> None:
@@ -309,7 +370,7 @@ def _remove(cursor: _Cursor, name: str, identity: Identity | None) -> bool:
 
 def _remove_empty(cursor: _Cursor, path: str) -> None:
     """This directory and those above it, as far as they are empty."""
-    with suppress(OSError, UnsafeKeyError):
+    with suppress(OSError, UnsafeKeyError, InTheWay):
         while path:
             directory, last = cursor.go_above(path, make=False)
             os.rmdir(last, dir_fd=directory)
@@ -326,11 +387,13 @@ def _mode_to_keep(directory: int, name: str, of: str) -> int | None:
         return stat.S_IMODE(found.st_mode) & 0o777
     if stat.S_ISLNK(found.st_mode):  # it is replaced, and not what it leads to
         return None
-    raise in_the_way(of)
+    if stat.S_ISDIR(found.st_mode):
+        raise InTheWay(of + "/")
+    raise special_file(of)
 
 
-def in_the_way(name: str) -> UnsafeKeyError:
-    return UnsafeKeyError(f"{name!r} is not written: a directory, or what is no regular file, has its name")
+def special_file(name: str) -> UnsafeKeyError:
+    return UnsafeKeyError(f"{name!r} is not written: it is a socket, a FIFO or a device here")
 
 
 def _tried(act: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | Exception:

@@ -16,11 +16,11 @@ from aiodreamobjects._transfer.body import Told, read_with_info
 from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.mtime import Time
 from aiodreamobjects._transfer.sinks import PathSink
-from aiodreamobjects._tree.disk import Disk, NewFile, in_the_way
-from aiodreamobjects._tree.names import Clashes, folded, is_safe
+from aiodreamobjects._tree.disk import Disk, NewFile, special_file
+from aiodreamobjects._tree.names import Clashes, InTheWay, folded, is_safe
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
-from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
+from aiodreamobjects._tree.run import SMALL_BYTES, Blocked, Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step, Walk
 
 
@@ -72,6 +72,7 @@ class DownloadTree(Direction):
             await self._download(run, batch[0])
             return
         files: list[NewFile] = []
+        entries = {entry.name: entry for entry in batch}
         for entry in batch:
             await self._disk.rest()
             try:
@@ -92,6 +93,8 @@ class DownloadTree(Direction):
             for file, failure in zip(files, failures, strict=False):
                 if failure is None:
                     self._copied(run, file.name, len(file.data))
+                elif isinstance(failure, InTheWay):
+                    run.blocked(entries[file.name], failure.blocking)
                 else:
                     run.failed(file.name, failure)
 
@@ -107,6 +110,17 @@ class DownloadTree(Direction):
                         tally.fail(file.name, None, outcome)
                     else:
                         tally.done += outcome
+
+    async def try_places(self, entries: Sequence[Entry]) -> list[Exception | None]:
+        if not self._is_there:
+            return await super().try_places(entries)
+        return await self._disk.try_places([entry.name for entry in entries])
+
+    async def stay_blocked(self, blocked: Sequence[Blocked]) -> list[bool]:
+        return await self._disk.will_stay([one.blocking for one in blocked], self.patterns)
+
+    async def make_room(self, blocked: Sequence[Blocked]) -> None:
+        await self._disk.remove_empty([one.blocking for one in blocked if one.blocking.endswith("/")])
 
     def _is_time_of(self, time: Time | None, file: Entry) -> bool:
         assert file.mtime_ns is not None
@@ -133,8 +147,12 @@ class DownloadTree(Direction):
                     info = await download_into(
                         sink, self.runtime, address, told, "auto", "restart", time_of=time_of, listed=_told(entry.info)
                     )
-        except (IsADirectoryError, FileExistsError):
-            run.failed(entry.name, in_the_way(entry.name))
+        except InTheWay as error:
+            run.blocked(entry, error.blocking)
+        except IsADirectoryError:
+            run.blocked(entry, f"{entry.name}/")
+        except FileExistsError:
+            run.failed(entry.name, special_file(entry.name))
         except (DreamObjectsError, OSError, ValueError) as error:
             run.failed(entry.name, error)
         else:

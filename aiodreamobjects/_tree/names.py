@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from aiodreamobjects._errors import UnsafeKeyError
 from aiodreamobjects._tree.gitignore import Pattern, directories_of, encoded, last_match
 
 # A segment that is empty, "." or "..", which also is an absolute path and a name that ends in a slash; and NUL.
@@ -35,6 +36,19 @@ def is_safe(name: str, *, on_windows: bool = os.name == "nt") -> bool:
 def folded(name: str) -> str:
     """The same for names that are one where a disk does not tell cases, or ways to compose an accent, apart."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+class InTheWay(Exception):  # noqa: N818 - it is told as an UnsafeKeyError, or not at all
+    """A file, or a directory with a slash behind its name, has the place of another name. ``delete`` may remove it."""
+
+    def __init__(self, blocking: str) -> None:
+        super().__init__(blocking)
+        self.blocking = blocking
+
+
+def in_the_way(name: str, blocking: str, why: str) -> UnsafeKeyError:
+    kind = "a directory" if blocking.endswith("/") else "a file"
+    return UnsafeKeyError(f"{name!r} is not written: {blocking!r} is {kind} here{why}")
 
 
 class Clashes:

@@ -9,18 +9,21 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from anyio import to_thread
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._concurrency import ahead, finish, pull
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, ServiceBusyError
+from aiodreamobjects._models import ObjectInfo
 from aiodreamobjects._progress import Meter
 from aiodreamobjects._reports import BulkError, TreeAction, TreeReason, TreeReport
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._tree.names import InTheWay, in_the_way
 from aiodreamobjects._tree.plan import Same, Todo, TreeOptions, Verdict, decide, merge
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
 
@@ -30,12 +33,24 @@ if TYPE_CHECKING:
 SMALL_BYTES = 256 << 10
 """Files up to this size go in batches: whole in memory, many to a hop to a thread. As much is in a batch at most."""
 BATCH_FILES = 16
-DELETIONS_AT_ONCE = 1000
-DELETIONS_IN_MEMORY = 1 << 20
+ROWS_AT_ONCE = 1000
+ROWS_IN_MEMORY = 1 << 20
 MOST_LOST_IN_A_ROW = 100
 """Names for which there was no service, one after the other and with none that succeeded between: it is gone."""
 
 _FAIL_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+
+
+_Row = list[Any]
+"""What JSON can hold of a name."""
+
+
+class Blocked(NamedTuple):
+    """A name of the source whose place is taken in the target."""
+
+    entry: Entry
+    blocking: str
+    """What has the place; with a slash behind it if it is a directory."""
 
 
 class Direction(ABC):
@@ -92,6 +107,18 @@ class Direction(ABC):
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
         """From the target. What became of each is told to the tally."""
 
+    async def try_places(self, entries: Sequence[Entry]) -> list[Exception | None]:
+        """Return what would keep each from being written, for a dry run; ``InTheWay`` for what ``delete`` may remove."""
+        return [None] * len(entries)
+
+    async def stay_blocked(self, blocked: Sequence[Blocked]) -> list[bool]:
+        """Return whether each will have no place even when all has been deleted that is to be."""
+        raise NotImplementedError
+
+    async def make_room(self, blocked: Sequence[Blocked]) -> None:
+        """Remove the empty directories that are left in the place of a file."""
+        raise NotImplementedError
+
 
 class Run:
     """One tree verb, from its options to its report."""
@@ -102,6 +129,10 @@ class Run:
         self._copied = self._copied_bytes = self._skipped = self._unverified = self._excluded = self._seen = 0
         self._kept = self._lost_in_a_row = 0
         self._plan: list[TreeAction] = []
+        self._newly_blocked: list[Blocked] = []
+        self._blocked = _Spool()
+        self._waits_for_places = self._options.delete
+        """Whether a name whose place is taken may get it by a deletion."""
         self._ready: deque[Todo] = deque()
         self._share = 1
         self._width = direction.runtime.limits.requests
@@ -109,13 +140,17 @@ class Run:
 
     async def run(self) -> TreeReport:
         self._direction.runtime.require_open()
-        async with aclosing(self._direction), _Spool() as extra:
+        async with aclosing(self._direction), _Spool() as extra, self._blocked:
             await self._direction.open()
             try:
                 async with self._direction.runtime.job(is_of_many=True), self.meter:
-                    await self._copy_all(extra)
+                    await self._copy_all(self._todo(extra))
+                    await self._fail_what_stays_blocked()
                     if self._options.delete:
                         await self._delete_all(extra)
+                    if not self._tally.failed:
+                        self._waits_for_places = False
+                        await self._copy_all(self._unblocked())
             except BaseException as error:
                 if not self._options.dry_run:
                     error.add_note(f"before this error: {self._copied:,} copied, {self._deletions.done:,} deleted")
@@ -141,11 +176,45 @@ class Run:
             raise error
         self._tally.fail(name, None, error)
 
+    def blocked(self, entry: Entry, blocking: str) -> None:
+        """Of the target, ``blocking`` has the place that this needs; it ends in a slash if it is a directory."""
+        if self._waits_for_places:
+            self._newly_blocked.append(Blocked(entry, blocking))
+        else:
+            self.failed(
+                entry.name, in_the_way(entry.name, blocking, "" if self._options.delete else "; delete=True deletes it")
+            )
+
     # Copies
 
-    async def _copy_all(self, extra: _Spool) -> None:
-        async with aclosing(ahead(self._todo(extra))) as pages:
+    async def _copy_all(self, todo: AsyncGenerator[list[Todo], None]) -> None:
+        async with aclosing(ahead(todo)) as pages:
             await pull(self._width, partial(self._next_batch, pages), self._work)
+
+    async def _fail_what_stays_blocked(self) -> None:
+        """Either all blocked names will get their places, or nothing is deleted and they all fail."""
+        if not self._blocked.count:
+            return
+        if not self._tally.failed:
+            async with aclosing(self._blocked.pages()) as pages:
+                stay = [any(await self._direction.stay_blocked(_blocked_of(rows))) async for rows in pages]
+            if not any(stay):
+                return
+        async with aclosing(self._blocked.pages()) as pages:
+            async for rows in pages:
+                page = _blocked_of(rows)
+                for (entry, blocking), stays in zip(page, await self._direction.stay_blocked(page), strict=True):
+                    why = " that is not to be deleted" if stays else "; it is kept, since other names failed"
+                    self.failed(entry.name, in_the_way(entry.name, blocking, why))
+
+    async def _unblocked(self) -> AsyncGenerator[list[Todo], None]:
+        reason: TreeReason = "asked" if self._options.compare is None else "missing"
+        async with aclosing(self._blocked.pages()) as pages:
+            async for rows in pages:
+                page = _blocked_of(rows)
+                if not self._options.dry_run:
+                    await self._direction.make_room(page)
+                yield [Todo(entry, None, reason) for entry, _ in page]
 
     async def _todo(self, extra: _Spool) -> AsyncGenerator[list[Todo], None]:
         """Pages of what is to be copied, or looked at first; what is to be deleted is set aside."""
@@ -163,7 +232,7 @@ class Run:
                 planned += len(plan.todo)
                 planned_bytes += sum(todo.source.size for todo in plan.todo)
                 if options.delete:
-                    await extra.add(plan.extra)
+                    await extra.add([[entry.name, entry.size, entry.identity] for entry in plan.extra])
                 yield plan.todo
         self.meter.total_objects, self.meter.total_bytes = planned, planned_bytes
 
@@ -199,11 +268,24 @@ class Run:
     async def _work(self, batch: list[Todo]) -> None:
         chosen = [(todo.source, reason) for todo in batch if (reason := todo.reason or await self._look(todo))]
         if self._options.dry_run:
-            for source, reason in chosen:
-                self._plan.append(TreeAction("copy", source.name, source.size, reason))
-                self.meter.finish_object(source.name, source.size)
+            await self._put_into_plan(chosen)
         elif chosen:
             await self._direction.copy(self, [source for source, _ in chosen])
+        newly_blocked, self._newly_blocked = self._newly_blocked, []
+        await self._blocked.add([_row_of_blocked(one) for one in newly_blocked])
+
+    async def _put_into_plan(self, chosen: Sequence[tuple[Entry, TreeReason]]) -> None:
+        errors: list[Exception | None] = [None] * len(chosen)
+        if self._waits_for_places or not self._options.delete:  # else all of these were looked at already
+            errors = await self._direction.try_places([source for source, _ in chosen])
+        for (source, reason), error in zip(chosen, errors, strict=True):
+            if isinstance(error, InTheWay):
+                self.blocked(source, error.blocking)
+            elif error is not None:
+                self.failed(source.name, error)
+            else:
+                self._plan.append(TreeAction("copy", source.name, source.size, reason))
+                self.meter.finish_object(source.name, source.size)
 
     async def _look(self, todo: Todo) -> TreeReason | None:
         assert todo.target is not None
@@ -231,10 +313,12 @@ class Run:
             raise ValueError(msg)
         elif self._options.dry_run:
             async with aclosing(extra.pages()) as pages:
-                async for page in pages:
-                    self._plan += [TreeAction("delete", entry.name, entry.size, "extra") for entry in page]
+                async for rows in pages:
+                    self._plan += [
+                        TreeAction("delete", entry.name, entry.size, "extra") for entry in map(_entry_of, rows)
+                    ]
         else:
-            async with aclosing(extra.pages()) as pages:
+            async with aclosing(_entries(extra)) as pages:
                 await self._direction.delete(pages, self._deletions)
             self._kept = extra.count - self._deletions.done - self._deletions.failed
 
@@ -269,33 +353,59 @@ class Run:
 
 
 class _Spool:
-    """Names that are to be deleted when all else is done: in memory while they are few, then on the disk."""
+    """Rows that wait until all else is done: in memory while they are few, then on the disk."""
+
+    _file: SpooledTemporaryFile[bytes]
 
     def __init__(self) -> None:
         self.count = 0
-        self._file: SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by __aexit__
-            DELETIONS_IN_MEMORY
-        )
 
     async def __aenter__(self) -> Self:
+        self._file = tempfile.SpooledTemporaryFile(ROWS_IN_MEMORY)  # noqa: SIM115 - closed by __aexit__
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await finish(to_thread.run_sync(self._file.close))
 
-    async def add(self, entries: Sequence[Entry]) -> None:
-        if entries:
-            self.count += len(entries)
-            lines = [f"{json.dumps([entry.name, entry.size, entry.identity])}\n".encode() for entry in entries]
+    async def add(self, rows: Sequence[_Row]) -> None:
+        if rows:
+            self.count += len(rows)
+            lines = [f"{json.dumps(row)}\n".encode() for row in rows]
             await finish(to_thread.run_sync(self._file.writelines, lines))
 
-    async def pages(self) -> AsyncGenerator[list[Entry], None]:
+    async def pages(self) -> AsyncGenerator[list[_Row], None]:
         if not self.count:
             return
         await finish(to_thread.run_sync(self._file.seek, 0))
         while page := await finish(to_thread.run_sync(self._read)):
             yield page
 
-    def _read(self) -> list[Entry]:
-        lines = map(json.loads, islice(self._file, DELETIONS_AT_ONCE))
-        return [Entry(name, size, identity=identity and tuple(identity)) for name, size, identity in lines]
+    def _read(self) -> list[_Row]:
+        return [*map(json.loads, islice(self._file, ROWS_AT_ONCE))]
+
+
+async def _entries(spool: _Spool) -> AsyncGenerator[list[Entry], None]:
+    async with aclosing(spool.pages()) as pages:
+        async for rows in pages:
+            yield [*map(_entry_of, rows)]
+
+
+def _entry_of(row: _Row) -> Entry:
+    name, size, identity = row
+    return Entry(name, size, identity=identity and tuple(identity))
+
+
+def _row_of_blocked(blocked: Blocked) -> _Row:
+    (name, size, *_, info), blocking = blocked
+    assert info is not None
+    modified = info.last_modified and info.last_modified.isoformat()
+    return [name, size, blocking, info.bucket, info.key, info.etag, modified]
+
+
+def _blocked_of(rows: Sequence[_Row]) -> list[Blocked]:
+    found: list[Blocked] = []
+    for name, size, blocking, bucket, key, etag, modified in rows:
+        stored = modified and datetime.fromisoformat(modified)
+        info = ObjectInfo(bucket, key, size=size, etag=etag, last_modified=stored)
+        found.append(Blocked(Entry(name, size, info=info), blocking))
+    return found

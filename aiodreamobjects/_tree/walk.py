@@ -144,7 +144,7 @@ class Walk:
             yield None
             return
         path = f"{self.root}/{name}"
-        if not (name.isascii() or _is_utf8(name)):
+        if not (name.isascii() or is_utf8(name)):
             yield from self._pass_over(name, _error(errno.EILSEQ, path, "its name is not UTF-8"))
             return
         try:
@@ -166,7 +166,7 @@ class Walk:
             yield Unusable(name, error)
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """The file system's bytes that are none stand in the name as lone surrogates (PEP 383)."""
     try:
         name.encode()
