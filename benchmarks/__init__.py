@@ -1,11 +1,11 @@
-"""How fast this library is beside other clients, and which faults they survive. Not installed with it.
+"""How fast this library and other clients are, and which faults they survive. Not installed with it.
 
     python -m benchmarks            small objects: small.py
     python -m benchmarks.large      large objects
     python -m benchmarks.many       listings, deletions and trees of files
     python -m benchmarks.faults     faults: faults_kinds.py says which, faults_jobs.py is a client's process
 
-``clients/`` has one adapter for each client. ``run.py`` has what all works share: sides taking turns, a process for a turn
-(``turn.py``), and the page that is written; ``results.py`` makes the figures and tables. ``moves.py`` is the bench of large
-and many objects. ``nginx_s3.py`` and ``ceph_rgw.py`` are the servers.
+``clients/`` has one adapter for each client. ``run.py`` has what all works share: sides that take turns, a process for each
+turn (``turn.py``), and the page. ``results.py`` makes the figures and tables. ``moves.py`` is the bench of large and many
+objects. ``nginx_s3.py`` and ``ceph_rgw.py`` are the servers.
 """

@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parent.parent / "tests" / "servers" / "rgw"
 
 @contextmanager
 def ceph_rgw(settings: str = "") -> Iterator[Server]:
-    """The gateway, empty, for as long as the block; ServerUnavailableError where it does not start.
+    """Start an empty gateway for the `with` block. Raise ServerUnavailableError if it does not start.
 
     ``settings`` are further lines for its configuration.
     """
@@ -33,7 +33,7 @@ def ceph_rgw(settings: str = "") -> Iterator[Server]:
             "RGW_CONF": os.environ.get("RGW_CONF", "") if not settings else str(more),
         }
         log = Path(home, "log")
-        with log.open("wb") as errors:  # the daemons keep it open
+        with log.open("wb") as errors:  # the daemons keep this file open
             started = subprocess.run(
                 [SCRIPT, "start"], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, check=False
             )

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.faults``: which faults of a server, a disk or a network this library and other clients survive.
+"""``python -m benchmarks.faults``: which faults of a server, disk or network this library and other clients survive.
 
-A server that breaks as it is told runs in this process. Every client meets every kind of fault in a process of its own,
-one after the other. It is judged by what the server then holds and by the files, not by what the client says.
+This process runs a server that breaks by rules. Each client meets each kind of fault in a process of its own, one after
+the other. The judge is what the server holds afterwards, and the files: not what the client says.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.machine import versions
 from benchmarks.results import markdown
 from benchmarks.run import ROOT, Facts, chosen, clean_environment, parser_of, put_into, tell, write_json
 
-sys.path.append(str(ROOT / "tests"))  # the server is the tests'
+sys.path.append(str(ROOT / "tests"))  # the server is one of the tests'
 
 from servers.faulty import FaultyServer
 
@@ -38,12 +38,12 @@ CLIENTS = ("dream", "boto3", "aioboto3", "obstore", "s5cmd")
 PAGE = ROOT / "docs" / "reliability.md"
 LOOK_SECONDS = 0.02
 START_SECONDS = 60.0
-"""Until the first request: a client may take long to load on a busy machine."""
+"""For a client to load and to send its first request, on a busy machine."""
 UNDER_WAY_SECONDS = 0.4
-"""From the request at which a signal is due, until it is sent."""
+"""Between the request that makes a signal due and the signal."""
 LEAVE_SECONDS = 5.0
 SMALL_DISK = ("-t", "tmpfs", "-o", "size=4m", "tmpfs")
-NO_MOUNT = "a small disk can be mounted by root alone, and not in every container"
+NO_MOUNT = "only root can mount a small disk, and not in every container"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class Cell:
     letter: str
     """P, F or –."""
     words: str
-    """What was seen, or why nothing was."""
+    """What was seen, or why the client did not take part."""
     error: str | None = None
-    """What the client told."""
+    """The client's error."""
     seconds: float = 0
     peak_bytes: int = 0
 
@@ -72,7 +72,7 @@ class Cell:
 def parse(arguments: list[str]) -> Options:
     parser, numbers = parser_of("benchmarks.faults", __doc__, CLIENTS), [str(number) for number in KINDS]
     parser.add_argument("--kinds", metavar="NUMBERS", help="of the kinds of faults, such as 1,4,26")
-    parser.add_argument("--no-write", action="store_true", help="leave the page as it is, as a part of the table does")
+    parser.add_argument("--no-write", action="store_true", help="leave the page as it is; so do --only and --kinds")
     parser.add_argument("--check", action="store_true", help="fail unless this library survives all")
     told = parser.parse_args(arguments)
     try:
@@ -94,7 +94,7 @@ class Bench:
         self.environment = {**clean_environment(home), "XDG_STATE_HOME": str(home / "state")}
 
     def cell(self, client: str, kind: Kind) -> Cell:
-        """What became of this client with this kind of fault."""
+        """Let the client meet this kind of fault, and judge it."""
         lacks = Side(client).kind.lacks_in_faults
         if reason := lacks.get(kind.verb) or lacks.get(str(kind.number)):
             return Cell(client, kind.number, "–", reason)
@@ -128,7 +128,7 @@ class Bench:
             shutil.rmtree(self.home / "state", ignore_errors=True)
 
     def _meet(self, client: str, kind: Kind, scene: Scene) -> Outcome:
-        """Run the client's process until it ends, hangs, or has been sent its signal and ended."""
+        """Run the client's process until it ends, or kill it when it hangs."""
         words = ["-m", "benchmarks.faults_jobs", client, json.dumps(asdict(self._job(kind, scene)))]
         started = time.monotonic()
         process = run.start([sys.executable, *words], self.home, self.environment)
@@ -143,7 +143,7 @@ class Bench:
         return Outcome(_told(self.home, process.returncode), is_hung, seconds, peak)
 
     def _watch(self, process: subprocess.Popen[bytes], kind: Kind) -> tuple[bool, int]:
-        """Whether it hangs, and the most memory it had resident."""
+        """Return whether it hangs, and its peak of resident memory."""
         end, peak, due, has_begun = time.monotonic() + START_SECONDS, 0, None, False
         while process.poll() is None:
             now = time.monotonic()
@@ -182,7 +182,7 @@ class Bench:
 
 
 def _told(home: Path, code: int) -> Told:
-    """What a library said in its last line; a program, by its exit status."""
+    """Read what a library printed in its last line, or a program's exit status."""
     if failure := run.failure_of(home, code):
         return Told(failure)
     lines = (home / "out").read_text(errors="replace").splitlines()
@@ -219,11 +219,11 @@ def measure(clients: Sequence[str], kinds: Sequence[Kind]) -> list[Cell]:
     return cells
 
 
-# What is told
+# Output
 
 
 def section(cells: Sequence[Cell], kinds: Sequence[Kind], clients: Sequence[str], facts: Mapping[str, str]) -> str:
-    """The part of the page that a run writes: a table of letters, and what was seen where one is F."""
+    """Make the part of the page that a run writes: a table of letters, and the reasons below it."""
     told = "\n".join(f"- {name}: {fact}" for name, fact in {**facts, "command": f"`{facts['command']}`"}.items())
     found = {(cell.kind, cell.client): cell for cell in cells}
     rows = [["", "fault", *clients]]
@@ -246,7 +246,7 @@ def _sum(cells: Sequence[Cell], client: str) -> str:
 
 
 def _seen(cells: Sequence[Cell], letter: str) -> str:
-    """A line a kind; clients of which the same was seen are named together."""
+    """Write a line for each kind. Clients with the same words share them."""
     by_kind: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         if cell.letter == letter:

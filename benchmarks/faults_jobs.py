@@ -1,8 +1,9 @@
-"""The process of a client that meets a fault: it is told the service as its users would tell it.
+"""The process of a client that meets a fault. The client is used as its users would use it.
 
-    python -m benchmarks.faults_jobs CLIENT JOB     # the job's fields as JSON; prints a Told as JSON
+    python -m benchmarks.faults_jobs CLIENT JOB     # JOB is JSON; prints a Told as JSON
 
-All have parts of the same size, four attempts, and the same short timeouts where they have any. The rest is default.
+All clients have parts of the same size, four attempts and the same short timeouts, if they have them. The rest is
+default.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CANCELLED = 10
 SLOW, QUICK = "slow", "quick"
 PREFIX = "tmp/"
 UNDER_WAY = signal.SIGUSR1
-"""What tells a process that its upload is under way."""
+"""Tells this process that its upload is under way."""
 TORN_AFTER_BYTES = 17 << 20
 BUFFER_BYTES = 64 << 10
 
@@ -41,11 +42,11 @@ class Told:
     """Whether the error says that the job may have been done."""
     keys: tuple[str, ...] | None = None
     tasks: int = 0
-    """Those of the event loop that it left behind."""
+    """Tasks that it left behind on the event loop."""
 
 
 class Actor:
-    """Does a job with a client."""
+    """One client with one job."""
 
     def __init__(self, client: Client, job: Job) -> None:
         self.client, self.job, self.tasks = client, job, 0
@@ -69,7 +70,7 @@ class Actor:
         return Told(keys=tuple(done) if self.job.verb == "keys" else None, tasks=self.tasks)
 
     async def _begin(self) -> None:
-        """Open it, and leave a connection in its pool."""
+        """Open the client, and leave a connection in its pool."""
         await self.client.open()
         await self.client.read(self.job.key, lambda: None)
 
@@ -110,7 +111,7 @@ async def copy_and_sync(client: Client, job: Job) -> None:
 
 
 async def after_cancel(client: Client, job: Job) -> None:  # noqa: ARG001 - as the others
-    """Ten reads begin and are cancelled; then another one."""
+    """Begin ten reads and cancel them; then read something else."""
     begun = asyncio.Semaphore(0)
     tasks = [asyncio.create_task(client.read(SLOW, begun.release)) for _ in range(CANCELLED)]
     for _ in tasks:
@@ -122,7 +123,7 @@ async def after_cancel(client: Client, job: Job) -> None:  # noqa: ARG001 - as t
 
 
 async def close_under_way(client: Client, job: Job) -> None:
-    """Close the client while an upload goes on, and wait for what becomes of that."""
+    """Close the client while an upload is under way, and then wait for the upload."""
     if client.is_blocking:
         signal.pthread_sigmask(signal.SIG_BLOCK, {UNDER_WAY})
         with concurrent.futures.ThreadPoolExecutor(1) as threads:
@@ -159,18 +160,18 @@ ACTS: Mapping[str, Callable[[Client, Job], Awaitable[Any]]] = {
 }
 
 
-# Sources that are not what they seem
+# Sources that break
 
 
 async def torn(path: str) -> AsyncIterator[bytes]:
-    """The beginning of a file; then somebody has cancelled whatever makes the rest."""
+    """Yield the beginning of a file. The producer of the rest is cancelled."""
     file = AsyncTornFile(path)
     while True:
         yield await file.read(1 << 20)
 
 
 class Beginning:
-    """The first bytes of a file, and then None."""
+    """The first bytes of a file; after them, None."""
 
     def __init__(self, path: str) -> None:
         self._content = memoryview(Path(path).read_bytes())[:TORN_AFTER_BYTES]
@@ -191,7 +192,7 @@ class AsyncTornFile:
 
 
 class TornFile:
-    """The same for threads."""
+    """The same as AsyncTornFile, for threads."""
 
     def __init__(self, path: str) -> None:
         self._beginning, self._rest = Beginning(path), concurrent.futures.Future[bytes]()
@@ -202,7 +203,7 @@ class TornFile:
 
 
 def refilled(path: str) -> Iterator[memoryview]:
-    """A file by one buffer, whose content is another when the next piece is asked for."""
+    """Yield a file through one buffer, which the next piece overwrites."""
     buffer = bytearray(BUFFER_BYTES)
     with Path(path).open("rb") as file:
         while count := file.readinto(buffer):
@@ -210,7 +211,7 @@ def refilled(path: str) -> Iterator[memoryview]:
 
 
 def in_a_child(run: Callable[[], Told]) -> Told:
-    """What a forked child tells."""
+    """Run it in a forked child, and return its answer."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -224,7 +225,7 @@ def in_a_child(run: Callable[[], Told]) -> Told:
 
 
 def become(command: list[str], environment: dict[str, str], source: str | None) -> None:
-    """This process is a program from now on, which is cancelled by SIGINT as a library is."""
+    """Replace this process by a program: it gets the signals that a library would get."""
     if source:
         os.dup2(os.open(source, os.O_RDONLY), 0)
     os.execve(command[0], command, {**os.environ, **environment})

@@ -1,4 +1,4 @@
-"""The fault kinds of :mod:`benchmarks.faults`, as data: what is asked for, what breaks, and what may be seen afterwards."""
+"""The kinds of faults, as data: what the client does, what breaks, and what must hold afterwards."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ IN_CHUNKS = Blanks(0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the process of a client ended, and what it told."""
+    """How the process of a client ended, and what it printed."""
 
     told: Told
     is_hung: bool = False
@@ -73,14 +73,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where it happens: two servers, of which the second one is of another origin, and an empty directory."""
+    """Two servers, the second one with another origin, and an empty directory."""
 
     server: FaultyServer
     other: FaultyServer
     home: Path
     key: str
     new: bytes
-    """What is to be moved."""
+    """The content to move."""
 
     @property
     def source(self) -> Path:
@@ -100,7 +100,7 @@ class Scene:
         return self.server.content(BUCKET, self.key)
 
     def files(self) -> dict[str, bytes]:
-        """Those that arrived, by their paths."""
+        """Return the files that arrived, by their paths."""
         return {str(path.relative_to(self.there)): path.read_bytes() for path in _files_below(self.there)}
 
     def put(self, *keys: str) -> None:
@@ -110,7 +110,7 @@ class Scene:
 
 Make = Callable[[Scene], Sequence[Rule]]
 Judge = Callable[[Scene, Outcome], str | None]
-"""None where it survived, else what was seen."""
+"""Returns None if the client survived, else what was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,12 @@ class Kind:
     is_due: Callable[[FaultyServer], bool] = lambda _: True
     """When the signal is sent."""
     is_measured: bool = False
-    """Whether the most memory belongs to the result."""
+    """Whether the result includes the peak of memory."""
     session_token: str | None = None
     longest_seconds: float = LONGEST_SECONDS
 
 
-# What may be seen afterwards
+# What must hold afterwards
 
 
 def hang(scene: Scene, outcome: Outcome) -> str:
@@ -155,14 +155,14 @@ def downloaded(scene: Scene, outcome: Outcome) -> str | None:
 
 
 def downloaded_of_one_state(scene: Scene, outcome: Outcome) -> str | None:
-    """The same; and all of what the object has become would do as well."""
+    """The same, but the whole new state of the object is right too."""
     if outcome.is_ok and scene.target.exists() and scene.target.read_bytes() == scene.server.content(BUCKET, KEY):
         return None
     return downloaded(scene, outcome)
 
 
 def kept(scene: Scene, _: Outcome) -> str | None:
-    """Of a killed process: the file is old or new; what stands beside it does not matter."""
+    """After a kill, the file is old or new. Files beside it do not matter."""
     found = scene.target.read_bytes() if scene.target.exists() else None
     return None if found in (OLD, scene.new) else _instead(found)
 
@@ -198,13 +198,13 @@ def _committed(scene: Scene, outcome: Outcome) -> str | None:
 
 
 def completed(scene: Scene, outcome: Outcome) -> str | None:
-    """As ``uploaded``, and nobody has tried to abort what was complete."""
+    """As ``uploaded``, and without an Abort of a complete upload."""
     seen = [uploaded(scene, outcome), ABORTED if "AbortMultipartUpload" in scene.server.ops else None]
     return ", ".join(filter(None, seen)) or None
 
 
 def rewritten(scene: Scene, outcome: Outcome) -> str | None:
-    """As ``uploaded``; all of what the file was made to be would do as well."""
+    """As ``uploaded``, but the whole new content of the file is right too."""
     is_later = outcome.is_ok and scene.stored == scene.source.read_bytes()
     if outcome.is_ok and not is_later and scene.stored not in (scene.new, None):
         return "success reported, a torn object is stored"
@@ -212,7 +212,7 @@ def rewritten(scene: Scene, outcome: Outcome) -> str | None:
 
 
 def patient(scene: Scene, outcome: Outcome) -> str | None:
-    """The second request comes when it was asked to, and all is well."""
+    """The second request comes after the time that the server asked for."""
     first, second, *_ = [*(asked.at for asked in scene.server.asked("GetObject")), 0.0, 0.0]
     if (waited := second - first) < 0.95 * RETRY_AFTER_SECONDS:
         return f"asked again after {max(0, waited):.1f} s" if waited > 0 else "not asked again"
@@ -220,12 +220,12 @@ def patient(scene: Scene, outcome: Outcome) -> str | None:
 
 
 def in_time(scene: Scene, outcome: Outcome) -> str | None:
-    """The clock is corrected: an error would be none of the user's doing."""
+    """The clock is corrected, without an error."""
     return downloaded(scene, outcome) or (None if outcome.is_ok else "not corrected, error")
 
 
 def at_home(scene: Scene, outcome: Outcome) -> str | None:
-    """Nobody else was asked for anything."""
+    """The other host got no request."""
     asked = scene.other.asked()
     if any("x-amz-security-token" in one.headers for one in asked):
         return "the session token is sent to the other host" + (", whose body is accepted" if outcome.is_ok else "")
@@ -268,7 +268,7 @@ def untouched(scene: Scene, outcome: Outcome) -> str | None:
 
 
 def inside(scene: Scene, outcome: Outcome) -> str | None:
-    """No file outside the directory, the others in it, and what is not downloaded is told."""
+    """No file is outside the directory, the others are in it, and an error names what is not downloaded."""
     told = ", success reported" if outcome.is_ok else ""
     strays = [name for name in scene.files() if not name.startswith(f"{TREE_DIRECTORY}/")]
     outside = [*strays, *(path for path in scene.home.iterdir() if path != scene.there)]
@@ -289,7 +289,7 @@ def in_little_memory(scene: Scene, outcome: Outcome) -> str | None:
 
 
 def spared(scene: Scene, outcome: Outcome) -> str | None:
-    """What nobody has named is there; a success has deleted what was listed."""
+    """The object outside of the prefix is there. After a success, the listed ones are deleted."""
     left = scene.server.keys(BUCKET)
     told = ", success reported" if outcome.is_ok else ""
     if PRECIOUS not in left:
@@ -300,7 +300,7 @@ def spared(scene: Scene, outcome: Outcome) -> str | None:
 
 
 def followed(scene: Scene, outcome: Outcome) -> str | None:
-    """The copy is what the source is, or the call says that it may not be."""
+    """The copy equals the source, or the call raised an error."""
     copy, source = scene.other.content(BUCKET, KEY), scene.server.content(BUCKET, KEY)
     if outcome.is_ok:
         is_old = copy == scene.new and copy != source
@@ -326,7 +326,7 @@ def _difference(found: bytes | None, wanted: bytes, what: str = "file") -> str |
     return "wrong bytes"
 
 
-# What is there, and what breaks
+# The state before, and what breaks
 
 
 def breaks(*rules: Rule) -> Make:
@@ -382,7 +382,7 @@ def _shrinking(scene: Scene) -> Rule:
 
 
 def _rewritten(*, first: bool) -> Callable[[Scene], Rule]:
-    """The end of it, which nobody has read, with the first part; the rest with the completion."""
+    """Rewrite the end of the file, not yet read, with the first part; and the rest with the completion."""
 
     def make(scene: Scene) -> Rule:
         start, stop = (LONG * 2 // 3, LONG) if first else (0, LONG * 2 // 3)
@@ -450,7 +450,7 @@ def _gzipped(scene: Scene) -> Sequence[Rule]:
 
 
 def _changing(scene: Scene) -> Sequence[Rule]:
-    """The source, when all of it was read and the copy is about to be made."""
+    """Change the source after it was read, before the copy is stored."""
     scene.server.put(BUCKET, KEY, scene.new)
     change = Meanwhile(lambda _: scene.server.put(BUCKET, KEY, _content(SMALL, seed=1)))
     scene.other.will(Rule("PutObject", change))
@@ -473,12 +473,12 @@ def _content(size: int, seed: int = 0) -> bytes:
 
 
 def _summed(data: bytes) -> Mapping[str, str]:
-    """As S3 sends it to those who ask for it."""
+    """Return the checksum headers that S3 sends on request."""
     return {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
 
 
 def _get(number: int, words: str, *actions: Action, times: int | None = 1, **more: Any) -> Kind:
-    """A download; something happens to so many of its requests."""
+    """Make a kind with a download, where something happens to so many of its requests."""
     rule = Rule("GetObject", *actions, times=times)
     return Kind(number, words, **{"verb": "download", "make": breaks(rule), "judge": downloaded, **more})
 

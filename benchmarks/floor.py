@@ -23,7 +23,7 @@ RECEIVE_BYTES = 64 << 10
 class Reply(NamedTuple):
     status: int
     headers: dict[bytes, bytes]
-    """By their names as they came."""
+    """Names are as they were received."""
     body: bytes
 
     @property
@@ -31,12 +31,12 @@ class Reply(NamedTuple):
         return 200 <= self.status < 300
 
     def size(self) -> int:
-        """What Content-Length tells."""
+        """Return Content-Length."""
         return next(int(value) for name, value in self.headers.items() if name.lower() == b"content-length")
 
 
 class Signer:
-    """SigV4 for S3 with an unsigned payload; the day's key and the second's date are kept."""
+    """SigV4 for S3 with an unsigned payload. Keeps the key of the day and the date of the second."""
 
     def __init__(self, access_key: str, secret_key: str, region: str) -> None:
         self._access_key, self._secret_key, self._region = access_key, secret_key, region
@@ -44,7 +44,7 @@ class Signer:
         self._date, self._scope, self._key = "", "", b""
 
     def head(self, method: str, host: str, path: str, length: int | None = None) -> bytes:
-        """A request up to its empty line. The path is sent, and signed, as it is."""
+        """Make a request up to its empty line. The path is sent and signed as it is."""
         now = int(time.time())
         if now != self._second:
             self._turn_to(now)
@@ -75,7 +75,7 @@ class Signer:
 
 
 class Connection(asyncio.BaseProtocol):
-    """What the two ways to receive have in common."""
+    """What both ways to receive have in common."""
 
     def __init__(self) -> None:
         self._headers: dict[bytes, bytes] = {}
@@ -86,7 +86,7 @@ class Connection(asyncio.BaseProtocol):
         self._answer: asyncio.Future[Reply] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
         self._loop = asyncio.get_running_loop()
 
     def request(self, data: bytes, *, has_body: bool) -> asyncio.Future[Reply]:
@@ -98,7 +98,7 @@ class Connection(asyncio.BaseProtocol):
         return self._answer
 
     def on_headers_complete(self) -> None:
-        if not self._has_body:  # the parser cannot know, and would wait for one
+        if not self._has_body:  # the parser would wait for a body
             self.on_message_complete()
             self._parser = httptools.HttpResponseParser(self)
 
@@ -151,7 +151,7 @@ class Floor:
         self._netloc, self._host, self._port = parts.netloc, parts.hostname or "", parts.port or 80
 
     async def request(self, method: str, path: str, body: bytes | None = None, *, check: bool = True) -> Reply:
-        """OSError for a status that is not 2xx, if that is to be checked."""
+        """Send a request. With ``check``, raise OSError for a status that is not 2xx."""
         if self._idle:
             connection = self._idle.pop()
         else:

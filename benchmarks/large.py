@@ -1,4 +1,4 @@
-"""``python -m benchmarks.large``: large objects to files and back, this library beside others, sides taking turns."""
+"""``python -m benchmarks.large``: large objects to files and back, this library beside others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SIZES = (64, 256, 1024)
 AT_ONCE = (1, 8)
 LARGEST = {"nginx": 1024, "rgw": 256}
 LARGEST_OF_MANY = {"nginx": 256, "rgw": 64}
-"""MiB of each of several objects at once, at most: they all have to fit in memory, on both ends."""
+"""The most MiB of each of several objects at once: all must fit in memory, on both ends."""
 WORKS = {"down": ("download", "to a file"), "up": ("upload", "from a file")}
 USUAL = ("dream", "dream+uvloop", "dream-unverified", "aioboto3", "boto3", "crt", "obstore", "s5cmd", "rclone")
 """The sides of a run, unless others are asked for."""
 WARM_UP = Tree("warm-up", "a small one", (16 * MIB,), is_flat=True)
 LEVEL = 0.95
-"""Level with another, from this ratio on: three rounds do not tell less apart."""
+"""Level with another client from this ratio on: three rounds cannot show a smaller difference."""
 
 
 def place(scheme: str, work: str, mebibytes: int, at_once: int, tree: str = "") -> Place:
@@ -76,7 +76,7 @@ def parse(arguments: list[str]) -> Plan:
 
 
 def goals(found: Results) -> str:
-    """On one object of the largest size that was measured: the goals are for 1 GiB."""
+    """Make the table of goals, for one object of the largest size in the run. The goals are for 1 GiB."""
     largest = max((one.operations for one in found.places if one.count == 1), default=0)
 
     def holds(one: Place) -> bool:
@@ -102,9 +102,9 @@ PAGE = Page(
     LARGE,
     "### The newest run of them",
     " of large objects",
-    f"{LEGEND}A Python side is measured from its open client, which it has been given time to import and make; a program "
-    "from its start. The peak is that of the whole process from there on, and what it is over the memory of the idle "
-    f"client is told where that can be known. {SERVER_LEGEND}",
+    f"{LEGEND}A library is measured from its open client on, without its imports; a program from "
+    "its start. The peak is that of the whole process from there on; what is over the memory of the idle client is told "
+    f"where it is known. {SERVER_LEGEND}",
     goals,
     columns,
 )

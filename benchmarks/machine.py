@@ -12,7 +12,7 @@ from benchmarks.clients import Side, version_of
 
 
 def describe_machine() -> dict[str, str]:
-    """Facts by their names, as they are at this moment."""
+    """Return facts by their names, as they are now."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
@@ -23,7 +23,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def versions(sides: Iterable[str]) -> str:
-    """Of everything that these sides lean on."""
+    """Return the versions of everything that these sides use."""
     told = {name: version for side in sides for name, version in Side(side).kind.versions().items()}
     told |= {"uvloop": version_of("uvloop")}
     return ", ".join(f"{name} {version}" for name, version in sorted(told.items()))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.many``: listings, deletions and trees of files, this library beside others, sides taking turns."""
+"""``python -m benchmarks.many``: listings, deletions and trees of files, this library beside others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LATENCIES = (0, 30)
 LISTINGS = {"nginx": {"list": "keys that count", "uuid": "keys like UUIDs"}, "rgw": {"list": "keys that count"}}
 TREE_VERBS = {"down": ("download_tree", "A tree to files"), "up": ("upload_tree", "A tree from files")}
 FEWER = 10
-"""So many times fewer files, on the gateway and of a quick run."""
+"""How many times fewer files there are on the gateway and in a quick run."""
 USUAL = (
     *("dream", "dream+uvloop", "dream-parallel", "dream-parallel+uvloop", "dream-256", "dream-256+uvloop"),
     *("aioboto3", "boto3", "obstore", "s3fs", "s5cmd", "rclone"),
@@ -103,7 +103,7 @@ def listings(server: str, keys: Sequence[int], latencies: Sequence[int]) -> Iter
 
 
 def memory_places(keys: Sequence[int]) -> Iterator[Place]:
-    """Of what takes little memory, only this library is asked."""
+    """What should take little memory. Only this library is measured."""
     for count in keys:
         yield listing("list", f"Memory: {count:,} keys that count", "list", count, is_ours=True)
     for verb, words in (("plan_download", "down"), ("plan_upload", "up")):
@@ -141,7 +141,7 @@ def _moves_small_files(place: Place) -> bool:
 
 
 def _flatness(side: str, found: Results) -> list[str]:
-    """How much more memory it takes to list the most keys than to list the fewest."""
+    """Say how much more memory the longest listing takes than the shortest."""
     places = [
         place
         for place in found.places

@@ -1,4 +1,4 @@
-"""What work cost this process."""
+"""What this process uses."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a turn took, from the open client on or, of a program, from its start."""
+    """What a turn took: of a library from its open client on, of a program from its start."""
 
     operations: float
     wall_seconds: float
     cpu_seconds: float
     peak_bytes: int
     process_seconds: float | None = None
-    """From the start of the process to its end, where that is something else."""
+    """From the start of the process to its end, if that is something else."""
     idle_bytes: int | None = None
-    """What was resident with the open client."""
+    """Resident memory of the open client."""
     server_cpu_seconds: float | None = None
-    """What the server used meanwhile."""
+    """CPU time of the server in the meantime."""
     page_faults: int = 0
-    """One or more an operation, and it is the allocator that is measured."""
+    """With one or more for each operation, memory allocation is a part of what is measured."""
     preemptions: int = 0
-    """How often others took the processor: the machine was busy."""
+    """How often other processes took the processor."""
     largest_listing: int = 0
     """Keys of the bucket that was listed."""
 
@@ -60,14 +60,14 @@ class Meter:
 
 
 def how_it_ended(code: int) -> str:
-    """Of a process that was not to end like this."""
+    """Say how a process ended that should have ended well."""
     import signal
 
     return f"its process ended with {signal.Signals(-code).name if code < 0 else code}"
 
 
 def describe(error: BaseException) -> str:
-    """One line; of a group, its first error."""
+    """Describe an error in one line; of a group, its first error."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     lines = str(error).splitlines() or [""]

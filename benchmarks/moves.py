@@ -1,6 +1,6 @@
-"""Turns with large objects, with listings, deletions and trees of files: each in a process of its own.
+"""The bench of large objects, of listings, deletions and trees of files. Each turn is a process of its own.
 
-Objects and files stay in memory: in /dev/shm. What arrived is looked at after every turn, its content in the first round.
+Objects and files are in memory, in /dev/shm. Each turn's result is checked, its content in the first round.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ MEMORY = Path("/dev/shm")
 RESERVE_BYTES = 1 << 30
 BLOCK = 1 << 20
 AT_ONCE = 64
-"""Objects of a tree, or requests where a side counts those."""
+"""Objects of a tree at once, or requests if a client counts those."""
 SAMPLE, FEW = 97, 8
-"""The content of every so many-th file is compared, or of all files where they are few."""
+"""The content of one file in SAMPLE is compared, or of all if there are few."""
 ROUND_TRIPS = 20
 COLLECT_AT_ONCE = "rgw_gc_obj_min_wait = 1\nrgw_gc_processor_period = 1\nrgw_gc_processor_max_time = 1\n"
-"""The gateway keeps what was overwritten or deleted for two hours otherwise, and all of it in memory."""
+"""Otherwise the gateway keeps deleted objects for two hours, in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run is told."""
+    """What to measure, and how."""
 
     server: str
     sides: tuple[str, ...]
     places: tuple[Place, ...]
     warm_up: tuple[Place, ...]
-    """A little of everything, which each side does first, unmeasured."""
+    """A little of everything. Each side does it first, unmeasured."""
     trees: Mapping[str, Tree]
     rounds: int
     json: Path | None
@@ -76,7 +76,7 @@ class Files:
 
     def __init__(self, home: Path) -> None:
         self.home, self.targets = home, home / "targets"
-        """The latter is empty before every turn."""
+        """``targets`` is empty before every turn."""
 
     def source(self, tree: str) -> Path:
         return self.home / "sources" / tree
@@ -87,7 +87,7 @@ class Files:
 
 
 def sizes_below(directory: Path) -> dict[str, int]:
-    """Sizes by path."""
+    """Return the sizes of files by their paths."""
     paths = (Path(parent, name) for parent, _, names in os.walk(directory) for name in names)
     return {str(path.relative_to(directory)): path.stat().st_size for path in paths}
 
@@ -99,7 +99,7 @@ class Store:
         self.server, self.files, self.objects = server, files, Path(server.objects)
 
     def fill(self, tree: Tree) -> None:
-        """Make it the content of a bucket of its own."""
+        """Put a tree into a bucket of its own."""
         directory, source = self.objects / bucket_of(tree.name) / "tree", self.files.source(tree.name)
         for name in tree.files():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -111,14 +111,14 @@ class Store:
         write_manifest(self.objects, bucket_of(tree.name), entries)
 
     def make_listing(self, bucket: str, keys: int) -> None:
-        """Let it be ready to be listed."""
+        """Make a bucket ready to be listed."""
         for token in range(0, keys, BATCH_KEYS):
             url = f"{self.server.service.endpoint}/{bucket}?list-type=2&continuation-token={token}"
             with urllib.request.urlopen(url) as page:
                 page.read()
 
     def uploaded(self, names: Iterable[str]) -> dict[str, int]:
-        """Sizes of what was uploaded. ``names`` may have come in parts."""
+        """Return the sizes of what was uploaded. Objects of these names may be in parts."""
         found = sizes_below(self.objects / BUCKET / "up")
         for name in names:
             if name not in found and (pieces := self._received(name)):
@@ -126,7 +126,7 @@ class Store:
         return found
 
     def is_same(self, name: str, source: Path) -> bool:
-        """Whether what was uploaded is the source."""
+        """Compare what was uploaded with its source."""
         with source.open("rb") as file:
             return all(_goes_on_with(file.read, piece) for piece in self._received(name)) and not file.read(1)
 
@@ -140,7 +140,7 @@ class Store:
 
 
 class RemoteStore(Store):
-    """The objects of a gateway, which boto3 puts and looks at."""
+    """The objects of a gateway, through boto3."""
 
     def __init__(self, server: Server, files: Files) -> None:
         from boto3.session import Session
@@ -161,7 +161,7 @@ class RemoteStore(Store):
         fill_bucket(self.server.service, bucket, keys)
 
     def remaining(self, bucket: str) -> int:
-        """How many of the keys to be deleted are left."""
+        """Count the keys that are left."""
         return sum(1 for _ in self._s3.Bucket(bucket).objects.all())
 
     def uploaded(self, names: Iterable[str]) -> dict[str, int]:  # noqa: ARG002 - all are listed
@@ -182,7 +182,7 @@ def bucket_of(tree: str) -> str:
 
 
 def _etag(path: Path, size: int) -> str:
-    """The MD5, as S3 gives it to what came in one piece."""
+    """Return the MD5, as S3 does for an object that was put in one piece."""
     return "large" if size > PART_BYTES else hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
@@ -200,7 +200,7 @@ class Bench:
         self.store: Store = (Store if server.objects else RemoteStore)(server, self.files)
 
     def prepare(self, places: Sequence[Place]) -> None:
-        """Make the sources, put them on the server, and let each side do a little, unmeasured."""
+        """Make the sources, put them on the server, and let each side warm up."""
         self.files.clear()
         trees = trees_of([*places, *self.plan.warm_up], self.plan.trees)
         for tree in trees:
@@ -222,9 +222,7 @@ class Bench:
         self.store.forget()
         job = self.job(place)
         if place.verb == "delete_many" and isinstance(self.store, RemoteStore):
-            self.store.make_listing(
-                job.bucket, place.count
-            )  # the stand-in deletes what is not there as well as what is
+            self.store.make_listing(job.bucket, place.count)  # the stand-in needs no keys to delete
         before = cpu_seconds_of(self.server.process)
         told, whole, failure = turn_of(Side(side), job, self.files.home, self.environment)
         after = cpu_seconds_of(self.server.process)
@@ -271,7 +269,7 @@ class Bench:
         return self.plan.trees[place.tree].first(place.count).files()
 
     def _wrong(self, place: Place, job: Job, done: Done | None, *, is_first: bool) -> str | None:
-        """What is not as it should be afterwards."""
+        """Say what is wrong with the result, if anything."""
         if place.unit is not KEYS:
             return self._wrong_in_tree(place, is_first=is_first)
         if place.verb == "delete_many":
@@ -280,14 +278,14 @@ class Bench:
         count = 0 if place.verb == "plan_upload" else place.count
         found = done.count if done else self._lines()
         if found != count:
-            return f"it ended well, and tells {found:,} keys of {count:,}"
+            return f"it ended well, and counted {found:,} keys instead of {count:,}"
         size = place.count * (place.count + 1) // 2 if self.server.makes_up_listings else 0
         if done and done.size is not None and done.size != size:
-            return f"it ended well, and tells {done.size:,} bytes of {size:,}"
+            return f"it ended well, and counted {done.size:,} bytes instead of {size:,}"
         return None
 
     def _lines(self) -> int:
-        """What a program printed, without the measure of it."""
+        """Count the lines that a program printed, without the last one, which is ours."""
         with (self.files.home / "out").open("rb") as out:
             return sum(1 for _ in out) - 1
 
@@ -299,13 +297,11 @@ class Bench:
             return "completed an upload with a part that it did not send"
         if found != wanted:
             differ = sum(found.get(name) != size for name, size in wanted.items())
-            return (
-                f"it ended well, and {differ:,} files of {len(wanted):,} are not as they should be, in {len(found):,}"
-            )
+            return f"it ended well, and {differ:,} of {len(wanted):,} files are wrong, of {len(found):,} found"
         for name in itertools.islice(wanted, 0, None, SAMPLE if len(wanted) > FEW else 1) if is_first else ():
             is_same = self.store.is_same(name, source / name) if is_up else self._is_downloaded(name, source / name)
             if not is_same:
-                return "it ended well, and the content is another"
+                return "it ended well, with wrong content"
         return None
 
     def _is_downloaded(self, name: str, source: Path) -> bool:
@@ -322,7 +318,7 @@ def _does(side: Side, place: Place) -> bool:
 
 
 def trees_of(places: Iterable[Place], trees: Mapping[str, Tree]) -> list[Tree]:
-    """The trees that are moved at these places, as large as the largest of these needs them."""
+    """Return the trees that these places move, as large as these places need them."""
     counts: dict[str, int] = {}
     for place in places:
         if place.tree in trees:
@@ -331,8 +327,8 @@ def trees_of(places: Iterable[Place], trees: Mapping[str, Tree]) -> list[Tree]:
 
 
 def check_memory(places: Sequence[Place], trees: Mapping[str, Tree]) -> None:
-    """Raise ServerUnavailableError unless there is memory for every source, here and on the server, and for the largest
-    turn's result and buffers.
+    """Raise ServerUnavailableError unless memory is enough for all sources, here and on the server, and for the largest
+    turn.
     """
     sizes = [sum(tree.sizes) for tree in trees_of(places, trees)] or [0]
     needed, free = 2 * sum(sizes) + 2 * max(sizes) + RESERVE_BYTES, free_bytes()
@@ -348,7 +344,7 @@ def free_bytes() -> int:
 
 
 def touch_memory(directory: Path, count: int) -> None:
-    """Use so many bytes once: a virtual machine may get them from its host only then, and whoever is first would pay."""
+    """Use so many bytes once. A virtual machine may get them from its host only then, at the cost of the first side."""
     target, block = directory / "memory", bytes(BLOCK)
     with target.open("wb") as file:
         for _ in range(0, count, BLOCK):
@@ -360,7 +356,7 @@ def touch_memory(directory: Path, count: int) -> None:
 
 
 def measure(plan: Plan) -> tuple[list[Turn], dict[str, str]]:
-    """Every turn, and what is to be known of the server."""
+    """Return every turn, and facts about the server."""
     places = plan.places
     check_memory(places, plan.trees)
     with ExitStack() as stack:
@@ -387,7 +383,7 @@ def measure(plan: Plan) -> tuple[list[Turn], dict[str, str]]:
 
 
 def round_trip_ms(endpoint: str) -> float:
-    """What the smallest request takes, on a connection that is open: the shortest of some."""
+    """Return the shortest time of a few HEAD requests on an open connection."""
     connection = http.client.HTTPConnection(urlsplit(endpoint).netloc)
     took = []
     for _ in range(ROUND_TRIPS):
@@ -400,7 +396,7 @@ def round_trip_ms(endpoint: str) -> float:
 
 
 def starts(sides: Iterable[str]) -> dict[str, str]:
-    """What it takes each program to start, which is in its wall time."""
+    """Say how long each program takes to start. That is a part of its wall time."""
     took = {}
     for name in sides:
         if Side(name).is_program and Side(name).kind.is_installed():
@@ -412,7 +408,7 @@ def starts(sides: Iterable[str]) -> dict[str, str]:
 
 
 def run(plan: Plan, facts: Facts, page: Page) -> None:
-    """Measure, and print and write what was found."""
+    """Measure, and publish the result."""
     try:
         turns, server = measure(plan)
     except ServerUnavailableError as error:

@@ -266,9 +266,10 @@ return { page = page, etag = etag }
 
 @contextmanager
 def nginx_s3(round_trip_ms: int = 0, *, has_tls: bool = False) -> Iterator[Server]:
-    """The stand-in, running in a process and a directory of its own for as long as the block.
+    """Run the stand-in for the `with` block, in a process and a directory of its own.
 
-    With ``round_trip_ms`` there is a :attr:`Server.delayed`, and with ``has_tls`` a :attr:`Server.tls`. Raises ServerUnavailableError where nginx or its Lua module is missing, or does not start.
+    ``round_trip_ms`` makes a :attr:`Server.delayed`, and ``has_tls`` a :attr:`Server.tls`. Raise ServerUnavailableError
+    if something is not installed, or nginx does not start.
     """
     program = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
     if program is None or not (MODULES / "ngx_http_lua_module.so").exists():
@@ -306,16 +307,16 @@ def nginx_s3(round_trip_ms: int = 0, *, has_tls: bool = False) -> Iterator[Serve
 
 
 def write_manifest(objects: Path, bucket: str, entries: Iterable[tuple[str, int, str]]) -> None:
-    """What a listing of the bucket tells: keys, in the order of their bytes, sizes and ETags. Before its first request."""
+    """Write what a bucket lists: keys in the order of their bytes, sizes and ETags. Do so before its first request."""
     lines = [f"{key}\t{size}\t{etag}\n" for key, size, etag in entries]
     (objects / MANIFESTS).mkdir(exist_ok=True)
     (objects / MANIFESTS / bucket).write_text("".join(lines))
 
 
 def received(objects: Path, bucket: str, key: str) -> list[Path]:
-    """The files that make up what was uploaded: one, or the parts that its completion listed. Empty if there is nothing.
+    """Return the files of an uploaded object: one, or the parts that its completion listed; none if there is no object.
 
-    ``objects`` is :attr:`Server.objects`. FileNotFoundError if a part was listed and not sent.
+    ``objects`` is :attr:`Server.objects`. Raise FileNotFoundError if a listed part was not sent.
     """
     whole, parts = objects / bucket / key, objects / PARTS / bucket / key
     if whole.exists():
@@ -327,7 +328,7 @@ def received(objects: Path, bucket: str, key: str) -> list[Path]:
 
 
 def _make_certificate(home: Path) -> int:
-    """For 127.0.0.1, by an authority of its own; and a port for it."""
+    """Make a certificate for 127.0.0.1, by an authority of its own. Return a port for it."""
     try:
         import trustme
     except ImportError as error:
@@ -342,7 +343,7 @@ def _make_certificate(home: Path) -> int:
 
 
 def _worker(master: int) -> int:
-    """The only child of nginx."""
+    """Return the process id of nginx's only child."""
     return int(Path(f"/proc/{master}/task/{master}/children").read_text().split()[0])
 
 

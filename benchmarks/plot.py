@@ -1,4 +1,4 @@
-"""A picture of a run: a panel a question, a bar a side."""
+"""A picture of a run: a panel for each question, a bar for each side."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PANELS = [
 
 
 def draw(results: Results, path: Path, in_flight: int) -> None:
-    """Write a PNG, SVG or PDF, as the name says, of the first server's figures with so many in flight."""
+    """Draw the first server's figures with so many requests in flight. The name of the file says PNG, SVG or PDF."""
     import matplotlib as mpl
 
     mpl.use("agg")

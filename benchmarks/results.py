@@ -1,4 +1,4 @@
-"""What turns found: medians, ratios, tables, and how the goals stand."""
+"""The figures of a run: medians, ratios, tables and goals."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.clients import CLIENTS, UVLOOP, Side
 from benchmarks.meter import Measured
 
 ALLOCATOR_FAULTS = 1.0
-"""Page faults an operation, from which on the allocator is a part of what is measured."""
+"""From so many page faults an operation, memory allocation is a part of what is measured."""
 WAITING = 0.85
-"""With less than this part of a processor used, the client waited: its rate is not all that it can."""
+"""A client that used less than this part of a processor waited: it could be faster."""
 BUSY_PREEMPTIONS = 500
-"""Preemptions a second, from which on others had the processor for a part of the time."""
+"""From so many preemptions a second, other processes used the processor."""
 NONE = "-"
 OURS = ("dream", "dream+uvloop")
 MIB = 1 << 20
@@ -33,12 +33,12 @@ SERVER_LEGEND = (
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """How a rate and the CPU time of it are told."""
+    """How a rate and its CPU time are written."""
 
     rate: str
     cpu: str
     cpu_factor: float
-    """From seconds an operation."""
+    """Times seconds of CPU for each operation."""
 
 
 REQUESTS = Unit("requests/s", "CPU µs each", 1e6)
@@ -51,25 +51,25 @@ MEBIBYTES = Unit("MiB/s", "CPU s a GiB", 1024)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What all sides are asked for, and how."""
+    """What all sides do in one table."""
 
     title: str
     verb: str
     unit: Unit
     server: str = ""
-    """Where a work has more than one."""
+    """Empty for works with one server."""
     in_flight: int = 0
-    """Requests, where that is not the client's choice."""
+    """Requests at once; 0 if the client decides."""
     operations: int = 0
-    """What a turn does, in the unit, where it is always as much."""
+    """What one turn does, in the unit; 0 if a turn does as much as it can."""
     tree: str = ""
     """The name of a tree of files, or of a bucket that is listed."""
     count: int = 0
     """Files, objects or keys."""
     link: str = ""
-    """``https``, ``delayed``, or as usual."""
+    """``https``, ``delayed``, or empty."""
     is_ours: bool = False
-    """Whether only this library is asked."""
+    """Whether only this library takes part."""
 
     def heading(self) -> str:
         return f"{self.title}, {self.in_flight} in flight" if self.in_flight else self.title
@@ -77,7 +77,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One side's turn at one place, and what it took, or why there is nothing."""
+    """One side's turn at one place: what it took, or why it failed."""
 
     place: Place
     side: str
@@ -93,18 +93,18 @@ class Figure:
     wall: float
     rate: float
     spread: float | None
-    """Half of the range, to the rate; None of a single turn."""
+    """Half of the range, divided by the rate; None for a single turn."""
     cpu: float
-    """An operation, in the unit of the place."""
+    """For each operation, in the unit of the place."""
     used: float
-    """The part of a processor."""
+    """The part of a processor that the client used."""
     peak: float
     """MiB."""
     process: float | None
     over_idle: float | None
     """MiB."""
     server: float | None
-    """The part of a processor that the server used meanwhile."""
+    """The part of a processor that the server used."""
     faults: float
     preemptions: float
     listed: int
@@ -138,9 +138,9 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 
 Figures = dict[str, Figure]
-"""Of each side that has one."""
+"""By side."""
 Column = Callable[[str, Figure], str]
-"""What a column says of a side."""
+"""Writes a side's cell."""
 
 
 @dataclass
@@ -149,11 +149,11 @@ class Results:
     failures: dict[Place, dict[str, list[str]]] = field(default_factory=dict)
     """A reason for each turn that failed."""
     places: list[Place] = field(default_factory=list)
-    """Everywhere that anything was asked for, in reading order."""
+    """Every place with a turn, in reading order."""
 
     @classmethod
     def of(cls, turns: Iterable[Turn], places: Sequence[Place]) -> Results:
-        """A side that failed once at a place has no figure there; of its starts, those that failed are left out."""
+        """Group the turns. A side that failed at a place has no figure there; of starts, only the failed ones are left out."""
         results, grouped = cls(), defaultdict(list)
         for turn in turns:
             if turn.measured:
@@ -168,14 +168,14 @@ class Results:
         return results
 
     def sides(self, place: Place) -> list[str]:
-        """Those that were asked at a place, in the order of the clients."""
+        """Return the sides with a turn at a place, in the order of the clients."""
         order = [*CLIENTS, BARE_PYTHON]
         asked = {*self.figures.get(place, {}), *self.failures.get(place, {})}
         return sorted(asked, key=lambda name: (order.index(Side(name).client), name))
 
     def is_busy(self, place: Place) -> bool:
-        """Whether others took the processor from half of the sides here. The stand-in leaves each of them a core; a
-        gateway of many processes does not, and is not judged.
+        """Return whether other processes took the processor from half of the sides here. On the gateway, its own
+        processes do, so it is not asked.
         """
         figures = self.figures.get(place, {}).values()
         if place.server != "nginx" or place.verb == COLD or not figures:
@@ -188,9 +188,9 @@ Holds = Callable[[Place], bool]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on a side's rate, which is to be at least that, or on its CPU or memory, at most.
+    """A bound: the least rate of a side, or the most CPU time or memory.
 
-    It is on the number itself, or on its ratio to another side's.
+    It holds for the number itself, or for its ratio to another side's.
     """
 
     text: str
@@ -199,7 +199,7 @@ class Goal:
     against: str | None
     bound: float
     holds: Holds
-    """Where it is a goal."""
+    """At which places it is a goal."""
 
     def measured(self, figures: Figures) -> float | None:
         ours, theirs = figures.get(self.side), figures.get(self.against or self.side)
@@ -220,7 +220,7 @@ class Goal:
 
 
 def goals(results: Results, all_goals: Iterable[Goal], more: Iterable[Sequence[str]] = ()) -> str:
-    """A table of the goals at every place where they hold, and of further rows."""
+    """Make a table of the goals at every place where they hold, with ``more`` rows."""
     wanted = list(all_goals)
     held = [(goal, place) for place in results.places for goal in wanted if goal.holds(place)]
     rows = [goal.row(place, results.figures.get(place, {}), is_busy=results.is_busy(place)) for goal, place in held]
@@ -228,14 +228,14 @@ def goals(results: Results, all_goals: Iterable[Goal], more: Iterable[Sequence[s
 
 
 def notes(sides: Iterable[str], work: str) -> str:
-    """What each client is made to do, and leaves out."""
+    """Make a table of how each client is used."""
     kinds = {Side(name).client: Side(name).kind for name in sides}
     rows = [["client", "how it is used, and what it leaves out"]]
     return markdown([*rows, *([client, kind.notes[work]] for client, kind in kinds.items())])
 
 
 def tables(results: Results, columns: Callable[[Place, Figures], Mapping[str, Column]]) -> Iterator[str]:
-    """A heading for each title, a table for each place, and why what is missing is."""
+    """Yield a heading for each title, a table for each place, and the reasons for what is missing."""
     title = ""
     for place in results.places:
         if place.title != title:
@@ -256,14 +256,14 @@ def tables(results: Results, columns: Callable[[Place, Figures], Mapping[str, Co
 
 
 def columns(place: Place, figures: Figures, rates_to: Iterable[str], cpu_to: Iterable[str]) -> dict[str, Column]:
-    """What is told of each side; ratios are to sides of ``rates_to`` and ``cpu_to``."""
+    """Return the columns of a table, with ratios to the sides of ``rates_to`` and ``cpu_to``."""
     unit, found = place.unit, list(figures.values())
 
     def to(other: str, quantity: str) -> Column:
         return lambda name, figure: _ratio(figure, figures.get(_on_the_same_loop(other, name, figures)), quantity)
 
     def optional(name: str, quantity: str, tell: Callable[[float], str]) -> dict[str, Column]:
-        """A column, if it has anything."""
+        """Return a column, unless it is empty."""
         if all(getattr(figure, quantity) in (None, 0) for figure in found):
             return {}
         return {name: lambda _, figure: NONE if (told := getattr(figure, quantity)) is None else tell(told)}
@@ -288,12 +288,12 @@ def _allocates(place: Place, figure: Figure) -> bool:
 
 
 def _waited(place: Place, figure: Figure) -> bool:
-    """With one request in flight everybody waits, and a process that starts; of fixed work the server's share is told."""
+    """Starts, and sides with one request in flight, always wait. For fixed work, a column says what the server used."""
     return place.in_flight != 1 and not place.operations and place.verb != COLD and figure.used < WAITING
 
 
 def _on_the_same_loop(other: str, name: str, figures: Figures) -> str:
-    """A side is compared with another client on its own loop, if that was measured; this library is named with its loop."""
+    """Compare with the other client on the same loop, if that was measured. This library is named with its loop."""
     same = other + UVLOOP
     return same if name.endswith(UVLOOP) and same in figures and other not in OURS else other
 
@@ -310,7 +310,7 @@ def _percent(part: float) -> str:
 
 
 def _missing(results: Results) -> Iterator[str]:
-    """Each reason once, with where it holds."""
+    """Write each reason once, with its places."""
     missing: dict[str, list[Place]] = defaultdict(list)
     for place in results.places:
         for side, reasons in results.failures.get(place, {}).items():
@@ -327,7 +327,7 @@ def _where(places: Sequence[Place]) -> str:
 
 
 def format_number(number: float) -> str:
-    """Three figures that count, at least."""
+    """Write at least three significant digits."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""What all works have in common: their options, sides taking turns, a process for a turn, and where a result goes."""
+"""What all works share: options, sides that take turns, a process for each turn, and the page."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ sys.stdout.flush()
 code = os.waitstatus_to_exitcode(status)
 sys.exit(code) if code >= 0 else os.kill(os.getpid(), -code)
 """
-"""Of a small process that starts another: the most memory of a process is never told as less than its parent's."""
+"""Starts a process from a small one: the system never reports a smaller peak for a process than for its parent."""
 
 
 # Options
 
 
 def parser_of(module: str, description: str | None, sides: Iterable[str], quick: str = "") -> argparse.ArgumentParser:
-    """With the options that every work has, and with those of all that have rounds if ``quick`` says what is quick."""
+    """Make a parser with the options of every work and, if ``quick`` describes a quick run, those of works with rounds."""
     _, _, words = (description or "").partition(": ")
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=words)
     parser.add_argument("--only", metavar="SIDES", help=f"of {', '.join(sides)}")
@@ -58,7 +58,7 @@ def parser_of(module: str, description: str | None, sides: Iterable[str], quick:
 
 
 def chosen(text: str | None, known: Iterable[str], usual: Iterable[str]) -> tuple[str, ...]:
-    """The words of an option, each once. Raises ValueError for an unknown one."""
+    """Split an option into words, each once. Raise ValueError for an unknown one."""
     words, names = tuple(dict.fromkeys(text.split(","))) if text else tuple(usual), tuple(known)
     if unknown := [word for word in words if word not in names]:
         msg = f"unknown: {', '.join(unknown)}; there are {', '.join(names)}"
@@ -80,10 +80,10 @@ def tell(line: str) -> None:
 def take_turns(
     sides: Sequence[str], cells: Sequence[Place], rounds: int, turn: Callable[[str, Place, int], Iterable[Turn]]
 ) -> Iterator[Turn]:
-    """Go through the cells, round by round: in each of them all sides have a turn, one after the other.
+    """Go through the cells, round by round. In each cell all sides take turns.
 
-    Each round begins with another side. A side that fails in a cell is not asked for it again; a start of a process may
-    fail if another start does not.
+    Each round begins with another side. A side that fails in a cell gets no more turns there, but a start may fail if
+    another start succeeds.
     """
     given_up: set[tuple[str, Place]] = set()
     for number, cell in itertools.product(range(rounds), cells):
@@ -99,7 +99,7 @@ def take_turns(
 
 
 def until_interrupted(turns: Iterable[Turn]) -> list[Turn]:
-    """All of them, or those until SIGINT or SIGTERM."""
+    """Return all turns, or those before SIGINT or SIGTERM."""
     done: list[Turn] = []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -114,7 +114,7 @@ def until_interrupted(turns: Iterable[Turn]) -> list[Turn]:
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """This one without what would sway a side: settings of S3 tools, proxies, and bytecode that is not kept."""
+    """Return this environment without settings of S3 tools and proxies, and with bytecode that is kept."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -122,7 +122,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     }
     return {
         **kept,
-        # Not the null device: a client would load what reads a file that exists.
+        # Not the null device: for a file that exists, a client loads more of itself.
         "AWS_CONFIG_FILE": str(home / "no config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(home / "no credentials"),
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -131,7 +131,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 def start(command: Sequence[str], home: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A process of a group of its own. What it prints goes to ``home / "out"`` and ``home / "errors"``."""
+    """Start a process with a group of its own. It prints to ``home / "out"`` and ``home / "errors"``."""
     with (home / "out").open("wb") as out, (home / "errors").open("wb") as errors:
         return subprocess.Popen(
             command,
@@ -145,13 +145,13 @@ def start(command: Sequence[str], home: Path, environment: Mapping[str, str]) ->
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End its group, and wait for it."""
+    """Kill a process and its group."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def failure_of(home: Path, code: int) -> str | None:
-    """Why a process that was started there failed, if it did: its last complaint, or how it ended."""
+    """Return why a process of this home failed, if it did: its last error line, or how it ended."""
     if not code:
         return None
     lines = (home / "errors").read_text(errors="replace").strip().splitlines()
@@ -161,7 +161,7 @@ def failure_of(home: Path, code: int) -> str | None:
 def measured(
     command: Sequence[str], home: Path, environment: Mapping[str, str], seconds: float = LONGEST_SECONDS
 ) -> tuple[Measured | None, str | None]:
-    """What the whole process took, or why it failed."""
+    """Run a command. Return what its whole process took, or why it failed."""
     process = start([sys.executable, "-I", "-S", "-c", STARTER, *command], home, environment)
     try:
         code = process.wait(seconds)
@@ -178,7 +178,7 @@ def measured(
 def turn_of(
     side: Side, job: Job, home: Path, environment: Mapping[str, str]
 ) -> tuple[dict[str, Done], Measured | None, str | None]:
-    """What a library tells of each verb of its job, what the whole process took, and why it failed."""
+    """Run one turn. Return a library's answer for each verb, what the whole process took, and why it failed."""
     if side.is_program:
         program = side.program()
         try:
@@ -194,7 +194,7 @@ def turn_of(
 
 
 def cpu_seconds_of(process: int) -> float | None:
-    """What another process of one thread has used of a processor, if there is one and the kernel tells it closely."""
+    """Return the CPU time of another process of one thread, if there is one and the kernel measures it closely."""
     told = Path(f"/proc/{process}/schedstat")
     return int(told.read_text().split()[0]) / 1e9 if process and told.exists() else None
 
@@ -203,7 +203,7 @@ def cpu_seconds_of(process: int) -> float | None:
 
 
 class Facts:
-    """When, where and with what a run was made; begins with it."""
+    """When and where a run was made. Make it when the run begins."""
 
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
         self._command, self._machine = shlex.join(["python", "-m", module, *arguments]), describe_machine()
@@ -216,7 +216,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a work puts into a page, between markers that have its name."""
+    """What a work writes into a page, between markers with its name."""
 
     name: str
     work: str
@@ -230,7 +230,7 @@ class Page:
 def publish(
     page: Page, found: Results, facts: Mapping[str, str], sides: Sequence[str], doc: Path | None, picture: str = ""
 ) -> None:
-    """Print the part of a page that a run writes, and put it there."""
+    """Print the part of the page that a run writes, and put it there."""
     lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if name != "command")
     busy = sum(found.is_busy(place) for place in found.places)
     warning = f"**The machine was busy with other things in {busy} of these tables; each of them says so.**"
@@ -249,7 +249,7 @@ def write_json(path: Path | None, facts: Mapping[str, str], **rows: Sequence[Any
 
 
 def put_into(document: Path | None, name: str, section: str) -> None:
-    """Replace what stands between the document's two markers. Raises ValueError if they are not there."""
+    """Replace the text between two markers of a document. Raise ValueError if it has no such markers."""
     if document is None:
         return
     text = document.read_text()

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: small objects, this library beside others, in one run, sides taking turns."""
+"""``python -m benchmarks``: small objects, this library beside others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ VERBS = {
 }
 ONE_AT_A_TIME = ("list", "presign", COLD)
 WRITE = "write"
-"""The work of ``put`` and ``delete``: what is put is what gets deleted."""
+"""Put objects, and then delete them: ``put`` and ``delete`` in one turn."""
 COLD_STARTS = 3
 ON_UVLOOP_TOO = ("dream", "obstore", "bare", "bare-buffered")
 SIDES = sides_of(SMALL)
@@ -93,14 +93,14 @@ class Plan:
     doc: Path | None
 
     def rounds_on(self, server: str) -> int:
-        """On the gateway, where the server is the limit, half of the rounds tell as much."""
+        """The gateway gets half of the rounds: it is the limit itself."""
         return self.rounds if server == "nginx" else (self.rounds + 1) // 2
 
     def list_keys(self, server: str) -> tuple[int, ...]:
         return (QUICK_LIST_KEYS if self.is_quick else LIST_KEYS)[server]
 
     def places(self) -> list[Place]:
-        """In reading order."""
+        """Return what is measured, in reading order."""
         return [
             place_of(server, verb, 0 if verb in ONE_AT_A_TIME else width)
             for server in self.servers
@@ -110,7 +110,7 @@ class Plan:
         ]
 
     def cells(self, server: str) -> list[Place]:
-        """What a side does in one turn, in the order in which it is measured: ``put`` and ``delete`` are one."""
+        """Return what one turn does, in the order of turns: ``put`` and ``delete`` are one cell."""
         cells = []
         for place in self.places():
             is_written = place.verb in ("put", "delete")
@@ -193,7 +193,7 @@ class Bench:
         )
 
     def _starts(self, name: str, cell: Place, number: int) -> Iterator[Turn]:
-        """Whole processes, seen from outside; without a side, one that does nothing."""
+        """Measure whole processes that start, do one GET and end; of bare Python, processes that do nothing."""
         job = Job("start", self.server.service, Settings(1))
         words = ["-c", "pass"] if name == BARE_PYTHON else ["-m", "benchmarks.turn", name, json.dumps(asdict(job))]
         failure = None if name == BARE_PYTHON else self._why_not(SIDES[name].kind, cell, COLD)
@@ -202,12 +202,12 @@ class Bench:
             return
         for start in range(COLD_STARTS + (number == 0)):
             found = measured([sys.executable, *words], self.home, self.environment)
-            if start or number:  # the very first one compiles what was never loaded
+            if start or number:  # the very first start compiles bytecode
                 yield Turn(cell, name, number, *found)
 
 
 def measure(plan: Plan) -> tuple[list[Turn], dict[str, str]]:
-    """Every turn, and each server's version, or why it was left out."""
+    """Return every turn, and each server's version, or why it was left out."""
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as home:
         turns = until_interrupted(turn for name in plan.servers for turn in _turns_on(name, plan, Path(home), found))
@@ -229,11 +229,11 @@ def _turns_on(name: str, plan: Plan, home: Path, found: dict[str, str]) -> Itera
         yield from take_turns([*plan.sides, BARE_PYTHON], plan.cells(name), plan.rounds_on(name), bench.turn)
 
 
-# What is told
+# Output
 
 
 def goals(found: Results) -> str:
-    """On the stand-in, with 32 in flight."""
+    """Make the table of goals, which are for the stand-in with 32 requests in flight."""
     (dream, dream_uvloop), obstore_uvloop = OURS, f"{OBSTORE}+uvloop"
     wanted = [
         Goal("requests/s to aioboto3", dream, "rate", AIOBOTO3, 12, _at("get")),
@@ -286,8 +286,8 @@ PAGE = Page(
     SMALL,
     "## The newest run",
     "",
-    f"{LEGEND}† marks a page fault or more an operation: getting memory from the system is then a part of the CPU time. "
-    "With a plain protocol on asyncio's own loop that is the read buffer; what it is elsewhere was not looked into. "
+    f"{LEGEND}† marks a page fault or more an operation: memory allocation is then a part of the CPU time. With a "
+    "plain protocol on asyncio's own loop it is the read buffer. "
     f"‡ marks a side that used less than {WAITING:.0%} of one processor: it waited, and its rate is also the server's.",
     goals,
     columns,

@@ -1,4 +1,4 @@
-"""What the sides work on: a server, its buckets, and the objects that are put there."""
+"""What the sides work on: a server, its buckets and their objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILL_WIDTH = 32
 PAYLOAD = bytes(range(256)) * 4
 """What every object of BUCKET holds: 1 KiB."""
 READ_KEYS = [f"read/{number}" for number in range(1000)]
-"""The objects of BUCKET that are read and never written."""
+"""Objects of BUCKET that are only read."""
 
 
 class ServerUnavailableError(Exception):
@@ -26,24 +26,24 @@ class Server:
     service: Service
     version: str
     makes_up_listings: bool
-    """Then any bucket of :func:`list_bucket` is there, with keys of sizes 1, 2, 3 and so on; else they are empty."""
+    """Whether it has any bucket of :func:`list_bucket`, with sizes 1, 2, 3 and so on. Else objects to list are empty."""
     tls: Service | None = None
-    """The same over TLS, if it speaks that."""
+    """The same over TLS, if it has that."""
     delayed: Service | None = None
-    """The same with latency, if it was asked for."""
+    """The same with latency, if it has that."""
     objects: str = ""
-    """The directory of the buckets, where objects are files."""
+    """The directory of the buckets, if objects are files."""
     process: int = 0
-    """The one that does the work, where it is one."""
+    """The id of the process that does the work, if it is one."""
 
 
 def list_bucket(keys: int) -> str:
-    """The bucket that holds this many keys to be listed."""
+    """Return the name of the bucket with this many keys to list."""
     return f"list-{keys}"
 
 
 def fill(server: Server, list_keys: Sequence[int]) -> None:
-    """Put the objects that are read and, where listings are not made up, buckets of so many empty objects to list."""
+    """Put the objects to read and, unless listings are made up, buckets with so many empty objects to list."""
     put_all(
         server.service, [] if server.makes_up_listings else [BUCKET], {f"/{BUCKET}/{key}": PAYLOAD for key in READ_KEYS}
     )
@@ -62,7 +62,7 @@ def put_all(service: Service, buckets: Sequence[str], objects: Mapping[str, byte
 
 
 async def _put_all(service: Service, buckets: Sequence[str], objects: Mapping[str, bytes]) -> None:
-    from benchmarks.floor import Floor  # a library's process does without it
+    from benchmarks.floor import Floor  # not in a library's process
 
     floor, remaining = Floor(service), iter(objects.items())
 

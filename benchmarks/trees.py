@@ -9,7 +9,7 @@ from pathlib import Path
 KIB = 1 << 10
 BLOCK = 1 << 20
 TOP, BELOW = 10, 10
-"""Directories, and those in each of them."""
+"""How many directories, and directories in each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,18 @@ class Tree:
     is_flat: bool = False
 
     def first(self, count: int) -> Tree:
-        """The same with fewer files."""
+        """Return the same tree with fewer files."""
         return replace(self, sizes=self.sizes[:count])
 
     def files(self) -> dict[str, int]:
-        """Sizes by path, in the order of S3."""
+        """Return sizes by path, in the order of S3."""
         return dict(sorted((self._name(number), size) for number, size in enumerate(self.sizes)))
 
     def _name(self, number: int) -> str:
         return f"{'' if self.is_flat else f'{number % TOP:02}/{number // TOP % BELOW:02}/'}{number:06}.bin"
 
     def make(self, directory: Path) -> None:
-        """Write it, with content that is another in every file and at every place of it."""
+        """Write the files. The content differs in each file and at each place of it."""
         block = memoryview(os.urandom(BLOCK))
         for parent in {(directory / name).parent for name in self.files()}:
             parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class Tree:
 
 
 def trees(divisor: int = 1) -> dict[str, Tree]:
-    """All there are, with so many times fewer files."""
+    """Return all trees, with so many times fewer files."""
     small, medium = 10_000 // divisor, 1_000 // divisor
     various, some, few = 5_000 // divisor, 100 // divisor, max(1, 4 // divisor)
     mixed = [(1 + 37 * number % 64) * KIB for number in range(various)]

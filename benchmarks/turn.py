@@ -1,8 +1,8 @@
 """The process of a library's turn.
 
-    python -m benchmarks.turn SIDE JOB     # prints a Done as JSON, a line each
+    python -m benchmarks.turn SIDE JOB     # JOB is JSON; prints a line with a Done as JSON for each verb
 
-What this module imports is in the time of some turns: it is little.
+Some turns measure the whole process, so this module imports little.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ MOST_OPERATIONS = 200_000
 PRESIGN_BATCH = 100
 SAMPLE = 3
 LIST_PATIENCE = 20
-"""A listing may take this many times a turn's seconds; one that would take longer is made of fewer keys."""
+"""A listing may take this many times a turn's seconds. If it would take longer, a bucket with fewer keys is listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done, by the library's own count, and what it took from the open client on."""
+    """What the library says it did, and what that took from the open client on."""
 
     verb: str
     measured: Measured
     count: int = 0
     """Keys or files."""
     size: int | None = None
-    """Bytes, where it tells them."""
+    """Bytes, if it says so."""
 
     @classmethod
     def of(cls, line: str) -> Done:
@@ -49,11 +49,11 @@ class Done:
 
 
 class WrongResultError(Exception):
-    """A side did something else than the others."""
+    """A client returned or stored something wrong."""
 
 
 async def do(client: Client, job: Job) -> AsyncIterator[Done]:
-    """Open the client and do the job. Each verb is told as soon as it is measured and checked."""
+    """Open the client and do the job. Yield each verb as soon as it is measured and checked."""
     keys = job.keys or [KEY_FORMAT % number for number in range(1, job.count + 1)]
     await client.open()
     if job.verb == "start":
@@ -72,7 +72,7 @@ async def do(client: Client, job: Job) -> AsyncIterator[Done]:
 
 
 async def _once(client: Client, job: Job, keys: Sequence[str]) -> Done:
-    """Closing the client is in the CPU time, as its threads may only end there, and not in the wall time."""
+    """Do the verb once. The CPU time includes closing the client, where its threads may end; the wall time does not."""
     meter = Meter(from_now=True)
     count, size = await _do_once(client, job, keys)
     wall = meter.elapsed()
@@ -175,7 +175,7 @@ async def _presigns(client: Client, job: Job) -> AsyncIterator[Done]:
 async def _pump_for(
     client: Client, job: Job, operation: Operation, seconds: float, *, first: int = 0, least: int = 0
 ) -> int:
-    """How often the operation was done: for some seconds, and ``least`` times."""
+    """Do the operation for some seconds, and at least ``least`` times. Return how often."""
     deadline, count = time.perf_counter() + seconds, 0
 
     def numbers() -> Iterator[int]:
@@ -193,7 +193,7 @@ def _width(job: Job) -> int:
 
 
 async def _check_sample(service: Service, keys: Sequence[str], size: int | None) -> None:
-    """WrongResultError unless the first and last of the keys are objects of this size, or gone; not asked of the side."""
+    """Raise WrongResultError unless the first and last keys have this size, or are gone."""
     from benchmarks.floor import Floor
 
     floor = Floor(service)
@@ -227,12 +227,12 @@ def main() -> None:
         fail(f"not installed: {error}")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this side's failure
         fail(describe(error))
-    if client.ends_badly and job.verb != "start":  # of a start, the end is a part
+    if client.ends_badly and job.verb != "start":  # a start is measured to its end
         os._exit(0)
 
 
 def fail(why: str) -> NoReturn:
-    """At once, or what libraries say of clients that are not closed would come last."""
+    """End at once, before libraries complain about clients that were not closed."""
     print(why, file=sys.stderr, flush=True)
     os._exit(1)
 

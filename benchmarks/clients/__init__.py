@@ -2,7 +2,7 @@
 
 An adapter imports its library when it is opened: the process of one side loads no other library, and a client that is
 not installed is left out. No client adds checksums of its own accord to what it sends, since older Ceph gateways, and
-those of DreamObjects, refuse some of them. Settings that :class:`Settings` does not name are each library's defaults.
+those of DreamObjects, refuse some of them. What :class:`Settings` does not name is left at each library's default.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CLIENTS = {
     "bare": "bare.Bare",
     "bare-buffered": "bare.BareBuffered",
 }
-"""Every adapter, in the order of the tables: its module here and its class."""
+"""The module and class of each adapter, in the order of the tables."""
 
 
 class NotInstalledError(Exception):
@@ -78,12 +78,12 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a client is told beside the service. None is its default."""
+    """How a client is set up. None is its default."""
 
     requests: int | None = None
-    """In flight at most; the pool of connections is as wide."""
+    """The most in flight, and the size of the connection pool."""
     parts: int | None = PARTS
-    """Of one object, in flight."""
+    """The most of one object in flight."""
     part_bytes: int = PART_BYTES
     patience: Patience | None = None
 
@@ -94,7 +94,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One verb for a client in a process of its own, as JSON on its command line."""
+    """What a client does in a process of its own. It is passed as JSON on the command line."""
 
     verb: str
     service: Service
@@ -105,19 +105,19 @@ class Job:
     directory: str = ""
     keys: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    """One for each key, of verbs that move objects."""
+    """A path for each key, for verbs that move objects."""
     count: int = 0
-    """Of keys of KEY_FORMAT, where there are too many to name them."""
+    """How many keys of KEY_FORMAT, if they are too many for a command line."""
     seconds: float = 0
-    """How long small objects are read, written or listed again and again; else the verb is done once."""
+    """How long a verb with small objects is repeated; 0 does the verb once."""
     list_keys: tuple[int, ...] = ()
     """Sizes of the buckets that can be listed, largest first."""
     has_sizes: bool = False
-    """Whether keys of these buckets have the sizes 1, 2, 3 and so on; else they are empty."""
+    """Whether objects of these buckets have the sizes 1, 2, 3 and so on; else they are empty."""
     other: Service | None = None
     """A second service, with the same keys."""
     descriptors: int | None = None
-    """How many the process may have open."""
+    """The most that the process may have open."""
 
     @property
     def key(self) -> str:
@@ -140,13 +140,13 @@ class Adapter:
     """What is known of a client before it is started."""
 
     packages: ClassVar[tuple[str, ...]] = ()
-    """Distributions whose versions matter, the client's own first."""
+    """Distributions that it uses, its own first."""
     notes: ClassVar[Mapping[str, str]] = {}
-    """For each work it takes part in: what is called, what is chosen, and what it could not be told."""
+    """How it is used in each work that it takes part in, and what could not be set."""
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Verbs of small objects, or servers, that it cannot do, and why."""
+    """Verbs with small objects, or servers, that it does not support, and why."""
     lacks_in_faults: ClassVar[Mapping[str, str]] = {}
-    """Verbs, or numbers of kinds of faults, that it cannot be asked for, and why."""
+    """Verbs, or numbers of kinds of faults, that it does not support, and why."""
     many: ClassVar[tuple[str, ...]] = ("list", "delete_many", "download_tree", "upload_tree")
     """Verbs with many objects that are measured."""
     widest: ClassVar[int | None] = None
@@ -154,7 +154,7 @@ class Adapter:
 
     @classmethod
     def versions(cls) -> dict[str, str]:
-        """Of every distribution it leans on."""
+        """Return the version of every distribution it uses."""
         return {name: version_of(name) for name in cls.packages}
 
     @classmethod
@@ -163,10 +163,10 @@ class Adapter:
 
 
 class Program(Adapter):
-    """A program. Of a listing it prints a line for each key. Raises NotInstalledError if it is not here."""
+    """A program. It prints a line for each key of a listing. Raises NotInstalledError if it is not installed."""
 
     def command(self, job: Job, home: Path) -> list[str]:
-        """What does it. Files that it is to read are written to ``home``."""
+        """Return the command for a job. Files that it reads are written to ``home``."""
         raise NotImplementedError
 
     def environment(self, service: Service) -> dict[str, str]:
@@ -176,13 +176,13 @@ class Program(Adapter):
 class Client(Adapter):
     """A library. Keys need no quoting.
 
-    ``list`` counts keys and bytes, each key seen as the library's own value; a verb that moves a tree returns its files.
+    ``list`` counts keys and bytes, and sees each key as the library's own value. Verbs for trees count files.
     """
 
     is_blocking: ClassVar[bool] = False
-    """Whether its methods never wait, and need no event loop: :meth:`at_once` then runs them in threads."""
+    """Whether its methods block and need no event loop. :meth:`at_once` then uses threads."""
     ends_badly: ClassVar[bool] = False
-    """Whether its threads may abort the process at its end, which is then left out."""
+    """Whether its threads may abort the process at its end. The process then ends at once."""
     has_downloads: ClassVar[bool] = True
     """Whether it has a call that downloads to a file."""
     takes_iterators: ClassVar[bool] = True
@@ -197,12 +197,12 @@ class Client(Adapter):
     async def close(self) -> None:
         pass
 
-    # What each library does in its own way. A client has those verbs for which it is asked.
+    # What each library does in its own way. A client has the verbs of the works that it takes part in.
 
     get: Callable[[str], Awaitable[Any]]
     """The content of a key, as bytes or something that has their length."""
     read: Callable[[str, Callable[[], None]], Coroutine[Any, Any, bytes]]
-    """The content, read as a stream; tells when it begins to arrive."""
+    """The content of a key, read as a stream. Calls back when it begins to arrive."""
     head: Callable[[str], Awaitable[int]]
     put: Callable[[str, bytes], Awaitable[None]]
     put_from: Callable[[str, Any], Awaitable[None]]
@@ -229,18 +229,18 @@ class Client(Adapter):
         raise NotImplementedError
 
     async def fetch(self, key: str, path: str) -> None:
-        """Read an object by one request, and make a file of it when all is there."""
+        """Read an object with one request, and then write it to a file."""
         await asyncio.to_thread(Path(path).write_bytes, await self.get(key))
 
     async def download_all(self, keys: Sequence[str], paths: Sequence[str]) -> None:
-        """All of them at once, each to its end. Raises the first error."""
+        """Download all at once, each to its end. Raise the first error."""
         downloads = [self.download(key, path) for key, path in zip(keys, paths, strict=True)]
         for done in await asyncio.gather(*downloads, return_exceptions=True):
             if done:
                 raise done
 
     async def download_tree(self, directory: str, prefix: str) -> int:
-        """As many objects at once as there may be requests, if the library has no verb for a tree."""
+        """Download every object below a prefix, for libraries without a verb for trees."""
         keys = await self.keys(prefix)
         await self.at_once(
             self.settings.requests or 1, lambda key: self.download(key, place(directory, prefix, key)), keys
@@ -253,7 +253,7 @@ class Client(Adapter):
         return len(files)
 
     async def at_once(self, width: int, do: Callable[[Any], Awaitable[object]], things: Iterable[Any]) -> None:
-        """Do it with each thing, ``width`` at a time."""
+        """Do something with each thing, ``width`` at a time."""
         remaining = iter(things)
 
         async def work() -> None:
@@ -266,7 +266,7 @@ class Client(Adapter):
 
 
 async def count_pages(pages: AsyncIterable[Any], size: str) -> tuple[int, int]:
-    """The keys of a listing that comes page by page, and the sum of their sizes."""
+    """Return the number of keys of a listing that comes in pages, and the sum of their sizes."""
     count = total = 0
     async for page in pages:
         for item in page:
@@ -278,7 +278,7 @@ async def count_pages(pages: AsyncIterable[Any], size: str) -> tuple[int, int]:
 async def delete_in_batches(
     client: Client, keys: Sequence[str], delete: Callable[[Sequence[str]], Awaitable[int]]
 ) -> int:
-    """The sum of what ``delete`` returns for batches of 1,000 keys, 8 at once."""
+    """Call ``delete`` with batches of 1,000 keys, 8 at once. Return the sum of its results."""
     done = 0
 
     async def delete_one(batch: Sequence[str]) -> None:
@@ -291,20 +291,20 @@ async def delete_in_batches(
 
 
 def place(directory: str, prefix: str, key: str) -> str:
-    """Where a key's file goes; its directory is made."""
+    """Return the path for a key, and make its directory."""
     path = os.path.join(directory, key[len(prefix) :])  # noqa: PTH118 - once a file, and quick
     os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - the same
     return path
 
 
 def files_below(directory: str) -> list[tuple[str, str]]:
-    """Paths of files, and the same below the directory."""
+    """Return the paths of all files, and their paths relative to the directory."""
     paths = [os.path.join(parent, name) for parent, _, names in os.walk(directory) for name in names]  # noqa: PTH118
     return [(path, os.path.relpath(path, directory)) for path in paths]
 
 
 def run_without_a_loop(coroutine: Awaitable[Any]) -> Any:
-    """What a blocking client's method returns."""
+    """Return what a blocking client's method returns."""
     try:
         next(iter(coroutine.__await__()))
     except StopIteration as end:

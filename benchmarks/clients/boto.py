@@ -66,7 +66,7 @@ def transfer_config(settings: Settings, threads: int | None = None) -> Any:
 
 
 class Boto(Client):
-    """The same calls of both: ``_end`` gives what a call of aioboto3 has to be waited for, and of boto3 has returned."""
+    """The calls that both have. ``_end`` waits for the reply of aioboto3, and returns that of boto3."""
 
     lacks_in_faults: ClassVar[Mapping[str, str]] = {
         "sync": NO_TREES,
