@@ -7,13 +7,25 @@ import gc
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import anyio
+import pytest
 from invariants import complaints_of_the_loop, descriptors
 
+import aiodreamobjects as dream
+from aiodreamobjects.testing import MemoryService
+
+PART = 300_000
+"""Of this size on, parts are taken from the session's memory."""
+RULES = dream.MultipartRules(smallest_part=1, largest_copy=PART)
+TIGHT = dream.Limits(requests=1, parts_per_object=3, part_size=PART, memory=PART)
+WIDE = dream.Limits(requests=8, parts_per_object=3, part_size=PART, memory=3 * PART)
 PATIENCE_SECONDS = 20
 """So long a request that follows may take on a busy machine. One that waits for a place that is lost takes for ever."""
+
+TURNS_TO_CLOSE = 20
 
 How = Literal["the task", "a scope", "as it arrives", "twice"]
 
@@ -161,3 +173,56 @@ def nothing_stays_open() -> Iterator[Callable[[], Awaitable[None]]]:
                 await asyncio.sleep(0.001)
 
     yield settled
+
+
+_WAYS: list[tuple[How, dream.Limits]] = [
+    ("the task", TIGHT),
+    ("as it arrives", WIDE),
+    ("twice", WIDE),
+]
+in_every_way = pytest.mark.parametrize(("how", "limits"), _WAYS, ids=[how for how, _ in _WAYS])
+
+
+def memory_service() -> MemoryService:
+    return MemoryService(service=replace(MemoryService().service, multipart=RULES))
+
+
+async def serves(bucket: dream.Bucket) -> None:
+    """A put takes all places and all of the memory; a stream one of those for streams. One that is lost stays lost."""
+    data = bytes(2 * PART)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await bucket.object("follows").put(iter([data]))
+        async with bucket.object("follows").get() as body:
+            assert await body.read(1) == data[:1]
+        await bucket.object("follows").delete()
+
+
+async def at_each_moment(
+    make: Callable[[], Coroutine[Any, Any, object]],
+    how: How,
+    set_up: Callable[[], Awaitable[None]],
+    check: Callable[[bool], Awaitable[None]],
+    *,
+    is_left_to_the_loop: bool = False,
+) -> None:
+    """Whole first, then cut short at one moment after the other.
+
+    ``is_left_to_the_loop``: a generator that nobody closes, which the loop does in a task, when it has been dropped.
+    """
+    tasks = asyncio.all_tasks()
+    await set_up()
+    whole = Interruption(0, how)
+    assert not await whole.run(make())
+    await check(False)
+    cut = 0
+    for at in moments(whole.count):
+        await set_up()
+        was_cut = await Interruption(at, how, again=1 + at % 5).run(make())
+        cut += was_cut
+        if is_left_to_the_loop:
+            gc.collect(0)
+            for _ in range(TURNS_TO_CLOSE):
+                await asyncio.sleep(0)
+        assert asyncio.all_tasks() == tasks
+        await check(was_cut)
+    assert cut

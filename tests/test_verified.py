@@ -598,6 +598,7 @@ async def test_a_file_that_may_not_grow_so_far_leaves_the_old_one(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert caught.value.errno == errno.EFBIG
+    assert verbs(memory).count("get_object") <= 13  # none is asked for again
     assert (tmp_path / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import itertools
-import resource
 import signal
 import sys
 from collections.abc import Coroutine
@@ -84,23 +82,6 @@ async def test_a_cancelled_request_leaves_the_session_serving(scripted: Scripted
             for verb in (obj.head(), obj.read(), session.bucket("bucket").info()):
                 await cancel(turns, verb)  # type: ignore[call-arg, misc]  # one of the two above
             assert await obj.read() == b"here"
-
-
-async def test_a_full_disk_is_its_own_error_and_leaves_the_old_file(scripted: ScriptedServer, tmp_path: Path) -> None:
-    scripted.will(Content(DATA, ETAG))
-    (tmp_path / "file").write_bytes(b"old")
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    async with scripted.session() as session:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(DATA) // 2, hard))
-        try:
-            with pytest.raises(OSError, match="File too large") as caught:
-                await session.object("s3://bucket/a").download(tmp_path / "file")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    assert caught.value.errno == errno.EFBIG
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    assert len(scripted.received) == 1
 
 
 SCRIPT = """

@@ -19,10 +19,15 @@ import anyio
 import pytest
 from conftest import Server, new_name
 from interruptions import (
+    PART,
     PATIENCE_SECONDS,
+    RULES,
+    TIGHT,
+    WIDE,
     How,
     Interruption,
     ended_with_its_loop,
+    memory_service,
     nothing_is_told,
     nothing_stays_open,
 )
@@ -31,11 +36,7 @@ from servers.scripted import Received, Reply, ScriptedServer, error
 import aiodreamobjects as dream
 from aiodreamobjects.testing import Fault, MemoryService, Verb
 
-PART = 300_000  # of this size on, parts are taken from the session's memory
 DATA = random.Random(1).randbytes(2 * PART + 1000)
-RULES = dream.MultipartRules(smallest_part=1, largest_copy=PART)
-TIGHT = dream.Limits(requests=1, parts_per_object=3, part_size=PART, memory=PART)
-WIDE = dream.Limits(requests=8, parts_per_object=3, part_size=PART, memory=3 * PART)
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,6 @@ VERBS: dict[str, Callable[[Place], Coroutine[Any, Any, object]]] = {
     "copy_to another session": lambda place: place.a.copy_to(place.other.object("b")),
     "move_to": lambda place: place.a.move_to(place.b),
 }
-
-
-def memory_service() -> MemoryService:
-    return MemoryService(service=replace(MemoryService().service, multipart=RULES))
 
 
 async def set_up(place: Place, content: bytes) -> None:
