@@ -40,7 +40,7 @@ def install_servers(session: nox.Session) -> None:
 def run_tests(session: nox.Session) -> None:
     """The suite against the installed wheel."""
     install_servers(session)
-    session.run("pytest", "-n3", "--dist=loadfile", *session.posargs)
+    session.run("pytest", "-n3", "--dist=worksteal", *session.posargs)
 
 
 @nox.session
@@ -99,7 +99,7 @@ def lowest(session: nox.Session) -> None:
     session.install("-q", "uv")
     session.run("uv", "pip", "install", "-q", "--resolution=lowest-direct", "--group=tests", ".[server,uvloop]")
     tests = [f"tests/{name}" for name in TESTS_OF_DEPENDENCIES]
-    session.run("pytest", "-n3", "--dist=loadfile", "-k", "not rgw and not b2 and not swift", *tests, *session.posargs)
+    session.run("pytest", "-n3", "--dist=worksteal", "-k", "not rgw and not b2 and not swift", *tests, *session.posargs)
 
 
 @nox.session
