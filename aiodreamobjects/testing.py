@@ -1,8 +1,8 @@
-"""For your own tests: an S3 service inside the process, which can be told what is to go wrong.
+"""An S3 service inside the process, for your own tests. It can inject faults.
 
-In a ``conftest.py``: ``pytest_plugins = ["aiodreamobjects.testing"]``. The fixture ``dream_service`` is then a
-``MemoryService`` of each test's own, ``dream_session`` a session with it, and ``dream_bucket`` a bucket of that session.
-Other test runners make a service by ``MemoryService()``.
+Put ``pytest_plugins = ["aiodreamobjects.testing"]`` into a ``conftest.py``. Each test then has the fixtures
+``dream_service``, a new ``MemoryService``; ``dream_session``, a session with it; and ``dream_bucket``, a bucket that
+exists. With other test runners, create a ``MemoryService()`` yourself.
 
 ``python -m aiodreamobjects.testing`` serves one to other processes.
 """
@@ -41,18 +41,17 @@ _QUICK_RETRY = Retry(base=0.001, cap=0.01)
 
 
 class MemoryService:
-    """An S3 service that lives in memory. It knows buckets, objects and versions as Amazon S3 and Ceph RGW know them.
+    """Keep buckets, objects and versions in memory, by the rules of Amazon S3 and Ceph RGW.
 
-    Its state is shared by all sessions it makes, also on different event loops one after another, and is gone with it.
-    Unless it is served, it opens no socket and no file. ``service`` says what it is to be taken for, such as
-    ``dream.US_EAST_5``: its URLs are then made so, the bucket names are checked so, and what that service refuses by
-    design is refused. ``clock`` gives the time, also to its sessions. By default that is the real time, until
-    ``service.clock.advance(timedelta)`` puts it forward.
+    All its sessions share one state, also on different event loops one after another. Unless you serve it, it opens no
+    socket and no file. ``service`` is the kind of service it stands for, such as ``dream.US_EAST_5``: it then has that
+    service's URLs and bucket names, and refuses what that service refuses. ``clock`` gives the time, also to its
+    sessions. The default is the real time, until you call ``service.clock.advance(timedelta)``.
 
-    Faults strike a request in this order: delays, which add up; broken connections; refusals; lost replies; cut
-    bodies. If there are several of a kind, the one that was told first strikes, until it is over. Each is told by the
-    request's name, or ``"*"`` for any; by ``bucket`` and ``key``, exact or with the wildcards of ``fnmatch`` (of a
-    listing the key is its prefix, of a setting its name); and by how many ``times`` it strikes, None for ever.
+    A fault applies to requests that match: ``verb`` is the request's name, or ``"*"`` for all; ``bucket`` and ``key``
+    are exact, or use the wildcards of ``fnmatch``. The key of a listing is its prefix, that of a setting its name.
+    ``times`` is how often it applies; None means always. Faults apply in this order: delays, which add up; broken
+    connections; refusals; lost replies; cut bodies. Of several faults of one kind, the oldest applies until it is used up.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class MemoryService:
         clock: Clock | None = None,
     ) -> None:
         self.service = service or Service(name, _ENDPOINT, region)
-        """What its sessions take it for."""
+        """The description of the service that its sessions have."""
         self._requests: deque[Request] = deque(maxlen=REQUESTS_KEPT)
         dialect = Dialect.of(self.service, _CREDENTIALS.access_key, _CREDENTIALS.secret_key)
         self._engine = Engine(Store(dialect, clock), self._requests.append)
@@ -74,23 +73,23 @@ class MemoryService:
 
     @property
     def clock(self) -> Clock:
-        """Return the clock, which dates what is stored and decides what has expired."""
+        """Return the clock. It dates what is stored and decides what has expired."""
         return self._engine.store.clock
 
     def session(
         self, *, limits: Limits | None = None, timeouts: Timeouts | None = None, retry: Retry | None = None
     ) -> Session:
-        """Return a session with this service, to be opened like any other. It does not read the environment.
+        """Return a session with this service. Open it like any other. It does not read the environment.
 
-        ``retry`` makes eight attempts, as always, but waits for milliseconds only, unless you give another.
+        The default ``retry`` makes eight attempts, as always, but waits only milliseconds between them.
         """
         return _MemorySession(self, limits or Limits(), timeouts or Timeouts(), retry or _QUICK_RETRY)
 
     def serve(self, port: int = 0, *, tls: bool = False) -> AbstractAsyncContextManager[Served]:
-        """Serve the same service on 127.0.0.1, to any S3 client: ``async with service.serve() as served``.
+        """Serve the same state on 127.0.0.1 to any S3 client: ``async with service.serve() as served``.
 
-        It runs on this event loop until the block is left. ``Served`` has its endpoint, the keys, and with ``tls`` the
-        authority to trust. Port 0 is a free one. Faults strike here too, but a delay has no ``Timeouts`` to end it.
+        It runs on this event loop until you leave the block. ``Served`` has the endpoint, the keys, and with ``tls`` the
+        certificate to trust. Port 0 picks a free port. Faults apply here too, but no ``Timeouts`` ends a delay.
 
         Raises OSError for a port that is taken, and ModuleNotFoundError for ``tls`` without the package ``trustme``.
         """
@@ -108,9 +107,9 @@ class MemoryService:
         key: str | None = None,
         times: int | None = 1,
     ) -> Fault:
-        """Refuse requests with an S3 error code. ``status`` is needed for a code that is not S3's.
+        """Refuse requests with an S3 error code. A code that is not S3's needs a ``status``.
 
-        ``delete_objects`` is refused as a whole, or with ``key`` only these keys of it.
+        A fault for ``delete_objects`` refuses the whole request. With ``key``, it refuses only these keys.
         """
         if status is None and code not in Code.__members__:
             msg = f"the status of {code!r} is not known here: give status="
@@ -125,7 +124,7 @@ class MemoryService:
         key: str | None = None,
         times: int | None = 1,
     ) -> Fault:
-        """Break the connection before the request is carried out: ConnectionFailedError after the last attempt."""
+        """Break the connection before the request is handled. The last attempt raises ConnectionFailedError."""
         return self._tell(Cut(None, is_done=False), verb, bucket, key, times)
 
     def lose_reply(
@@ -136,13 +135,16 @@ class MemoryService:
         key: str | None = None,
         times: int | None = 1,
     ) -> Fault:
-        """Break the connection when the request is carried out: the session cannot know that it was."""
+        """Handle the request, then break the connection. The session cannot know that it was handled."""
         return self._tell(Cut(None), verb, bucket, key, times)
 
     def cut_body(
         self, after_bytes: int, *, bucket: str | None = None, key: str | None = None, times: int | None = 1
     ) -> Fault:
-        """Break the connection after so many bytes of a body that is longer: IncompleteBodyError if no more arrive."""
+        """Break the connection after this many bytes of a longer body. The session asks for the rest.
+
+        It raises IncompleteBodyError if no more arrives.
+        """
         if not isinstance(after_bytes, int) or isinstance(after_bytes, bool) or after_bytes < 0:
             msg = f"after_bytes {after_bytes!r} must be a number of bytes"
             raise ValueError(msg)
@@ -157,9 +159,9 @@ class MemoryService:
         key: str | None = None,
         times: int | None = 1,
     ) -> Fault:
-        """Hold requests for so many seconds, or until an event is set, before they are carried out.
+        """Hold requests for this many seconds, or until the event is set, before they are handled.
 
-        A wait longer than ``Timeouts.read`` is ConnectionFailedError, and then nothing is carried out.
+        A wait longer than ``Timeouts.read`` raises ConnectionFailedError. The request is then not handled.
         """
         if not isinstance(by, asyncio.Event) and not (isinstance(by, int | float) and by >= 0):
             msg = f"by {by!r} must be a number of seconds or an asyncio.Event"
@@ -167,7 +169,7 @@ class MemoryService:
         return self._tell(Pause(by), verb, bucket, key, times)
 
     def stop_faults(self) -> None:
-        """Let everything go well from here on."""
+        """Stop all faults."""
         self._engine.faults.stop()
 
     def _tell(
@@ -179,7 +181,7 @@ class MemoryService:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """Return the last 10,000 attempts that arrived, by whichever session or client, the oldest first."""
+        """Return the last 10,000 attempts that arrived from any session or client, the oldest first."""
         return tuple(self._requests)
 
     def forget_requests(self) -> None:
@@ -229,23 +231,23 @@ else:
 
     @pytest.fixture
     def dream_service() -> MemoryService:
-        """A service of this test's own."""
+        """Return a new service."""
         return MemoryService()
 
     @pytest.fixture
     def dream_session(dream_service: MemoryService) -> Session:
-        """A session with it, which the test opens: ``async with dream_session``."""
+        """Return a session with it. The test opens it: ``async with dream_session``."""
         return dream_service.session()
 
     @pytest.fixture
     def dream_bucket(dream_service: MemoryService, dream_session: Session) -> Bucket:
-        """A bucket that exists, for use while ``dream_session`` is open. No request has made it."""
+        """Return a bucket that exists. Use it while ``dream_session`` is open. No request created it."""
         dream_service._engine.store.create(_BUCKET)  # noqa: SLF001 - its own service
         return dream_session.bucket(_BUCKET)
 
     @pytest.fixture
     def dreamobjects() -> MemoryService:
-        """A service of this test's own, by the name that this fixture had first."""
+        """Return a new service: the older name of ``dream_service``."""
         return MemoryService()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, cast, get_args
 from xml.etree import ElementTree as ET
 
@@ -22,6 +23,9 @@ _CANNED: Final = {
     "bucket-owner-read": PRIVATE,
     "bucket-owner-full-control": PRIVATE,
 }
+_GRANT_HEADERS: Final[dict[str, Permission]] = {
+    f"x-amz-grant-{permission.lower().replace('_', '-')}": permission for permission in get_args(Permission)
+}
 _OF_B2: Final = ("private", "public-read")
 
 
@@ -36,25 +40,47 @@ OWNER_XML: Final = owner()
 
 
 def bucket_acl(dialect: Dialect, call: Call) -> Acl | None:
-    """Return the canned ACL that a request gives a bucket, if it gives one."""
-    allowed = _OF_B2 if "acl_grants" in dialect.refuses else tuple(_CANNED)
-    return _canned(dialect, call.headers.get("x-amz-acl"), allowed)
+    """Return the ACL that a request's headers give a bucket, if they give one."""
+    return _in_headers(dialect, call, _OF_B2 if "acl_grants" in dialect.refuses else None)
 
 
-def object_acl(dialect: Dialect, bucket: Bucket, name: str | None) -> Acl | None:
-    """Return the ACL of this canned name. Where an object always has its bucket's ACL, only that one is allowed."""
-    allowed = (bucket.acl.canned or "",) if "object_acl" in dialect.refuses else tuple(_CANNED)
-    return _canned(dialect, name, allowed)
+def object_acl(dialect: Dialect, bucket: Bucket, call: Call) -> Acl | None:
+    """Return the ACL that a request's headers give an object, if they give one.
+
+    Where an object always has its bucket's ACL, only that one is allowed.
+    """
+    return _in_headers(dialect, call, (bucket.acl.canned or "",) if "object_acl" in dialect.refuses else None)
 
 
-def _canned(dialect: Dialect, name: str | None, allowed: Sequence[str]) -> Acl | None:
+def _in_headers(dialect: Dialect, call: Call, allowed: Sequence[str] | None) -> Acl | None:
+    """``allowed`` are the only names for it; None for all names, and grants."""
+    name = call.amz.get("x-amz-acl")
+    grants = [one for header in call.amz if header in _GRANT_HEADERS for one in _grants_in(call.amz[header], header)]
+    if grants and name is not None:
+        raise S3Error(Code.InvalidRequest, "Specifying both Canned ACLs and Header Grants is not allowed")
+    if grants:
+        if allowed is not None:
+            raise S3Error(dialect.acl_refusal, "Only canned ACLs are supported.")
+        return Acl(OWNER, tuple(grants))
     if name is None:
         return None
-    if name in allowed:
+    if name in (_CANNED if allowed is None else allowed):
         return _CANNED[name]
     if name not in _CANNED and dialect.acl_refusal is not Code.InvalidArgument:
         raise S3Error(Code.InvalidArgument, f"'{name}' is no canned ACL.")
     raise S3Error(dialect.acl_refusal, f"Unsupported value for canned acl '{name}'")
+
+
+def _grants_in(value: str, header: str) -> Iterator[Grant]:
+    permission = _GRANT_HEADERS[header]
+    for one in filter(None, value.split(",")):
+        kind, _, who = one.strip().partition("=")
+        who = who.strip('"')
+        if kind == "emailAddress":
+            raise S3Error(Code.UnresolvableGrantByEmailAddress)
+        if kind not in ("id", "uri") or not who:
+            raise S3Error(Code.InvalidArgument, "Argument format not recognized")
+        yield Grant(permission, uri=who) if kind == "uri" else Grant(permission, id=who)
 
 
 def get_acl(store: Store, call: Call) -> Reply:
@@ -67,11 +93,11 @@ def put_acl(store: Store, call: Call) -> Reply:
     bucket, dialect = store.bucket(call.bucket), store.dialect
     version = _version_of(bucket, call) if call.key else None
     if version is not None:
-        acl = object_acl(dialect, bucket, call.headers.get("x-amz-acl"))
-        bucket.change(version, acl=acl or _given(call, dialect, is_refused="object_acl" in dialect.refuses))
+        acl = object_acl(dialect, bucket, call) or _given(call, dialect, is_refused="object_acl" in dialect.refuses)
+        bucket.change(version, replace(version.attached, acl=acl))
     else:
-        acl = bucket_acl(dialect, call)
-        bucket.acl = acl or _given(call, dialect, is_refused="acl_grants" in dialect.refuses)
+        is_refused = "acl_grants" in dialect.refuses
+        bucket.acl = bucket_acl(dialect, call) or _given(call, dialect, is_refused=is_refused)
     return Reply()
 
 
@@ -113,7 +139,7 @@ def _grant(grant: Grant) -> str:
 
 
 def acl_of(dialect: Dialect, bucket: Bucket, version: Version) -> Acl:
-    return bucket.acl if "object_acl" in dialect.refuses else version.acl
+    return bucket.acl if "object_acl" in dialect.refuses else version.attached.acl
 
 
 def require(acl: Acl, permission: Permission) -> None:

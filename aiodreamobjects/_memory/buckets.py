@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, cast, get_args
 from xml.etree import ElementTree as ET
 
+from aiodreamobjects._memory import locks
 from aiodreamobjects._memory.acls import OWNER_XML, bucket_acl
 from aiodreamobjects._memory.calls import Call, Reply
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.documents import document, element, iso, nested, optional, parsed, text_in
-from aiodreamobjects._memory.store import PRIVATE, Store
+from aiodreamobjects._memory.store import LOCK_ROOT, PRIVATE, Bucket, Store
 from aiodreamobjects._models import VersioningStatus
 from aiodreamobjects._service import Feature
 
@@ -40,7 +41,9 @@ def create_bucket(store: Store, call: Call) -> Reply:
     place = text_in(parsed(call.body, "CreateBucketConfiguration"), "LocationConstraint") if call.body else None
     if place not in (None, store.dialect.region):
         raise S3Error(Code.InvalidLocationConstraint)
-    store.create(call.bucket, acl)
+    bucket = store.create(call.bucket, acl)
+    if call.amz.get("x-amz-bucket-object-lock-enabled", "").lower() == "true":
+        locks.lock_bucket(bucket)
     return Reply(headers={"Location": f"/{call.bucket}"})
 
 
@@ -78,7 +81,7 @@ def check_tags(tags: Mapping[str, str], most: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The requests for a setting of a bucket. ``name`` is the end of the operations' names."""
+    """The requests for a setting of a bucket. ``name`` is what follows the verb in the operations' names."""
 
     name: str
     get: Act
@@ -100,7 +103,7 @@ def kept(
     name: str,
     root_name: str,
     missing: Code | None,
-    check: Callable[[ET.Element], bool] = lambda _: True,
+    check: Callable[[Bucket, ET.Element], bool] = lambda _bucket, _root: True,
     *,
     status: int = HTTPStatus.OK,
     feature: Feature | None = None,
@@ -121,7 +124,7 @@ def kept(
 
     def put(store: Store, call: Call) -> Reply:
         bucket, root = store.bucket(call.bucket), parsed(call.body, root_name)
-        if not check(root):
+        if not check(bucket, root):
             raise S3Error(Code.MalformedXML)
         bucket.documents[root_name] = call.body
         return Reply(status)
@@ -154,6 +157,9 @@ def _put_versioning(store: Store, call: Call) -> Reply:
         raise S3Error(Code.InvalidArgument, "Versioning cannot be switched off.")
     if status not in get_args(VersioningStatus):
         raise S3Error(Code.MalformedXML)
+    if status != "Enabled" and bucket.is_locked:
+        msg = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed."
+        raise S3Error(Code.InvalidBucketState, msg)
     bucket.versioning = cast(VersioningStatus, status)
     return Reply()
 
@@ -177,17 +183,17 @@ def _put_policy(store: Store, call: Call) -> Reply:
     return Reply(HTTPStatus.NO_CONTENT)
 
 
-def _has_rules(root: ET.Element) -> bool:
+def _has_rules(_bucket: Bucket, root: ET.Element) -> bool:
     return root.find("{*}Rule") is not None
 
 
-def _has_lifecycle_rules(root: ET.Element) -> bool:
-    return _has_rules(root) and all(
+def _has_lifecycle_rules(bucket: Bucket, root: ET.Element) -> bool:
+    return _has_rules(bucket, root) and all(
         text_in(rule, "Status") in ("Enabled", "Disabled") for rule in root.iterfind("{*}Rule")
     )
 
 
-def _has_cors_rules(root: ET.Element) -> bool:
+def _has_cors_rules(_bucket: Bucket, root: ET.Element) -> bool:
     rules = root.findall("{*}CORSRule")
     for method in root.iterfind("{*}CORSRule/{*}AllowedMethod"):
         if method.text not in ("DELETE", "GET", "HEAD", "POST", "PUT"):
@@ -197,31 +203,35 @@ def _has_cors_rules(root: ET.Element) -> bool:
     return bool(rules) and all(rule.find(name) is not None for rule in rules for name in needed)
 
 
-def _has_tags(root: ET.Element) -> bool:
+def _has_tags(_bucket: Bucket, root: ET.Element) -> bool:
     check_tags(tags_in(root), MOST_BUCKET_TAGS)
     return root.find("{*}TagSet") is not None
 
 
 CORS_ROOT: Final = "CORSConfiguration"
+_NO_LOCK: Final = Code.ObjectLockConfigurationNotFoundError
 _NO_ENCRYPTION: Final = Code.ServerSideEncryptionConfigurationNotFoundError
 _NO_ACCESS_BLOCK: Final = Code.NoSuchPublicAccessBlockConfiguration
 
 SETTINGS: Final = {
-    "cors": kept("Cors", CORS_ROOT, Code.NoSuchCORSConfiguration, _has_cors_rules),
-    "encryption": kept("Encryption", "ServerSideEncryptionConfiguration", _NO_ENCRYPTION, _has_rules),
-    "lifecycle": kept("Lifecycle", "LifecycleConfiguration", Code.NoSuchLifecycleConfiguration, _has_lifecycle_rules),
-    "location": Setting("Location", _get_location),
-    "logging": kept("Logging", "BucketLoggingStatus", None),
-    "notification": kept("Notification", "NotificationConfiguration", None),
+    "cors": kept("BucketCors", CORS_ROOT, Code.NoSuchCORSConfiguration, _has_cors_rules),
+    "encryption": kept("BucketEncryption", "ServerSideEncryptionConfiguration", _NO_ENCRYPTION, _has_rules),
+    "lifecycle": kept(
+        "BucketLifecycle", "LifecycleConfiguration", Code.NoSuchLifecycleConfiguration, _has_lifecycle_rules
+    ),
+    "location": Setting("BucketLocation", _get_location),
+    "logging": kept("BucketLogging", "BucketLoggingStatus", None),
+    "notification": kept("BucketNotification", "NotificationConfiguration", None),
+    "object-lock": replace(kept(LOCK_ROOT, LOCK_ROOT, _NO_LOCK, locks.is_configuration), delete=None),
     "ownershipControls": kept(
-        "OwnershipControls", "OwnershipControls", Code.OwnershipControlsNotFoundError, _has_rules
+        "BucketOwnershipControls", "OwnershipControls", Code.OwnershipControlsNotFoundError, _has_rules
     ),
-    "policy": Setting("Policy", _get_policy, _put_policy, _deleting("Policy"), "policy"),
-    "publicAccessBlock": kept("PublicAccessBlock", "PublicAccessBlockConfiguration", _NO_ACCESS_BLOCK),
+    "policy": Setting("BucketPolicy", _get_policy, _put_policy, _deleting("Policy"), "policy"),
+    "publicAccessBlock": kept("BucketPublicAccessBlock", "PublicAccessBlockConfiguration", _NO_ACCESS_BLOCK),
     "tagging": kept(
-        "Tagging", "Tagging", Code.NoSuchTagSet, _has_tags, status=HTTPStatus.NO_CONTENT, feature="tagging"
+        "BucketTagging", "Tagging", Code.NoSuchTagSet, _has_tags, status=HTTPStatus.NO_CONTENT, feature="tagging"
     ),
-    "versioning": Setting("Versioning", _get_versioning, _put_versioning),
-    "website": kept("Website", "WebsiteConfiguration", Code.NoSuchWebsiteConfiguration, feature="website"),
+    "versioning": Setting("BucketVersioning", _get_versioning, _put_versioning),
+    "website": kept("BucketWebsite", "WebsiteConfiguration", Code.NoSuchWebsiteConfiguration, feature="website"),
 }
-"""By the query parameters of their requests. Except for ``cors`` and ``versioning``, they have no effect."""
+"""By the query parameters of their requests. Only ``cors``, ``object-lock`` and ``versioning`` have an effect."""

@@ -20,7 +20,7 @@ from aiodreamobjects._memory.server import Served, serve
 _DESCRIPTION = """\
 Serve an S3 service in memory on 127.0.0.1, until SIGTERM or Ctrl-C.
 
-It prints where it is and whom it serves, as variables that this library and other S3 tools read, and then "ready":
+It prints its endpoint and its keys, as variables that this library and other S3 tools read, and then "ready":
 
     AWS_ENDPOINT_URL_S3=http://127.0.0.1:40123
     AWS_ACCESS_KEY_ID=memory
@@ -28,11 +28,11 @@ It prints where it is and whom it serves, as variables that this library and oth
     AWS_REGION=us-east-1
     ready
 
-With --tls a line AWS_CA_BUNDLE=FILE comes before "ready": the certificate of the authority to trust, until the end.
+With --tls it also prints AWS_CA_BUNDLE=FILE: the certificate to trust. The file is deleted at the end.
 """
 _DATA_HELP = """\
-keep everything in this directory and go on with it in the next run: buckets with their settings, objects with all
-their versions, and open uploads. What changed is saved within a second or so, and at the end. One process at a time.
+keep everything in this directory and load it in the next run: buckets with their settings, objects with all their
+versions, and open uploads. Changes are saved about every second, and at the end. One process at a time.
 """
 
 

@@ -13,17 +13,21 @@ from aiodreamobjects._service import BucketNames, Feature, MultipartRules, Servi
 _HEADERS = frozenset(
     f"x-amz-{name}"
     for name in (
-        *("acl", "checksum-algorithm", "checksum-mode", "checksum-type", "content-sha256", "copy-source"),
-        *("copy-source-if-match", "copy-source-if-modified-since", "copy-source-if-none-match"),
-        *("copy-source-if-unmodified-since", "copy-source-range", "date", "decoded-content-length"),
-        *("metadata-directive", "request-payer", "sdk-checksum-algorithm", "security-token"),
+        *("acl", "bucket-object-lock-enabled", "bypass-governance-retention", "checksum-algorithm", "checksum-mode"),
+        *("checksum-type", "content-sha256", "copy-source", "copy-source-if-match", "copy-source-if-modified-since"),
+        *("copy-source-if-none-match", "copy-source-if-unmodified-since", "copy-source-range", "date"),
+        *("decoded-content-length", "expected-bucket-owner", "metadata-directive", "mp-object-size", "request-payer"),
+        *("sdk-checksum-algorithm", "security-token", "source-expected-bucket-owner"),
         *("storage-class", "tagging", "tagging-directive", "trailer", "user-agent", "website-redirect-location"),
     )
 )
 """The headers that have an effect here, or need none. Another, if it were ignored, would seem to have an effect."""
-_ONLY_AS = {"x-amz-server-side-encryption": "AES256", "x-amz-bucket-object-lock-enabled": "false"}
-"""These ask for nothing with this value, and for what is not there with another."""
-_FAMILIES = ("x-amz-meta-", "x-amz-checksum-")
+_ONLY_AS = {"x-amz-server-side-encryption": "AES256"}
+"""Another value asks for something that is not there."""
+_FAMILIES = (
+    *("x-amz-meta-", "x-amz-checksum-", "x-amz-grant-", "x-amz-object-lock-"),
+    *("x-amz-server-side-encryption-customer-", "x-amz-copy-source-server-side-encryption-customer-"),
+)
 _S3 = MultipartRules()
 
 

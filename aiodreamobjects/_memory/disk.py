@@ -1,20 +1,22 @@
 """What a service keeps in a directory between its runs.
 
 ``state.json`` holds everything except bytes, such as those of objects, parts and settings. They are files in ``bodies``,
-each named by its SHA-256. A file is written before the state that names it, and the state replaces the one before in one step: after a
-crash, the directory holds the state of some moment before it.
+each named by its SHA-256. A file is written before the state that names it, and the new state replaces the old one in
+one step. So after a crash, the directory holds an earlier state that is complete.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 import anyio
@@ -60,7 +62,7 @@ class Directory:
             if state["format"] != FORMAT:
                 msg = f"its format {state['format']} is not known here"
                 raise ValueError(msg)  # noqa: TRY301 - told with the path, as all else
-            store.numbers.next = state["next"]
+            store.numbers = itertools.count(state["next"])
             for found in state["buckets"]:
                 self._load_bucket(store, found)
         except FileNotFoundError as error:
@@ -112,10 +114,9 @@ class Directory:
 
     def _made(self, kind: Any, found: Any) -> Any:
         """Return the value of this type that was written as ``found``. A field that was not written has its default."""
-        if kind is bytes:
-            return (self._bodies / found).read_bytes()
-        if kind is datetime:
-            return datetime.fromisoformat(found)
+        readers = {bytes: lambda name: (self._bodies / name).read_bytes(), datetime: datetime.fromisoformat}
+        if kind in readers:
+            return readers[kind](found)
         if is_dataclass(kind):
             kinds = get_type_hints(kind)
             values = {name: self._made(kinds[name], value) for name, value in found.items()}
@@ -123,6 +124,8 @@ class Directory:
         origin, kinds_within = get_origin(kind), get_args(kind)
         if origin is tuple:
             return tuple(self._made(kinds_within[0], value) for value in found)
+        if origin is UnionType:  # a value or None
+            return found if found is None else self._made(kinds_within[0], found)
         if origin in (dict, Mapping):
             key, value_kind = kinds_within
             return {key(name): self._made(value_kind, value) for name, value in found.items()}
@@ -162,7 +165,7 @@ def _picture(store: Store) -> Json:
         }
         for bucket in store.buckets.values()
     ]
-    return {"format": FORMAT, "next": store.numbers.next, "buckets": buckets}
+    return {"format": FORMAT, "next": next(store.numbers), "buckets": buckets}
 
 
 def _plain(value: object, name_of: Callable[[bytes], str]) -> object:

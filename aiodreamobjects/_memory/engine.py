@@ -1,4 +1,4 @@
-"""A service at work: each request from its arrival to its reply, with whatever goes wrong. It knows no sockets."""
+"""A service at work: each request from its arrival to its reply, with its faults. It knows no sockets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiodreamobjects._memory.store import Store
 
 @dataclass(slots=True)
 class Asked:
-    """A request as it arrived, and the pauses that strike it."""
+    """A request as it arrived, and the pauses that apply to it."""
 
     request: Request
     pauses: tuple[Pause, ...]
@@ -43,7 +43,7 @@ class Engine:
         store.refusal_of_key = self.faults.refusal_of_key
 
     def arrive(self, call: Call) -> Asked:
-        """Record a request. Pauses strike now."""
+        """Record a request, and take the pauses that apply to it."""
         request = request_of(call, operation_of(call))
         asked = Asked(request, self.faults.pauses(request))
         self._note(request)

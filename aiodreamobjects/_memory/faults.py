@@ -1,6 +1,6 @@
-"""What a test tells a service to do wrong. A ``Fault`` names requests by our verbs and has one action.
+"""Faults that a test injects. A ``Fault`` matches requests by our verbs and has one action.
 
-Only one fault of a request strikes at a time, except for pauses.
+At most one fault applies to a request, beside pauses.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FaultAction = Pause | Refuse | Cut
 
 
 class Fault:
-    """Something that goes wrong with the requests it is meant for, a number of times or until it is stopped."""
+    """A fault that applies to matching requests, a number of times or until it is stopped."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Fault:
             msg = f"times {times!r} must be a whole number of at least 1, or None for ever"
             raise ValueError(msg)
         self.fired = 0
-        """How many times it struck."""
+        """How often it was applied."""
         self.action = action
         self._verb, self._bucket, self._key, self._times = verb, bucket, key, times
         self._is_stopped = False
@@ -78,11 +78,11 @@ class Fault:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has struck as often as it was to, or was stopped."""
+        """Whether it is used up or stopped."""
         return self._is_stopped or (self._times is not None and self.fired >= self._times)
 
     def stop(self) -> None:
-        """Strike no more."""
+        """Do not apply it any more."""
         self._is_stopped = True
 
     @property
@@ -99,7 +99,7 @@ class Fault:
 
 
 class Faults:
-    """The faults of a service, in the order they were told."""
+    """The faults of a service, the oldest first."""
 
     def __init__(self) -> None:
         self._told: list[Fault] = []
@@ -113,14 +113,14 @@ class Faults:
             fault.stop()
 
     def pauses(self, request: Request) -> tuple[Pause, ...]:
-        """Return all pauses that strike: they add up."""
+        """Return all pauses that apply. They add up."""
         found = [(fault, one) for fault, one in self._meant_for(request) if isinstance(one, Pause)]
         for fault, _ in found:
             fault.fired += 1
         return tuple(pause for _, pause in found)
 
     def strike(self, request: Request) -> Refuse | Cut | None:
-        """Return the one fault that strikes: a broken connection, else a refusal, else a lost reply."""
+        """Return the one fault that applies: a broken connection, else a refusal, else a lost reply."""
         for is_kind in (_breaks, _refuses, _loses):
             for fault, action in self._meant_for(request):
                 if is_kind(action) and isinstance(action, Refuse | Cut):
@@ -137,7 +137,7 @@ class Faults:
         return None
 
     def refusal_of_key(self, bucket: str, key: str) -> S3Error | None:
-        """Return the refusal of one key of a DeleteObjects. Faults that name no key are for the request as a whole."""
+        """Return the refusal of one key of a DeleteObjects. A fault without a key refuses the whole request instead."""
         for fault, action in self._meant_for(Request("delete_objects", bucket, key)):
             if fault.names_keys and isinstance(action, Refuse):
                 fault.fired += 1

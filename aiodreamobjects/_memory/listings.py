@@ -14,6 +14,7 @@ from urllib.parse import quote_plus
 
 from aiodreamobjects._memory.acls import OWNER_XML, owner
 from aiodreamobjects._memory.calls import Call, Reply
+from aiodreamobjects._memory.checksums import in_list
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.documents import document, element, escaped, iso, nested, optional, truth
 from aiodreamobjects._memory.store import NULL_VERSION, Bucket, Position, Store, Upload, Version, number_in
@@ -257,9 +258,11 @@ def _markers(kind: str, page: Page[T], spell: Spelling, key: str | None, behind:
 
 def _object_facts(version: Version, spell: Spelling) -> str:
     content = version.content
+    checksums = in_list(content.checksums) if content.checksums else ""
     return (
         f"<Key>{spell(version.key)}</Key><LastModified>{iso(version.modified)}</LastModified>"
-        f"<ETag>&quot;{content.etag}&quot;</ETag><Size>{len(content.body)}</Size>"
+        f"<ETag>&quot;{content.etag}&quot;</ETag>{checksums}"
+        f"<Size>{len(content.body)}</Size>"
         f"<StorageClass>{content.storage_class}</StorageClass>"
     )
 

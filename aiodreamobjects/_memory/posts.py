@@ -15,15 +15,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
 from aiodreamobjects._memory import acls
+from aiodreamobjects._memory.buckets import tags_in
 from aiodreamobjects._memory.calls import Call, Reply
+from aiodreamobjects._memory.checksums import check_digests
 from aiodreamobjects._memory.codes import Code, S3Error
-from aiodreamobjects._memory.documents import document, element
+from aiodreamobjects._memory.documents import document, element, parsed
 from aiodreamobjects._memory.objects import CONTENT_HEADERS, check_key, put_object
 from aiodreamobjects._memory.signatures import check_keys, check_scope, sealed, sealed_v2
 from aiodreamobjects._memory.store import Store
 
+_OF_SIGNATURE: Final = frozenset(
+    f"x-amz-{name}" for name in ("algorithm", "credential", "date", "security-token", "signature")
+)
 _UNCHECKED: Final = frozenset({"awsaccesskeyid", "bucket", "file", "policy", "signature", "x-amz-signature"})
 """Fields that need no condition in the policy. The same holds for names that begin with ``x-ignore-``."""
 
@@ -39,12 +45,25 @@ def post_object(store: Store, call: Call) -> Reply:
     else:
         acls.require(store.bucket(call.bucket).acl, "WRITE")
     check_key(fields["key"])
-    headers = {
-        name: value for name, value in fields.items() if name in CONTENT_HEADERS or name.startswith("x-amz-meta-")
-    }
-    headers |= {"host": call.headers.get("host", "")} | ({"x-amz-acl": fields["acl"]} if "acl" in fields else {})
-    reply = put_object(store, replace(call, key=fields["key"], headers=headers, body=content))
+    stored = replace(call, key=fields["key"], headers=_headers_of(fields), body=content)
+    store.dialect.check_headers(stored)
+    check_digests(stored, is_signed=False)
+    reply = put_object(store, stored)
     return _answered(call, fields, reply)
+
+
+def _headers_of(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a PUT that stores the same object."""
+    headers = {
+        name: value
+        for name, value in fields.items()
+        if name in CONTENT_HEADERS or (name.startswith("x-amz-") and name not in _OF_SIGNATURE)
+    }
+    if "acl" in fields:
+        headers["x-amz-acl"] = fields["acl"]
+    if "tagging" in fields:
+        headers["x-amz-tagging"] = urlencode(tags_in(parsed(fields["tagging"].encode(), "Tagging")))
+    return headers
 
 
 def _answered(call: Call, fields: Mapping[str, str], stored: Reply) -> Reply:
@@ -94,7 +113,7 @@ def _check_signature(store: Store, fields: Mapping[str, str]) -> None:
 
 
 def _check_policy(fields: Mapping[str, str], size: int, now: datetime) -> None:
-    """Raise S3Error unless every condition holds, and every field is named by one."""
+    """Raise S3Error unless all conditions hold and each field has one."""
     try:
         policy = json.loads(base64.b64decode(fields["policy"], validate=True))
         ends = datetime.fromisoformat(policy["expiration"]).astimezone(UTC)
@@ -108,7 +127,9 @@ def _check_policy(fields: Mapping[str, str], size: int, now: datetime) -> None:
         named.add(name)
         if not _holds(kind, name, value, fields, size):
             msg = f'Invalid according to Policy: Policy Condition failed: ["{kind}", "{name}", "{value}"]'
-            raise S3Error(Code.EntityTooLarge if kind == "content-length-range" else Code.AccessDenied, msg)
+            if isinstance(value, range):
+                raise S3Error(Code.EntityTooSmall if size < value.start else Code.EntityTooLarge)
+            raise S3Error(Code.AccessDenied, msg)
     if extra := {name for name in fields if name not in named and not name.startswith("x-ignore-")}:
         msg = f"Invalid according to Policy: Extra input fields: {', '.join(sorted(extra))}"
         raise S3Error(Code.AccessDenied, msg)

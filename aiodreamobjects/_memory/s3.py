@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
-from aiodreamobjects._memory import acls, buckets, cors, listings, objects, posts, uploads
+from aiodreamobjects._memory import acls, buckets, cors, listings, locks, objects, posts, uploads
 from aiodreamobjects._memory.calls import Call, Reply, unchunked
+from aiodreamobjects._memory.checksums import check_digests
 from aiodreamobjects._memory.codes import Code, S3Error
-from aiodreamobjects._memory.digests import check_digests
 from aiodreamobjects._memory.documents import error_reply
 from aiodreamobjects._memory.signatures import check_signature
-from aiodreamobjects._memory.store import Store
+from aiodreamobjects._memory.store import OWNER, Store
 from aiodreamobjects._service import Feature
 
 Verb = Literal[
@@ -67,7 +67,7 @@ class Request:
 
 
 Anonymous = Literal["read object", "read bucket", "write bucket", "anything"]
-"""What an ACL must allow to everybody for a request without a signature."""
+"""What an ACL must allow everybody, so that a request without a signature is handled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,9 @@ def _answer(store: Store, call: Call) -> Reply:
     others = [name for name in call.query if name not in operation.parameters and not _is_of_signature(name)]
     if others not in ([], [operation.subresource]):
         raise S3Error(Code.NotImplemented)
+    for header in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
+        if call.amz.get(header, OWNER) != OWNER:
+            raise S3Error(Code.AccessDenied)
     if not is_signed and not is_form:
         _admit_anonymous(store, call, operation)
     return operation.act(store, call)
@@ -207,7 +210,7 @@ OPERATIONS: Final = (
     Operation("PutBucketAcl", "PUT bucket acl", "put_bucket_acl", acls.put_acl),
     *(
         Operation(
-            f"{method.title()}Bucket{setting.name}",
+            f"{method.title()}{setting.name}",
             f"{method} bucket {query}",
             _setting_verb(method),
             act,
@@ -249,6 +252,10 @@ OPERATIONS: Final = (
         )
         for method, act in objects.TAGGING.items()
     ),
+    Operation("GetObjectRetention", "GET object retention", "get_object", locks.get_retention, _VERSION),
+    Operation("PutObjectRetention", "PUT object retention", "put_object", locks.put_retention, _VERSION),
+    Operation("GetObjectLegalHold", "GET object legal-hold", "get_object", locks.get_hold, _VERSION),
+    Operation("PutObjectLegalHold", "PUT object legal-hold", "put_object", locks.put_hold, _VERSION),
     Operation("CreateMultipartUpload", "POST object uploads", "create_upload", uploads.create_upload),
     Operation("UploadPart", "PUT object uploadId", "put_part", uploads.upload_part, _PART),
     Operation("UploadPartCopy", "COPY object uploadId", "copy_part", uploads.copy_part, _PART),

@@ -1,6 +1,6 @@
 """The state of a service: buckets, versions, uploads, and S3's rules for them. Nothing here knows HTTP.
 
-A version never changes; a changed one takes its place. So a copy of the lists and dictionaries is a snapshot of the
+A version never changes: a new value replaces it. So a copy of the lists and dictionaries is a snapshot of the
 whole state. Keys compare by code point, which is the UTF-8 byte order that S3 lists in.
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, Self
+from typing import Protocol
 
-from aiodreamobjects._memory.calls import md5_hex
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
 from aiodreamobjects._models import Acl, Grant, VersioningStatus
 
 OWNER = "owner-of-all"
+LOCK_ROOT = "ObjectLockConfiguration"
 NULL_VERSION = "null"
 """The id of a version that was put without versioning."""
 LARGEST_KEY_BYTES = 1024
@@ -34,19 +34,19 @@ Position = tuple[str, float]
 
 
 class Clock(Protocol):
-    """What a service takes its time from."""
+    """Where a service gets the time from."""
 
     def now(self) -> datetime:
-        """Return the time, aware."""
+        """Return the current time, with a time zone."""
         ...
 
     def advance(self, by: timedelta) -> None:
-        """Put the clock forward."""
+        """Move the clock forward."""
         ...
 
 
 class RealClock:
-    """The machine's clock, put forward as far as it was told."""
+    """The machine's clock, plus what ``advance`` added."""
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)
@@ -77,6 +77,10 @@ class Content:
     headers: Mapping[str, str]
     part_sizes: tuple[int, ...] = ()
     """The sizes of the parts, if the object was completed from parts."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """Headers that a GET gives back if it asks for checksums."""
+    customer_key: str = ""
+    """The MD5 of the customer's key that it is encrypted with, as requests give it."""
 
     @property
     def storage_class(self) -> str:
@@ -84,6 +88,28 @@ class Content:
 
 
 NOTHING = Content(b"", "", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Until when a version must not be removed, and whether that may be bypassed: GOVERNANCE or COMPLIANCE."""
+
+    mode: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What belongs to an object beside its content, and can be changed."""
+
+    acl: Acl = PRIVATE
+    tags: Mapping[str, str] = field(default_factory=dict)
+    retention: Retention | None = None
+    hold: str = ""
+    """ON if a legal hold forbids to remove it, OFF if it was lifted."""
+
+
+NO_MORE = Attached()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +123,7 @@ class Version:
     modified: datetime = field(default_factory=now)
     is_null: bool = False
     """Whether it was put without versioning. A key has one such version at most."""
-    acl: Acl = PRIVATE
-    tags: Mapping[str, str] = field(default_factory=dict)
+    attached: Attached = NO_MORE
 
     @property
     def version_id(self) -> str:
@@ -117,20 +142,6 @@ def number_in(identifier: str) -> int:
     return int(match[1], 16)
 
 
-class Numbers:
-    """Numbers for versions and uploads, in increasing order."""
-
-    def __init__(self) -> None:
-        self.next = 1
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> int:
-        self.next += 1
-        return self.next - 1
-
-
 # Multipart uploads
 
 
@@ -140,6 +151,7 @@ class Part:
     body: bytes = field(repr=False)
     etag: str
     modified: datetime = field(default_factory=now)
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +161,10 @@ class Upload:
     headers: Mapping[str, str]
     parts: dict[int, Part] = field(default_factory=dict)
     started: datetime = field(default_factory=now)
-    acl: Acl = PRIVATE
-    tags: Mapping[str, str] = field(default_factory=dict)
+    attached: Attached = NO_MORE
+    customer_key: str = ""
+    checksum: tuple[str, ...] = ()
+    """The algorithm and the type of the object's checksum, if the request to begin named them."""
 
     @property
     def upload_id(self) -> str:
@@ -160,24 +174,17 @@ class Upload:
     def position(self) -> Position:
         return self.key, self.number
 
-    def assembled(self, named: Sequence[tuple[int, str]], smallest_part: int) -> Content:
-        """Return the object made of these parts, by number and ETag. The ETag of N parts ends with ``-N``."""
+    def chosen(self, named: Sequence[tuple[int, str]], smallest_part: int) -> list[Part]:
+        """Return the parts of these numbers and ETags. Raises S3Error if they make no object."""
         numbers = [number for number, _ in named]
         if numbers != sorted(set(numbers)):
             raise S3Error(Code.InvalidPartOrder)
-        parts = [self._named_part(number, etag) for number, etag in named]
+        parts = [part for number, etag in named if (part := self.parts.get(number)) and part.etag == etag]
+        if len(parts) != len(named):
+            raise S3Error(Code.InvalidPart)
         if any(len(part.body) < smallest_part for part in parts[:-1]):
             raise S3Error(Code.EntityTooSmall)
-        digests = b"".join(bytes.fromhex(part.etag) for part in parts)
-        etag = f"{md5_hex(digests)}-{len(parts)}"
-        sizes = tuple(len(part.body) for part in parts)
-        return Content(b"".join(part.body for part in parts), etag, self.headers, sizes)
-
-    def _named_part(self, number: int, etag: str) -> Part:
-        part = self.parts.get(number)
-        if part is None or part.etag != etag:
-            raise S3Error(Code.InvalidPart)
-        return part
+        return parts
 
 
 # Buckets
@@ -196,7 +203,7 @@ class Bucket:
     """One bucket. ``documents`` has its settings as they came, by the names of their root elements."""
 
     name: str
-    numbers: Numbers
+    numbers: Iterator[int]
     time: Callable[[], datetime]
     acl: Acl = PRIVATE
     versioning: VersioningStatus | None = None
@@ -208,10 +215,15 @@ class Bucket:
     keys: list[str] = field(default_factory=list)
     """The keys of ``histories``, in order."""
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether its objects can have a retention or a legal hold."""
+        return LOCK_ROOT in self.documents
+
     # Objects
 
-    def add(self, key: str, content: Content, acl: Acl = PRIVATE, tags: Mapping[str, str] | None = None) -> Version:
-        return self._append(self._new_version(key, content, acl=acl, tags=tags or {}))
+    def add(self, key: str, content: Content, attached: Attached = NO_MORE) -> Version:
+        return self._append(self._new_version(key, content, attached=attached))
 
     def delete(self, key: str, version_id: str | None = None) -> Deleted:
         """Remove one version, or the object. With versioning, a delete marker hides the object."""
@@ -226,7 +238,7 @@ class Bucket:
 
     def remove(self, key: str, version_id: str) -> Version | None:
         """Remove exactly this version. Return it, or None if there was none."""
-        found = self._find(key, version_id)
+        found = self.find(key, version_id)
         if found is not None:
             self._set_history(key, [one for one in self.histories[key] if one is not found])
         return found
@@ -237,20 +249,22 @@ class Bucket:
 
     def readable(self, key: str, version_id: str | None = None) -> Version:
         """Return the version that a GET answers with: the one named, or the newest. A delete marker raises S3Error."""
-        version = self._find(key, version_id) if version_id is not None else self.newest(key)
+        version = self.find(key, version_id) if version_id is not None else self.newest(key)
         if version is None:
             raise S3Error(Code.NoSuchKey if version_id is None else Code.NoSuchVersion)
         if version.is_marker:
             headers = {"x-amz-delete-marker": "true", "x-amz-version-id": version.version_id}
+            if version_id is not None:
+                headers["Allow"] = "DELETE"
             raise S3Error(Code.NoSuchKey if version_id is None else Code.MethodNotAllowed, headers=headers)
         return version
 
     def newest(self, key: str) -> Version | None:
         return self.histories[key][-1] if key in self.histories else None
 
-    def change(self, version: Version, *, acl: Acl | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Give a version another ACL, or other tags."""
-        changed = replace(version, acl=version.acl if acl is None else acl, tags=version.tags if tags is None else tags)
+    def change(self, version: Version, attached: Attached) -> None:
+        """Attach something else to a version."""
+        changed = replace(version, attached=attached)
         self._set_history(version.key, [changed if one is version else one for one in self.histories[version.key]])
 
     def restore(self, version: Version) -> None:
@@ -264,16 +278,10 @@ class Bucket:
         return (history[-1] for history in self.histories.values() if not history[-1].is_marker)
 
     def _new_version(
-        self,
-        key: str,
-        content: Content,
-        *,
-        is_marker: bool = False,
-        acl: Acl = PRIVATE,
-        tags: Mapping[str, str] | None = None,
+        self, key: str, content: Content, *, is_marker: bool = False, attached: Attached = NO_MORE
     ) -> Version:
         number, is_null = next(self.numbers), self.versioning != "Enabled"
-        return Version(key, number, content, is_marker, self.time(), is_null, acl, dict(tags or {}))
+        return Version(key, number, content, is_marker, self.time(), is_null, attached)
 
     def _append(self, version: Version) -> Version:
         """Add a version. A null version replaces the null version before it."""
@@ -291,15 +299,22 @@ class Bucket:
         else:
             self.histories.pop(key, None)
 
-    def _find(self, key: str, version_id: str) -> Version | None:
+    def find(self, key: str, version_id: str) -> Version | None:
+        if not version_id:
+            raise S3Error(Code.InvalidArgument, "Version id cannot be the empty string.")
         return next((one for one in self.histories.get(key, ()) if one.version_id == version_id), None)
 
     # Uploads
 
     def begin_upload(
-        self, key: str, headers: Mapping[str, str], acl: Acl = PRIVATE, tags: Mapping[str, str] | None = None
+        self,
+        key: str,
+        headers: Mapping[str, str],
+        attached: Attached = NO_MORE,
+        customer_key: str = "",
+        checksum: tuple[str, ...] = (),
     ) -> Upload:
-        upload = Upload(key, next(self.numbers), headers, {}, self.time(), acl, dict(tags or {}))
+        upload = Upload(key, next(self.numbers), headers, {}, self.time(), attached, customer_key, checksum)
         self.uploads[upload.upload_id] = upload
         return upload
 
@@ -309,8 +324,8 @@ class Bucket:
             raise S3Error(Code.NoSuchUpload)
         return upload
 
-    def put_part(self, upload: Upload, number: int, body: bytes, etag: str) -> Part:
-        part = upload.parts[number] = Part(number, body, etag, self.time())
+    def put_part(self, upload: Upload, number: int, body: bytes, etag: str, checksums: Mapping[str, str]) -> Part:
+        part = upload.parts[number] = Part(number, body, etag, self.time(), checksums)
         return part
 
     def end_upload(self, upload: Upload) -> None:
@@ -328,7 +343,8 @@ class Store:
         """Asked for each key of a DeleteObjects, with the bucket's name and the key. Returns a refusal, or None."""
         self.changes = 0
         """Counts the requests that may have changed something."""
-        self.numbers = Numbers()
+        self.numbers: Iterator[int] = itertools.count(1)
+        """For versions and uploads, in increasing order."""
 
     def now(self) -> datetime:
         return self.clock.now().astimezone(UTC) + self.dialect.clock_offset
@@ -355,6 +371,6 @@ class Store:
 
     def delete(self, name: str) -> None:
         bucket = self.bucket(name)
-        if bucket.histories or bucket.uploads:
+        if bucket.histories:
             raise S3Error(Code.BucketNotEmpty)
         del self.buckets[name]

@@ -25,9 +25,9 @@ CHUNK_BYTES = 256 << 10
 
 
 class MemoryTransport:
-    """One session's way to an ``Engine``, which others may share. Made on the loop that uses it.
+    """Send one session's requests to an ``Engine``, which other sessions may share. Create it on the loop that uses it.
 
-    ``name`` is the service's, for the words of errors.
+    ``name`` is the service's name, for error messages.
     """
 
     def __init__(self, engine: Engine, name: str, *, timeouts: Timeouts, paces: Paces | None = None) -> None:

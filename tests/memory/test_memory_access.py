@@ -117,13 +117,23 @@ def test_a_clock_of_ones_own_dates_everything() -> None:
 # Browsers
 
 
+TAGS = "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>"
+
+
 def test_a_form_stores_what_its_policy_allows(plain: ServedService, plain_s3: Any, plain_bucket: str) -> None:
     form = plain_s3.generate_presigned_post(
         plain_bucket,
         "form/${filename}",
-        Fields={"acl": "public-read", "success_action_status": "201"},
+        Fields={
+            "acl": "public-read",
+            "success_action_status": "201",
+            "tagging": TAGS,
+            "x-amz-storage-class": "GLACIER",
+        },
         Conditions=[
             {"acl": "public-read"},
+            {"tagging": TAGS},
+            ["eq", "$x-amz-storage-class", "GLACIER"],
             {"success_action_status": "201"},
             ["starts-with", "$Content-Type", "text/"],
             ["content-length-range", 1, 10],
@@ -145,6 +155,7 @@ def test_a_form_stores_what_its_policy_allows(plain: ServedService, plain_s3: An
     assert submit(content)[0] == 201
     found = plain_s3.get_object(Bucket=plain_bucket, Key="form/a b.txt")
     assert (found["Body"].read(), found["ContentType"]) == (content, "text/x")
+    assert (found["StorageClass"], found["TagCount"]) == ("GLACIER", 1)
     assert len(plain_s3.get_object_acl(Bucket=plain_bucket, Key="form/a b.txt")["Grants"]) == 2
     for fields, code in (
         ({"Content-Type": "image/png"}, "AccessDenied"),
@@ -155,6 +166,7 @@ def test_a_form_stores_what_its_policy_allows(plain: ServedService, plain_s3: An
     ):
         assert f"<Code>{code}</Code>".encode() in submit(b"x", **fields)[1], fields
     assert b"<Code>EntityTooLarge</Code>" in submit(bytes(11))[1]
+    assert b"<Code>EntityTooSmall</Code>" in submit(b"")[1]
     plain.service.clock.advance(timedelta(hours=2))
     try:
         assert b"Policy expired" in submit(b"x")[1]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -148,6 +149,9 @@ def test_help_says_what_is_kept() -> None:
 # What is kept
 
 
+WITH_KEY = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": bytes(32)}
+
+
 def fill(s3: Any) -> dict[str, Any]:
     s3.create_bucket(Bucket="photos", ACL="public-read")
     s3.put_object(Bucket="photos", Key="ü/1", Body=b"null", Metadata={"a": "b"}, Tagging="kind=x", ACL="public-read")
@@ -158,6 +162,11 @@ def fill(s3: Any) -> dict[str, Any]:
     s3.put_bucket_tagging(Bucket="photos", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
     upload = s3.create_multipart_upload(Bucket="photos", Key="open", Metadata={"c": "d"})["UploadId"]
     s3.upload_part(Bucket="photos", Key="open", UploadId=upload, PartNumber=2, Body=b"part")
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    until = datetime(2050, 1, 1, tzinfo=UTC)
+    s3.put_object(
+        Bucket="locked", Key="a", Body=b"part", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until, **WITH_KEY
+    )
     return look(s3)
 
 
@@ -177,6 +186,9 @@ def look(s3: Any) -> dict[str, Any]:
         "upload": upload,
         "parts": s3.list_parts(**asked)["Parts"],
     }
+    locked = s3.head_object(Bucket="locked", Key="a", ChecksumMode="ENABLED", **WITH_KEY)
+    names = ("ObjectLockMode", "ObjectLockRetainUntilDate", "SSECustomerKeyMD5", "ChecksumCRC32", "ETag", "VersionId")
+    found["locked"] = {name: locked[name] for name in names}
     for version in versions["Versions"]:
         one = {"Bucket": "photos", "Key": version["Key"], "VersionId": version["VersionId"]}
         reply = s3.get_object(**one)

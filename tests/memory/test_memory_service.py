@@ -124,6 +124,44 @@ def test_ranges_and_conditions_hold(s3: Any, bucket: str) -> None:
         s3.put_object(Bucket=bucket, Key="missing", IfMatch=etag)
 
 
+@pytest.mark.parametrize("given", ["items=0-1", "bytes=a-b", "bytes=-", "bytes=0-1,3-4"])
+def test_a_range_that_is_none_of_s3_is_ignored(plain_s3: Any, plain_bucket: str, given: str) -> None:
+    plain_s3.put_object(Bucket=plain_bucket, Key="a", Body=b"0123456789")
+    found = plain_s3.get_object(Bucket=plain_bucket, Key="a", Range=given)
+    assert (found["ResponseMetadata"]["HTTPStatusCode"], found["Body"].read()) == (200, b"0123456789")
+
+
+def test_values_that_make_no_sense_are_refused(plain_s3: Any, plain_bucket: str) -> None:
+    one = {"Bucket": plain_bucket, "Key": "a"}
+    etag = plain_s3.put_object(Body=b"x", **one)["ETag"]
+    for given, code in (
+        ({"IfNoneMatch": etag}, "NotImplemented"),  # S3 knows "*" only
+        ({"StorageClass": "NONE"}, "InvalidStorageClass"),
+        ({"WebsiteRedirectLocation": "elsewhere"}, "InvalidRedirectLocation"),
+        ({"ExpectedBucketOwner": "111122223333"}, "AccessDenied"),
+    ):
+        with refused(code):
+            plain_s3.put_object(**one, **given)
+    with refused("InvalidArgument"):
+        plain_s3.get_object(VersionId="", **one)
+    with refused("InvalidArgument"):
+        plain_s3.get_object(PartNumber=0, **one)
+    assert plain_s3.get_object(**one)["Body"].read() == b"x"
+
+
+def test_a_deletion_has_conditions(plain_s3: Any, plain_bucket: str) -> None:
+    one = {"Bucket": plain_bucket, "Key": "a"}
+    etag = plain_s3.put_object(Body=b"x", **one)["ETag"]
+    with refused("PreconditionFailed"):
+        plain_s3.delete_object(IfMatch='"other"', **one)
+    rows = [{"Key": "a", "ETag": '"other"'}, {"Key": "b", "ETag": etag}]
+    outcome = plain_s3.delete_objects(Bucket=plain_bucket, Delete={"Objects": rows})
+    assert [one["Code"] for one in outcome["Errors"]] == ["PreconditionFailed", "NoSuchKey"]
+    plain_s3.delete_object(IfMatch=etag, **one)
+    with refused("NoSuchKey"):
+        plain_s3.delete_object(IfMatch=etag, **one)
+
+
 def test_digests_are_compared_and_kept(s3: Any, bucket: str) -> None:
     for algorithm, digest in (("SHA256", hashlib.sha256(b"x")), ("SHA1", hashlib.sha1(b"x"))):
         name, expected = f"Checksum{algorithm}", base64.b64encode(digest.digest()).decode()
@@ -157,6 +195,38 @@ def test_copies_carry_or_replace(s3: Any, bucket: str) -> None:
         s3.copy_object(Bucket=bucket, Key="c", CopySource=source, CopySourceIfMatch='"other"')
     with refused("NoSuchKey"):
         s3.copy_object(Bucket=bucket, Key="c", CopySource={"Bucket": bucket, "Key": "missing"})
+
+
+def test_a_copy_carries_no_redirect_and_no_encryption(plain_s3: Any, plain_bucket: str) -> None:
+    given = {"WebsiteRedirectLocation": "/b", "ServerSideEncryption": "AES256", "StorageClass": "STANDARD_IA"}
+    put = plain_s3.put_object(Bucket=plain_bucket, Key="a", Body=b"x", ContentLanguage="de", **given)
+    assert put["ServerSideEncryption"] == "AES256"
+    assert {name: plain_s3.head_object(Bucket=plain_bucket, Key="a")[name] for name in given} == given
+    plain_s3.copy_object(Bucket=plain_bucket, Key="b", CopySource=f"{plain_bucket}/a")
+    found = plain_s3.head_object(Bucket=plain_bucket, Key="b")
+    assert found["ContentLanguage"] == "de"
+    assert not given.keys() & found.keys()
+    plain_s3.copy_object(Bucket=plain_bucket, Key="b", CopySource=f"{plain_bucket}/b", WebsiteRedirectLocation="/c")
+    assert plain_s3.head_object(Bucket=plain_bucket, Key="b")["WebsiteRedirectLocation"] == "/c"
+
+
+def test_a_source_that_cannot_be_copied_is_refused(plain_s3: Any, plain_bucket: str) -> None:
+    plain_s3.put_bucket_versioning(Bucket=plain_bucket, VersioningConfiguration={"Status": "Enabled"})
+    marker = plain_s3.delete_object(Bucket=plain_bucket, Key="a")["VersionId"]
+    copy = {"Bucket": plain_bucket, "Key": "b"}
+    with refused("NoSuchKey"):
+        plain_s3.copy_object(CopySource=f"{plain_bucket}/a", **copy)
+    with refused("InvalidRequest"):
+        plain_s3.copy_object(CopySource={"Bucket": plain_bucket, "Key": "a", "VersionId": marker}, **copy)
+    with refused("InvalidArgument"):
+        plain_s3.copy_object(CopySource=plain_bucket, **copy)
+    upload = plain_s3.create_multipart_upload(**copy)["UploadId"]
+    plain_s3.put_object(Bucket=plain_bucket, Key="a", Body=b"0123456789")
+    for wanted in ("0-3", "bytes=5-50"):
+        with refused("InvalidArgument"):
+            plain_s3.upload_part_copy(
+                UploadId=upload, PartNumber=1, CopySource=f"{plain_bucket}/a", CopySourceRange=wanted, **copy
+            )
 
 
 def test_a_copy_has_a_largest_size() -> None:
@@ -199,8 +269,6 @@ def test_an_object_is_made_of_parts(s3: Any, bucket: str) -> None:
     assert s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["UploadId"] == begun["UploadId"]
     with refused("InvalidPartOrder"):
         s3.complete_multipart_upload(MultipartUpload={"Parts": parts[::-1]}, **asked)
-    with refused("BucketNotEmpty"):
-        s3.delete_bucket(Bucket=bucket)
     done = s3.complete_multipart_upload(MultipartUpload={"Parts": parts}, **asked)
     digests = hashlib.md5(PART).digest() + hashlib.md5(b"end").digest()
     assert done["ETag"] == f'"{hashlib.md5(digests).hexdigest()}-2"'
@@ -228,6 +296,24 @@ def test_an_upload_is_aborted(s3: Any, bucket: str) -> None:
         s3.complete_multipart_upload(MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": '"no"'}]}, **asked)
     s3.abort_multipart_upload(**asked)
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
+
+
+def test_an_open_upload_keeps_no_bucket(plain_s3: Any, plain_bucket: str) -> None:
+    plain_s3.create_multipart_upload(Bucket=plain_bucket, Key="a")
+    plain_s3.delete_bucket(Bucket=plain_bucket)
+    with refused("NoSuchBucket"):
+        plain_s3.list_multipart_uploads(Bucket=plain_bucket)
+
+
+def test_a_copy_of_an_object_of_parts_has_one_part(plain_s3: Any, plain_bucket: str) -> None:
+    asked = {"Bucket": plain_bucket, "Key": "a"}
+    asked["UploadId"] = plain_s3.create_multipart_upload(**asked)["UploadId"]
+    part = plain_s3.upload_part(PartNumber=1, Body=b"x", **asked)
+    parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
+    assert plain_s3.complete_multipart_upload(MultipartUpload={"Parts": parts}, **asked)["ETag"].endswith('-1"')
+    copied = plain_s3.copy_object(Bucket=plain_bucket, Key="b", CopySource=f"{plain_bucket}/a")
+    assert copied["CopyObjectResult"]["ETag"] == f'"{hashlib.md5(b"x").hexdigest()}"'
+    assert "PartsCount" not in plain_s3.head_object(Bucket=plain_bucket, Key="b", PartNumber=1)
 
 
 def test_a_stream_is_uploaded_and_downloaded_in_parts(s3: Any, bucket: str) -> None:
@@ -348,8 +434,21 @@ def test_acls_are_canned_or_grants(s3: Any, bucket: str) -> None:
         assert len(get(**about)["Grants"]) == 1
     with refused("InvalidArgument"):
         s3.put_object(Bucket=bucket, Key="a", ACL="aws-exec-read")
-    with refused("NotImplemented"):
-        s3.put_object(Bucket=bucket, Key="a", GrantRead="id=somebody")
+    grants = f'uri="{dream.ALL_USERS}", id="somebody"'
+    s3.put_object(Bucket=bucket, Key="a", GrantRead=grants, GrantFullControl='id="somebody"')
+    found = s3.get_object_acl(Bucket=bucket, Key="a")["Grants"]
+    assert sorted((one["Permission"], one["Grantee"].get("ID", "all")) for one in found) == [
+        ("FULL_CONTROL", "somebody"),
+        ("READ", "all"),
+        ("READ", "somebody"),
+    ]
+    for given, code in (
+        ({"ACL": "private", "GrantRead": 'id="somebody"'}, "InvalidRequest"),
+        ({"GrantRead": "somebody"}, "InvalidArgument"),
+        ({"GrantRead": 'emailAddress="a@b.example"'}, "UnresolvableGrantByEmailAddress"),
+    ):
+        with refused(code):
+            s3.put_object(Bucket=bucket, Key="a", **given)
 
 
 SETTINGS: dict[str, tuple[str, Any, str]] = {
@@ -377,6 +476,23 @@ SETTINGS: dict[str, tuple[str, Any, str]] = {
     "tagging": ("Tagging", {"TagSet": [{"Key": "a", "Value": "ü"}]}, "NoSuchTagSet"),
     "website": ("WebsiteConfiguration", {"IndexDocument": {"Suffix": "i.html"}}, "NoSuchWebsiteConfiguration"),
 }
+
+
+def test_settings_with_other_names_come_back_too(plain_s3: Any, plain_bucket: str) -> None:
+    block = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
+    with refused("NoSuchPublicAccessBlockConfiguration"):
+        plain_s3.get_public_access_block(Bucket=plain_bucket)
+    plain_s3.put_public_access_block(Bucket=plain_bucket, PublicAccessBlockConfiguration=block)
+    assert plain_s3.get_public_access_block(Bucket=plain_bucket)["PublicAccessBlockConfiguration"] == block
+    plain_s3.delete_public_access_block(Bucket=plain_bucket)
+    logging = {"LoggingEnabled": {"TargetBucket": plain_bucket, "TargetPrefix": "log/"}}
+    plain_s3.put_bucket_logging(Bucket=plain_bucket, BucketLoggingStatus=logging)
+    assert plain_s3.get_bucket_logging(Bucket=plain_bucket)["LoggingEnabled"] == logging["LoggingEnabled"]
+    topic = {"Id": "a", "TopicArn": "arn:aws:sns:us-east-1:1:a", "Events": ["s3:ObjectCreated:*"]}
+    plain_s3.put_bucket_notification_configuration(
+        Bucket=plain_bucket, NotificationConfiguration={"TopicConfigurations": [topic]}
+    )
+    assert plain_s3.get_bucket_notification_configuration(Bucket=plain_bucket)["TopicConfigurations"] == [topic]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
