@@ -432,12 +432,12 @@ async def test_a_listing_goes_on_behind_a_page(server: Server, filled: dream.Buc
 
 
 async def test_many_objects_are_listed_and_deleted(bucket: dream.Bucket) -> None:
-    keys = [f"dir %2B+/ü {number:03}" for number in range(100)]
+    keys = [f"dir %2B+/ü {number:02}" for number in range(30)]
     for key in keys:
         await bucket.object(key).put(b"")
     assert await keys_of(bucket.list()) == keys
-    assert await bucket.delete_many(bucket.list("dir %2B+/ü 00")) == dream.BulkReport(done=10, failed=0)
-    assert await bucket.delete_many([*keys, "missing", keys[0]]) == dream.BulkReport(done=102, failed=0)
+    assert await bucket.delete_many(bucket.list("dir %2B+/ü 1")) == dream.BulkReport(done=10, failed=0)
+    assert await bucket.delete_many([*keys, "missing", keys[0]]) == dream.BulkReport(done=32, failed=0)
     assert await bucket.list().collect() == []
 
 
@@ -698,10 +698,12 @@ async def test_a_bucket_is_a_website(bucket: dream.Bucket) -> None:
 
 # Trees
 
+NAMES = ["a b", "a-b/c", "dir/b/c", "é", "🎉"]
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    for number, key in enumerate(KEYS):
+    for number, key in enumerate(NAMES):
         path = tmp_path / "files" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(key * 3)
@@ -721,8 +723,8 @@ COMPARISONS: tuple[Literal["size", "mtime", "etag"], ...] = ("size", "mtime", "e
 
 
 async def test_a_tree_goes_up_and_comes_down(bucket: dream.Bucket, files: Path, tmp_path: Path) -> None:
-    assert (await bucket.upload_tree(files, "photos")).copied == len(KEYS)
-    assert (await bucket.download_tree(tmp_path / "down", "photos")).copied == len(KEYS)
+    assert (await bucket.upload_tree(files, "photos")).copied == len(NAMES)
+    assert (await bucket.download_tree(tmp_path / "down", "photos")).copied == len(NAMES)
     assert all_in(tmp_path / "down") == all_in(files)
 
 
@@ -741,7 +743,7 @@ async def test_a_tree_is_not_sent_again(
 ) -> None:
     await bucket.upload_tree(files, "photos")
     await bucket.download_tree(tmp_path / "down", "photos")
-    same = dream.TreeReport(0, 0, skipped=len(KEYS))
+    same = dream.TreeReport(0, 0, skipped=len(NAMES))
     assert await bucket.upload_tree(files, "photos", compare=compare) == same
     assert await bucket.download_tree(tmp_path / "down", "photos", compare=compare) == same
 
@@ -761,8 +763,8 @@ async def test_a_tree_is_copied(session: dream.Session, bucket: dream.Bucket, fi
     other = await session.create_bucket(new_name())
     await bucket.upload_tree(files, "a")
     for to in (bucket, other):
-        assert (await bucket.copy_tree(to, "a", "b")).copied == len(KEYS)
-        assert (await bucket.copy_tree(to, "a", "b", compare="size")).skipped == len(KEYS)
+        assert (await bucket.copy_tree(to, "a", "b")).copied == len(NAMES)
+        assert (await bucket.copy_tree(to, "a", "b", compare="size")).skipped == len(NAMES)
     await other.download_tree(tmp_path / "down", "b")
     assert all_in(tmp_path / "down") == all_in(files)
 
@@ -771,16 +773,16 @@ async def test_a_tree_is_copied(session: dream.Session, bucket: dream.Bucket, fi
 async def test_a_tree_is_not_copied_again(bucket: dream.Bucket, files: Path, compare: Literal["mtime", "etag"]) -> None:
     await bucket.upload_tree(files, "a")
     await bucket.copy_tree(bucket, "a", "b")
-    assert (await bucket.copy_tree(bucket, "a", "b", compare=compare)).skipped == len(KEYS)
+    assert (await bucket.copy_tree(bucket, "a", "b", compare=compare)).skipped == len(NAMES)
 
 
 async def test_a_tree_goes_to_another_service_and_comes_back(bucket: dream.Bucket, files: Path, tmp_path: Path) -> None:
     await bucket.upload_tree(files, "a")
     async with MemoryService().session() as elsewhere:
         there = await elsewhere.create_bucket("there")
-        assert (await bucket.copy_tree(there, "a", "a")).copied == len(KEYS)
-        assert (await there.copy_tree(bucket, "a", "b")).copied == len(KEYS)
-        assert (await there.copy_tree(bucket, "a", "b", compare="size")).skipped == len(KEYS)
+        assert (await bucket.copy_tree(there, "a", "a")).copied == len(NAMES)
+        assert (await there.copy_tree(bucket, "a", "b")).copied == len(NAMES)
+        assert (await there.copy_tree(bucket, "a", "b", compare="size")).skipped == len(NAMES)
     await bucket.download_tree(tmp_path / "down", "b")
     assert all_in(tmp_path / "down") == all_in(files)
 
