@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from aiodreamobjects._models import ObjectInfo
+from aiodreamobjects._transfer.sinks import temporary_name
 
 NAME = "mtime"
 SECOND = 1_000_000_000
@@ -127,7 +128,7 @@ def _open_probe(directory: int, *, may_write: bool) -> int | None:
     except (OSError, AttributeError):  # the disk, or the system, has no files without names
         if not may_write:
             return None
-    name = f".{secrets.token_hex(8)}.part"
+    name = temporary_name("mtime", secrets.token_hex(4), "part")
     try:
         probe = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
     except OSError:  # it cannot be written, and each file will say so

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -195,8 +197,29 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def beside(path: Path, word: str, kind: str) -> Path:
-    """A hidden name in the same directory, short enough for any file system."""
-    return path.with_name(f".{path.name[:50]}.{word}.{kind}")
+    """Return a hidden name in the same directory, for what is on its way to this one."""
+    return path.with_name(temporary_name(path.name, word, kind))
+
+
+def temporary_name(name: str, word: str, kind: str) -> str:
+    """Return a name that is short enough for any file system, with a check sum: others do not make up such names."""
+    begin = name[:50]
+    return f".{begin}.{_check_sum(begin, word)}.{word}.{kind}"
+
+
+def is_left_over(path: str) -> bool:
+    """Return whether a file is what a download that is under way, or was killed, leaves beside its target."""
+    found = _LEFT_OVER.fullmatch(path) if path.endswith((".part", ".journal")) else None
+    return found is not None and found[2] == _check_sum(found[1], found[3])
+
+
+_LEFT_OVER = re.compile(
+    r"(?:.*/)?\.([^/]{1,50})\.([0-9a-f]{8})\.([0-9a-f]{8}|[0-9a-f]{12})\.(?:part|journal)", re.DOTALL
+)
+
+
+def _check_sum(begin: str, word: str) -> str:
+    return f"{zlib.crc32(f'aiodreamobjects {word} {begin}'.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def _write_all(descriptor: int, data: Buffer, position: int) -> None:

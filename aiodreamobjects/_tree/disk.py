@@ -22,6 +22,7 @@ from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.mtime import precision_of_disk
+from aiodreamobjects._transfer.sinks import temporary_name
 from aiodreamobjects._tree.names import InTheWay, Patterns
 from aiodreamobjects._tree.walk import Entry, Identity, identity_of, is_utf8
 
@@ -167,7 +168,7 @@ class Disk:
         return True
 
     def _folds_case(self) -> bool:
-        name = f".aA.{secrets.token_hex(4)}.part"
+        name = temporary_name("aA", secrets.token_hex(4), "part")
         try:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=self._descriptor))
         except OSError:  # it is read-only, and each file will say so
@@ -333,7 +334,7 @@ def _try_place(cursor: _Cursor, name: str) -> None:
 def _write(cursor: _Cursor, file: NewFile) -> None:
     directory, name = cursor.go_above(file.name, make=True)
     mode = _mode_to_keep(directory, name, file.name)
-    temporary = f".{name[:50]}.{secrets.token_hex(4)}.part"
+    temporary = temporary_name(name, secrets.token_hex(4), "part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=directory)
     try:

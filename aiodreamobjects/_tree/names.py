@@ -19,14 +19,6 @@ _UNSAFE_ON_WINDOWS = re.compile(
     re.IGNORECASE,
 )
 
-_LEFT_OVER = re.compile(r"(?:.*/)?\.[^/]{1,50}\.(?:[0-9a-f]{8}\.part|[0-9a-f]{12}\.(?:part|journal))", re.DOTALL)
-"""What PathSink and Disk call their temporary files, and a resumed download its journal."""
-
-
-def is_left_over(name: str) -> bool:
-    """Whether it is called as what a download that is under way, or was killed, leaves beside its target."""
-    return name.endswith((".part", ".journal")) and _LEFT_OVER.fullmatch(name) is not None
-
 
 def is_safe(name: str, *, on_windows: bool = os.name == "nt") -> bool:
     """Whether this relative name, cut at its slashes, leads to a file inside a directory."""

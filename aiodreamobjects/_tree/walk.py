@@ -15,7 +15,8 @@ from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._models import ObjectInfo
-from aiodreamobjects._tree.names import Patterns, is_left_over
+from aiodreamobjects._transfer.sinks import is_left_over
+from aiodreamobjects._tree.names import Patterns
 
 Symlinks = Literal["follow", "skip", "refuse"]
 

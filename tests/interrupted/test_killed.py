@@ -25,7 +25,6 @@ import pytest
 from conftest import Server, new_name, put_all
 
 import aiodreamobjects as dream
-from aiodreamobjects.testing import MemoryService
 
 IS_SOAK = bool(os.environ.get("SOAK"))
 ROUNDS = 100 if IS_SOAK else 6  # of which a tree compares in three ways, with and without deleting
@@ -481,19 +480,3 @@ async def test_a_verb_that_was_killed_is_completed_by_the_next_try(
             await case.look_again(told)
         await bucket.delete(force=True)
     assert kills
-
-
-LEFT_BY_THE_KILLED = (".00.bin.0123abcd.part", ".00.bin.0123456789ab.part", ".00.bin.0123456789ab.journal")
-"""By a tree or a download, and by one that is to be resumed."""
-
-
-async def test_what_the_killed_have_left_in_a_directory_is_not_uploaded_with_it(tmp_path: Path) -> None:
-    write_tree(tmp_path, {"1/00.bin": b"whole", "1/.part": b"hidden", "1/a.part": b"named so"})
-    kept = {"1/00.bin", "1/.part", "1/a.part"}
-    write_tree(tmp_path, {f"1/{name}": b"torn" for name in LEFT_BY_THE_KILLED})
-    async with MemoryService().session() as session:
-        bucket = await session.create_bucket("killed")
-        await bucket.upload_tree(tmp_path)
-        assert {info.key async for info in bucket.list()} == kept
-        await bucket.download_tree(tmp_path, delete=True)
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == kept
