@@ -71,21 +71,6 @@ class Plan:
     round_trip_ms: int = 0
 
 
-class Files:
-    """The directories of a run."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.targets = home, home / "targets"
-        """``targets`` is empty before every turn."""
-
-    def source(self, tree: str) -> Path:
-        return self.home / "sources" / tree
-
-    def clear(self) -> None:
-        shutil.rmtree(self.targets, ignore_errors=True)
-        self.targets.mkdir()
-
-
 def sizes_below(directory: Path) -> dict[str, int]:
     """Return the sizes of files by their paths."""
     paths = (Path(parent, name) for parent, _, names in os.walk(directory) for name in names)
@@ -95,12 +80,16 @@ def sizes_below(directory: Path) -> dict[str, int]:
 class Store:
     """The objects of the stand-in, which are files."""
 
-    def __init__(self, server: Server, files: Files) -> None:
-        self.server, self.files, self.objects = server, files, Path(server.objects)
+    def __init__(self, server: Server, home: Path) -> None:
+        self.server, self.home, self.objects = server, home, Path(server.objects)
+
+    def source(self, tree: str) -> Path:
+        """Return the directory of a tree's files."""
+        return self.home / "sources" / tree
 
     def fill(self, tree: Tree) -> None:
         """Put a tree into a bucket of its own."""
-        directory, source = self.objects / bucket_of(tree.name) / "tree", self.files.source(tree.name)
+        directory, source = self.objects / bucket_of(tree.name) / "tree", self.source(tree.name)
         for name in tree.files():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -142,18 +131,18 @@ class Store:
 class RemoteStore(Store):
     """The objects of a gateway, through boto3."""
 
-    def __init__(self, server: Server, files: Files) -> None:
+    def __init__(self, server: Server, home: Path) -> None:
         from boto3.session import Session
 
         from benchmarks.clients.boto import arguments
 
-        super().__init__(server, files)
+        super().__init__(server, home)
         self._s3: Any = Session().resource("s3", **arguments(server.service))
         put_all(server.service, [BUCKET], {})
 
     def fill(self, tree: Tree) -> None:
         put_all(self.server.service, [bucket_of(tree.name)], {})
-        bucket, source = self._s3.Bucket(bucket_of(tree.name)), self.files.source(tree.name)
+        bucket, source = self._s3.Bucket(bucket_of(tree.name)), self.source(tree.name)
         for name in tree.files():
             bucket.upload_file(str(source / name), f"tree/{name}")
 
@@ -169,7 +158,7 @@ class RemoteStore(Store):
         return {item.key.removeprefix("up/"): item.size for item in found}
 
     def is_same(self, name: str, source: Path) -> bool:
-        arrived = self.files.home / "arrived"
+        arrived = self.home / "arrived"
         self._s3.Object(BUCKET, f"up/{name}").download_file(str(arrived))
         return filecmp.cmp(source, arrived, shallow=False)
 
@@ -195,36 +184,36 @@ class Bench:
     """One server, the files, and the turns between them."""
 
     def __init__(self, server: Server, home: Path, plan: Plan) -> None:
-        self.server, self.files, self.plan = server, Files(home), plan
-        self.environment = clean_environment(home)
-        self.store: Store = (Store if server.objects else RemoteStore)(server, self.files)
+        self.server, self.home, self.plan = server, home, plan
+        self.environment, self.targets = clean_environment(home), home / "targets"
+        self.store: Store = (Store if server.objects else RemoteStore)(server, home)
 
     def prepare(self, places: Sequence[Place]) -> None:
         """Make the sources, put them on the server, and let each side warm up."""
-        self.files.clear()
         trees = trees_of([*places, *self.plan.warm_up], self.plan.trees)
         for tree in trees:
-            tree.make(self.files.source(tree.name))
+            tree.make(self.store.source(tree.name))
             self.store.fill(tree)
         listed = [
             place for place in (*places, *self.plan.warm_up) if place.unit is KEYS and place.verb != "delete_many"
         ]
         for bucket, count in dict.fromkeys((place.tree, place.count) for place in listed):
             self.store.make_listing(bucket, count)
-        touch_memory(self.files.targets, 2 * max((sum(tree.sizes) for tree in trees), default=0))
+        touch_memory(self.home, 2 * max((sum(tree.sizes) for tree in trees), default=0))
         for side, place in itertools.product(self.plan.sides, self.plan.warm_up):
             list(self.turn(side, place, 0))
 
     def turn(self, side: str, place: Place, number: int) -> Iterator[Turn]:
         if not _does(Side(side), place):
             return
-        self.files.clear()
+        shutil.rmtree(self.targets, ignore_errors=True)
+        self.targets.mkdir()
         self.store.forget()
         job = self.job(place)
         if place.verb == "delete_many" and isinstance(self.store, RemoteStore):
             self.store.make_listing(job.bucket, place.count)  # the stand-in needs no keys to delete
         before = cpu_seconds_of(self.server.process)
-        told, whole, failure = turn_of(Side(side), job, self.files.home, self.environment)
+        told, whole, failure = turn_of(Side(side), job, self.home, self.environment)
         after = cpu_seconds_of(self.server.process)
         done = told.get(job.verb)
         if failure := failure or self._wrong(place, job, done, is_first=number == 0):
@@ -254,11 +243,11 @@ class Bench:
         if place.unit is KEYS:
             is_deleting = place.verb == "delete_many"
             bucket = f"delete-{place.count}" if is_deleting and not server.makes_up_listings else place.tree
-            directory, count = str(self.files.targets), place.count if is_deleting else 0
+            directory, count = str(self.targets), place.count if is_deleting else 0
             return Job(place.verb, service, Settings(AT_ONCE), bucket, directory=directory, count=count)
         is_up = place.verb.startswith("upload")
         bucket, prefix = (BUCKET, "up/") if is_up else (bucket_of(place.tree), "tree/")
-        path = self.files.source(place.tree) if is_up else self.files.targets
+        path = self.store.source(place.tree) if is_up else self.targets
         if place.unit is FILES:
             return Job(place.verb, service, Settings(AT_ONCE), bucket, prefix, str(path))
         names = self._names(place)
@@ -286,13 +275,13 @@ class Bench:
 
     def _lines(self) -> int:
         """Count the lines that a program printed, without the last one, which is ours."""
-        with (self.files.home / "out").open("rb") as out:
+        with (self.home / "out").open("rb") as out:
             return sum(1 for _ in out) - 1
 
     def _wrong_in_tree(self, place: Place, *, is_first: bool) -> str | None:
-        is_up, wanted, source = place.verb.startswith("upload"), self._names(place), self.files.source(place.tree)
+        is_up, wanted, source = place.verb.startswith("upload"), self._names(place), self.store.source(place.tree)
         try:
-            found = self.store.uploaded(wanted) if is_up else sizes_below(self.files.targets)
+            found = self.store.uploaded(wanted) if is_up else sizes_below(self.targets)
         except FileNotFoundError:
             return "completed an upload with a part that it did not send"
         if found != wanted:
@@ -305,7 +294,7 @@ class Bench:
         return None
 
     def _is_downloaded(self, name: str, source: Path) -> bool:
-        return filecmp.cmp(source, self.files.targets / name, shallow=False)
+        return filecmp.cmp(source, self.targets / name, shallow=False)
 
 
 def _does(side: Side, place: Place) -> bool:

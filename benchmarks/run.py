@@ -206,8 +206,9 @@ class Facts:
     """When and where a run was made. Make it when the run begins."""
 
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
-        self._command, self._machine = shlex.join(["python", "-m", module, *arguments]), describe_machine()
-        self._started = time.monotonic()
+        command = shlex.join(["python", "-m", module, *arguments])
+        self._command = re.sub(r" --(json|plot|doc)[= ]\S+", "", command)  # where results go says nothing of them
+        self._machine, self._started = describe_machine(), time.monotonic()
 
     def told(self, **more: str) -> dict[str, str]:
         took = f"{(time.monotonic() - self._started) / 60:.1f} minutes"

@@ -11,46 +11,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks import results, run
 from benchmarks.ceph_rgw import ceph_rgw
 from benchmarks.clients import SMALL, Adapter, Job, Settings, sides_of
 from benchmarks.machine import versions
 from benchmarks.nginx_s3 import nginx_s3
-from benchmarks.results import (
-    BARE_PYTHON,
-    COLD,
-    KEYS,
-    LEGEND,
-    NONE,
-    OURS,
-    REQUESTS,
-    STARTS,
-    URLS,
-    WAITING,
-    Column,
-    Figure,
-    Figures,
-    Goal,
-    Holds,
-    Place,
-    Results,
-    Turn,
-)
-from benchmarks.run import (
-    Facts,
-    Page,
-    chosen,
-    clean_environment,
-    measured,
-    numbers,
-    parser_of,
-    publish,
-    take_turns,
-    tell,
-    turn_of,
-    until_interrupted,
-    write_json,
-)
+from benchmarks.results import COLD, OURS, Column, Figure, Figures, Goal, Holds, Place, Results, Turn
 from benchmarks.store import Server, ServerUnavailableError, fill
 from benchmarks.turn import Done
 
@@ -58,13 +24,13 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {"nginx": ngi
 LIST_KEYS = {"nginx": (100_000, 10_000, 1_000), "rgw": (10_000, 1_000)}
 QUICK_LIST_KEYS = {"nginx": (100_000, 10_000, 1_000), "rgw": (2_000, 1_000)}
 VERBS = {
-    "get": ("GET of 1 KiB", REQUESTS),
-    "head": ("HEAD", REQUESTS),
-    "put": ("PUT of 1 KiB", REQUESTS),
-    "delete": ("DELETE", REQUESTS),
-    "list": ("Listing", KEYS),
-    "presign": ("Presigned GET URLs", URLS),
-    COLD: ("A fresh process: import, open, one GET", STARTS),
+    "get": ("GET of 1 KiB", results.REQUESTS),
+    "head": ("HEAD", results.REQUESTS),
+    "put": ("PUT of 1 KiB", results.REQUESTS),
+    "delete": ("DELETE", results.REQUESTS),
+    "list": ("Listing", results.KEYS),
+    "presign": ("Presigned GET URLs", results.URLS),
+    COLD: ("A fresh process: import, open, one GET", results.STARTS),
 }
 ONE_AT_A_TIME = ("list", "presign", COLD)
 WRITE = "write"
@@ -124,7 +90,7 @@ def place_of(server: str, verb: str, in_flight: int) -> Place:
 
 
 def parse(arguments: list[str]) -> Plan:
-    parser = parser_of("benchmarks", __doc__, SIDES, "about two minutes: 1 round, 32 in flight")
+    parser = run.parser_of("benchmarks", __doc__, SIDES, "about two minutes: 1 round, 32 in flight")
     parser.add_argument("--verbs", help=f"of {', '.join(VERBS)}")
     parser.add_argument("--server", choices=[*SERVERS, "both"], default="both")
     parser.add_argument("--in-flight", metavar="NUMBERS", help="1,32,256")
@@ -132,11 +98,11 @@ def parse(arguments: list[str]) -> Plan:
     parser.add_argument("--plot", type=Path, help="draw there: .png or .svg")
     told = parser.parse_args(arguments)
     try:
-        words = chosen(told.only, SIDES, USUAL)
+        words = run.chosen(told.only, SIDES, USUAL)
         return Plan(
             sides=words if told.only is None else tuple(dict.fromkeys(name for word in words for name in _loops(word))),
-            verbs=chosen(told.verbs, VERBS, VERBS),
-            in_flight=numbers(told.in_flight, (GOAL_IN_FLIGHT,) if told.quick else (1, GOAL_IN_FLIGHT, 256)),
+            verbs=run.chosen(told.verbs, VERBS, VERBS),
+            in_flight=run.numbers(told.in_flight, (GOAL_IN_FLIGHT,) if told.quick else (1, GOAL_IN_FLIGHT, 256)),
             rounds=told.rounds or (1 if told.quick else 3),
             seconds=told.seconds or (0.25 if told.quick else 0.4),
             servers=tuple(SERVERS) if told.server == "both" else (told.server,),
@@ -160,18 +126,18 @@ class Bench:
     """The turns on one server."""
 
     def __init__(self, server: Server, plan: Plan, home: Path) -> None:
-        self.server, self.plan, self.home, self.environment = server, plan, home, clean_environment(home)
+        self.server, self.plan, self.home, self.environment = server, plan, home, run.clean_environment(home)
 
     def turn(self, name: str, cell: Place, number: int) -> Iterator[Turn]:
         if cell.verb == COLD:
             yield from self._starts(name, cell, number)
             return
-        if name == BARE_PYTHON:
+        if name == results.BARE_PYTHON:
             return
         verbs = ("put", "delete") if cell.verb == WRITE else (cell.verb,)
         done, failure = dict[str, Done](), self._why_not(SIDES[name].kind, cell, verbs[0])
         if not failure:
-            done, _, failure = turn_of(
+            done, _, failure = run.turn_of(
                 SIDES[name], self._job(cell.verb, cell.in_flight or 1), self.home, self.environment
             )
         for verb in verbs:
@@ -195,13 +161,15 @@ class Bench:
     def _starts(self, name: str, cell: Place, number: int) -> Iterator[Turn]:
         """Measure whole processes that start, do one GET and end; of bare Python, processes that do nothing."""
         job = Job("start", self.server.service, Settings(1))
-        words = ["-c", "pass"] if name == BARE_PYTHON else ["-m", "benchmarks.turn", name, json.dumps(asdict(job))]
-        failure = None if name == BARE_PYTHON else self._why_not(SIDES[name].kind, cell, COLD)
+        words = (
+            ["-c", "pass"] if name == results.BARE_PYTHON else ["-m", "benchmarks.turn", name, json.dumps(asdict(job))]
+        )
+        failure = None if name == results.BARE_PYTHON else self._why_not(SIDES[name].kind, cell, COLD)
         if failure:
             yield Turn(cell, name, number, failure=failure)
             return
         for start in range(COLD_STARTS + (number == 0)):
-            found = measured([sys.executable, *words], self.home, self.environment)
+            found = run.measured([sys.executable, *words], self.home, self.environment)
             if start or number:  # the very first start compiles bytecode
                 yield Turn(cell, name, number, *found)
 
@@ -210,7 +178,9 @@ def measure(plan: Plan) -> tuple[list[Turn], dict[str, str]]:
     """Return every turn, and each server's version, or why it was left out."""
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as home:
-        turns = until_interrupted(turn for name in plan.servers for turn in _turns_on(name, plan, Path(home), found))
+        turns = run.until_interrupted(
+            turn for name in plan.servers for turn in _turns_on(name, plan, Path(home), found)
+        )
     return turns, found
 
 
@@ -220,13 +190,15 @@ def _turns_on(name: str, plan: Plan, home: Path, found: dict[str, str]) -> Itera
             server = stack.enter_context(SERVERS[name]())
         except ServerUnavailableError as error:
             found[name] = f"left out: {error}"
-            tell(f"{name} is left out: {error}")
+            run.tell(f"{name} is left out: {error}")
             return
         found[name] = server.version
-        tell(f"{name}: {server.version}, filling")
+        run.tell(f"{name}: {server.version}, filling")
         fill(server, plan.list_keys(name))
         bench = Bench(server, plan, home)
-        yield from take_turns([*plan.sides, BARE_PYTHON], plan.cells(name), plan.rounds_on(name), bench.turn)
+        yield from run.take_turns(
+            [*plan.sides, results.BARE_PYTHON], plan.cells(name), plan.rounds_on(name), bench.turn
+        )
 
 
 # Output
@@ -266,12 +238,12 @@ def columns(place: Place, figures: Figures) -> dict[str, Column]:
     )
     if place.verb != COLD:
         return told
-    python = figures.get(BARE_PYTHON)
-    del told[STARTS.rate]
+    python = figures.get(results.BARE_PYTHON)
+    del told[results.STARTS.rate]
     return {
         "ms": lambda _, figure: f"{_milliseconds(figure):.0f}",
         "ms over bare python": lambda _, figure: (
-            f"{_milliseconds(figure) - _milliseconds(python):.0f}" if python else NONE
+            f"{_milliseconds(figure) - _milliseconds(python):.0f}" if python else results.NONE
         ),
         **told,
     }
@@ -281,29 +253,29 @@ def _milliseconds(figure: Figure) -> float:
     return 1e3 / figure.rate
 
 
-PAGE = Page(
+PAGE = run.Page(
     "benchmarks",
     SMALL,
     "## The newest run",
     "",
-    f"{LEGEND}† marks a page fault or more an operation: memory allocation is then a part of the CPU time. With a "
+    f"{results.LEGEND}† marks a page fault or more an operation: memory allocation is then a part of the CPU time. With a "
     "plain protocol on asyncio's own loop it is the read buffer. "
-    f"‡ marks a side that used less than {WAITING:.0%} of one processor: it waited, and its rate is also the server's.",
+    f"‡ marks a side that used less than {results.WAITING:.0%} of one processor: it waited, and its rate is also the server's.",
     goals,
     columns,
 )
 
 
 def main() -> None:
-    plan, facts = parse(sys.argv[1:]), Facts("benchmarks", sys.argv[1:])
+    plan, facts = parse(sys.argv[1:]), run.Facts("benchmarks", sys.argv[1:])
     turns, servers = measure(plan)
     told = facts.told(**servers, versions=versions(plan.sides))
     found, picture = Results.of(turns, plan.places()), ""
-    write_json(plan.json, told, turns=turns)
+    run.write_json(plan.json, told, turns=turns)
     if plan.plot and found.figures:
         from benchmarks.plot import draw
 
         draw(found, plan.plot, GOAL_IN_FLIGHT if GOAL_IN_FLIGHT in plan.in_flight else max(plan.in_flight))
         if plan.doc:
             picture = f"![The same as bars]({os.path.relpath(plan.plot, plan.doc.parent)})"
-    publish(PAGE, found, told, plan.sides, plan.doc, picture)
+    run.publish(PAGE, found, told, plan.sides, plan.doc, picture)
