@@ -1,4 +1,4 @@
-"""The objects below one prefix to another, of the same bucket or any other."""
+"""Copy the objects below a prefix to another prefix, of the same bucket or any other."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class CopyTree(Direction):
 
 
 def _have_same_content(one: str | None, other: str | None, size: int) -> bool | None:
-    """What the ETags tell; None where they cannot be compared.
+    """Return whether the ETags say that the contents are equal; None if they cannot be compared.
 
-    ETags that are no digests mean nothing beside another object's. The same content in another number of parts has
-    another ETag. In as many parts it could have too, if they were cut elsewhere; that is taken for other content.
+    ETags that are no digests cannot be compared. Nor can those of different numbers of parts: the same content has
+    different ones then. ETags of as many parts can differ for the same content too, if it was cut elsewhere. They count as different.
     """
-    if size and MD5_OF_NOTHING in (one, other):  # some services give it to all that they have no digest of
+    if size and MD5_OF_NOTHING in (one, other):  # some services give it to every object without a digest
         return None
     shapes = [0 if md5_of_etag(etag, None) else parts_of_etag(etag, None) for etag in (one, other)]
     return one == other if shapes[0] == shapes[1] and None not in shapes else None

@@ -1,7 +1,7 @@
-"""Files below one directory, many to a hop to a worker thread. Nothing here waits for a network.
+"""Read and write files below one directory, many of them in one call to a worker thread. Nothing here waits for a network.
 
-What is written goes through open directories, one step at a time and never through a symbolic link: whatever is planted
-below the directory meanwhile, nothing lands outside of it.
+Writes go through open directories, one step at a time, and never through a symbolic link. So nothing lands outside of the
+directory, whatever somebody plants below it meanwhile.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HOPS = 8
-"""So many threads read or write at once, where the disk is slow."""
+"""How many threads read or write at once on a slow disk."""
 QUICK_SECONDS = 0.03
-"""What takes longer waits for the disk."""
+"""A batch that takes longer waits for the disk."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Content(NamedTuple):
-    """All of a file, as it was at one moment."""
+    """A whole file, as it was at one moment."""
 
     data: bytes
     mtime_ns: int
@@ -51,7 +51,7 @@ class NewFile(NamedTuple):
 
 
 class Disk:
-    """A directory that is read and written below. Everything is named relative to it.
+    """A directory to read and write below. All names are relative to it.
 
     ``follow``: whether to read through symbolic links. Nothing is ever written through one.
     """
@@ -62,7 +62,7 @@ class Disk:
             raise ValueError(msg)
         self.root = root
         self.precision = 1
-        """How exactly it keeps times, in nanoseconds, once ``measure`` has seen it."""
+        """How exactly it keeps times, in nanoseconds. ``measure`` finds it out."""
         self._follow = follow
         self._descriptor: int | None = None
         self._hops = CapacityLimiter(HOPS)
@@ -70,10 +70,9 @@ class Disk:
         self._rested.set()
 
     async def rest(self) -> None:
-        """Let a hop that is quick get through, before anything is done that needs the interpreter.
+        """Wait up to 30 ms for a running batch: two busy threads would fight over the GIL, and take twice the time.
 
-        Threads that hand it to each other at every system call take twice the time. What waits for a slow disk does not
-        need it, and is not waited for.
+        A batch that takes longer waits for a slow disk, and does not need the interpreter.
         """
         while not self._rested.is_set():
             await self._rested.wait()
@@ -89,7 +88,7 @@ class Disk:
             self._rested.set()
 
     async def open(self, *, make: bool) -> bool:
-        """Whether the directory is there, now. NotADirectoryError where there is something else."""
+        """Open the directory, and return whether it is there. ``make`` creates it. Raises NotADirectoryError for anything else."""
         return await finish(to_thread.run_sync(self._open, make))
 
     async def aclose(self) -> None:
@@ -98,7 +97,7 @@ class Disk:
             await finish(to_thread.run_sync(os.close, descriptor))
 
     async def measure(self, *, may_write: bool) -> None:
-        """See how exactly it keeps times."""
+        """Find out how exactly it keeps times."""
 
         def measure() -> None:
             assert self._descriptor is not None
@@ -107,18 +106,19 @@ class Disk:
         await finish(to_thread.run_sync(measure))
 
     async def folds_case(self) -> bool:
-        """Whether it does not tell upper from lower case."""
+        """Return whether it takes names for the same that differ only in case."""
         return await finish(to_thread.run_sync(self._folds_case))
 
     async def read(self, names: Sequence[str], most: int) -> list[Content | Exception]:
-        """What is in each, or why that cannot be told: also where one has grown beyond ``most`` bytes."""
+        """Return the content of each file, or the error. A file that has grown beyond ``most`` bytes is an error."""
         contents: list[Content | Exception] = []
         await self._hop(lambda: contents.extend([_tried(self._read, name, most) for name in names]))
         return contents
 
     async def write(self, files: Sequence[NewFile], outcomes: list[Exception | None]) -> None:
-        """Each appears under its name when it is complete, or not at all: what went wrong with it. Once it has begun
-        all are tried, and told, also where the caller is cancelled meanwhile.
+        """Write each file, and put its error, or None, into ``outcomes``. A file appears when it is complete, or not at all.
+
+        Once begun, all are tried, and have outcomes, even if the caller is cancelled meanwhile.
         """
         await self._hop(lambda: self._write_all(files, outcomes))
 
@@ -139,18 +139,19 @@ class Disk:
         await self._hop(lambda: self._remove_empty(paths))
 
     async def remove(self, files: Sequence[Entry], outcomes: list[bool | Exception]) -> None:
-        """Delete the files that are still the same, and the directories that this leaves empty. Whether each is gone;
-        told as by ``write``.
+        """Delete the files that have not changed, and the directories that this leaves empty.
+
+        ``outcomes`` gets whether each is gone, or its error, as in ``write``.
         """
         await finish(to_thread.run_sync(self._remove_all, files, outcomes, limiter=self._hops))
 
     def opener(self, name: str) -> Callable[[str, int], int]:
-        """For ``open``: this file, whatever path it is given."""
+        """Return an opener for ``open``, which opens this file, whatever path it gets."""
         return lambda _, flags: self._open_to_read(name, flags)
 
     @asynccontextmanager
     async def directory_of(self, name: str) -> AsyncIterator[int]:
-        """The open directory that the file is in, which is made where it is missing."""
+        """Open the directory that the file is in. It is made if it is missing."""
         opened: list[int] = []
         try:
             await finish(to_thread.run_sync(lambda: opened.append(self._open_directory(name)), limiter=self._hops))
@@ -171,7 +172,7 @@ class Disk:
         name = temporary_name("aA", secrets.token_hex(4), "part")
         try:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=self._descriptor))
-        except OSError:  # it is read-only, and each file will say so
+        except OSError:  # a read-only disk: each file will fail by itself
             return False
         try:
             os.stat(name.swapcase(), dir_fd=self._descriptor, follow_symlinks=False)
@@ -183,7 +184,7 @@ class Disk:
             os.unlink(name, dir_fd=self._descriptor)
 
     def _open_to_read(self, name: str, flags: int) -> int:
-        flags |= os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO would be waited for
+        flags |= os.O_CLOEXEC | os.O_NONBLOCK  # opening a FIFO would wait
         if self._follow:
             return os.open(f"{self.root}/{name}", flags)
         with closing(self._cursor()) as cursor:
@@ -251,7 +252,7 @@ class Disk:
 
 
 def _read_up_to(descriptor: int, size: int) -> bytes:
-    """Some file systems give less at once."""
+    """Read on until the end: some file systems give less at once."""
     data = os.read(descriptor, size)
     while len(data) < size and (more := os.read(descriptor, size - len(data))):
         data += more
@@ -259,7 +260,7 @@ def _read_up_to(descriptor: int, size: int) -> bytes:
 
 
 def _is_directory(path: str) -> bool:
-    """NotADirectoryError where there is something else."""
+    """Raises NotADirectoryError for anything else."""
     try:
         found = Path(path).stat()
     except FileNotFoundError:
@@ -270,14 +271,14 @@ def _is_directory(path: str) -> bool:
 
 
 class _Cursor:
-    """Where one is below a directory: one descriptor, however deep. Files in the order of their names are near each other."""
+    """A position below a directory. It holds one descriptor, however deep, and moves little if names come in order."""
 
     def __init__(self, root: int) -> None:
         self._root = self._here = root
         self._path: list[str] = []
 
     def go_above(self, name: str, *, make: bool) -> tuple[int, str]:
-        """The directory that this is in, and what it is called there."""
+        """Move to the directory that the file is in. Return it, and the file's name there."""
         *path, last = name.split("/")
         if path[: len(self._path)] != self._path:
             self.close()
@@ -370,7 +371,7 @@ def _remove(cursor: _Cursor, name: str, identity: Identity | None) -> bool:
 
 
 def _remove_empty(cursor: _Cursor, path: str) -> None:
-    """This directory and those above it, as far as they are empty."""
+    """Remove this directory and those above it, as long as they are empty."""
     with suppress(OSError, UnsafeKeyError, InTheWay):
         while path:
             directory, last = cursor.go_above(path, make=False)
@@ -379,14 +380,14 @@ def _remove_empty(cursor: _Cursor, path: str) -> None:
 
 
 def _mode_to_keep(directory: int, name: str, of: str) -> int | None:
-    """Of the regular file whose place is taken."""
+    """Return the mode of the file that will be replaced; None if there is none. Raises if something else has the name."""
     try:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
     if stat.S_ISREG(found.st_mode):
         return stat.S_IMODE(found.st_mode) & 0o777
-    if stat.S_ISLNK(found.st_mode):  # it is replaced, and not what it leads to
+    if stat.S_ISLNK(found.st_mode):  # the link is replaced, not what it leads to
         return None
     if stat.S_ISDIR(found.st_mode):
         raise InTheWay(of + "/")
@@ -400,5 +401,5 @@ def special_file(name: str) -> UnsafeKeyError:
 def _tried(act: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | Exception:
     try:
         return act(*arguments, **named)
-    except Exception as error:  # noqa: BLE001 - told to whoever asked for all of them
+    except Exception as error:  # noqa: BLE001 - one of many: the caller gets it as a value
         return error

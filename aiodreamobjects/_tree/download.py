@@ -1,4 +1,4 @@
-"""The objects below a prefix to a local directory: nothing is ever written outside of it."""
+"""Download the objects below a prefix to a local directory. Nothing is ever written outside of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DownloadTree(Direction):
         self._is_there = False
         self._clashes = Clashes(folds_case=False)
         self._written: set[str] | None = None
-        """Names as a disk has them that does not tell cases apart: what it calls otherwise may be one of these."""
+        """What was written, folded as a disk folds names that ignores case. A name on it may be one of these, spelled otherwise."""
         self.what = printable(f"{self._objects} to {root}")
 
     async def open(self) -> None:
@@ -54,7 +54,7 @@ class DownloadTree(Direction):
                     yield page
 
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
-        """A file that has the time at which its object was stored came from one that keeps no other."""
+        """A file with the time at which its object was stored was made of it: no HEAD is needed."""
         assert source.info is not None
         is_same = self.options.compare == "mtime" and self._is_time_of(mtime.stored(source.info), target)
         return "same" if is_same else "unknown"

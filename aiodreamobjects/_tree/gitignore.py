@@ -25,7 +25,7 @@ _CLASSES = {
 }
 _SPECIAL = re.compile(rb"[*?\[\\]")
 _MEMBER = re.compile(rb"\[:([^\]]*):\]|(\\.|.)(?:-(\\.|[^\]\\]))?", re.DOTALL)
-"""Of a bracket: a named class, or a byte, or a range of them."""
+"""What can be in a bracket: a named class, a byte, or a range of bytes."""
 _NEVER = rb"(?!)"
 _ANY_IN_A_NAME = rb"[^/]*"
 
@@ -52,10 +52,10 @@ class Pattern:
     negates: bool
     only_directories: bool
     is_bound: bool
-    """To the top, by a slash at its beginning or in its middle. Others match the last part of a path."""
+    """Whether a slash at its beginning or in its middle binds it to the top. Others match the last part of a path."""
     matches: re.Pattern[bytes]
     leads_to: re.Pattern[bytes] | None
-    """Of a bound one: the directories below which it may match something."""
+    """For a bound one: matches the directories below which it may match something."""
 
     @classmethod
     def of(cls, line: str) -> Pattern | None:
@@ -94,7 +94,7 @@ def last_match(patterns: Sequence[Pattern], path: bytes, *, is_directory: bool) 
 
 
 def _without_end(text: bytes) -> bytes:
-    """Without the end of the line, and without the blanks before it that no backslash keeps."""
+    """Drop the end of the line, and the blanks before it unless a backslash keeps them."""
     text = text.removesuffix(b"\n").removesuffix(b"\r")
     kept = text.rstrip(b" ")
     escapes = len(kept) - len(kept.rstrip(b"\\"))
@@ -136,7 +136,7 @@ def _class(text: bytes, at: int) -> tuple[bytes, int]:
     negates = text[at : at + 1] in (b"!", b"^")
     at += negates
     members = list[bytes]()
-    while not members or text[at : at + 1] != b"]":  # the first may be a "]" itself
+    while not members or text[at : at + 1] != b"]":  # the first member may be a "]"
         found = _MEMBER.match(text, at)
         if found is None:
             return _NEVER, len(text)
@@ -146,7 +146,7 @@ def _class(text: bytes, at: int) -> tuple[bytes, int]:
             members.append(_CLASSES.get(name, b""))
             if not members[-1]:
                 return _NEVER, len(text)
-        elif last is None or found[2][-1:] > found[3][-1:]:  # of a range that is none, git takes the first
+        elif last is None or found[2][-1:] > found[3][-1:]:  # git takes only the start of an empty range
             members.append(first)
         else:
             members.append(b"%s-%s" % (first, last))
@@ -157,7 +157,7 @@ def _class(text: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _leads(parts: Sequence[bytes]) -> re.Pattern[bytes]:
-    """For ``a/*/c``: what matches ``a`` and ``a/x``."""
+    """Return what matches the directories on the way: for ``a/*/c``, ``a`` and ``a/x``."""
     levels: list[list[bytes]] = [[]]
     for part in parts:
         if part in (rb".*", rb"(?:.*/)?"):  # any directory from here on

@@ -1,4 +1,4 @@
-"""Which names can be files below a directory, and which of them are asked for. Decides, touches nothing."""
+"""Which names can be files below a directory, and which of them the patterns take. No file is touched here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _UNSAFE_ON_WINDOWS = re.compile(
 
 
 def is_safe(name: str, *, on_windows: bool = os.name == "nt") -> bool:
-    """Whether this relative name, cut at its slashes, leads to a file inside a directory."""
+    """Return whether this relative name, cut at its slashes, leads to a file inside a directory."""
     return not (_UNSAFE.search(name) or (on_windows and _UNSAFE_ON_WINDOWS.search(name)))
 
 
 def folded(name: str) -> str:
-    """The same for names that are one where a disk does not tell cases, or ways to compose an accent, apart."""
+    """Return the same for names that are one on a disk that ignores case and how accents are composed."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -44,10 +44,10 @@ def in_the_way(name: str, blocking: str, why: str) -> UnsafeKeyError:
 
 
 class Clashes:
-    """Names that cannot be files beside each other, found as they go by in order: the first keeps the place.
+    """Finds names that cannot be files beside each other, in a stream of sorted names. The first keeps its place.
 
-    A name below one that is a file. Where the disk does not tell cases apart, also a name that differs from another
-    only in case: for that the names of the directories that are open in the order are kept.
+    A name below a file clashes with it. On a disk that ignores case, so do names that differ only in case; for that, the names
+    in the directories on the way to the current one are kept.
     """
 
     def __init__(self, *, folds_case: bool) -> None:
@@ -56,7 +56,7 @@ class Clashes:
         self._levels: list[tuple[str, dict[str, str]]] = [("", {})]
 
     def with_what(self, name: str) -> str | None:
-        """The name before it that this one clashes with."""
+        """Return the earlier name that this one clashes with."""
         if self._folds_case and (other := self._folded(name)):
             return other
         files = self._files

@@ -28,11 +28,11 @@ from aiodreamobjects._tree.walk import Entry, Step, Unusable
 HASHED_AT_ONCE = 1 << 20
 
 Refusal = Callable[[str], str | None]
-"""Why this name cannot be one of the other tree."""
+"""Returns why this name cannot be in the other tree, or None."""
 
 
 def directory(prefix: str) -> str:
-    """A prefix as a directory: ``photos`` does not mean ``photos-2025/``."""
+    """Return a prefix as a directory: ``photos`` does not mean ``photos-2025/``."""
     encode_utf8("prefix", prefix)
     return prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 
@@ -55,7 +55,7 @@ class Objects:
         async with aclosing(listing.pages()) as pages:
             async for listed in pages:
                 page = listed if refusal is None else await self._files(listed)
-                if patterns.are_any:  # they cost more than the loop should be held for
+                if patterns.are_any:  # matching them would hold the loop too long
                     yield await finish(to_thread.run_sync(self._steps, page, patterns, refusal))
                 else:
                     yield self._steps(page, patterns, refusal)
@@ -121,4 +121,4 @@ class Objects:
                 await check.update(memory[:count])
         if check.digest.value() == info.etag:
             return True
-        return False if check.is_certain else None  # the parts may have been cut elsewhere than was guessed
+        return False if check.is_certain else None  # the guess where the parts were cut may be wrong

@@ -1,4 +1,4 @@
-"""Two sorted trees, and what makes the second like the first. Decides, does nothing."""
+"""Merge two sorted trees, and decide what would make the second like the first. Nothing is done here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Compare = Literal["size", "mtime", "etag", "etag-or-time"]
 Same = Literal["same", "unverified"]
 """``unverified``: their ETags cannot be compared, and their times say that they are the same."""
 Verdict = Same | Literal["unknown"]
-"""``unknown``: one must look closer."""
+"""``unknown``: a closer look is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeOptions:
-    """What all tree verbs can be told, checked when made."""
+    """The options of all tree verbs, checked when made."""
 
     compare: Compare | None
     delete: bool
@@ -51,7 +51,7 @@ class TreeOptions:
 
     @property
     def needs_target(self) -> bool:
-        """Whether it must be known what is in the target already."""
+        """Whether the target must be listed."""
         return self.delete or self.compare is not None
 
     @property
@@ -64,7 +64,7 @@ Pair = tuple[Entry | None, Entry | None]
 
 
 class Todo(NamedTuple):
-    """What is to be copied, or, as long as there is no reason, looked at first."""
+    """A name to copy, or to look at first if there is no reason yet."""
 
     source: Entry
     target: Entry | None
@@ -74,16 +74,16 @@ class Todo(NamedTuple):
 class Plan(NamedTuple):
     todo: list[Todo]
     extra: list[Entry]
-    """What only the target has."""
+    """Names that only the target has."""
     same: int
     unverified: int
-    """How many of these by their times."""
+    """How many of these the times decided."""
 
 
 def decide(
     pairs: Iterable[Pair], compare: Compare | None, tell: Callable[[Entry, Entry], TreeReason | Verdict]
 ) -> Plan:
-    """``tell`` compares what has the same size in both trees, by what these tell."""
+    """Decide what to do with each pair. ``tell`` compares two entries of the same size by what the listings say."""
     todo: list[Todo] = []
     extra: list[Entry] = []
     same = unverified = 0
@@ -110,7 +110,7 @@ def decide(
 async def merge(
     sources: AsyncGenerator[list[Entry], None], targets: AsyncGenerator[list[Entry], None] | None
 ) -> AsyncGenerator[list[Pair], None]:
-    """Both trees as one, in order, a page of either at a time."""
+    """Merge both trees in order, holding a page of each."""
     left, right = _Side(sources), _Side(targets)
     while True:
         await left.fill()
@@ -140,7 +140,7 @@ class _Side:
                 self.entries.extend(page)
 
     def _check_order(self, page: Sequence[Entry]) -> None:
-        """What is out of order would be copied or deleted for being missing."""
+        """Raise if a tree is out of order: its names would seem to be missing, and be copied or deleted."""
         for entry in page:
             if self._last is not None and entry.name <= self._last:
                 msg = f"a tree is not in order: {entry.name!r} comes behind {self._last!r}"
@@ -149,7 +149,7 @@ class _Side:
 
 
 def _pairs(left: _Side, right: _Side) -> Iterator[Pair]:
-    """Until the one side that could go on has to be filled again."""
+    """Yield pairs until one side has to be filled again."""
     sources, targets = left.entries, right.entries
     while (sources or left.has_ended) and (targets or right.has_ended) and (sources or targets):
         if not targets or (sources and sources[0].name < targets[0].name):

@@ -1,4 +1,4 @@
-"""Carries a plan out: workers pull what is to be copied, deletions come last, a name that fails fails alone."""
+"""Carry a plan out. Workers pull what is to be copied, and deletions come last. One failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from tempfile import SpooledTemporaryFile
 
 SMALL_BYTES = 256 << 10
-"""Files up to this size go in batches: whole in memory, many to a hop to a thread. As much is in a batch at most."""
+"""Files up to this size go in batches, whole in memory, many in one call to a thread. A batch is no larger either."""
 BATCH_FILES = 16
 ROWS_AT_ONCE = 1000
 ROWS_IN_MEMORY = 1 << 20
 MOST_LOST_IN_A_ROW = 100
-"""Names for which there was no service, one after the other and with none that succeeded between: it is gone."""
+"""Give up after this many connection failures in a row."""
 
 _FAIL_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 _Row = list[Any]
-"""What JSON can hold of a name."""
+"""A name and what belongs to it, as JSON can hold it."""
 
 
 class Blocked(NamedTuple):
@@ -54,7 +54,7 @@ class Blocked(NamedTuple):
 
 
 class Direction(ABC):
-    """From where to where: what each kind of tree can do."""
+    """What differs between the three tree verbs: where they read, where they write, how they compare."""
 
     what: str
     """For the words of an error."""
@@ -65,7 +65,7 @@ class Direction(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Raises what makes all of it impossible, before anything is sent."""
+        """Raise what would make everything fail, before anything is sent."""
 
     @abstractmethod
     async def aclose(self) -> None: ...
@@ -78,10 +78,10 @@ class Direction(ABC):
 
     @abstractmethod
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
-        """Compare what has the same size, by what both trees tell."""
+        """Compare two entries of the same size by what the listings say."""
 
     async def look(self, source: Entry, target: Entry) -> TreeReason | Same:
-        """Compare more closely, where ``tell`` did not know."""
+        """Compare more closely, if ``tell`` did not know."""
         compare = self.options.compare
         if compare in ("etag", "etag-or-time"):
             is_same = await self.has_same_content(source, target)
@@ -96,16 +96,16 @@ class Direction(ABC):
         raise NotImplementedError
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
-        """Return whether the object is as old as its copy has it, and still has the size that was listed."""
+        """Return whether both have the same time, and the object still has the size that was listed."""
         raise NotImplementedError
 
     @abstractmethod
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
-        """Several small ones or one large one: each is told to ``run.copied``, or its error to ``run.failed``."""
+        """Copy several small ones, or one large one. Report each to ``run.copied``, or its error to ``run.failed``."""
 
     @abstractmethod
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
-        """From the target. What became of each is told to the tally."""
+        """Delete names from the target. The tally counts the outcomes."""
 
     async def try_places(self, entries: Sequence[Entry]) -> list[Exception | None]:
         """Return what would keep each from being written, for a dry run; ``InTheWay`` for what ``delete`` may remove."""
@@ -160,14 +160,14 @@ class Run:
     # What the directions tell
 
     def copied(self, name: str, size: int, *, counted: bool = False) -> None:
-        """So many bytes. ``counted``: they were a piece of the progress already."""
+        """Count a name, and its bytes. ``counted``: the progress has them already."""
         self._lost_in_a_row = 0
         self._copied += 1
         self._copied_bytes += size
         self.meter.finish_object(name, 0 if counted else size)
 
     def failed(self, name: str, error: Exception) -> None:
-        """Raises the error where it is not this name's alone."""
+        """Count a failure. Raises the error if it would happen to every name."""
         is_down = isinstance(error, ConnectionFailedError | ServiceBusyError)
         self._lost_in_a_row = self._lost_in_a_row + 1 if is_down else 0
         is_alone = isinstance(error, DreamObjectsError | OSError | ValueError) and not fails_all(error)
@@ -177,7 +177,7 @@ class Run:
         self._tally.fail(name, None, error)
 
     def blocked(self, entry: Entry, blocking: str) -> None:
-        """Of the target, ``blocking`` has the place that this needs; it ends in a slash if it is a directory."""
+        """Note a name whose place ``blocking`` has in the target. It ends in a slash if it is a directory."""
         if self._waits_for_places:
             self._newly_blocked.append(Blocked(entry, blocking))
         else:
@@ -192,7 +192,7 @@ class Run:
             await pull(self._width, partial(self._next_batch, pages), self._work)
 
     async def _fail_what_stays_blocked(self) -> None:
-        """Either all blocked names will get their places, or nothing is deleted and they all fail."""
+        """Fail all blocked names, unless deletions will free the places of all of them."""
         if not self._blocked.count:
             return
         if not self._tally.failed:
@@ -217,7 +217,7 @@ class Run:
                 yield [Todo(entry, None, reason) for entry, _ in page]
 
     async def _todo(self, extra: _Spool) -> AsyncGenerator[list[Todo], None]:
-        """Pages of what is to be copied, or looked at first; what is to be deleted is set aside."""
+        """Yield pages of names to copy or to look at first. Names to delete are set aside."""
         direction, options = self._direction, self._options
         planned = planned_bytes = 0
         async with AsyncExitStack() as stack:
@@ -305,7 +305,7 @@ class Run:
     # Deletions
 
     async def _delete_all(self, extra: _Spool) -> None:
-        """Only what is known to be in no source, and only when all else went well."""
+        """Delete what the source lacks, if nothing has failed."""
         if self._tally.failed:
             self._kept = extra.count
         elif not self._seen and not self._options.allow_empty:

@@ -1,4 +1,4 @@
-"""A local directory to objects below a prefix."""
+"""Upload a local directory to objects below a prefix."""
 
 from __future__ import annotations
 

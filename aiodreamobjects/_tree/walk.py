@@ -1,4 +1,4 @@
-"""A local tree in the order of keys: of the UTF-8 bytes of the whole relative name."""
+"""Walk a local tree in the order of keys, which is that of the UTF-8 bytes of the whole relative name."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Symlinks = Literal["follow", "skip", "refuse"]
 
 PAGE_FILES = 1000
 MOST_TIMES_BEHIND_LINKS = 8
-"""A directory that is reached through two links or more is entered so often. Directories that link to each other would
-otherwise be entered in every order: 6 of them 1,956 times, 10 of them ten million times."""
+"""How often a directory is entered through two links or more. Directories that link to each other would otherwise be entered in
+every order: 6 of them 1,956 times, 10 of them ten million times."""
 
 
 Identity = tuple[int, int, int]
-"""What tells one state of a file from every other: inode, size and time."""
+"""Inode, size and time: they tell one state of a file from every other."""
 
 
 def identity_of(found: os.stat_result) -> Identity:
@@ -40,14 +40,14 @@ class Entry(NamedTuple):
     name: str
     size: int
     mtime_ns: int | None = None
-    """Of a file: its own."""
+    """A file's own time."""
     identity: Identity | None = None
     info: ObjectInfo | None = None
-    """Of an object: what the listing tells."""
+    """What the listing says of an object."""
 
 
 class Unusable(NamedTuple):
-    """What is there and cannot be moved."""
+    """A name that is there and cannot be copied."""
 
     name: str
     error: Exception
@@ -63,7 +63,7 @@ class _Directory(NamedTuple):
 
 
 Step = Entry | Unusable | None
-"""None is for what is left out."""
+"""None stands for a name that is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Walk:
         """
         try:
             is_directory = entry.is_dir(follow_symlinks=self.symlinks == "follow")
-        except OSError:  # a link that leads in a circle, or to where nobody may look
+        except OSError:  # a link in a circle, or to a place that may not be read
             is_directory = False
         name = f"{directory}{entry.name}"
         return (f"{name}/", entry.is_symlink()) if is_directory else (name, False)
@@ -168,7 +168,7 @@ class Walk:
 
 
 def is_utf8(name: str) -> bool:
-    """The file system's bytes that are none stand in the name as lone surrogates (PEP 383)."""
+    """Bytes that are not UTF-8 are lone surrogates in a name (PEP 383)."""
     try:
         name.encode()
     except UnicodeEncodeError:
