@@ -14,10 +14,11 @@ from benchmarks.run import Facts, Page, chosen, numbers, parser_of
 from benchmarks.trees import KIB, Tree, trees
 
 WORKS = ("list", "delete", "down", "up", "memory")
-KEY_COUNTS = {"nginx": (100_000,), "rgw": (10_000,)}
+KEYS_ON = {"nginx": 100_000, "rgw": 10_000}
 MEMORY_KEYS = {"nginx": (1_000, 100_000, 1_000_000), "rgw": (1_000, 10_000)}
 LATENCIES = (0, 30)
-LISTINGS = {"nginx": {"list": "keys that count", "uuid": "keys like UUIDs"}, "rgw": {"list": "keys that count"}}
+COUNTED = "keys that count"
+LISTINGS = {"nginx": {"list": COUNTED, "uuid": "keys like UUIDs"}, "rgw": {"list": COUNTED}}
 TREE_VERBS = {"down": ("download_tree", "A tree to files"), "up": ("upload_tree", "A tree from files")}
 FEWER = 10
 """How many times fewer files there are on the gateway and in a quick run."""
@@ -59,31 +60,26 @@ def parse(arguments: list[str]) -> Plan:
     is_rgw = told.server == "rgw"
     if told.quick or is_rgw:
         known_trees = trees(FEWER)
-    keys = tuple(count // (FEWER if told.quick else 1) for count in KEY_COUNTS[told.server])
     try:
         latencies = numbers(told.latency, LATENCIES[:1] if is_rgw else LATENCIES)
         if len({*latencies} - {0}) > 1 or (is_rgw and any(latencies)):
             parser.error("--latency: 0 and one more, and only 0 on rgw")
         works, only = chosen(told.work, WORKS, WORKS), chosen(told.only, sides, USUAL)
         asked = [known_trees[name] for name in chosen(told.trees, known_trees, known_trees)]
-        keys = numbers(told.keys, keys)
+        keys = numbers(told.keys, (KEYS_ON[told.server] // (FEWER if told.quick else 1),))
     except ValueError as error:
         parser.error(str(error))
     memory_keys = MEMORY_KEYS[told.server][: 2 if told.quick else None]
-    places = [
-        place
-        for work in works
-        for place in (
-            *(listings(told.server, keys, latencies) if work == "list" else ()),
-            *(
-                listing("delete_many", f"Deleting: {count:,} keys that count", "list", count)
-                for count in keys
-                if work == "delete"
-            ),
-            *(tree_place(work, tree, late) for tree, late in product(asked, latencies) if work in TREE_VERBS),
-            *(memory_places(memory_keys) if work == "memory" else ()),
-        )
-    ]
+    places: list[Place] = []
+    for work in works:
+        if work == "list":
+            places += listings(told.server, keys, latencies)
+        elif work == "delete":
+            places += [listing("delete_many", f"Deleting: {count:,} {COUNTED}", "list", count) for count in keys]
+        elif work == "memory":
+            places += memory_places(memory_keys)
+        else:
+            places += [tree_place(work, tree, late) for tree, late in product(asked, latencies)]
     return Plan(
         server=told.server,
         sides=only,
@@ -105,7 +101,7 @@ def listings(server: str, keys: Sequence[int], latencies: Sequence[int]) -> Iter
 def memory_places(keys: Sequence[int]) -> Iterator[Place]:
     """What should take little memory. Only this library is measured."""
     for count in keys:
-        yield listing("list", f"Memory: {count:,} keys that count", "list", count, is_ours=True)
+        yield listing("list", f"Memory: {count:,} {COUNTED}", "list", count, is_ours=True)
     for verb, words in (("plan_download", "down"), ("plan_upload", "up")):
         title = f"Memory: the plan of a tree {words}, {max(keys):,} keys beside an empty directory"
         yield listing(verb, title, "list", max(keys), is_ours=True)

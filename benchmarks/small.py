@@ -90,7 +90,7 @@ def place_of(server: str, verb: str, in_flight: int) -> Place:
 
 
 def parse(arguments: list[str]) -> Plan:
-    parser = run.parser_of("benchmarks", __doc__, SIDES, "about two minutes: 1 round, 32 in flight")
+    parser = run.parser_of("benchmarks", __doc__, SIDES, "a few minutes: 1 round, 32 in flight")
     parser.add_argument("--verbs", help=f"of {', '.join(VERBS)}")
     parser.add_argument("--server", choices=[*SERVERS, "both"], default="both")
     parser.add_argument("--in-flight", metavar="NUMBERS", help="1,32,256")
