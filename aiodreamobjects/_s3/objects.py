@@ -150,6 +150,21 @@ class Objects:
         call.feature = "tagging"
         return call
 
+    # Locks
+
+    async def put_object_retention(self, address: Address, mode: str, until: str) -> None:
+        """Lock the object until a time, as headers and documents write it: ISO 8601."""
+        await self._put_lock("put_object_retention", "retention", address, xml.retention_document(mode, until))
+
+    async def put_object_legal_hold(self, address: Address, status: str) -> None:
+        """``status``: ON or OFF."""
+        await self._put_lock("put_object_legal_hold", "legal-hold", address, xml.legal_hold_document(status))
+
+    async def _put_lock(self, operation: str, part: str, address: Address, document: bytes) -> None:
+        call = Call(operation, "PUT", address.bucket, address.key, self._caller.document, {part: ""})
+        await self._caller.fill(call, document)
+        await self._caller.send(call)
+
 
 class ObjectBody:
     """An object's bytes on their way: the body of one response. Who gets it must close it."""

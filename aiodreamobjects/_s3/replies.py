@@ -120,15 +120,15 @@ def headers_to_carry(headers: Headers, *, replaced: Collection[str], is_itself: 
     return carried
 
 
+LOCK_MODE, LOCK_UNTIL = b"x-amz-object-lock-mode", b"x-amz-object-lock-retain-until-date"
+LEGAL_HOLD = b"x-amz-object-lock-legal-hold"
 _STORAGE_CLASS = "x-amz-storage-class"
 _OF_THE_PLACE = (
     _STORAGE_CLASS,
     "x-amz-server-side-encryption",
     "x-amz-server-side-encryption-aws-kms-key-id",
     "x-amz-server-side-encryption-bucket-key-enabled",
-    "x-amz-object-lock-mode",
-    "x-amz-object-lock-retain-until-date",
-    "x-amz-object-lock-legal-hold",
+    *(name.decode() for name in (LOCK_MODE, LOCK_UNTIL, LEGAL_HOLD)),
 )
 """Headers that say how an object is kept where it is. Another bucket or service has its own ways."""
 

@@ -233,6 +233,14 @@ def tagging_document(tags: Mapping[str, str]) -> bytes:
     return _document("Tagging", f"<TagSet>{rows}</TagSet>")
 
 
+def retention_document(mode: str, until: str) -> bytes:
+    return _document("Retention", f"<Mode>{_text(mode)}</Mode><RetainUntilDate>{_text(until)}</RetainUntilDate>")
+
+
+def legal_hold_document(status: str) -> bytes:
+    return _document("LegalHold", f"<Status>{_text(status)}</Status>")
+
+
 def versioning_document(status: str) -> bytes:
     return _document("VersioningConfiguration", f"<Status>{_text(status)}</Status>")
 

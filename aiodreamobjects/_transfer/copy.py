@@ -25,7 +25,7 @@ from aiodreamobjects._models import Acl, Address, ByteRange, ObjectInfo, Verifie
 from aiodreamobjects._progress import Growing, Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime, clean_up
 from aiodreamobjects._s3.options import META, HeaderArguments, ReadOptions, WriteOptions
-from aiodreamobjects._s3.replies import Headers, headers_to_carry, object_info
+from aiodreamobjects._s3.replies import LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, Headers, headers_to_carry, object_info
 from aiodreamobjects._s3.values import Part
 from aiodreamobjects._transfer.body import open_body, pin_of
 from aiodreamobjects._transfer.multipart import Multipart, check_conditions, refuse_conditions
@@ -425,11 +425,13 @@ class _Copy:
             self._acl = await s3.unasked("object_acl", lambda: s3.get_object_acl(self._address))
 
     async def _finish(self, *, is_new: bool, keeps_tags: bool) -> None:
-        """Set the tags that the copy did not take with it, and an ACL that has no name.
+        """Set what the copy did not take with it: tags, an ACL that has no name, and the lock of one onto itself.
 
         ``is_new``: the copy was stored as any new object, and has no tags.
         """
         asked, acl, s3 = self._changes.tags, self._acl, self._to.s3
+        if self._is_itself:
+            await self._keep_lock()
         if asked or (asked is not None and not is_new and await self._source_tags()):
             await s3.put_object_tags(self._target, asked)
         elif asked is None and not keeps_tags and (tags := await self._source_tags()):
@@ -440,6 +442,18 @@ class _Copy:
             await s3.put_object_acl(self._target, acl)
         else:
             await s3.unasked("object_acl", lambda: s3.put_object_acl(self._target, acl), is_write=True)
+
+    async def _keep_lock(self) -> None:
+        """Lock the object again if the copy has lost its lock, as on Ceph RGW 16.2, which answers 200 to the headers."""
+        was, s3 = self._source.headers, self._to.s3
+        mode, until, hold = was.get(LOCK_MODE), was.get(LOCK_UNTIL), was.get(LEGAL_HOLD)
+        if mode is None and hold is None:
+            return
+        now = await s3.headers_of(self._target)
+        if mode is not None and until is not None and LOCK_MODE not in now:
+            await s3.put_object_retention(self._target, mode.decode(), until.decode())
+        if hold is not None and now.get(LEGAL_HOLD) != hold:
+            await s3.put_object_legal_hold(self._target, hold.decode())
 
     async def _source_tags(self) -> Mapping[str, str]:
         """Return the source's tags; none if the service has none, or does not show them to us."""

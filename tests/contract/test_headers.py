@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -299,6 +299,39 @@ async def test_grants_without_a_name_stay(place: Place, bucket: dream.Bucket) ->
     await obj.copy_to(obj, acl="authenticated-read")
     assert (await obj.acl()).canned == "authenticated-read"
     assert (await obj.head()).cache_control == "no-store"
+
+
+@pytest.mark.parametrize("body", [SMALL, LARGE], ids=["at once", "in parts"])
+async def test_a_lock_stays(place: Place, boto: Any, body: bytes) -> None:
+    if place.name != "rgw":
+        pytest.skip("of these servers, Ceph RGW alone keeps locks")
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    name = new_name()
+
+    def store() -> None:
+        boto.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+        boto.put_object(Bucket=name, Key=SOURCE, Body=body)
+        lock = {"Mode": "GOVERNANCE", "RetainUntilDate": until}
+        boto.put_object_retention(Bucket=name, Key=SOURCE, Retention=lock)
+        boto.put_object_legal_hold(Bucket=name, Key=SOURCE, LegalHold={"Status": "ON"})
+
+    def lock_of() -> tuple[object, ...]:
+        head = boto.head_object(Bucket=name, Key=SOURCE)
+        return tuple(head.get(f"ObjectLock{part}") for part in ("Mode", "RetainUntilDate", "LegalHoldStatus"))
+
+    def clear() -> None:
+        for version in boto.list_object_versions(Bucket=name)["Versions"]:
+            which = {"Bucket": name, "Key": SOURCE, "VersionId": version["VersionId"]}
+            boto.put_object_legal_hold(**which, LegalHold={"Status": "OFF"})
+            boto.delete_object(**which, BypassGovernanceRetention=True)
+        boto.delete_bucket(Bucket=name)
+
+    await asyncio.to_thread(store)
+    async with place.session(copies_in_parts=len(body) > PART) as session:
+        await session.bucket(name).object(SOURCE).set_headers(cache_control="no-cache")
+        assert (await session.bucket(name).object(SOURCE).head()).cache_control == "no-cache"
+    assert await asyncio.to_thread(lock_of) == ("GOVERNANCE", until, "ON")
+    await asyncio.to_thread(clear)
 
 
 async def test_nothing_to_change_is_refused(bucket: dream.Bucket) -> None:

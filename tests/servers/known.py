@@ -39,7 +39,6 @@ SILENT = "what a service ignores is not found out before it is asked"
 OWN_BUCKET = "a bucket that is one's own is not looked for when the service says that it exists"
 NO_RESUME = "an upload is not begun afresh where its parts cannot be listed"
 SUB_RESOURCE = "an answer that has nothing to do with the sub-resource is not taken for a lack"
-PIN = "a source in parts that the service takes for another is not looked at"
 
 RCLONE = Known(
     lacks={"versions": "501 to ?versioning", "listing of versions": "501 to ?versions"},
@@ -241,8 +240,6 @@ SWIFT = Known(
         "test_a_bucket_is_deleted_with_its_content": UNANSWERED,
         "test_a_bucket_is_deleted_with_its_versions": UNANSWERED,
         "test_versions_are_deleted_at_once": UNANSWERED,
-        "test_an_object_in_parts_is_copied": PIN,
-        "test_a_large_object_is_copied_in_parts": PIN,
     },
     hangs={
         "test_an_object_comes_back_when_its_marker_is_deleted": "the deletion of a marker is done, and never answered",
