@@ -74,14 +74,19 @@ def check_digests(call: Call, *, is_signed: bool, has_checksums: bool = True) ->
             raise S3Error(Code.InvalidDigest)
         if digest.hex() != call.md5:
             raise S3Error(Code.BadDigest)
-    for name, value in given(call).items() if has_checksums else ():
-        algorithm = algorithm_of(name)
-        if ALGORITHMS[algorithm](call.body) != _decoded(value):
-            raise S3Error(Code.BadDigest, f"The {algorithm.upper()} you specified did not match.")
+    if has_checksums:
+        _compare(given(call), call.body)
     claimed = call.amz.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
     is_body_signed = is_signed and claimed != "UNSIGNED-PAYLOAD" and not claimed.startswith("STREAMING-")
     if is_body_signed and claimed != hashlib.sha256(call.body).hexdigest():
         raise S3Error(Code.XAmzContentSHA256Mismatch)
+
+
+def _compare(checksums: Mapping[str, str], body: bytes) -> None:
+    for name, value in checksums.items():
+        algorithm = algorithm_of(name)
+        if ALGORITHMS[algorithm](body) != _decoded(value):
+            raise S3Error(Code.BadDigest, f"The {algorithm.upper()} you specified did not match.")
 
 
 def _decoded(digest: str) -> bytes:
@@ -195,8 +200,9 @@ def check_named(part: Part, named: Mapping[str, str], upload: Upload) -> None:
 def of_whole(call: Call, upload: Upload, parts: Sequence[Part], body: bytes) -> dict[str, str]:
     """Return the checksum of an object made of parts. Raises S3Error if the completion gives another."""
     told = given(call)
-    if not upload.checksum:
-        return {}
+    if not upload.checksum:  # whatever the completion gives is of the full object
+        _compare(told, body)
+        return kept(told)
     algorithm, kind = upload.checksum
     if call.amz.get(TYPE, kind) != kind:
         raise S3Error(Code.InvalidRequest, f"The upload was begun with the checksum type {kind}.")

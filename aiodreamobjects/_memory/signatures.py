@@ -170,8 +170,8 @@ def _signing_key(secret_key: str, scope: str) -> bytes:
 # Version 2
 
 _V2_SUBRESOURCES = frozenset(
-    {"acl", "cors", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy"}
-    | {"policyStatus", "publicAccessBlock", "requestPayment", "tagging", "torrent", "uploadId", "uploads"}
+    {"acl", "cors", "delete", "lifecycle", "location", "logging", "notification", "object-lock", "partNumber"}
+    | {"policy", "policyStatus", "publicAccessBlock", "requestPayment", "tagging", "torrent", "uploadId", "uploads"}
     | {"versionId", "versioning", "versions", "website"}
     | {f"response-{name}" for name in ("cache-control", "content-disposition", "content-encoding")}
     | {f"response-{name}" for name in ("content-language", "content-type", "expires")}
@@ -201,7 +201,7 @@ def _check_v2(dialect: Dialect, call: Call, now: datetime) -> None:
 
 def _text_v2(call: Call, date: str, token: str | None, end: str) -> str:
     """Return the text to sign. Some clients sign a bucket's path with a ``/`` at its end that they do not send."""
-    headers = {name: value for name, value in call.headers.items() if name.startswith("x-amz-")}
+    headers = dict(call.amz)
     if token is not None:
         headers["x-amz-security-token"] = token
     lines = [

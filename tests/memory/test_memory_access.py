@@ -45,6 +45,8 @@ def test_the_older_signature_signs_subresources(plain: ServedService, plain_buck
         s3.put_object(Bucket=plain_bucket, Key="a b/ü", Body=b"x", Metadata={"a": "b"}, ContentType="text/x")
         assert s3.get_object(Bucket=plain_bucket, Key="a b/ü", ResponseContentType="text/y")["ContentType"] == "text/y"
         assert s3.get_bucket_acl(Bucket=plain_bucket)["Grants"]
+        with refused("ObjectLockConfigurationNotFoundError"):
+            s3.get_object_lock_configuration(Bucket=plain_bucket)
         url = s3.generate_presigned_url("get_object", {"Bucket": plain_bucket, "Key": "a b/ü"}, ExpiresIn=60)
         assert send(plain, "GET", target_of(url))[2] == b"x"
         assert send(plain, "GET", target_of(url).replace("Signature=", "Signature=0"))[0] == 403

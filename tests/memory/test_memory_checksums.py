@@ -107,6 +107,22 @@ def test_an_object_of_parts_has_a_checksum(plain_s3: Any, plain_bucket: str, kin
     assert (found["ChecksumCRC32"], found["ChecksumType"]) == (whole, kind)
 
 
+def test_a_completion_is_compared_also_if_the_upload_named_no_checksum(plain_s3: Any, plain_bucket: str) -> None:
+    one = {"Bucket": plain_bucket, "Key": "a"}
+    upload = {**one, "UploadId": plain_s3.create_multipart_upload(**one)["UploadId"]}
+    part = plain_s3.upload_part(PartNumber=1, Body=b"123456789", **upload)
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    with refused("BadDigest"):
+        plain_s3.complete_multipart_upload(
+            MultipartUpload=parts, ChecksumCRC64NVME=encoded(bytes(8)), ChecksumType="FULL_OBJECT", **upload
+        )
+    value = encoded(KNOWN["crc64nvme"])
+    plain_s3.complete_multipart_upload(
+        MultipartUpload=parts, ChecksumCRC64NVME=value, ChecksumType="FULL_OBJECT", **upload
+    )
+    assert plain_s3.head_object(ChecksumMode="ENABLED", **one)["ChecksumCRC64NVME"] == value
+
+
 def test_a_part_has_the_checksum_of_its_upload(plain_s3: Any, plain_bucket: str) -> None:
     one = {"Bucket": plain_bucket, "Key": "a"}
     upload = {**one, "UploadId": plain_s3.create_multipart_upload(ChecksumAlgorithm="SHA256", **one)["UploadId"]}
