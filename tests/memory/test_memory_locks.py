@@ -144,6 +144,17 @@ def test_a_legal_hold_is_on_until_it_is_off(plain_s3: Any, bucket: str) -> None:
         plain_s3.get_object_legal_hold(Bucket=bucket, Key="b")
 
 
+def test_requests_about_locks_have_verbs_of_their_own(plain: ServedService, plain_s3: Any, bucket: str) -> None:
+    plain_s3.put_object(Bucket=bucket, Key="a", Body=b"x")
+    plain.service.fail("put_object_legal_hold", "SlowDown", bucket=bucket)
+    with refused("SlowDown"):
+        plain_s3.put_object_legal_hold(Bucket=bucket, Key="a", LegalHold={"Status": "ON"})
+    retention = {"Mode": "GOVERNANCE", "RetainUntilDate": tomorrow()}
+    plain_s3.put_object_retention(Bucket=bucket, Key="a", Retention=retention)
+    asked = [one.verb for one in plain.service.requests if one.bucket == bucket]
+    assert asked[-3:] == ["put_object", "put_object_legal_hold", "put_object_retention"]
+
+
 @pytest.mark.parametrize(("unit", "days"), [("Days", 1), ("Years", 365)])
 def test_new_objects_have_the_retention_of_their_bucket(plain_s3: Any, bucket: str, unit: str, days: int) -> None:
     configuration = {
