@@ -95,7 +95,8 @@ class Bucket:
         try:
             await self._runtime.s3.create_bucket(self._name, acl)
         except AlreadyExistsError as error:
-            if not (exist_ok and error.code == "BucketAlreadyOwnedByYou"):
+            # Many services say BucketAlreadyExists of one's own bucket too. Only its owner may look at it.
+            if not exist_ok or (error.code != "BucketAlreadyOwnedByYou" and not await self._is_taken()):
                 raise
         return BucketInfo(self._name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
@@ -23,10 +24,11 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
     forget_frames,
 )
-from aiodreamobjects._listing.pages import Listing, list_uploads, list_versions
+from aiodreamobjects._listing.pages import Listing, list_objects, list_uploads, list_versions
 from aiodreamobjects._models import Acl, Address, CannedAcl, ObjectInfo, UploadInfo, check_canned_acl
 from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.errors import is_unanswered
 from aiodreamobjects._s3.retry import backoff
 from aiodreamobjects._s3.values import VersionedKey
 
@@ -41,6 +43,8 @@ BATCH_KEYS = 1000
 BATCHES_IN_FLIGHT = 8
 FAILURES_KEPT = 1000
 EMPTYING_ROUNDS = 3
+
+_log = logging.getLogger("aiodreamobjects")
 
 # What XML 1.0 cannot carry, and the carriage return, which parsers turn into a line feed: such keys go one by one.
 _NOT_FOR_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -114,16 +118,31 @@ async def abort_uploads(
 
 
 async def empty(runtime: Runtime, bucket: str) -> BulkReport:
-    """Delete every version and every delete marker."""
-    return await delete_many(runtime, bucket, list_versions(runtime, bucket, ""), "raise")
+    """Delete every version and every delete marker; every object, where the service lists no versions."""
+    try:
+        report = await delete_many(runtime, bucket, list_versions(runtime, bucket, ""), "raise")
+    except ServiceError as error:
+        if not _is_lacking(error):
+            raise
+        report = BulkReport(0, 0, ())
+    if report.done:
+        return report
+    # Some gateways know no versions, and some say that there are none (rclone).
+    return await delete_many(runtime, bucket, list_objects(runtime, bucket, "", None, None, 1), "raise")
 
 
 async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
     """Open uploads first: one that completes meanwhile becomes a version. Then again, if someone put more."""
     for round_number in range(1, EMPTYING_ROUNDS + 1):
-        uploads = await abort_uploads(runtime, bucket, "", timedelta(0), "collect", dry_run=False)
-        if uploads.failed:
-            raise uploads.failures[0].error
+        try:
+            uploads = await abort_uploads(runtime, bucket, "", timedelta(0), "collect", dry_run=False)
+        except ServiceError as error:
+            if not _is_lacking(error):
+                raise
+            _log.info("s3://%s: its open uploads cannot be listed, and are passed over: %s", bucket, error)
+        else:
+            if uploads.failed:
+                raise uploads.failures[0].error
         await empty(runtime, bucket)
         try:
             await runtime.s3.delete_bucket(bucket)
@@ -132,6 +151,12 @@ async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
                 raise
         else:
             return
+
+
+def _is_lacking(error: ServiceError) -> bool:
+    """Whether a service does not have what was asked for: some answer 404 to a request that they do not know."""
+    is_unknown = isinstance(error, NotFoundError) and error.code != "NoSuchBucket"
+    return is_unknown or isinstance(error, UnsupportedByServiceError)
 
 
 class Tally:
@@ -291,26 +316,36 @@ class _Deletion:
         await in_parallel(min(BATCHES_IN_FLIGHT, len(alone)), lambda: _one_by_one(self._delete_alone, tally, remaining))
 
     async def _delete_together(self, tally: Tally, batch: list[VersionedKey]) -> list[VersionedKey]:
-        """Keys that fail for a passing reason are tried again, as often as requests are. What must go one by one."""
+        """Delete many by one request. Return those that must go one by one.
+
+        Keys that fail for a passing reason are tried again, as often as requests are. Keys of which the reply says nothing
+        must go one by one; all further keys too, if it says nothing of any.
+        """
         s3, retry, attempt = self._runtime.s3, self._runtime.retry, 0
+        alone: list[VersionedKey] = []
         while batch:
             attempt += 1
             try:
                 failures = await s3.delete_objects(self._bucket, list(dict.fromkeys(batch)))
             except UnsupportedByServiceError:
                 self._is_one_by_one = True
-                return batch
+                return [*alone, *batch]
             failed = [key for key in batch if key in failures] if failures else []
             tally.done += len(batch) - len(failed)
+            unanswered = [key for key in failed if is_unanswered(failures[key])]
+            alone += unanswered
+            if len(unanswered) == len(batch):
+                self._is_one_by_one = True
             batch = []
             for key in failed:
-                if failures[key].retryable and attempt < retry.attempts:
+                error = failures[key]
+                if error.retryable and attempt < retry.attempts:
                     batch.append(key)
-                else:
-                    tally.fail(key.key, key.version_id, failures[key])
+                elif not is_unanswered(error):
+                    tally.fail(key.key, key.version_id, error)
             if batch:
                 await s3.sleep(backoff(retry, attempt))
-        return batch
+        return alone
 
     async def _delete_alone(self, key: VersionedKey) -> None:
         await self._runtime.s3.delete_object(Address(self._bucket, key.key), key.version_id)

@@ -106,21 +106,29 @@ def etag_of_parts(digests: Sequence[bytes]) -> str:
     return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
 
 
-def parts_of_etag(etag: str | None, encryption: str | None) -> int | None:
-    """Of how many parts an object was made, where its ETag is that of their MD5s."""
+def parts_of_etag(etag: str | None, obstacle: str | None) -> int | None:
+    """Return of how many parts an object was made, if its ETag is that of their MD5s. For ``obstacle`` see below."""
     match = re.fullmatch(r"[0-9a-f]{32}-([1-9][0-9]{0,4})", etag or "")
-    return int(match[1]) if match and encryption in (None, "AES256") else None
+    return int(match[1]) if match and obstacle in _NO_OBSTACLES else None
 
 
-def md5_of_etag(etag: str | None, encryption: str | None) -> str | None:
-    """The content's MD5 where the ETag is one.
+def md5_of_etag(etag: str | None, obstacle: str | None) -> str | None:
+    """Return the content's MD5 if the ETag is one.
 
     It is not for multipart objects (``...-N``), nor under KMS or customer keys (S3 API reference, "Object").
-    ``encryption`` is the reply's ``x-amz-server-side-encryption``, or the algorithm of a customer key.
+    ``obstacle`` is what may keep it from being one: the reply's ``x-amz-server-side-encryption``, the algorithm of a
+    customer's key, or the service's own way.
     """
-    if etag is None or len(etag) != MD5_DIGITS or encryption not in (None, "AES256"):
+    if etag is None or len(etag) != MD5_DIGITS or obstacle not in (*_NO_OBSTACLES, "digests of whole"):
         return None
     return etag if re.fullmatch(r"[0-9a-f]{32}", etag) else None
+
+
+_NO_OBSTACLES = (None, "AES256")
+IF_NO_DIGEST = (
+    "if this service's ETags are no digests, say so: verify='off', or dataclasses.replace(service, digests='none')"
+)
+"""Advice for a digest that does not match."""
 
 
 async def _off_loop(work: Callable[[], T], size: int) -> T:

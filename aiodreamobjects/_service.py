@@ -14,6 +14,7 @@ from aiodreamobjects._config import hide
 
 Addressing = Literal["path", "virtual"]
 Signature = Literal["v4", "v2"]
+Digests = Literal["all", "whole", "none"]
 Feature = Literal[
     "object_acl",
     "acl_grants",
@@ -22,6 +23,7 @@ Feature = Literal[
     "policy",
     "presigned_post",
     "conditional_writes",
+    "if_match",
     "delete_objects",
     "sigv2",
     "plain_http",
@@ -101,6 +103,16 @@ class Service:
     """Whether a new bucket is told its region (AWS alone wants that)."""
     unsupported: Mapping[Feature, str] = field(default_factory=dict, hash=False)
     """What it refuses by design, each with what to do instead."""
+    digests: Digests = "all"
+    """Which ETags are MD5s of the content, or of its parts' MD5s: all that look like it; only those of objects that were
+    stored whole; none. An object whose ETag is no digest is verified by its size.
+    """
+    is_known: bool = False
+    """Whether nothing else that could lose data must be found out before it is used.
+
+    Some small gateways ignore conditions of writes, and take ``?acl`` or ``?tagging`` for the object itself, so that
+    ``set_acl`` replaces its content. An unknown service is asked for these before they are first used in a session.
+    """
     scheme: str = field(init=False, repr=False, compare=False)
     host: str = field(init=False, repr=False, compare=False)
     """The endpoint's host, with the port where it is not the scheme's own."""
@@ -109,6 +121,7 @@ class Service:
         check_one_of("addressing", self.addressing, get_args(Addressing))
         check_one_of("signature", self.signature, get_args(Signature))
         check_one_of("list_type", self.list_type, (1, 2))
+        check_one_of("digests", self.digests, get_args(Digests))
         for feature in self.unsupported:
             check_one_of("unsupported feature", feature, get_args(Feature))
         _check_region(self.region)
@@ -136,7 +149,7 @@ class Service:
     @classmethod
     def ceph_rgw(cls, endpoint: str, *, region: str = "default", addressing: Addressing = "path") -> Service:
         """Return a Ceph RADOS Gateway. It takes any region: the name only feeds the signing key."""
-        return cls("Ceph RGW", endpoint, region, addressing, unsupported=_CEPH_REFUSES)
+        return cls("Ceph RGW", endpoint, region, addressing, unsupported=_CEPH_REFUSES, is_known=True)
 
     @classmethod
     def backblaze_b2(cls, region: str) -> Service:
@@ -248,10 +261,11 @@ US_EAST_5 = Service(
     "us-east-005",
     bucket_names=_B2_NAMES,
     unsupported=_B2_REFUSES,
+    is_known=True,
 )
 """DreamObjects today: https://s3.us-east-005.dream.io, Backblaze B2's dialect."""
 
-_DREAM_CEPH = Service("DreamObjects (Ceph)", "https://objects-us-east-1.dream.io", signature="v2")
+_DREAM_CEPH = Service("DreamObjects (Ceph)", "https://objects-us-east-1.dream.io", signature="v2", is_known=True)
 _BACKBLAZE = replace(US_EAST_5, name="Backblaze B2", endpoint="https://s3.us-west-004.backblazeb2.com")
 _AMAZON = Service(
     "Amazon S3",
@@ -259,6 +273,7 @@ _AMAZON = Service(
     addressing="virtual",
     location_constraint=True,
     unsupported=_AWS_REFUSES,
+    is_known=True,
 )
 
 # Sources: DreamHost's knowledge base (articles 360001370846, 115000677011, 115001494772), Backblaze's "S3-Compatible

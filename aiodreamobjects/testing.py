@@ -62,7 +62,7 @@ class MemoryService:
         service: Service | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.service = service or Service(name, _ENDPOINT, region)
+        self.service = service or Service(name, _ENDPOINT, region, is_known=True)
         """The description of the service that its sessions have."""
         self._requests: deque[Request] = deque(maxlen=REQUESTS_KEPT)
         dialect = Dialect.of(self.service, _CREDENTIALS.access_key, _CREDENTIALS.secret_key)

@@ -65,8 +65,7 @@ async def arrived(memory: MemoryService, verb: Verb, task: asyncio.Task[dream.Ob
 
 
 def session_of_parts(scripted: ScriptedServer, limits: dream.Limits = LIMITS) -> dream.Session:
-    service = replace(dream.Service.for_endpoint(scripted.endpoint), multipart=SMALL)
-    return scripted.session(service=service, endpoint=None, limits=limits)
+    return scripted.session(service=replace(scripted.service, multipart=SMALL), limits=limits)
 
 
 # On the way down: a service that lies

@@ -209,7 +209,7 @@ def test_a_page_of_objects_is_read_as_botocore_reads_it(
         assert root.get(name) == expected.get(name)
     marker = "NextMarker" if operation == "ListObjects" else "NextContinuationToken"
     assert root.get(marker) == expected.get(marker)
-    assert root.flag("IsTruncated") == expected.get("IsTruncated")
+    assert replies.flag(root, "IsTruncated") == expected.get("IsTruncated")
     prefixes = [element.get("Prefix") for element in root.find_all("CommonPrefixes")]
     assert prefixes == [element.get("Prefix") for element in expected.get("CommonPrefixes", [])]
 

@@ -281,7 +281,8 @@ class Connection(asyncio.BufferedProtocol):
         exchange, parser = self._exchange, self._parser
         assert exchange is not None
         assert parser is not None
-        headers = {name.lower(): value for name, value in self._raw_headers.items()}
+        # The parser keeps blanks behind a value, which are no part of it (RFC 9110 section 5.5).
+        headers = {name.lower(): value.strip() for name, value in self._raw_headers.items()}
         self._raw_headers.clear()
         if parser.get_status_code() < 200:  # noqa: PLR2004 - interim responses (RFC 9110 section 15.2)
             self._interim += 1

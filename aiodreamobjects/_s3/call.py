@@ -20,7 +20,7 @@ from aiodreamobjects._http.transport import Body, Buffer, Expect, HeaderLines, R
 from aiodreamobjects._models import printable
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, signing, xml
-from aiodreamobjects._s3.errors import Context, Refusal, failure_of, failure_of_refusal, unreadable
+from aiodreamobjects._s3.errors import Context, Refusal, failure_of, failure_of_refusal, unknown_part, unreadable
 from aiodreamobjects._s3.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._s3.retry import AttemptFailed, Failure
 from aiodreamobjects._s3.signing import Signer
@@ -82,6 +82,11 @@ class Call:
     """What it is about, for the words of an error, if that is not the bucket or the object."""
     destination: Destination | None = None
 
+    @property
+    def is_of_part(self) -> bool:
+        """Whether it names a part of the bucket or object, as ``?acl`` does (S3's "subresource")."""
+        return "" in self.query.values()
+
     def __str__(self) -> str:
         where = self.where or (f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}")
         return printable(f"{self.operation} {where}")
@@ -129,10 +134,10 @@ class Caller:
 
         return await self._run(call, attempt)
 
-    async def send_document(self, call: Call) -> Response:
-        """Return a response of which nothing is known but that it is no error, for somebody else to read.
+    async def send_document(self, call: Call, root_name: str = "") -> Response:
+        """Return a response for somebody else to read. It is no error, and a document of this kind if one is named.
 
-        A document is whole, and holds nothing that XML 1.0 forbids.
+        A document is whole, and holds nothing that XML 1.0 forbids. ``root_name`` may be ``{``, for one in JSON.
         """
         if call.expect is self.object:
             return await self.send(call)
@@ -140,8 +145,10 @@ class Caller:
         async def attempt() -> Response:
             response = await self._attempt(call)
             document = (response.content or b"").lstrip()
+            if root_name and not document.startswith(root_name.encode() if root_name == "{" else b"<"):
+                raise self._unknown(call, response)
             if document.startswith(b"<"):
-                await self._read(call, response, "")
+                await self._read(call, response, root_name)
                 response.content = xml.legible(document)
             return response
 
@@ -289,6 +296,8 @@ class Caller:
         document = (response.content or b"").lstrip()
         if not document and call.may_be_empty:
             return [], xml.Element(root_name)
+        if root_name and call.is_of_part and not document.startswith(b"<"):
+            raise self._unknown(call, response)
         try:
             if len(document) <= INLINE_BYTES:
                 entries, root = xml.read(document, root_name)
@@ -298,10 +307,16 @@ class Caller:
             raise self._unreadable(call, response) from error
         if root.name == "Error":
             raise AttemptFailed(self._refusal(call, response, root))
-        is_expected = root.name.startswith(root_name) or root.name == call.other_root
-        if not is_expected or root.name.lower() == "html":
-            raise self._unreadable(call, response)
-        return entries, root
+        is_known = xml.is_document(root, root_name) or (call.other_root and root.name == call.other_root)
+        if is_known or (entries and not xml.is_another(root, root_name)):
+            return entries, root
+        if call.is_of_part and xml.is_another(root, root_name):
+            raise self._unknown(call, response)
+        raise self._unreadable(call, response)
+
+    def _unknown(self, call: Call, response: Response) -> AttemptFailed:
+        """The service has answered as if a part of the resource had not been named: with all of it, or with nothing."""
+        return AttemptFailed(failure_of(unknown_part(self.context(str(call), call.feature), response.status)))
 
     def _unreadable(self, call: Call, response: Response) -> AttemptFailed:
         return AttemptFailed(failure_of(unreadable(self.context(str(call), call.feature), response.status)))

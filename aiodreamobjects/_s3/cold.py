@@ -61,6 +61,8 @@ class Verb(NamedTuple):
     """A verb of the library that asks."""
 
     feature: Feature | None
+    root: str = ""
+    """Of the document that answers; empty if nothing is to be read of it."""
 
 
 class Cold:
@@ -91,18 +93,16 @@ class Cold:
     # Settings
 
     async def get(self, bucket: str, form: ByBoto[T], feature: Feature | None) -> T:
-        return form.read(await self._ask(form.get, bucket, {}, feature))
+        return form.read(await self._ask(form.get, bucket, {}, Verb(feature, form.root)))
 
     async def put(self, bucket: str, form: ByBoto[T], value: T, feature: Feature | None) -> None:
-        await self._ask(form.put, bucket, form.write(value), feature)
+        await self._ask(form.put, bucket, form.write(value), Verb(feature))
 
     async def delete(self, bucket: str, form: ByBoto[T], feature: Feature | None) -> None:
-        await self._ask(form.delete, bucket, {}, feature)
+        await self._ask(form.delete, bucket, {}, Verb(feature))
 
-    async def _ask(
-        self, operation: str, bucket: str, parameters: Mapping[str, Any], feature: Feature | None
-    ) -> BotoReply:
-        token = _VERB.set(Verb(feature))
+    async def _ask(self, operation: str, bucket: str, parameters: Mapping[str, Any], verb: Verb) -> BotoReply:
+        token = _VERB.set(verb)
         try:
             return cast(BotoReply, await getattr(self.client, operation)(Bucket=bucket, **parameters))
         except boto.ParamValidationError as error:
@@ -120,7 +120,8 @@ class Cold:
         name = event_name.rpartition(".")[2]
         call = await self._call_of(request, xform_name(name))
         try:
-            response = await self._caller.send_document(call)
+            verb = _VERB.get()
+            response = await self._caller.send_document(call, verb.root if verb is not None else "")
         except DreamObjectsError as error:
             forget_frames(error)  # their locals hold what botocore prepared
             if _VERB.get() is not None or not isinstance(error, ServiceError):

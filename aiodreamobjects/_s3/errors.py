@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -42,6 +43,7 @@ UNREADABLE = "UnreadableReply"
 _BY_CODE: dict[str, type[ServiceError]] = {
     "BucketAlreadyExists": AlreadyExistsError,
     "BucketAlreadyOwnedByYou": AlreadyExistsError,
+    "BucketNameUnavailable": AlreadyExistsError,  # Google Cloud Storage's
     "BucketNotEmpty": BucketNotEmptyError,
     "ConditionalRequestConflict": PreconditionFailedError,
     "PreconditionFailed": PreconditionFailedError,
@@ -180,6 +182,11 @@ def refused_as_existing(options: WriteOptions, *, source_if_match: str | None = 
         raise as_existing(error) from error
 
 
+def unsupported_as(error: ServiceError) -> UnsupportedByServiceError:
+    """The same refusal, of a request that the service does not know."""
+    return UnsupportedByServiceError(str(error), code=error.code, status=error.status, request_id=error.request_id)
+
+
 def as_existing(error: ServiceError) -> AlreadyExistsError:
     """The same refusal, and all that is told of it."""
     refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
@@ -193,24 +200,50 @@ Outcomes = Mapping[tuple[str | None, str | None], ServiceError | None]
 """What a reply to a request for many says, by key and version."""
 
 
-def unanswered_too(outcomes: Outcomes, bucket: str, keys: Iterable[VersionedKey]) -> dict[VersionedKey, ServiceError]:
-    """Return the keys that are not gone, with an error also for a key of which the reply says nothing."""
+def failures_of(outcomes: Outcomes, bucket: str, keys: Sequence[VersionedKey]) -> dict[VersionedKey, ServiceError]:
+    """Return the keys that are not known to be gone, with an error also for a key of which the reply says nothing.
+
+    An answer without the version counts if the key was asked for once (Swift and JuiceFS leave it out).
+    """
+    by_key: dict[str | None, list[ServiceError | None]] = {}
+    for (name, _), error in outcomes.items():
+        by_key.setdefault(name, []).append(error)
+    times = Counter(key.key for key in keys)
     failures = {}
     for key in keys:
-        error = outcomes[key] if key in outcomes else _unanswered(bucket, key)
-        if error is not None:
-            failures[key] = error
+        found: ServiceError | None = _unanswered(bucket, key)
+        if key in outcomes:
+            found = outcomes[key]
+        elif times[key.key] == 1 and len(by_key.get(key.key, ())) == 1:
+            found = by_key[key.key][0]
+        if found is not None:
+            failures[key] = found
     return failures
+
+
+def is_unanswered(error: ServiceError) -> bool:
+    """Whether a reply to a request for many says nothing of this key."""
+    return error.code == _UNANSWERED
 
 
 def _unanswered(bucket: str, key: VersionedKey) -> ServiceError:
     msg = f"delete {Address(bucket, key.key)}: the service does not say what became of it"
-    return ServiceError(msg, code="Unanswered", status=HTTPStatus.OK, retryable=True)
+    return ServiceError(msg, code=_UNANSWERED, status=HTTPStatus.OK)
+
+
+_UNANSWERED = "Unanswered"
 
 
 def unreadable(context: Context, status: int | None) -> ServiceError:
     msg = f"{context.what}: {context.service.name} answered with something that is not S3's XML"
     return ServiceError(msg, code=UNREADABLE, status=status)
+
+
+def unknown_part(context: Context, status: int | None) -> UnsupportedByServiceError:
+    msg = f"{context.what}: {context.service.name} does not know this request, and answered another one"
+    if context.feature and (advice := context.service.unsupported.get(context.feature)):
+        msg += f"; {advice}"
+    return UnsupportedByServiceError(msg, code="NotImplemented", status=status)
 
 
 def is_unreadable(error: DreamObjectsError) -> bool:

@@ -20,7 +20,7 @@ from aiodreamobjects._limits import BytePace, Crowd, Places, RateLimiter, Stalle
 from aiodreamobjects._s3.credentials import CredentialSource
 from aiodreamobjects._s3.retry import Retrier
 from aiodreamobjects._s3.signing import Signer
-from aiodreamobjects._service import Feature, Service
+from aiodreamobjects._service import Digests, Feature, Service
 
 REFRESH_SECONDS = 60.0
 """How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
@@ -76,6 +76,8 @@ class Gate:
         self.streams.queue.moved = lambda: self.bytes_streamed
         self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self)
         self.clock_offset = 0.0
+        self.has_seen_md5 = False
+        """Whether an ETag was the digest of what was stored."""
         self.is_closing = self.closed = False
         self.sent = self.bytes_sent = self.bytes_received = self.bytes_streamed = 0
         self.movements: list[Callable[[], int]] = []
@@ -94,6 +96,10 @@ class Gate:
         """Remember for the rest of the session that the service turned out to lack a feature."""
         if feature not in self.service.unsupported:
             self.service = replace(self.service, unsupported={**self.service.unsupported, feature: advice})
+
+    def note_digests(self, digests: Digests) -> None:
+        """Remember for the rest of the session which ETags turned out to be digests."""
+        self.service = replace(self.service, digests=digests)
 
     def stop(self) -> None:
         """Refuse every request from now on, and end every wait, with SessionClosedError; except those of clean-ups."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from aiodreamobjects._errors import ServiceError
+from aiodreamobjects._errors import NotFoundError, ServiceError
 from aiodreamobjects._models import CommonPrefix, ObjectInfo, UploadInfo, make_object_info
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
-from aiodreamobjects._s3.errors import error_of_key, refuse_reply, unanswered_too
+from aiodreamobjects._s3.errors import error_of_key, failures_of, refuse_reply, unsupported_as
 from aiodreamobjects._s3.options import unquoted
 from aiodreamobjects._s3.replies import listed_date, whole
 from aiodreamobjects._s3.values import Cursor, Page, VersionedKey
@@ -30,10 +30,11 @@ class Listings:
         max_keys: int = 1000,
     ) -> Page[ObjectInfo | CommonPrefix]:
         """Return a page in the order of the keys' UTF-8 bytes."""
-        is_v2 = self._caller.gate.service.list_type == 2  # noqa: PLR2004 - S3's own "list-type=2"
+        gate = self._caller.gate
+        is_v2 = gate.service.list_type == 2  # noqa: PLR2004 - S3's own "list-type=2"
         query = {"encoding-type": "url", "max-keys": str(max_keys), "prefix": prefix, "delimiter": delimiter}
-        token, begin = (cursor[0], cursor[1]) if cursor else ("", start_after or "")
-        query |= {"list-type": "2", "start-after": begin, "continuation-token": token} if is_v2 else {"marker": begin}
+        resumed, begin = (cursor[0], cursor[1]) if cursor else ("", start_after or "")
+        query |= {"list-type": "2", "start-after": begin, "continuation-token": resumed} if is_v2 else {"marker": begin}
         call = self._page("list_objects_v2" if is_v2 else "list_objects", bucket, prefix, query)
         _, entries, root = await self._caller.reply(call, "ListBucketResult")
         entries = entries or [_entry(element) for element in root.find_all("Contents")]
@@ -55,13 +56,17 @@ class Listings:
             for key, modified, etag, size, storage_class in entries
         ]
         if prefixes:
-            items += [CommonPrefix(bucket, decode(name)) for name in prefixes]
+            read = replies.prefix_decoder(prefixes, prefix, decode)
+            items += [CommonPrefix(bucket, read(name)) for name in prefixes]
             items.sort(key=replies.name_of)
-        is_truncated = root.flag("IsTruncated")
+        is_truncated, marker = replies.flag(root, "IsTruncated"), root.get("NextMarker")
+        token = root.get("NextContinuationToken") if is_v2 else None
+        if is_v2 and not token and (marker or (is_truncated and root.find("Marker") is not None)):
+            is_v2 = False  # it knows only the older kind, and took the question for that
+            gate.service = replace(gate.service, list_type=1)
         if not is_v2:
-            return Page(items, replies.marker_cursor(is_truncated, items, root.get("NextMarker")))
-        found = replies.next_cursor(is_truncated, [root.get("NextContinuationToken")])
-        return Page(items, replies.objects_cursor(found, items))
+            return Page(items, replies.marker_cursor(is_truncated, items, marker))
+        return Page(items, replies.objects_cursor(replies.next_cursor(is_truncated, [token]), items))
 
     async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]:
         key_marker, version_marker = cursor or ("", "")
@@ -81,7 +86,7 @@ class Listings:
         # Stable, so the document's order stays, but for moto, which lists all delete markers behind all versions.
         items.sort(key=lambda item: (item.key, not item.is_latest))
         markers = [root.get("NextKeyMarker"), root.get("NextVersionIdMarker")]
-        return Page(items, replies.next_cursor(root.flag("IsTruncated"), markers, decode, items[-1:]))
+        return Page(items, replies.next_cursor(replies.flag(root, "IsTruncated"), markers, decode, items[-1:]))
 
     async def list_uploads(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[UploadInfo]:
         # Asked to encode the keys, Ceph RGW does so and does not say it. So ask only if XML cannot carry a key.
@@ -89,14 +94,19 @@ class Listings:
         query = {"uploads": "", "prefix": prefix, "key-marker": key_marker, "upload-id-marker": upload_marker}
         decode: Callable[[str], str] = str
         call = self._page("list_multipart_uploads", bucket, prefix, query)
-        root = await self._caller.document_of(call, "ListMultipartUploadsResult")
+        try:
+            root = await self._caller.document_of(call, "ListMultipartUploadsResult")
+        except NotFoundError as error:
+            if error.code != "NoSuchUpload":
+                raise
+            raise unsupported_as(error) from error  # gofakes3 takes it for a question about one upload
         if any(xml.DAMAGED in (element.get("Key") or "") for element in root.find_all("Upload")):
             decode = replies.decoded
             call.query = {**call.query, "encoding-type": "url"}
             root = await self._caller.document_of(call, "ListMultipartUploadsResult")
         items = [_upload(bucket, element, decode) for element in root.find_all("Upload")]
         markers = [root.get("NextKeyMarker"), root.get("NextUploadIdMarker")]
-        return Page(items, replies.next_cursor(root.flag("IsTruncated"), markers, decode, items[-1:]))
+        return Page(items, replies.next_cursor(replies.flag(root, "IsTruncated"), markers, decode, items[-1:]))
 
     def _page(self, operation: str, bucket: str, prefix: str, query: Mapping[str, str]) -> Call:
         """Return the call. A parameter without a value is left out, but for the one that names the listing."""
@@ -121,8 +131,9 @@ class Listings:
             key = element.get("Key")
             context = self._caller.context(f"delete s3://{bucket}/{key or ''}", None)
             error = error_of_key(element.get("Code") or "", element.get("Message") or "", context)
-            outcome[key, element.get("VersionId") or None] = error
-        return unanswered_too(outcome, bucket, keys)
+            is_gone = isinstance(error, NotFoundError) and error.code != "NoSuchBucket"
+            outcome[key, element.get("VersionId") or None] = None if is_gone else error
+        return failures_of(outcome, bucket, keys)
 
 
 def _entry(element: xml.Element) -> xml.Entry:
@@ -132,7 +143,8 @@ def _entry(element: xml.Element) -> xml.Entry:
         refuse_reply("a listed object without Key")
     size = element.get("Size")
     whole(size)
-    return key, element.get("LastModified"), unquoted(element.get("ETag")), size, element.get("StorageClass")
+    etag = unquoted((element.get("ETag") or "").strip())
+    return key, element.get("LastModified"), etag, size, element.get("StorageClass")
 
 
 def _version(bucket: str, element: xml.Element, decode: Callable[[str], str]) -> ObjectInfo:
@@ -141,7 +153,7 @@ def _version(bucket: str, element: xml.Element, decode: Callable[[str], str]) ->
         make_object_info(bucket, decode(key), whole(size), etag, listed_date(modified)),
         storage_class=storage_class,
         version_id=element.get("VersionId") or None,
-        is_latest=element.flag("IsLatest"),
+        is_latest=replies.flag(element, "IsLatest"),
         is_delete_marker=element.name == "DeleteMarker",
     )
 

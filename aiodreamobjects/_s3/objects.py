@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from http import HTTPStatus
 
+from aiodreamobjects._errors import ChecksumMismatchError, NotFoundError
 from aiodreamobjects._http.transport import Buffer, Response
 from aiodreamobjects._limits import Places
-from aiodreamobjects._models import Acl, Address, ByteRange, CannedAcl, ObjectInfo
+from aiodreamobjects._models import Acl, Address, ByteRange, CannedAcl, ObjectInfo, Verified
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
@@ -62,10 +62,14 @@ class Objects:
         return replies.length(response.headers) if b"x-amz-mp-parts-count" in response.headers else None
 
     async def delete_object(self, address: Address, version_id: str | None) -> None:
+        """Delete an object or a version. One that is not there is deleted: some services answer 404 (Google Cloud Storage)."""
         query = {"versionId": version_id} if version_id else NOTHING
-        await self._caller.send(
-            Call("delete_object", "DELETE", address.bucket, address.key, self._caller.document, query)
-        )
+        call = Call("delete_object", "DELETE", address.bucket, address.key, self._caller.document, query)
+        try:
+            await self._caller.send(call)
+        except NotFoundError as error:
+            if error.code == "NoSuchBucket":
+                raise
 
     async def put_object(
         self,
@@ -87,9 +91,26 @@ class Objects:
         digest = await caller.fill(call, body, verify=options.verify == "auto")
         with refused_as_existing(options):
             response = await caller.send(call)
-        caller.gate.bytes_sent += len(body)
-        etag, verified = replies.checked_etag(str(call), response.headers, digest)
+        gate = caller.gate
+        gate.bytes_sent += len(body)
+        etag = replies.etag_of_stored(response.headers)
+        verified: Verified | None = None
+        try:
+            if replies.check_etag(str(call), etag, replies.obstacle(response.headers, gate.service), digest):
+                gate.has_seen_md5, verified = True, "md5"
+        except ChecksumMismatchError as error:
+            verified = await self._explain_etag(error, address, body, etag)
         return replies.stored_object(address, len(body), etag, options, response.headers, verified)
+
+    async def _explain_etag(
+        self,
+        error: ChecksumMismatchError,
+        address: Address,  # noqa: ARG002 - for Abilities, which looks at what was stored
+        body: Buffer,  # noqa: ARG002
+        etag: str,  # noqa: ARG002
+    ) -> Verified:
+        """Raise the error, unless this service's ETags are found to be no digests: return how else it was verified."""
+        raise error
 
     async def copy_object(
         self,
@@ -171,7 +192,7 @@ class ObjectBody:
 
     __slots__ = (
         *("_address", "_gate", "_place", "_response"),
-        *("content", "encryption", "etag", "is_part", "length", "size", "start"),
+        *("content", "encryption", "etag", "is_part", "length", "obstacle", "size", "start"),
     )
 
     def __init__(self, gate: Gate, address: Address, response: Response, place: Places | None) -> None:
@@ -184,10 +205,12 @@ class ObjectBody:
         """The position in the object of the first byte; the size of the whole object, None where it is not told."""
         self.length = replies.announced_length(headers)
         """How many bytes were announced."""
-        self.is_part = response.status == HTTPStatus.PARTIAL_CONTENT
-        """Whether it says of itself that it is a part (206), of whatever size."""
+        self.is_part = b"content-range" in headers
+        """Whether it says of itself that it is a part, of whatever size."""
         self.encryption = replies.encryption(headers)
-        """How the service encrypted it, which decides what the ETag says."""
+        """How the service encrypted it, as far as it says."""
+        self.obstacle = replies.obstacle(headers, gate.service)
+        """What keeps the ETag from being a digest."""
         self.content = response.content
         """All of it, if it was small enough to come with its head: there is then nothing to read or to close."""
         if self.content is not None:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from urllib.parse import quote, unquote_plus
 
 from aiodreamobjects._errors import ChecksumMismatchError, ServiceError
-from aiodreamobjects._integrity import Md5, md5_of_etag
+from aiodreamobjects._integrity import IF_NO_DIGEST, Md5, md5_of_etag
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -26,7 +26,7 @@ from aiodreamobjects._s3.errors import refuse_reply
 from aiodreamobjects._s3.options import HEADERS, WriteOptions, quoted, unquoted
 from aiodreamobjects._s3.values import Cursor, Part
 from aiodreamobjects._s3.xml import DAMAGED
-from aiodreamobjects._service import quote_key
+from aiodreamobjects._service import Service, quote_key
 
 _MONTHS = {
     name: number
@@ -38,6 +38,8 @@ _MONTHS = {
 Headers = Mapping[bytes, bytes]
 
 MOST_DIGITS = 19
+MILLISECONDS_DIGITS = 13
+"""Of milliseconds since 1970, from 2001 to 2286."""
 _OK, _PARTIAL_CONTENT = int(HTTPStatus.OK), int(HTTPStatus.PARTIAL_CONTENT)
 
 
@@ -150,6 +152,11 @@ def encryption(headers: Headers) -> str | None:
     return text(headers.get(b"x-amz-server-side-encryption"))
 
 
+def obstacle(headers: Headers, service: Service) -> str | None:
+    """Return what keeps the ETags of this reply from being digests: the service's own way, or how it encrypts."""
+    return encryption(headers) if service.digests == "all" else f"digests of {service.digests}"
+
+
 def http_date(value: bytes | None) -> datetime | None:
     """As RFC 9110 section 5.6.7 has it: fast in the form that is not obsolete."""
     if value is None:
@@ -193,10 +200,13 @@ def _other_date(value: str) -> datetime:
 
 
 def listed_date(value: str | None) -> datetime | None:
-    """As XML has it: ISO 8601."""
+    """Read a date of a document: ISO 8601, or what some gateways write, RFC 9110's form or milliseconds since 1970."""
     if value is None:
         return None
+    value = value.strip()
     try:
+        if len(value) == MILLISECONDS_DIGITS and value.isascii() and value.isdigit():
+            return datetime.fromtimestamp(int(value) / 1000, UTC)
         found = datetime.fromisoformat(value)
         if found.tzinfo is UTC:
             return found
@@ -208,9 +218,21 @@ def listed_date(value: str | None) -> datetime | None:
 def whole(value: str | None) -> int | None:
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or len(value) > MOST_DIGITS:
+    digits = value.strip()
+    if not digits.isascii() or not digits.isdigit() or len(digits) > MOST_DIGITS:
         refuse_reply(f"a number that is none, {value[:40]!r}")
-    return int(value)
+    return int(digits)
+
+
+def flag(root: xml.Element, name: str) -> bool | None:
+    """Return what a child says, one of XML Schema's booleans in any case (gofakes3 writes ``True``); None without one."""
+    value = (root.get(name) or "").strip().lower()
+    if value not in _BOOLEANS:
+        refuse_reply(f"{name} {value[:40]!r}, which is neither true nor false")
+    return _BOOLEANS[value]
+
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": None}
 
 
 def version_id(found: str | None) -> str | None:
@@ -219,10 +241,14 @@ def version_id(found: str | None) -> str | None:
 
 
 _CONTENT_RANGE = re.compile(r"bytes[ =]([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+_RANGE_OF_NOTHING = re.compile(r"bytes[ =](?:0-+[01]?|\*)/0")
+"""What services write for an empty object: ``bytes 0--1/0`` (Ceph, MinIO), ``bytes */0``."""
 
 
 def parse_content_range(value: str) -> tuple[int, int, int | None]:
-    """First and last position, and the whole length where it is known (RFC 9110 section 14.4)."""
+    """Return the first and the last position, and the whole length where it is known (RFC 9110 section 14.4)."""
+    if _RANGE_OF_NOTHING.fullmatch(value.strip()):
+        return 0, -1, 0
     match = _CONTENT_RANGE.fullmatch(value.strip())
     if match is None:
         refuse_reply(f"a Content-Range that is none, {value[:60]!r}")
@@ -252,37 +278,56 @@ def etag_of(headers: Headers) -> str | None:
     return unquoted(raw_text(headers.get(b"etag")))
 
 
+def is_same(one: ObjectInfo, other: ObjectInfo) -> bool:
+    """Return whether two replies tell of the same state of an object: by its ETag, else by its time; and by its size.
+
+    ETags are compared weakly (RFC 9110 section 8.8.3.2): a proxy may make a strong one weak on its way.
+    """
+    if one.size is not None and other.size is not None and one.size != other.size:
+        return False
+    if one.etag is None or other.etag is None:
+        return one.etag == other.etag and one.last_modified == other.last_modified
+    return one.etag.removeprefix("W/").strip('"') == other.etag.removeprefix("W/").strip('"')
+
+
 def check_answer(status: int, headers: Headers) -> None:
-    """Refuse what is no answer to a GET of an object: a page of somebody else's, a part that does not say which."""
-    content_range = headers.get(b"content-range")
+    """Refuse what is no answer to a GET of an object: a page of somebody else's, a part that does not say which.
+
+    A part may come with a 200 (lakeFS, gofakes3): its Content-Range says what it is.
+    """
     if status not in (_OK, _PARTIAL_CONTENT):
         refuse_reply(f"status {status} in answer to a GET")
-    if b"etag" not in headers:
-        refuse_reply("an object without ETag")
+    if b"etag" not in headers and not _is_of_service(headers):
+        refuse_reply("an object without ETag, and nothing else that a page of somebody else would not have")
     if b"content-length" not in headers and b"transfer-encoding" not in headers:
         refuse_reply("an object without its length")
-    if (status == _PARTIAL_CONTENT) != (content_range is not None):
-        refuse_reply(f"status {status} {'with' if content_range else 'without'} a Content-Range")
+    if status == _PARTIAL_CONTENT and b"content-range" not in headers:
+        refuse_reply("status 206 without a Content-Range")
+
+
+def _is_of_service(headers: Headers) -> bool:
+    """Return whether a reply without an ETag looks like an object all the same: some gateways send none."""
+    if any(name.startswith(b"x-amz-") for name in headers):
+        return True
+    return b"last-modified" in headers and not headers.get(b"content-type", b"").startswith(b"text/html")
 
 
 # Objects that a request has made
 
 
-def check_etag(what: str, etag: str, encryption: str | None, digest: Md5 | None) -> bool:
-    """Whether the ETag that the service gave a body says that it has these bytes; it must not be that of others."""
-    expected = md5_of_etag(etag, encryption)
+def check_etag(what: str, etag: str, obstacle: str | None, digest: Md5 | None) -> bool:
+    """Return whether the ETag that the service gave a body says that it has these bytes. Raises ChecksumMismatchError."""
+    expected = md5_of_etag(etag, obstacle)
     if digest is None or expected is None:
         return False
     if expected != digest.hexdigest():
-        msg = f"{what}: the service stored other bytes: ETag {etag}, MD5 {digest.hexdigest()}"
+        msg = f"{what}: the service stored other bytes: ETag {etag}, MD5 {digest.hexdigest()}; {IF_NO_DIGEST}"
         raise ChecksumMismatchError(msg)
     return True
 
 
-def checked_etag(what: str, headers: Headers, digest: Md5 | None) -> tuple[str, bool]:
-    """Return the ETag of what was put, and whether it verifies the bytes."""
-    etag = etag_of(headers) or refuse_reply("a reply without ETag", may_be_done=True)
-    return etag, check_etag(what, etag, encryption(headers), digest)
+def etag_of_stored(headers: Headers) -> str:
+    return etag_of(headers) or refuse_reply("a reply without ETag", may_be_done=True)
 
 
 def stored_object(
@@ -291,11 +336,11 @@ def stored_object(
     etag: str,
     options: WriteOptions,
     headers: Headers,
-    is_verified: bool,  # noqa: FBT001 - private
+    verified: Verified | None,
 ) -> ObjectInfo:
     """Return what is known of an object that was put."""
     version = version_id(raw_text(headers.get(b"x-amz-version-id")))
-    return described(address, options, size, etag, version, "md5" if is_verified else None)
+    return described(address, options, size, etag, version, verified)
 
 
 def described(
@@ -374,6 +419,20 @@ def key_decoder(encoding_type: str | None, names: Iterable[str]) -> Callable[[st
     return str
 
 
+def prefix_decoder(names: Sequence[str], prefix: str, decode: Callable[[str], str]) -> Callable[[str], str]:
+    """Return how a page's common prefixes are read: some services encode the keys and leave these as they are.
+
+    That shows where one holds what an encoded name cannot hold, or would not start with the prefix that was asked for.
+    Ceph tracker issue 41870.
+    """
+    if decode is decoded and not all(_ENCODED.fullmatch(name) and decoded(name).startswith(prefix) for name in names):
+        return str
+    return decode
+
+
+_ENCODED = re.compile(r"(?:[A-Za-z0-9._~*+/!'()$,;:@&=-]|%[0-9A-Fa-f]{2})*")
+
+
 def decoded(name: str) -> str:
     return unquote_plus(name) if "%" in name or "+" in name else name
 
@@ -384,12 +443,14 @@ def next_cursor(
     decode: Callable[[str], str] = str,
     last: Sequence[ObjectInfo | UploadInfo] = (),
 ) -> Cursor | None:
-    """Where the listing goes on; a key marker is encoded as the keys are, but not by Ceph RGW."""
-    if is_truncated is None:
-        refuse_reply("a listing without IsTruncated")
-    if not is_truncated:
-        return None
+    """Return where the listing goes on; None at its end.
+
+    Without IsTruncated, the end is where there is no marker (gofakes3). A key marker is encoded as the keys are, but not by
+    Ceph RGW.
+    """
     key, *rest = (marker or "" for marker in markers)
+    if not is_truncated and (is_truncated is False or not key):
+        return None
     if not key:
         refuse_reply("a listing that goes on, but not where")
     if last and (DAMAGED in key or last[0].key == key):
@@ -410,7 +471,8 @@ def marker_cursor(
     marker: str | None,
 ) -> Cursor | None:
     """Of a page of the older kind of list. Its last item serves: services disagree on NextMarker and its encoding."""
-    found = next_cursor(is_truncated, [_end_of(items[-1]) if items else marker])
+    goes_on = bool(marker) if is_truncated is None else is_truncated
+    found = next_cursor(goes_on, [_end_of(items[-1]) if items else marker])
     return found and ("", *found)
 
 

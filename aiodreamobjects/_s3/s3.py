@@ -11,15 +11,14 @@ from aiodreamobjects._concurrency import finish
 from aiodreamobjects._errors import ServiceError, UnsupportedByServiceError
 from aiodreamobjects._http.transport import Transport
 from aiodreamobjects._models import Statistics
+from aiodreamobjects._s3.abilities import Abilities
 from aiodreamobjects._s3.buckets import Buckets, value_or_empty
 from aiodreamobjects._s3.call import Caller
 from aiodreamobjects._s3.errors import lacks_request, may_be_refused
 from aiodreamobjects._s3.gate import Gate, closed_meanwhile
 from aiodreamobjects._s3.listings import Listings
-from aiodreamobjects._s3.objects import Objects
 from aiodreamobjects._s3.settings import AsXml, Setting
 from aiodreamobjects._s3.signing import Signer
-from aiodreamobjects._s3.uploads import Uploads
 from aiodreamobjects._service import Feature, Service
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ T = TypeVar("T")
 _log = logging.getLogger("aiodreamobjects")
 
 
-class S3(Objects, Uploads, Listings, Buckets):
+class S3(Abilities, Listings, Buckets):
     """The requests of one session. Made on the loop that uses it.
 
     Each method sends its request as often as ``Retry`` allows. It raises SessionClosedError once this is closed,
@@ -42,7 +41,7 @@ class S3(Objects, Uploads, Listings, Buckets):
     def __init__(self, gate: Gate, transport: Transport, open_cold: Callable[[Caller], Awaitable[Cold]]) -> None:
         """``open_cold`` makes the client for requests that are rarely sent, the first time that one is needed."""
         super().__init__(Caller(gate, transport))
-        self._gate, self._transport, self._open_cold = gate, transport, open_cold
+        self._transport, self._open_cold = transport, open_cold
         self._cold: Cold | None = None
         self._opening = asyncio.Lock()
 

@@ -43,6 +43,8 @@ class ByBoto(Generic[T]):
     delete: str
     read: Callable[[BotoReply], T]
     write: Callable[[T], dict[str, Any]]
+    root: str
+    """Of the document that answers ``get``; ``{`` for one in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ CORS: Setting[list[CorsRule]] = Setting(
         "delete_bucket_cors",
         lambda reply: list(reply.get("CORSRules", ())),
         lambda rules: {"CORSConfiguration": {"CORSRules": list(rules)}},
+        root="CORSConfiguration",
     ),
     empty=list,
     absent="NoSuchCORSConfiguration",
@@ -101,6 +104,7 @@ POLICY: Setting[PolicyDocument | None] = Setting(
         "delete_bucket_policy",
         _policy_of,
         lambda document: {"Policy": json.dumps(document)},
+        root="{",
     ),
     empty=lambda: None,
     absent="NoSuchBucketPolicy",
@@ -114,6 +118,7 @@ LIFECYCLE: Setting[list[LifecycleRule]] = Setting(
         "delete_bucket_lifecycle",
         lambda reply: list(reply.get("Rules", ())),
         lambda rules: {"LifecycleConfiguration": {"Rules": list(rules)}},
+        root="LifecycleConfiguration",
     ),
     empty=list,
     absent="NoSuchLifecycleConfiguration",
@@ -145,6 +150,7 @@ WEBSITE: Setting[Website | None] = Setting(
         "delete_bucket_website",
         lambda reply: cast(Website, {name: value for name, value in reply.items() if name != "ResponseMetadata"}),
         lambda website: {"WebsiteConfiguration": dict(website or {})},
+        root="WebsiteConfiguration",
     ),
     empty=lambda: None,
     absent="NoSuchWebsiteConfiguration",

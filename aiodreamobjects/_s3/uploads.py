@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from aiodreamobjects._errors import ChecksumMismatchError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._progress import Gauge
@@ -49,9 +50,24 @@ class Uploads:
         call.sent = sent
         digest = await caller.fill(call, body, verify=verify)
         response = await caller.send(call)
-        caller.gate.bytes_sent += len(body)
-        etag, verified = replies.checked_etag(str(call), response.headers, digest)
+        gate = caller.gate
+        gate.bytes_sent += len(body)
+        etag, obstacle = replies.etag_of_stored(response.headers), replies.obstacle(response.headers, gate.service)
+        try:
+            verified = replies.check_etag(str(call), etag, obstacle, digest)
+        except ChecksumMismatchError as error:
+            await self._explain_etag_of_part(error, address)
+            verified = False
+        gate.has_seen_md5 |= verified
         return Part(number, etag, len(body), etag if verified else None)
+
+    async def _explain_etag_of_part(
+        self,
+        error: ChecksumMismatchError,
+        address: Address,  # noqa: ARG002 - for Abilities, which stores something beside it
+    ) -> None:
+        """Raise the error, unless this service's ETags are found to be no digests."""
+        raise error
 
     async def copy_part(
         self,
@@ -93,7 +109,7 @@ class Uploads:
             replies.listed_part(part.get("PartNumber"), part.get("ETag"), part.get("Size"))
             for part in root.find_all("Part")
         ]
-        return Page(parts, replies.next_cursor(root.flag("IsTruncated"), [root.get("NextPartNumberMarker")]))
+        return Page(parts, replies.next_cursor(replies.flag(root, "IsTruncated"), [root.get("NextPartNumberMarker")]))
 
     async def abort_upload(self, address: Address, upload_id: str) -> None:
         query = {"uploadId": upload_id}

@@ -66,12 +66,40 @@ class Element:
         child = self.find(name)
         return None if child is None else child.text
 
-    def flag(self, name: str) -> bool | None:
-        """Return what the first child of this name says, ``true`` or ``false``; None if it says neither."""
-        return _BOOLEANS.get(self.get(name) or "")
+
+_TELLING: Mapping[str, tuple[str, ...]] = {
+    "AccessControlPolicy": ("AccessControlList",),
+    "DeleteResult": ("Deleted", "Error"),
+    "InitiateMultipartUploadResult": ("UploadId",),
+    "ListAllMyBucketsResult": ("Buckets",),
+    "ListBucketResult": ("Contents", "CommonPrefixes", "IsTruncated"),
+    "ListMultipartUploadsResult": ("Upload",),
+    "ListPartsResult": ("Part",),
+    "ListVersionsResult": ("Version", "DeleteMarker"),
+    "Tagging": ("TagSet",),
+}
+"""The root of each kind of document, and the children by which it is known under another root.
+
+A completion and a copy are not here: to take something else for one of these loses data.
+"""
+_ROOTS = (*_TELLING, "CompleteMultipartUploadResult", "CopyObjectResult", "VersioningConfiguration")
 
 
-_BOOLEANS = {"true": True, "false": False}
+def is_document(root: Element, root_name: str) -> bool:
+    """Return whether a document is of the kind that has this root. ``""``: of any kind."""
+    if root.name.lower() == "html":
+        return False
+    if root.name.startswith(root_name):
+        return True
+    if is_another(root, root_name):
+        return False
+    telling = next((children for name, children in _TELLING.items() if name.startswith(root_name)), ())
+    return any(root.find(child) is not None for child in telling)
+
+
+def is_another(root: Element, root_name: str) -> bool:
+    """Return whether a document is of a kind that S3 has, and of another one than the kind with this root."""
+    return not root.name.startswith(root_name) and root.name in _ROOTS
 
 
 def legible(document: bytes) -> bytes:

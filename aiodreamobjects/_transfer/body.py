@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Protocol
 
 from anyio import to_thread
@@ -24,12 +25,13 @@ from aiodreamobjects._errors import (
     ServiceError,
     TransferError,
 )
-from aiodreamobjects._integrity import md5, md5_of_etag, parts_of_etag
+from aiodreamobjects._integrity import IF_NO_DIGEST, md5, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.errors import is_unreadable
 from aiodreamobjects._s3.objects import ObjectBody
 from aiodreamobjects._s3.options import ReadOptions
+from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._s3.retry import backoff
 from aiodreamobjects._transfer.verify import ContentCheck, size_by_head, verified_by_size
 
@@ -105,12 +107,12 @@ async def _read(
             return body, content
     if not _is_whole(response):
         return response, content
-    if expected_md5 := md5_of_etag(response.etag, response.encryption):
+    if expected_md5 := md5_of_etag(response.etag, response.obstacle):
         if (found := (await md5(content)).hexdigest()) != expected_md5:
-            msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}"
+            msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}; {IF_NO_DIGEST}"
             raise ChecksumMismatchError(msg)
-    elif parts_of_etag(response.etag, response.encryption):
-        check = ContentCheck.of(response.info, response.encryption)
+    elif parts_of_etag(response.etag, response.obstacle):
+        check = ContentCheck.of(response.info, response.obstacle)
         if check is not None:
             await check.update(content)
             check.verdict(address, response.size)
@@ -218,7 +220,9 @@ class Body:
 
     info: ObjectInfo
     encryption: str | None
-    """How the service encrypted it, as far as it says: the ETag may then be no digest."""
+    """How the service encrypted it, as far as it says."""
+    obstacle: str | None
+    """What keeps the ETag from being a digest."""
 
     def __init__(
         self,
@@ -413,14 +417,16 @@ class Body:
         """Make ready to ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
         etag, retry = self.info.etag, self._runtime.retry
         self._breaks = 1 if self._taken >= ENOUGH_BYTES else self._breaks + 1
-        is_resumable = pin_of(etag) is not None and self._stop is not None and self._position <= self._stop
+        # Without an ETag, the rest could be another object's of the same second. A weak one can be compared afterwards.
+        is_pinned = pin_of(etag) is not None or (etag or "").startswith("W/")
+        is_resumable = is_pinned and self._stop is not None and self._position <= self._stop
         if not error.retryable or not is_resumable or self._breaks >= retry.attempts:
             raise error
         if self._position == self._stop:
             self._is_complete = True
             return
         self._range = ByteRange(self._position, self._stop)
-        self._options = replace(self._options, if_match=etag, if_none_match=None)
+        self._options = replace(self._options, if_match=pin_of(etag), if_none_match=None)
         await self._close()
         await self._runtime.s3.sleep(backoff(retry, self._breaks))
 
@@ -447,11 +453,11 @@ class Body:
         """The reply must be to the question: this range, of this object, in its full length."""
         start, stop = _check_answer(self._address, self._range, response)
         if self._stop is not None:
-            if (response.etag, response.size) != (self.info.etag, self.info.size):
+            if not is_same(response.info, self.info):
                 msg = f"{self._address} changed while it was read, after byte {self._position:,}"
                 raise ObjectChangedError(msg)
             return
-        self.info, self.encryption = response.info, response.encryption
+        self.info, self.encryption, self.obstacle = response.info, response.encryption, response.obstacle
         self._position = start
         self.is_whole = start == 0 and stop == response.size
         if stop is None and response.length is None and self._known is not None and self._known[0] == response.etag:
@@ -459,7 +465,7 @@ class Body:
             self.info = replace(self.info, size=stop)
         self._stop = stop if stop is not None or response.length is None else start + response.length
         if self.is_whole and self._options.verify == "auto":
-            self._check = ContentCheck.of(self.info, response.encryption)
+            self._check = ContentCheck.of(self.info, response.obstacle)
 
     async def _close(self) -> None:
         response, self._response = self._response, None
@@ -469,7 +475,7 @@ class Body:
     async def _verify(self) -> None:
         if self.info.verified is not None or not self.is_whole:
             return
-        if self._stop is None and parts_of_etag(self.info.etag, self.encryption):
+        if self._stop is None and parts_of_etag(self.info.etag, self.obstacle):
             await self._compare_with_head()
         verified = verified_by_size(self._stop)
         if self._check is not None:
@@ -522,12 +528,20 @@ def _check_answer(address: Address, byte_range: ByteRange | None, response: Obje
 
 
 def pin_of(etag: str | None) -> str | None:
-    """This ETag, where it can go into a condition: a service may have made it of anything."""
+    """Return this ETag if it can go into a condition: a service may have made it of anything.
+
+    A weak one cannot: no If-Match holds for it (RFC 9110 section 13.1.1).
+    """
     try:
         check_token("etag", etag)
     except ValueError:
         return None
-    return etag
+    return None if etag and etag.startswith("W/") else etag
+
+
+def may_be_empty(error: ServiceError) -> bool:
+    """Return whether a range from byte 0 was refused because there is no byte: with 416, or as nanio does, with 400."""
+    return error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or error.code == "InvalidRange"
 
 
 def _expected(byte_range: ByteRange | None, size: int | None) -> tuple[int, int | None]:

@@ -28,7 +28,7 @@ from aiodreamobjects._s3.options import META, HeaderArguments, ReadOptions, Writ
 from aiodreamobjects._s3.replies import LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, Headers, headers_to_carry, object_info
 from aiodreamobjects._s3.values import Part
 from aiodreamobjects._transfer.body import open_body, pin_of
-from aiodreamobjects._transfer.multipart import Multipart, check_conditions, refuse_conditions
+from aiodreamobjects._transfer.multipart import Multipart, check_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME
 from aiodreamobjects._transfer.upload import put
 
@@ -225,7 +225,7 @@ class _Copy:
         """Whether the source may have changed while it was copied: it was read in several requests, or in a long one."""
 
     async def run(self) -> ObjectInfo:
-        self._refuse()
+        await self._refuse()
         await self._read_acl()
         if not self._is_itself:
             info, finish = await self._make()
@@ -252,15 +252,15 @@ class _Copy:
         self.took_time = not (is_at_once or self._is_itself)
         return info, self._finish(is_new=copied is None or self._is_large(), keeps_tags=is_plain)
 
-    def _refuse(self) -> None:
-        """Refuse, before anything is sent, what cannot be done."""
-        refuse_conditions(self._to.service, self._changes.options)
+    async def _refuse(self) -> None:
+        """Refuse, before anything is stored, what cannot be done."""
         if self._is_within and self._is_itself and not self._changes.has_any:
             msg = f"a copy of {self._address} onto itself must change something, such as its metadata"
             raise ValueError(msg)
         if self._changes.tags and (advice := self._to.service.unsupported.get("tagging")):
             msg = f"{self._to.service.name} keeps no tags, and {self._target} was to have some; {advice}"
             raise UnsupportedByServiceError(msg, code="NotImplemented")
+        await self._to.s3.require_conditions(self._target, self._changes.options)
 
     @property
     def _replaces_headers(self) -> bool:

@@ -26,8 +26,9 @@ from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verify
 from aiodreamobjects._progress import Gauge, Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import ReadOptions
+from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.body import Body, RangeIgnoredError, Told, open_body, pin_of
+from aiodreamobjects._transfer.body import Body, RangeIgnoredError, Told, may_be_empty, open_body, pin_of
 from aiodreamobjects._transfer.journal import DownloadJournal, DownloadRecord
 from aiodreamobjects._transfer.sinks import PathSink, beside
 from aiodreamobjects._transfer.verify import ContentCheck, verified_by_size
@@ -185,7 +186,7 @@ class _Download:
             _log.info("%s is not what was being downloaded, it starts afresh: %s", self._address, error)
             await self.start_again()
         except InvalidRequestError as error:
-            if asked is None or error.status != 416:  # noqa: PLR2004 - an empty object has no range at all
+            if asked is None or not may_be_empty(error):
                 raise
             in_ranges = False
         return await self.run(in_ranges=in_ranges)
@@ -219,12 +220,15 @@ class _Download:
         if info.size is None and not body.is_whole:
             msg = f"{self._address}: the service does not say how many bytes there are in all"
             raise RangeIgnoredError(msg)
+        if info.etag is None and not body.is_whole:
+            msg = f"{self._address} has no ETag, so that its ranges could be those of different objects"
+            raise RangeIgnoredError(msg)
         if info.size is not None:
             self.told = info.etag, info.size
         self._meter.total_bytes = info.size
         if self._verify == "auto":
             self._check = await ContentCheck.asking(
-                self._runtime.s3, self._address, info, body.encryption, doubts=self.doubts
+                self._runtime.s3, self._address, info, body.obstacle, doubts=self.doubts
             )
         if info.size is None or body.remaining == info.size:
             size = await self._receive_stream(body)
@@ -295,7 +299,7 @@ class _Download:
         asked, pinned = ByteRange(start, start + len(data)), replace(_UNCHECKED, if_match=pin_of(info.etag))
         try:
             async with open_body(self._runtime, self._address, asked, pinned, streamed=False) as body:
-                if body.info.etag != info.etag:
+                if not is_same(body.info, replace(info, size=None)):
                     raise ObjectChangedError(_changed(self._address, start))
                 if body.info.size != info.size:
                     msg = f"{self._address}: the service says that there are {info.size} bytes in all, and {body.info.size}"

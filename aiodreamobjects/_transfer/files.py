@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,8 +25,9 @@ from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import ReadOptions, WriteOptions
+from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._transfer import upload
-from aiodreamobjects._transfer.body import NO_OPTIONS, Body, open_body, pin_of
+from aiodreamobjects._transfer.body import NO_OPTIONS, Body, may_be_empty, open_body, pin_of
 from aiodreamobjects._transfer.sources import as_bytes
 
 if TYPE_CHECKING:
@@ -236,11 +238,12 @@ class ObjectReader:
                 )
             except (PreconditionFailedError, NotFoundError) as error:
                 raise self._changed() from error
-            if body.info.etag == self.info.etag and body.info.size in (None, self._size):
+            is_same_object = is_same(body.info, replace(self.info, size=None))
+            if is_same_object and body.info.size in (None, self._size):
                 self._body, self._body_position = body, byte_range.start
                 return
             await self._close_body()
-            if body.info.etag != self.info.etag or not may_ask_again:  # this object cannot have another size
+            if not (is_same_object and may_ask_again):  # this object cannot have another size
                 break
         raise self._changed()
 
@@ -274,7 +277,7 @@ async def _read_head(runtime: Runtime, address: Address) -> tuple[ObjectInfo, by
         async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), NO_OPTIONS, or_whole=True) as body:
             return body.info, await body.read(HEAD_BYTES)
     except InvalidRequestError as error:
-        if error.status != 416:  # noqa: PLR2004 - an empty object has no range at all
+        if not may_be_empty(error):
             raise
     async with open_body(runtime, address, None, NO_OPTIONS) as body:
         return body.info, await body.read(HEAD_BYTES)

@@ -36,7 +36,6 @@ from aiodreamobjects._s3.gate import Departure
 from aiodreamobjects._s3.options import WriteOptions, unquoted
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._s3.values import Part
-from aiodreamobjects._service import Service
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
 
@@ -125,6 +124,8 @@ class Multipart:
         """Whether the journal names it, so that it can be taken up."""
         self._is_in_doubt = False
         """Whether a completion was sent of which it is not known what became of it."""
+        self._has_its_size = False
+        """Whether the object was looked at, since its ETag is no digest."""
         self._most_parts = runtime.service.multipart.most_parts
         self._ours = runtime.uploads
         self._orphans = Orphans(self._s3, address, runtime.uploads)
@@ -233,8 +234,9 @@ class Multipart:
             return False
         try:
             self.held = {part.number: part async for part in self._listed(found.upload_id)}
-        except (NotFoundError, InvalidRequestError):  # the latter: the service says that this is no upload's ID
-            _log.info("%s: the upload of the last try is gone; it starts afresh", self._address)
+        except (NotFoundError, InvalidRequestError, UnsupportedByServiceError) as error:
+            # InvalidRequestError: the service says that this is no upload's ID. The last: it lists no parts.
+            _log.info("%s: the upload of the last try cannot be taken up; it starts afresh: %s", self._address, error)
             return False
         self._upload_id, self._is_noted = found.upload_id, True
         return True
@@ -262,7 +264,7 @@ class Multipart:
                 info = await self._s3.complete_upload(self._address, upload_id, parts, self._options)
                 if info.etag is None and expected is not None:
                     info = await self._look_for(info, upload_id, parts, expected)
-                self._check_etag(info.etag, expected)
+                await self._check_etag(info.etag, expected, sum(part.size or 0 for part in parts))
             except (ServiceError, ConnectionFailedError, TransferError) as raised:
                 error = raised
             else:
@@ -292,10 +294,24 @@ class Multipart:
             refuse_reply("a completion without an ETag, and nothing was completed", may_be_done=not seen.is_open)
         return info  # another writer's object has taken its place since
 
-    def _check_etag(self, etag: str | None, expected: str | None) -> None:
-        if expected is not None and parts_of_etag(etag, None) and etag != expected:
-            msg = f"{self._address}: the service made ETag {etag} of the parts, they have {expected}"
-            raise ChecksumMismatchError(msg)
+    async def _check_etag(self, etag: str | None, expected: str | None, size: int) -> None:
+        """Refuse an object that is not made of our parts. ``expected``: its ETag, if each part's ETag was its MD5.
+
+        A service of unknown kind may have another way with ETags of parts. Since each part is right there, it is enough that
+        the object is there and has the size.
+        """
+        service = self._s3.service
+        is_other = expected is not None and etag != expected and parts_of_etag(etag, None) is not None
+        if not is_other or (service.is_known and service.digests != "all"):
+            return
+        if not service.is_known:
+            found = await self._s3.head_object(self._address)
+            if found.etag == etag and found.size == size:
+                self._s3.note_digests("whole")
+                self._has_its_size = True
+                return
+        msg = f"{self._address}: the service made ETag {etag} of the parts, they have {expected}"
+        raise ChecksumMismatchError(msg)
 
     async def _look_after(
         self, error: DreamObjectsError, upload_id: str, parts: Sequence[Part], expected: str | None
@@ -364,7 +380,9 @@ class Multipart:
 
     def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
         """With what is known of it."""
-        verified: Verified | None = "parts" if expected is not None and info.etag == expected else None
+        verified: Verified | None = "size" if self._has_its_size else None
+        if expected is not None and info.etag == expected:
+            verified = "parts"
         made = replies.described(self._address, self._options, size, info.etag, info.version_id, verified)
         return replace(made, last_modified=info.last_modified)
 
@@ -386,15 +404,6 @@ def _has_ended(error: DreamObjectsError) -> bool:
     """Whether the service is no longer at the completion: it has answered, but with an error in a 200, or with no sense."""
     is_answer = isinstance(error, ChecksumMismatchError) or is_unreadable(error)
     return is_answer or (isinstance(error, ServiceError) and error.status == HTTPStatus.OK)
-
-
-def refuse_conditions(service: Service, options: WriteOptions) -> None:
-    """UnsupportedByServiceError for conditions that the service would refuse once everything is there."""
-    if not options.is_conditional:
-        return
-    if advice := service.unsupported.get("conditional_writes"):
-        msg = f"{service.name} knows neither if_absent nor if_match for writes; {advice}"
-        raise UnsupportedByServiceError(msg, code="NotImplemented")
 
 
 async def check_conditions(s3: S3, address: Address, options: WriteOptions) -> None:

@@ -20,7 +20,7 @@ from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.values import Part
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
-from aiodreamobjects._transfer.multipart import Multipart, refuse_conditions
+from aiodreamobjects._transfer.multipart import Multipart
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME, PartSizes, plan
 from aiodreamobjects._transfer.sources import HeldSource, Opener, PathSource, Source, Uploadable, open_source
 
@@ -35,7 +35,7 @@ async def put(
 ) -> ObjectInfo:
     """``job``: the one that this is a part of."""
     runtime.require_open()
-    refuse_conditions(runtime.service, options)
+    await runtime.s3.require_conditions(address, options)
     if isinstance(source, str):
         source = encode_utf8("text", source)
         options = replace(options, content_type=options.content_type or "text/plain; charset=utf-8")
@@ -63,7 +63,7 @@ async def upload(
     opener: Opener | None = None,
 ) -> ObjectInfo:
     runtime.require_open()
-    refuse_conditions(runtime.service, options)
+    await runtime.s3.require_conditions(address, options)
     async with runtime.file(), open_source(Path(path), opener) as source:
         assert isinstance(source, PathSource)
         options = replace(

@@ -10,7 +10,7 @@ from aiodreamobjects._errors import (
     ServiceError,
 )
 from aiodreamobjects._http.transport import Buffer
-from aiodreamobjects._integrity import EtagDigest, md5_of_etag, parts_of_etag
+from aiodreamobjects._integrity import IF_NO_DIGEST, EtagDigest, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectInfo, Verified
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._transfer.parts import PartSizes, known_parts
@@ -29,13 +29,13 @@ class ContentCheck:
         self.digest = EtagDigest(sizes)
 
     @classmethod
-    def of(cls, info: ObjectInfo, encryption: str | None) -> ContentCheck | None:
+    def of(cls, info: ObjectInfo, obstacle: str | None) -> ContentCheck | None:
         """None where the ETag says nothing of the content, or it cannot be told where the parts were cut."""
         if info.etag is None:
             return None
-        if md5_of_etag(info.etag, encryption):
+        if md5_of_etag(info.etag, obstacle):
             return cls(info.etag, None, is_certain=True)
-        count = parts_of_etag(info.etag, encryption)
+        count = parts_of_etag(info.etag, obstacle)
         if count is None or info.size == 0:
             return None
         sizes, is_certain = known_parts(info.size, count, info.metadata)
@@ -43,14 +43,14 @@ class ContentCheck:
 
     @classmethod
     async def asking(
-        cls, s3: S3, address: Address, info: ObjectInfo, encryption: str | None, *, doubts: bool
+        cls, s3: S3, address: Address, info: ObjectInfo, obstacle: str | None, *, doubts: bool
     ) -> ContentCheck | None:
         """The same; where nothing else is certain the service is asked for the sizes of the first part and the last.
 
         ``doubts``: what is certain was not right; another tool may have copied our metadata, and cut elsewhere.
         """
-        found = cls.of(info, encryption)
-        count = parts_of_etag(info.etag, encryption)
+        found = cls.of(info, obstacle)
+        count = parts_of_etag(info.etag, obstacle)
         if count is None or info.size == 0 or (found is not None and found.is_certain and not doubts):
             return found
         assert info.etag
@@ -89,7 +89,7 @@ class ContentCheck:
         is_stale = self.part_sizes is not None and not self._has_its_parts(self.part_sizes)
         if not self.is_certain or (is_stale and size == self.digest.position):
             return verified_by_size(size)
-        msg = f"{address}: the bytes that arrived have the ETag {found}, the object has {self._etag}"
+        msg = f"{address}: the bytes that arrived have the ETag {found}, the object has {self._etag}; {IF_NO_DIGEST}"
         raise ChecksumMismatchError(msg)
 
     def _has_its_parts(self, sizes: PartSizes) -> bool:

@@ -90,9 +90,9 @@ class FaultyServer(ThreadedServer):
 
     @property
     def service(self) -> dream.Service:
-        """As a client is told of it: its parts may be of any size."""
+        """As a client is told of it: its parts may be of any size, and nothing need be found out first."""
         service = dream.Service.for_endpoint(self.endpoint)
-        return replace(service, region=REGION, multipart=dream.MultipartRules(smallest_part=1))
+        return replace(service, region=REGION, multipart=dream.MultipartRules(smallest_part=1), is_known=True)
 
     def session(self, **settings: object) -> dream.Session:
         """A session to it that waits next to nothing between attempts, and not long for a silent peer."""

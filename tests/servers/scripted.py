@@ -10,7 +10,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -138,15 +138,19 @@ class ScriptedServer:
         self._drip = bytes_per_step, seconds_between
 
     def session(self, **settings: object) -> dream.Session:
-        """A session to it that waits next to nothing between attempts."""
+        """A session to it that waits next to nothing between attempts, and asks nothing first."""
         given = {
-            "endpoint": self.endpoint,
+            "service": None if "endpoint" in settings else self.service,
             "access_key": "scripted",
             "secret_key": "not-a-secret",
             "retry": dream.Retry(attempts=4, base=0.001, cap=0.002),
             "timeouts": dream.Timeouts(connect=10, read=10, write=10),
         }
         return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
+
+    @property
+    def service(self) -> dream.Service:
+        return replace(dream.Service.for_endpoint(self.endpoint), is_known=True)
 
     @property
     def requests(self) -> Sequence[str]:
