@@ -43,6 +43,8 @@ BATCH_KEYS = 1000
 BATCHES_IN_FLIGHT = 8
 FAILURES_KEPT = 1000
 EMPTYING_ROUNDS = 3
+DEEPEST_DIRECTORIES = 32
+"""So deep may be what a gateway to a file system makes of empty directories: each round deletes one level."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -125,10 +127,19 @@ async def empty(runtime: Runtime, bucket: str) -> BulkReport:
         if not _is_lacking(error):
             raise
         report = BulkReport(0, 0, ())
-    if report.done:
+    if runtime.service.is_known:
         return report
-    # Some gateways know no versions, and some say that there are none (rclone).
-    return await delete_many(runtime, bucket, list_objects(runtime, bucket, "", None, None, 1), "raise")
+    # Some gateways know no versions, and some say that there are none (rclone). Where there are some, a deletion without
+    # a version would leave a marker: then only what a gateway to a file system makes of empty directories is left.
+    for _ in range(DEEPEST_DIRECTORIES):
+        end, listed = "/" if report.done else "", list_objects(runtime, bucket, "", None, None)
+        left = await delete_many(
+            runtime, bucket, (info.key async for info in listed if info.key.endswith(end)), "raise"
+        )
+        if not left.done:
+            break
+        report = report if report.done else left
+    return report
 
 
 async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:

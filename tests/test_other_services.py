@@ -12,10 +12,10 @@ from urllib.parse import unquote_plus
 import pytest
 import pytest_asyncio
 from servers.faulty import FaultyServer
+from servers.rules import Action, Cut, Flip, Make, Mishear, Refuse, Rule, Say
 
 import aiodreamobjects as dream
 from aiodreamobjects._memory.calls import Reply, md5_hex
-from aiodreamobjects._memory.faults import Action, Cut, Flip, Make, Mishear, Refuse, Rule, Say
 
 PART = 64 << 10
 SMALL, LARGE = b"a small object", bytes(range(256)) * 1024

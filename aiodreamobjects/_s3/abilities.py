@@ -61,6 +61,16 @@ class Abilities(Objects, Uploads):
 
     # Parts of an object: some gateways take the request for one of the object itself, and replace its content
 
+    async def get_object_acl(self, address: Address) -> Acl:
+        found = await super().get_object_acl(address)
+        self._answered.add("object_acl")
+        return found
+
+    async def get_object_tags(self, address: Address) -> dict[str, str]:
+        found = await super().get_object_tags(address)
+        self._answered.add("tagging")
+        return found
+
     async def put_object_acl(self, address: Address, acl: CannedAcl | Acl, version_id: str | None = None) -> None:
         await self._require_part("object_acl", lambda: self.get_object_acl(address))
         await super().put_object_acl(address, acl, version_id)

@@ -83,9 +83,12 @@ class Call:
     destination: Destination | None = None
 
     @property
-    def is_of_part(self) -> bool:
-        """Whether it names a part of the bucket or object, as ``?acl`` does (S3's "subresource")."""
-        return "" in self.query.values()
+    def may_be_misread(self) -> bool:
+        """Whether a service that does not know this request takes it for another one.
+
+        So it is with a part of a bucket or object such as ``?acl`` (S3's "subresource"), and with a part that is to be copied.
+        """
+        return "" in self.query.values() or self.operation == "upload_part_copy"
 
     def __str__(self) -> str:
         where = self.where or (f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}")
@@ -296,7 +299,7 @@ class Caller:
         document = (response.content or b"").lstrip()
         if not document and call.may_be_empty:
             return [], xml.Element(root_name)
-        if root_name and call.is_of_part and not document.startswith(b"<"):
+        if root_name and call.may_be_misread and not document.startswith(b"<"):
             raise self._unknown(call, response)
         try:
             if len(document) <= INLINE_BYTES:
@@ -310,7 +313,7 @@ class Caller:
         is_known = xml.is_document(root, root_name) or (call.other_root and root.name == call.other_root)
         if is_known or (entries and not xml.is_another(root, root_name)):
             return entries, root
-        if call.is_of_part and xml.is_another(root, root_name):
+        if call.may_be_misread and xml.is_another(root, root_name):
             raise self._unknown(call, response)
         raise self._unreadable(call, response)
 

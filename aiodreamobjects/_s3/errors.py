@@ -182,11 +182,6 @@ def refused_as_existing(options: WriteOptions, *, source_if_match: str | None = 
         raise as_existing(error) from error
 
 
-def unsupported_as(error: ServiceError) -> UnsupportedByServiceError:
-    """The same refusal, of a request that the service does not know."""
-    return UnsupportedByServiceError(str(error), code=error.code, status=error.status, request_id=error.request_id)
-
-
 def as_existing(error: ServiceError) -> AlreadyExistsError:
     """The same refusal, and all that is told of it."""
     refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)

@@ -109,7 +109,9 @@ class Uploads:
             replies.listed_part(part.get("PartNumber"), part.get("ETag"), part.get("Size"))
             for part in root.find_all("Part")
         ]
-        return Page(parts, replies.next_cursor(replies.flag(root, "IsTruncated"), [root.get("NextPartNumberMarker")]))
+        is_truncated, marker = replies.flag(root, "IsTruncated"), root.get("NextPartNumberMarker")
+        # Without IsTruncated, a marker of 0 marks nothing (gofakes3).
+        return Page(parts, replies.next_cursor(is_truncated, ["" if marker == "0" else marker]))
 
     async def abort_upload(self, address: Address, upload_id: str) -> None:
         query = {"uploadId": upload_id}

@@ -25,7 +25,7 @@ from aiodreamobjects._models import Acl, Address, ByteRange, ObjectInfo, Verifie
 from aiodreamobjects._progress import Growing, Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime, clean_up
 from aiodreamobjects._s3.options import META, HeaderArguments, ReadOptions, WriteOptions
-from aiodreamobjects._s3.replies import LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, Headers, headers_to_carry, object_info
+from aiodreamobjects._s3.replies import LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, Headers, headers_to_carry, is_same, object_info
 from aiodreamobjects._s3.values import Part
 from aiodreamobjects._transfer.body import open_body, pin_of
 from aiodreamobjects._transfer.multipart import Multipart, check_conditions
@@ -165,7 +165,7 @@ async def move(
     copied = await copy(source, to, changes, progress)
     found, info = copied.source.found, copied.info
     stored = await to_runtime.s3.head_object(target)
-    if _differ(stored.size, found.size) or (info.etag is not None and stored.etag != info.etag):
+    if _differ(stored.size, found.size) or _differ(stored.etag, info.etag):
         msg = f"{target} is not what was copied from {address}, which was left where it is"
         raise ObjectChangedError(msg)
     is_compared = info.verified in ("md5", "parts") or (info.size is not None and stored.size == info.size)
@@ -386,7 +386,7 @@ class _Copy:
         known = found.etag, found.size
         try:
             async with open_body(self._from, self._address, None, pinned, known=known) as body:
-                if body.info.etag != found.etag or _differ(body.info.size, found.size):
+                if not is_same(body.info, found):
                     msg = f"{self._address} changed while it was copied"
                     raise ObjectChangedError(msg)
                 info = await put(self._to, self._target, body, self._options(), self._progress, self._job)
