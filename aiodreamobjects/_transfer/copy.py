@@ -182,8 +182,8 @@ async def move(
     return replace(info, last_modified=info.last_modified or stored.last_modified)
 
 
-def _differ(one: int | None, other: int | None) -> bool:
-    """Whether two sizes are known, and not the same."""
+def _differ(one: int | str | None, other: int | str | None) -> bool:
+    """Return whether two sizes or ETags are known, and not the same."""
     return None not in (one, other) and one != other
 
 
