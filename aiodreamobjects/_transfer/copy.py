@@ -25,7 +25,15 @@ from aiodreamobjects._models import Acl, Address, ByteRange, ObjectInfo, Verifie
 from aiodreamobjects._progress import Growing, Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime, clean_up
 from aiodreamobjects._s3.options import META, HeaderArguments, ReadOptions, WriteOptions
-from aiodreamobjects._s3.replies import LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, Headers, headers_to_carry, is_same, object_info
+from aiodreamobjects._s3.replies import (
+    LEGAL_HOLD,
+    LOCK_MODE,
+    LOCK_UNTIL,
+    Headers,
+    headers_to_carry,
+    is_same,
+    object_info,
+)
 from aiodreamobjects._s3.values import Part
 from aiodreamobjects._transfer.body import open_body, pin_of
 from aiodreamobjects._transfer.multipart import Multipart, check_conditions
