@@ -246,3 +246,19 @@ async def test_another_account_is_copied_to(server: Server, bucket: dream.Bucket
         assert (await bucket.copy_tree(there, "a", "a", compare="mtime", delete=True)).skipped == len(NAMES)
         with pytest.raises(dream.AccessDeniedError):
             await theirs.bucket(bucket.name).copy_tree(there, "a", "b")
+
+
+async def test_changes_of_kind_and_marked_directories_come_down(bucket: dream.Bucket, tmp_path: Path) -> None:
+    """Objects can be beside each other where files cannot. An empty one above others is a directory."""
+    write(tmp_path / "a" / "b", b"old")
+    write(tmp_path / "c", b"old")
+    for key, content in {"p/a": b"new", "p/c/d": b"new", "p/photos": b"", "p/photos/x.jpg": b"x"}.items():
+        await bucket.object(key).put(content)
+    report = await bucket.download_tree(tmp_path, "p", delete=True)
+    assert (report.copied, report.deleted) == (3, 2)
+    assert {name: content for name, (content, _) in all_in(tmp_path).items()} == {
+        "a": b"new",
+        "c/d": b"new",
+        "photos/x.jpg": b"x",
+    }
+    assert (await bucket.upload_tree(tmp_path, "p", compare="mtime", delete=True)).copied == 0
