@@ -350,6 +350,10 @@ async def put_all(bucket: dream.Bucket, keys: Sequence[str]) -> None:
             group.create_task(put_some())
 
 
+async def keys_of(listing: dream.Listing[dream.ObjectInfo]) -> list[str]:
+    return [info.key async for info in listing]
+
+
 def new_name() -> str:
     return f"test-{uuid.uuid4().hex[:16]}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 
@@ -12,10 +13,14 @@ import pytest
 import uvloop
 from invariants import leaves_nothing, note_complaints
 
+from aiodreamobjects._limits import BytePace
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
+TIMER_SECONDS = 0.01
+"""A timer of uvloop counts in milliseconds."""
 Work = Coroutine[object, object, None]
 
 
@@ -46,3 +51,11 @@ def loop_of_its_own(name: str = "asyncio") -> Iterator[Callable[[Work], None]]:
 
         yield run
     assert complaints == []
+
+
+@contextmanager
+def taking_at_least(seconds: float) -> Iterator[None]:
+    """Check that this takes no less, except for the lateness that a pace makes good."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started > seconds - BytePace.CATCH_UP_SECONDS - TIMER_SECONDS

@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from conftest import Server, new_name
 from invariants import traced_memory
+from loops import TIMER_SECONDS, taking_at_least
 from servers.scripted import Content, Reply, ScriptedServer, Silence
 
 import aiodreamobjects as dream
@@ -26,16 +27,7 @@ MIB = 1 << 20
 
 AT_ONCE = 16 << 10
 """Read at once where bandwidth is limited, by each connection: what has just been read is paid for after it."""
-TIMER_SECONDS = 0.01
 HANG_SECONDS = 30.0
-
-
-@contextmanager
-def taking_at_least(seconds: float) -> Iterator[None]:
-    """No less, but for the lateness that is made good."""
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started > seconds - BytePace.CATCH_UP_SECONDS - TIMER_SECONDS
 
 
 # Bandwidth

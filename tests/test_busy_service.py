@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 import pytest_asyncio
+from servers.raw import turns
 from servers.scripted import Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
@@ -65,7 +66,7 @@ class BusyServer(ScriptedServer):
         while not condition():
             self._changed.clear()
             await self._changed.wait()
-        await turns()
+        await turns(60)
 
     async def holds(self, count: int) -> None:
         """Wait until it holds so many, and see that no more come."""
@@ -76,12 +77,6 @@ class BusyServer(ScriptedServer):
         """Answer all that are held so; so many come then."""
         self.answer(reply, self.held)
         await self.holds(leaves)
-
-
-async def turns(count: int = 60) -> None:
-    """Whoever could do something has done it: client and server share this event loop."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 @pytest_asyncio.fixture
@@ -148,11 +143,11 @@ async def test_one_refusal_of_a_round_is_enough_and_the_others_count_no_more(
     with asking(session, MOST) as tasks:
         await busy.holds(8)
         busy.answer(SLOW_DOWN)
-        await turns()
+        await turns(60)
         await busy.holds(7)  # seven that were sent before, and no other
         for left in (6, 5, 4):
             busy.answer(SLOW_DOWN)
-            await turns()
+            await turns(60)
             await busy.holds(left)
         await busy.burst(SLOW_DOWN, leaves=4)  # which were all sent before, too
         await busy.burst(SLOW_DOWN, leaves=2)
@@ -176,7 +171,7 @@ async def test_what_was_under_way_at_a_burst_and_ended_otherwise_hides_no_later_
     with asking(session, 3 * MOST, dream.NotFoundError) as tasks:
         await busy.holds(8)
         busy.answer(SLOW_DOWN)
-        await turns()
+        await turns(60)
         busy.answer(error(404, "NoSuchKey"), 7)
         await busy.holds(4)
         await busy.burst(SLOW_DOWN, leaves=2)

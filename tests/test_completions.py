@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from etags import etag_of
 from servers.faulty import FaultyServer
 from servers.rules import Action, Cut, Make, Meanwhile, Refuse, Rule, Say
 
@@ -150,13 +150,6 @@ async def test_an_object_is_ours_only_if_it_is_newer_than_the_upload(
 OTHER = random.Random(3).randbytes(3 * PART)
 
 
-def etag_of(content: bytes) -> str:
-    digests = [
-        hashlib.md5(content[at : at + PART], usedforsecurity=False).digest() for at in range(0, len(content), PART)
-    ]
-    return f"{md5_hex(b''.join(digests))}-{len(digests)}"
-
-
 def another_with(etag: str) -> Meanwhile:
     def change(bucket: Bucket) -> None:
         abort_all(bucket)
@@ -166,9 +159,9 @@ def another_with(etag: str) -> Meanwhile:
 
 
 ANOTHERS: dict[str, tuple[dream.Verify, str]] = {
-    "parts, not verified": ("off", etag_of(OTHER)),
+    "parts, not verified": ("off", etag_of(OTHER, PART)),
     "MD5, not verified": ("off", md5_hex(OTHER)),
-    "parts": ("auto", etag_of(OTHER)),
+    "parts": ("auto", etag_of(OTHER, PART)),
     "opaque, with other metadata": ("auto", "tells-nothing"),
 }
 
@@ -195,7 +188,7 @@ async def test_a_source_is_not_deleted_for_an_object_of_another_writer(faulty: F
     rules = dream.MultipartRules(smallest_part=1, largest_copy=PART)
     service = replace(faulty.service, multipart=rules, unsupported={"tagging": "it has no tags"})
     faulty.will(
-        completed(another_with(etag_of(OTHER)), LOST, times=FOR_EVER),
+        completed(another_with(etag_of(OTHER, PART)), LOST, times=FOR_EVER),
         Rule("CreateMultipartUpload", Say(headers={"Date": BEGAN})),
         Rule("HeadObject", Say(headers={"Last-Modified": AFTER}), key="a", times=FOR_EVER),
     )
@@ -241,7 +234,7 @@ async def test_a_completion_without_an_etag_is_a_success_although_another_object
     """It tells of no ETag then: that of the other one is not ours."""
 
     def others(bucket: Bucket) -> None:
-        bucket.add("a", Content(OTHER, etag_of(OTHER), {}))
+        bucket.add("a", Content(OTHER, etag_of(OTHER, PART), {}))
 
     faulty.will(completed(Make(without_etag)), Rule("HeadObject", Meanwhile(others)))
     info = await put(faulty)
@@ -251,4 +244,4 @@ async def test_a_completion_without_an_etag_is_a_success_although_another_object
 async def test_a_completion_without_an_etag_is_verified_by_the_object(faulty: FaultyServer) -> None:
     faulty.will(completed(Make(without_etag)))
     info = await put(faulty)
-    assert (info.etag, info.verified) == (etag_of(DATA), "parts")
+    assert (info.etag, info.verified) == (etag_of(DATA, PART), "parts")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
-from conftest import Server, new_name, put_all
+from conftest import Server, keys_of, new_name, put_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invariants import tasks_of_the_client
@@ -86,10 +86,6 @@ async def bucket_of(
         service = replace(dream.Service.for_endpoint(scripted.endpoint), list_type=list_type)
         async with scripted.session(endpoint=None, service=service) as session:
             yield session.bucket("bucket"), scripted
-
-
-async def keys_of(listing: dream.Listing[dream.ObjectInfo]) -> list[str]:
-    return [info.key async for info in listing]
 
 
 # The same as one after the other

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from etags import etag_of
 from servers.scripted import Received, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
@@ -31,11 +32,6 @@ MD5 = hashlib.md5(DATA).hexdigest()
 SMALL = dream.MultipartRules(smallest_part=1, largest_copy=100)
 LIMITS = dream.Limits(part_size=PART)
 ONE_BY_ONE = dream.Limits(part_size=PART, parts_per_object=1)
-
-
-def etag_of(data: bytes, part_size: int) -> str:
-    digests = [hashlib.md5(data[start : start + part_size]).digest() for start in range(0, len(data), part_size)]
-    return f"{hashlib.md5(b''.join(digests)).hexdigest()}-{len(digests)}"
 
 
 @pytest.fixture

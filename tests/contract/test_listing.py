@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from conftest import Server, new_name, put_all, skip_if_seen_elsewhere
+from conftest import Server, keys_of, new_name, put_all, skip_if_seen_elsewhere
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address
@@ -33,10 +33,6 @@ async def large(server: Server, session: dream.Session) -> AsyncIterator[dream.B
     await put_all(bucket, [f"dir %2B+/ü {number:04}" for number in range(1050)])
     yield bucket
     await bucket.delete(force=True)
-
-
-async def keys_of(listing: dream.Listing[dream.ObjectInfo]) -> list[str]:
-    return [info.key async for info in listing]
 
 
 async def test_keys_come_in_the_order_of_their_utf_8_bytes(filled: dream.Bucket) -> None:

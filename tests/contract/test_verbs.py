@@ -17,7 +17,7 @@ from typing import Literal
 import aiohttp
 import pytest
 import pytest_asyncio
-from conftest import INDEPENDENT, Server, new_name
+from conftest import INDEPENDENT, Server, keys_of, new_name
 from yarl import URL
 
 import aiodreamobjects as dream
@@ -76,10 +76,6 @@ async def obj(bucket: dream.Bucket) -> dream.Object:
     made = bucket.object("dir/digits")
     await made.put(b"0123456789")
     return made
-
-
-async def keys_of(listing: dream.Listing[dream.ObjectInfo]) -> list[str]:
-    return [info.key async for info in listing]
 
 
 # Buckets

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from http_client import (
@@ -31,7 +29,7 @@ from http_client import (
     until_quiet,
 )
 from invariants import traced_memory
-from loops import on_every_loop
+from loops import on_every_loop, taking_at_least
 from servers.raw import Peer, Script, answers, turns
 
 import aiodreamobjects as dream
@@ -42,16 +40,6 @@ from aiodreamobjects._progress import Gauge
 
 AT_ONCE, TLS_AT_ONCE = 16 << 10, 512 << 10
 """Read at once where bandwidth is limited, at most: what has just been read is paid for after it."""
-TIMER_SECONDS = 0.01
-"""A timer of uvloop counts in milliseconds."""
-
-
-@contextmanager
-def taking_at_least(seconds: float) -> Iterator[None]:
-    """No less, but for the lateness that is made good."""
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started > seconds - BytePace.CATCH_UP_SECONDS - TIMER_SECONDS
 
 
 async def sink(peer: Peer) -> None:

@@ -15,6 +15,7 @@ import anyio
 import pytest
 from interruptions import watched_tasks
 from servers.faulty import FaultyServer, until
+from servers.raw import turns
 from servers.rules import Blanks, Cut, Pause, Refuse, Rule
 from user_code import OLD, outcome, pieces_of
 
@@ -479,12 +480,6 @@ def test_a_grace_is_a_number_of_seconds(grace: float) -> None:
 # Closing from where it is awkward
 
 
-async def turns(count: int = 200) -> None:
-    """What needs nothing from the network gets as far as it can."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
 async def fired(*rules: Rule) -> None:
     await until(lambda: all(rule.fired for rule in rules))
 
@@ -577,9 +572,9 @@ async def test_a_completion_that_waits_for_a_place_is_not_sent_for_one_who_was_c
     task = asyncio.create_task(session.object("s3://bucket/t").put(DATA, progress=take_the_place))
     async with ended(task), asyncio.timeout(HANG_SECONDS):
         await fired(held)
-        await turns()
+        await turns(200)
         task.cancel()
-        await turns()
+        await turns(200)
         async with ended(*heads):  # the place is free again
             heads[0].cancel()
             await asyncio.wait({task})
@@ -603,7 +598,7 @@ async def test_an_upload_that_waits_for_a_place_ends_at_once_and_sends_nothing(
         await fired(held)
         task = asyncio.create_task(session.object("s3://bucket/t").put(content))
         async with ended(task):
-            await turns()
+            await turns(200)
             async with asyncio.timeout(AT_ONCE_SECONDS):
                 if cancels:
                     task.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import random
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 from conftest import Server, new_name, put_all
+from etags import etag_of
 
 import aiodreamobjects as dream
 
@@ -156,16 +156,9 @@ class Case(ABC):
         """What must hold when the next one has come to its end."""
 
 
-def etag_of(data: bytes) -> str:
-    if len(data) <= PART:
-        return hashlib.md5(data).hexdigest()
-    digests = [hashlib.md5(data[start : start + PART]).digest() for start in range(0, len(data), PART)]
-    return f"{hashlib.md5(b''.join(digests)).hexdigest()}-{len(digests)}"
-
-
 OLD = b"old" * 1000
 LARGE = random.Random(1).randbytes(24 * MIB)
-LARGE_ETAG = etag_of(LARGE)
+LARGE_ETAG = etag_of(LARGE, PART)
 PACE = 80 * MIB
 
 
@@ -189,7 +182,7 @@ class Upload(Case):
     async def look(self, told: Told) -> None:
         found = await self.obj.head() if await self.obj.exists() else None
         etag = found.etag if found else None
-        assert etag in (etag_of(OLD) if self.was_there else None, LARGE_ETAG)
+        assert etag in (etag_of(OLD, PART) if self.was_there else None, LARGE_ETAG)
         noted = [json.loads(path.read_bytes()) for path in self.journals.glob("*.json")]
         assert len(noted) <= 1
         sizes = {upload.upload_id: await self._parts(upload.upload_id) async for upload in self.bucket.uploads()}
@@ -290,7 +283,7 @@ class Tree(Case):
 
     async def set_up(self) -> None:
         self.new = new_tree(random.Random(2))
-        self.etags = {name: etag_of(data) for name, data in self.new.items()}
+        self.etags = {name: etag_of(data, PART) for name, data in self.new.items()}
         self.missing = 0
         self.source = self.home / "source"
         write_tree(self.source, self.new)
@@ -309,7 +302,7 @@ class Tree(Case):
 
     def check(self, found: Mapping[str, str]) -> None:
         """``found``: what each name in the target has for an ETag."""
-        old, new = {name: etag_of(data) for name, data in self.old.items()}, self.etags
+        old, new = {name: etag_of(data, PART) for name, data in self.old.items()}, self.etags
         for name, etag in found.items():
             assert etag in (old.get(name), new.get(name)), name
         assert found.keys() >= (self.old.keys() & self.new.keys())
@@ -323,7 +316,7 @@ class Tree(Case):
         assert told["failed"] == 0
         assert told["copied"] <= self.missing
         assert told["copied"] + told["skipped"] == len(self.new)
-        kept = {} if self.deletes else {name: etag_of(self.old[name]) for name in self.extra}
+        kept = {} if self.deletes else {name: etag_of(self.old[name], PART) for name in self.extra}
         assert found == self.etags | kept
 
 
@@ -396,7 +389,7 @@ class DownloadTree(Tree):
 
     def _found(self) -> dict[str, str]:
         paths = [path for path in self.root.rglob("*") if path.is_file()]
-        return {str(path.relative_to(self.root)): etag_of(path.read_bytes()) for path in paths}
+        return {str(path.relative_to(self.root)): etag_of(path.read_bytes(), PART) for path in paths}
 
 
 KEYS = [f"{number:03}" for number in range(60 if IS_SOAK else 20)]

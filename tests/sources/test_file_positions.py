@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 import pytest
 import urllib3
+from odd_sources import OwnError
 from servers.faulty import FaultyServer
 
 import aiodreamobjects as dream
@@ -33,10 +34,6 @@ import aiodreamobjects as dream
 PART = 300_000
 CONTENT = random.Random(1).randbytes(200_000) + bytes(range(256)) * 2000
 MIDDLES = [1, 65_537, PART, PART + 1]
-
-
-class OwnError(Exception):
-    """What a file of the caller's raises."""
 
 
 async def put(faulty: FaultyServer, file: Any) -> dream.ObjectInfo:

@@ -6,11 +6,12 @@ import array
 import asyncio
 import mmap
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from odd_sources import AnyAsyncIterator, Later, async_generated
 from servers.faulty import FaultyServer
 
 import aiodreamobjects as dream
@@ -65,17 +66,6 @@ class WithAsyncRead(WithRead):
         return super().read(size)
 
 
-class Later:
-    """To be awaited, and no coroutine."""
-
-    def __init__(self, data: Any) -> None:
-        self._data = data
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        yield
-        return self._data
-
-
 class WithReadThatReturnsAnAwaitable(WithRead):
     def read(self, size: int, /) -> Later:
         return Later(super().read(size))
@@ -96,24 +86,6 @@ class WithSeek(WithRead):
 
     def seek(self, offset: int, whence: int = 0) -> None:
         self._position = offset + (0, self._position, self._size)[whence]
-
-
-class AnyAsyncIterator:
-    def __init__(self, refilled: Refilled) -> None:
-        self._refilled = refilled
-
-    def __aiter__(self) -> AnyAsyncIterator:
-        return self
-
-    async def __anext__(self) -> Any:
-        if chunk := self._refilled.next():
-            return chunk
-        raise StopAsyncIteration
-
-
-async def async_generated(refilled: Refilled) -> AsyncIterator[Any]:
-    for chunk in refilled:
-        yield chunk
 
 
 def resized(chunks: Chunks) -> Iterator[bytearray]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import io
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,21 @@ from typing import Any
 import aiofiles
 import pytest
 import pytest_asyncio
+from etags import etag_of
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from invariants import no_task_is_left
+from odd_sources import (
+    AnyAsyncIterator,
+    AnyIterable,
+    OnlyAsyncRead,
+    OnlyRead,
+    OwnError,
+    ReadThatReturnsAnAwaitable,
+    ShortReads,
+    async_generated,
+    generated,
+)
 
 import aiodreamobjects as dream
 from aiodreamobjects._transfer.parts import EVEN_PARTS, PART_SIZE_NAME, PartSizes, known_parts, plan
@@ -31,10 +42,6 @@ RULES = dream.MultipartRules()
 MIB = 1 << 20
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-class OwnError(Exception):
-    """What a source of the caller's raises."""
 
 
 def tiny_parts(**rules: int) -> MemoryService:
@@ -60,114 +67,6 @@ async def opened(
 async def arrival_of(verb: Verb, memory: MemoryService) -> None:
     while verb not in [request.verb for request in memory.requests]:
         await asyncio.sleep(0)
-
-
-def etag_of(content: bytes, part_size: int) -> str:
-    """By hashlib alone."""
-    if len(content) <= part_size:
-        return hashlib.md5(content).hexdigest()
-    parts = [content[start : start + part_size] for start in range(0, len(content), part_size)]
-    return f"{hashlib.md5(b''.join(hashlib.md5(part).digest() for part in parts)).hexdigest()}-{len(parts)}"
-
-
-# Sources of every kind, of the same bytes. ``failure``: what they raise at their end.
-
-
-class ShortReads(io.RawIOBase):
-    """A raw file that gives as little at once as it likes."""
-
-    def __init__(self, chunks: Sequence[bytes], failure: Exception | None = None) -> None:
-        self._chunks, self._failure = [chunk for chunk in chunks if chunk], failure
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        if not self._chunks:
-            if self._failure:
-                raise self._failure
-            return 0
-        chunk = self._chunks.pop(0)
-        count = min(len(chunk), len(buffer))
-        buffer[:count] = chunk[:count]
-        if count < len(chunk):
-            self._chunks.insert(0, chunk[count:])
-        return count
-
-
-class OnlyRead:
-    """Nothing but ``read``, which gives as little at once as it likes."""
-
-    def __init__(self, chunks: Sequence[bytes], failure: Exception | None = None) -> None:
-        self._raw = ShortReads(chunks, failure)
-
-    def read(self, size: int, /) -> bytes:
-        return self._raw.read(size) or b""
-
-
-class OnlyAsyncRead(OnlyRead):
-    async def read(self, size: int, /) -> bytes:  # type: ignore[override]  # the other kind of file
-        await asyncio.sleep(0)
-        return super().read(size)
-
-
-class Later:
-    """To be awaited, and no coroutine."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __await__(self) -> Generator[Any, None, bytes]:
-        yield
-        return self._data
-
-
-class ReadThatReturnsAnAwaitable(OnlyRead):
-    def read(self, size: int, /) -> Later:  # type: ignore[override]  # the other kind of file
-        return Later(super().read(size))
-
-
-class AnyIterable:
-    """To be iterated, and no iterator."""
-
-    def __init__(self, chunks: Sequence[bytes], failure: Exception | None = None) -> None:
-        self._chunks, self._failure = chunks, failure
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-        if self._failure:
-            raise self._failure
-
-
-class AnyAsyncIterator:
-    """No generator: it has no ``aclose``, and never suspends."""
-
-    def __init__(self, chunks: Sequence[bytes], failure: Exception | None = None) -> None:
-        self._chunks, self._failure = iter(chunks), failure
-
-    def __aiter__(self) -> AnyAsyncIterator:
-        return self
-
-    async def __anext__(self) -> bytes:
-        for chunk in self._chunks:
-            return chunk
-        if self._failure:
-            raise self._failure
-        raise StopAsyncIteration
-
-
-def generated(chunks: Sequence[bytes], failure: Exception | None = None) -> Iterator[bytes]:
-    yield from chunks
-    if failure:
-        raise failure
-
-
-async def async_generated(chunks: Sequence[bytes], failure: Exception | None = None) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        await asyncio.sleep(0)
-        yield chunk
-    if failure:
-        raise failure
 
 
 @dataclass(frozen=True)
