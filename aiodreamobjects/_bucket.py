@@ -291,8 +291,9 @@ class Bucket:
 
         Nothing is ever written outside the directory, whatever the keys are. A key that would lead out of it, through a symbolic
         link below it, or to the place of a directory is an UnsafeKeyError among the failures. So is ``a/b`` beside ``a``, and
-        ``B`` beside ``b`` on a disk that does not tell them apart. ``delete`` removes regular files that have not changed since
-        they were seen, and the directories that this leaves empty. ``acl`` means nothing here, and is a ValueError.
+        ``B`` beside ``b`` on a disk that does not tell them apart. An empty object ``a`` beside ``a/b`` is a directory. ``delete``
+        removes regular files that have not changed since they were seen, and the directories that this leaves empty. It makes room
+        first where a file became a directory, or a directory a file. ``acl`` means nothing here, and is a ValueError.
         """
         if acl is not None:
             msg = f"acl={acl!r}: a download makes files, which have none"
