@@ -52,6 +52,9 @@ class ByteRange:
 
     @classmethod
     def of(cls, value: tuple[int, int | None]) -> ByteRange:
+        if not isinstance(value, tuple | list) or len(value) != 2:  # noqa: PLR2004 - a pair
+            msg = f"range {value!r} must be a pair of positions: (0, 10) is what HTTP calls bytes=0-9"
+            raise ValueError(msg)
         start, stop = value
         if not all(isinstance(end, int) and not isinstance(end, bool) for end in (start, 0 if stop is None else stop)):
             msg = f"range {value!r} must hold whole numbers of bytes"

@@ -80,7 +80,8 @@ class Runtime:
         """The session, for people."""
         where = "a service not settled yet"
         if self._service is not None:
-            where = f"{self._service.name} at {self._service.endpoint}"
+            name, endpoint = self._service.name, self._service.endpoint
+            where = endpoint if name.startswith("S3 at ") else f"{name} at {endpoint}"
         return f"<Session to {where}, {self._state}>"
 
     def __del__(self) -> None:

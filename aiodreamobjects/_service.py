@@ -24,7 +24,10 @@ Feature = Literal[
     "presigned_post",
     "conditional_writes",
     "if_match",
+    "copy_in_parts",
     "delete_objects",
+    "list_uploads",
+    "list_versions",
     "sigv2",
     "plain_http",
 ]
@@ -77,10 +80,13 @@ class MultipartRules:
 
     smallest_part: int = 5 << 20
     """Of all but the last."""
+    largest_part: int = 5 << 30
     most_parts: int = 10_000
     largest_object: int = 5 << 40
     largest_copy: int = 5 << 30
     """A larger object is copied in parts."""
+    equal_parts: bool = False
+    """Whether all parts but the last must have the same size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +143,20 @@ class Service:
 
     @classmethod
     def for_endpoint(cls, url: str, *, default_region: str = "us-east-1") -> Service:
-        """Return the service at this URL; for a host that nobody knows, plain S3 with path addressing. Raises ValueError."""
+        """Return the service at this URL; for a host that nobody knows, plain S3 with path addressing.
+
+        Raises ValueError for what is no endpoint, and for a host that begins with a bucket's name.
+        """
         url = without_user(url)
-        _, host, port = _parse_endpoint(url)
-        for pattern, profile in _KNOWN_HOSTS:
-            if match := re.fullmatch(pattern, host):
-                region = match.groupdict().get("region") or profile.region
-                return replace(profile, endpoint=url, region=region)
+        scheme, host, port = _parse_endpoint(url)
+        if known := _known_service(host):
+            return replace(known, endpoint=url)
+        labels = host.split(".")
+        for number in range(1, len(labels) - 1):
+            if _known_service(rest := ".".join(labels[number:])):
+                bucket = ".".join(labels[:number])
+                msg = f"endpoint {url!r} begins with a bucket; use {scheme}://{rest} and session.bucket({bucket!r})"
+                raise ValueError(msg)
         return cls(f"S3 at {host}" + (f":{port}" if port else ""), url, default_region)
 
     @classmethod
@@ -266,21 +279,89 @@ US_EAST_5 = Service(
 """DreamObjects today: https://s3.us-east-005.dream.io, Backblaze B2's dialect."""
 
 _DREAM_CEPH = Service("DreamObjects (Ceph)", "https://objects-us-east-1.dream.io", signature="v2", is_known=True)
-_BACKBLAZE = replace(US_EAST_5, name="Backblaze B2", endpoint="https://s3.us-west-004.backblazeb2.com")
+_BACKBLAZE = replace(
+    US_EAST_5,
+    name="Backblaze B2",
+    endpoint="https://s3.us-west-004.backblazeb2.com",
+    multipart=MultipartRules(largest_object=10 * 10**12),
+)
 _AMAZON = Service(
     "Amazon S3",
     "https://s3.amazonaws.com",
     addressing="virtual",
     location_constraint=True,
+    multipart=MultipartRules(largest_object=50 * 10**12),
     unsupported=_AWS_REFUSES,
     is_known=True,
 )
-
-# Sources: DreamHost's knowledge base (articles 360001370846, 115000677011, 115001494772), Backblaze's "S3-Compatible
-# API", Amazon's "Amazon Simple Storage Service endpoints and quotas".
-_KNOWN_HOSTS = (
-    (r"s3\.(?P<region>[0-9a-z_-]+)\.dream\.io", US_EAST_5),
-    (r"objects-us-east-1\.dream\.io|objects\.dreamhost\.com", _DREAM_CEPH),
-    (r"s3\.(?P<region>[0-9a-z-]+)\.backblazeb2\.com", _BACKBLAZE),
-    (r"s3(?:\.dualstack)?(?:\.(?P<region>[0-9a-z-]+))?\.amazonaws\.com(?:\.cn)?", _AMAZON),
+_NO_TAGS = "keep such facts in the object's metadata: put(metadata=...)"
+_NO_ACLS = "hand out presign_get() URLs"
+_R2 = Service(
+    "Cloudflare R2",
+    "https://account.r2.cloudflarestorage.com",
+    "auto",
+    multipart=MultipartRules(equal_parts=True),
+    unsupported={"tagging": _NO_TAGS, "object_acl": _NO_ACLS, "acl_grants": _NO_ACLS},
+    is_known=True,
 )
+_OSS = Service(
+    "Alibaba Cloud OSS",
+    "https://oss-cn-hangzhou.aliyuncs.com",
+    "cn-hangzhou",
+    addressing="virtual",
+    unsupported={
+        "tagging": _NO_TAGS,
+        "list_versions": "use OSS's own interface",
+        "list_uploads": "use OSS's own interface",
+    },
+)
+_COS = Service(
+    "Tencent COS", "https://cos.ap-guangzhou.myqcloud.com", addressing="virtual", list_type=1, digests="none"
+)
+_OBS = Service("Huawei OBS", "https://obs.eu-west-101.myhuaweicloud.com", location_constraint=True)
+_SCALEWAY = Service("Scaleway", "https://s3.fr-par.scw.cloud", multipart=MultipartRules(most_parts=1000), is_known=True)
+_IBM = Service(
+    "IBM Cloud Object Storage",
+    "https://s3.eu-de.cloud-object-storage.appdomain.cloud",
+    list_type=1,
+    digests="none",
+)
+_NO_COPY_IN_PARTS: dict[Feature, str] = {"copy_in_parts": "a large object is read and stored again instead"}
+_GOOGLE = Service("Google Cloud Storage", "https://storage.googleapis.com", "auto", unsupported=_NO_COPY_IN_PARTS)
+_STORJ = Service("Storj", "https://gateway.storjshare.io", unsupported=_NO_COPY_IN_PARTS)
+
+_REGION = "(?P<region>[0-9a-z_-]+)"
+# Sources: DreamHost's knowledge base (articles 360001370846, 115000677011, 115001494772), Backblaze's "S3-Compatible
+# API", Amazon's "Amazon Simple Storage Service endpoints and quotas"; of the others see docs/services.md.
+_KNOWN_HOSTS: tuple[tuple[str, Service], ...] = (
+    (rf"s3\.{_REGION}\.dream\.io", US_EAST_5),
+    (r"objects-us-east-1\.dream\.io|objects\.dreamhost\.com", _DREAM_CEPH),
+    (rf"s3\.{_REGION}\.backblazeb2\.com", _BACKBLAZE),
+    (r"s3-external-1\.amazonaws\.com|s3-accelerate(?:\.dualstack)?\.amazonaws\.com", _AMAZON),
+    (rf"s3(?:-fips)?(?:\.dualstack)?(?:\.{_REGION})?\.amazonaws\.(?:com(?:\.cn)?|eu)", _AMAZON),
+    (rf"s3-{_REGION}\.amazonaws\.com", _AMAZON),
+    (rf"(?:bucket\.)?vpce-[0-9a-z-]+\.s3\.{_REGION}\.vpce\.amazonaws\.com", replace(_AMAZON, addressing="path")),
+    (r"[0-9a-z-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com", _R2),
+    (rf"(?:s3\.)?oss-{_REGION}\.aliyuncs\.com", _OSS),
+    (rf"cos\.{_REGION}\.myqcloud\.com", _COS),
+    (rf"obs\.{_REGION}\.myhuaweicloud\.com", _OBS),
+    (rf"s3\.{_REGION}\.scw\.cloud", _SCALEWAY),
+    (rf"s3\.{_REGION}\.(?:io|perf)\.cloud\.ovh\.(?:net|us)", Service("OVHcloud", "https://s3.gra.io.cloud.ovh.net")),
+    (rf"s3(?:\.{_REGION})?\.wasabisys\.com", Service("Wasabi", "https://s3.wasabisys.com")),
+    (rf"s3[.-]{_REGION}\.ionoscloud\.com", Service("IONOS", "https://s3.eu-central-1.ionoscloud.com")),
+    (rf"s3\.{_REGION}\.storage\.selcloud\.ru", Service("Selectel", "https://s3.ru-1.storage.selcloud.ru")),
+    (rf"{_REGION}\.your-objectstorage\.com", Service("Hetzner", "https://fsn1.your-objectstorage.com")),
+    (rf"{_REGION}\.digitaloceanspaces\.com", Service("DigitalOcean Spaces", "https://nyc3.digitaloceanspaces.com")),
+    (rf"{_REGION}\.linodeobjects\.com", Service("Linode", "https://us-east-1.linodeobjects.com")),
+    (r"storage\.googleapis\.com", _GOOGLE),
+    (rf"s3(?:\.private|\.direct)?\.{_REGION}\.cloud-object-storage\.appdomain\.cloud", _IBM),
+    (r"gateway\.(?:[0-9a-z]+\.)?storjshare\.io", _STORJ),
+)
+
+
+def _known_service(host: str) -> Service | None:
+    """Return the service that has this host, with the region that the host names."""
+    for pattern, profile in _KNOWN_HOSTS:
+        if match := re.fullmatch(pattern, host):
+            return replace(profile, region=match.groupdict().get("region") or profile.region)
+    return None

@@ -1,5 +1,6 @@
 """Services: which one stands behind a URL, what is no endpoint, what no bucket can be called, where a request goes."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import aiodreamobjects as dream
 from aiodreamobjects import US_EAST_5, BucketNames, Service
 from aiodreamobjects._service import Addressing
 
@@ -34,6 +36,39 @@ BACKBLAZE = Service.backblaze_b2("us-west-004")
         ("https://s3.dualstack.eu-west-3.amazonaws.com", "Amazon S3", "eu-west-3", "virtual", "v4"),
         ("https://s3.cn-north-1.amazonaws.com.cn", "Amazon S3", "cn-north-1", "virtual", "v4"),
         ("https://s3.amazonaws.com", "Amazon S3", "us-east-1", "virtual", "v4"),
+        ("https://s3.eusc-de-east-1.amazonaws.eu", "Amazon S3", "eusc-de-east-1", "virtual", "v4"),
+        ("https://s3-eu-west-1.amazonaws.com", "Amazon S3", "eu-west-1", "virtual", "v4"),
+        ("https://s3-fips.us-east-2.amazonaws.com", "Amazon S3", "us-east-2", "virtual", "v4"),
+        ("https://s3-fips.dualstack.us-gov-west-1.amazonaws.com", "Amazon S3", "us-gov-west-1", "virtual", "v4"),
+        ("https://s3-accelerate.amazonaws.com", "Amazon S3", "us-east-1", "virtual", "v4"),
+        ("https://s3-accelerate.dualstack.amazonaws.com", "Amazon S3", "us-east-1", "virtual", "v4"),
+        ("https://s3-external-1.amazonaws.com", "Amazon S3", "us-east-1", "virtual", "v4"),
+        ("https://vpce-1a2b-5e6f.s3.us-west-2.vpce.amazonaws.com", "Amazon S3", "us-west-2", "path", "v4"),
+        ("https://bucket.vpce-1a2b-5e6f.s3.us-west-2.vpce.amazonaws.com", "Amazon S3", "us-west-2", "path", "v4"),
+        ("https://0123abcd.r2.cloudflarestorage.com", "Cloudflare R2", "auto", "path", "v4"),
+        ("https://0123abcd.eu.r2.cloudflarestorage.com", "Cloudflare R2", "auto", "path", "v4"),
+        ("https://oss-cn-hangzhou.aliyuncs.com", "Alibaba Cloud OSS", "cn-hangzhou", "virtual", "v4"),
+        ("https://s3.oss-eu-central-1.aliyuncs.com", "Alibaba Cloud OSS", "eu-central-1", "virtual", "v4"),
+        ("https://cos.ap-beijing.myqcloud.com", "Tencent COS", "ap-beijing", "virtual", "v4"),
+        ("https://obs.cn-north-4.myhuaweicloud.com", "Huawei OBS", "cn-north-4", "path", "v4"),
+        ("https://s3.nl-ams.scw.cloud", "Scaleway", "nl-ams", "path", "v4"),
+        ("https://s3.gra.io.cloud.ovh.net", "OVHcloud", "gra", "path", "v4"),
+        ("https://s3.eu-central-2.wasabisys.com", "Wasabi", "eu-central-2", "path", "v4"),
+        ("https://s3.wasabisys.com", "Wasabi", "us-east-1", "path", "v4"),
+        ("https://s3.eu-central-3.ionoscloud.com", "IONOS", "eu-central-3", "path", "v4"),
+        ("https://s3.ru-7.storage.selcloud.ru", "Selectel", "ru-7", "path", "v4"),
+        ("https://nbg1.your-objectstorage.com", "Hetzner", "nbg1", "path", "v4"),
+        ("https://ams3.digitaloceanspaces.com", "DigitalOcean Spaces", "ams3", "path", "v4"),
+        ("https://eu-central-1.linodeobjects.com", "Linode", "eu-central-1", "path", "v4"),
+        ("https://storage.googleapis.com", "Google Cloud Storage", "auto", "path", "v4"),
+        (
+            "https://s3.us-south.cloud-object-storage.appdomain.cloud",
+            "IBM Cloud Object Storage",
+            "us-south",
+            "path",
+            "v4",
+        ),
+        ("https://gateway.storjshare.io", "Storj", "us-east-1", "path", "v4"),
         ("https://minio.example:9000", "S3 at minio.example:9000", "us-east-1", "path", "v4"),
         ("http://127.0.0.1:9000", "S3 at 127.0.0.1:9000", "us-east-1", "path", "v4"),
         ("http://[::1]:9000", "S3 at [::1]:9000", "us-east-1", "path", "v4"),
@@ -55,6 +90,53 @@ def test_a_service_is_told_from_its_endpoint(
         signature,
     )
     assert service.endpoint == url
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint", "bucket"),
+    [
+        ("https://my-bucket.s3.us-east-005.dream.io", "https://s3.us-east-005.dream.io", "my-bucket"),
+        ("https://my.bucket.s3.us-west-004.backblazeb2.com", "https://s3.us-west-004.backblazeb2.com", "my.bucket"),
+        ("https://my-bucket.s3.amazonaws.com", "https://s3.amazonaws.com", "my-bucket"),
+        ("http://my-bucket.objects-us-east-1.dream.io", "http://objects-us-east-1.dream.io", "my-bucket"),
+        ("https://photos.nyc3.digitaloceanspaces.com", "https://nyc3.digitaloceanspaces.com", "photos"),
+        ("https://photos.0123abcd.r2.cloudflarestorage.com", "https://0123abcd.r2.cloudflarestorage.com", "photos"),
+    ],
+)
+def test_an_endpoint_that_begins_with_a_bucket_is_refused(url: str, endpoint: str, bucket: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"use {endpoint} and session.bucket('{bucket}')")):
+        Service.for_endpoint(url)
+    with pytest.raises(ValueError, match="begins with a bucket"):
+        dream.Session(endpoint=url, access_key="a", secret_key="b")
+
+
+def test_what_differs_by_host() -> None:
+    known = {
+        name: Service.for_endpoint(f"https://{host}")
+        for name, host in {
+            "r2": "0123abcd.r2.cloudflarestorage.com",
+            "oss": "oss-cn-hangzhou.aliyuncs.com",
+            "cos": "cos.ap-beijing.myqcloud.com",
+            "obs": "obs.cn-north-4.myhuaweicloud.com",
+            "scaleway": "s3.fr-par.scw.cloud",
+            "google": "storage.googleapis.com",
+            "ibm": "s3.us-south.cloud-object-storage.appdomain.cloud",
+            "amazon": "s3.eu-central-1.amazonaws.com",
+            "b2": "s3.us-west-004.backblazeb2.com",
+            "unknown": "s3.example.com",
+        }.items()
+    }
+    assert {name for name, service in known.items() if service.multipart.equal_parts} == {"r2"}
+    assert {name for name, service in known.items() if service.multipart.most_parts == 1000} == {"scaleway"}
+    assert {name for name, service in known.items() if service.list_type == 1} == {"cos", "ibm"}
+    assert {name for name, service in known.items() if service.digests == "none"} == {"cos", "ibm"}
+    assert {name for name, service in known.items() if service.location_constraint} == {"obs", "amazon"}
+    assert {name for name, service in known.items() if "tagging" in service.unsupported} == {"r2", "oss", "b2"}
+    assert {name for name, service in known.items() if "copy_in_parts" in service.unsupported} == {"google"}
+    assert {name: service.multipart.largest_object for name, service in known.items() if name in ("amazon", "b2")} == {
+        "amazon": 50 * 10**12,
+        "b2": 10 * 10**12,
+    }
 
 
 def test_only_a_host_that_does_not_tell_its_region_takes_the_default() -> None:

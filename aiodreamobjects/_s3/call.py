@@ -20,7 +20,17 @@ from aiodreamobjects._http.transport import Body, Buffer, Expect, HeaderLines, R
 from aiodreamobjects._models import printable
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, signing, xml
-from aiodreamobjects._s3.errors import Context, Refusal, failure_of, failure_of_refusal, unknown_part, unreadable
+from aiodreamobjects._s3.errors import (
+    Context,
+    Refusal,
+    Words,
+    failure_of,
+    failure_of_refusal,
+    unknown_part,
+    unreadable,
+    words_of,
+    words_of_xml,
+)
 from aiodreamobjects._s3.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._s3.retry import AttemptFailed, Failure
 from aiodreamobjects._s3.signing import Signer
@@ -308,7 +318,7 @@ class Caller:
                 entries, root = await finish(to_thread.run_sync(xml.read, document, root_name))
         except xml.MalformedError as error:
             raise self._unreadable(call, response) from error
-        if root.name == "Error":
+        if root.name in ("Error", "ErrorResponse"):
             raise AttemptFailed(self._refusal(call, response, root))
         is_known = xml.is_document(root, root_name) or (call.other_root and root.name == call.other_root)
         if is_known or (entries and not xml.is_another(root, root_name)):
@@ -325,18 +335,11 @@ class Caller:
         return AttemptFailed(failure_of(unreadable(self.context(str(call), call.feature), response.status)))
 
     def _refusal(self, call: Call, response: Response, root: xml.Element | None = None) -> Failure:
-        if root is None and response.content and len(response.content) <= LONGEST_ERROR_BYTES:
-            try:
-                root = xml.parse(response.content)
-            except xml.MalformedError:
-                root = None
-        error = root if root is not None and root.name == "Error" else xml.Element("Error")
-        refusal = Refusal(
-            response.status,
-            error.get("Code") or "",
-            error.get("Message") or "",
-            replies.texts(response.headers),
-            error.get("RequestId"),
-            is_head=call.method == "HEAD",
-        )
+        words = Words()
+        if root is not None:
+            words = words_of_xml(root)
+        elif response.content and len(response.content) <= LONGEST_ERROR_BYTES:
+            words = words_of(response.content)
+        headers = replies.texts(response.headers)
+        refusal = Refusal(response.status, words, headers, is_head=call.method == "HEAD")
         return failure_of_refusal(refusal, self.context(str(call), call.feature))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from aiodreamobjects._errors import (
@@ -26,6 +27,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._models import Address, printable
+from aiodreamobjects._s3 import xml
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.retry import Failure
 from aiodreamobjects._s3.values import VersionedKey
@@ -95,17 +97,60 @@ _CONFLICT_CODES = {"ConditionalRequestConflict"}
 """Another write was under way: the next attempt learns what became of it (S3 user guide, "Conditional writes")."""
 
 
+class Words(NamedTuple):
+    """What the document of an error says. Empty where there is none."""
+
+    code: str = ""
+    text: str = ""
+    request_id: str | None = None
+
+
+def words_of(document: bytes) -> Words:
+    """Read an error document: S3's, one that is wrapped as Amazon's other services do, or JSON, as some gateways send."""
+    document = document.lstrip()
+    if document.startswith(b"{"):
+        return _words_of_json(document)
+    try:
+        return words_of_xml(xml.parse(document))
+    except xml.MalformedError:
+        return Words()
+
+
+def words_of_xml(root: xml.Element) -> Words:
+    """Read the first element named ``Error``, wherever it is."""
+    if root.name == "Error":
+        return Words(root.get("Code") or "", root.get("Message") or "", root.get("RequestId"))
+    found = next((words for child in root.children if (words := words_of_xml(child)) != Words()), Words())
+    return found._replace(request_id=found.request_id or root.get("RequestId")) if found != Words() else found
+
+
+def _words_of_json(document: bytes) -> Words:
+    try:
+        read: object = json.loads(document)
+    except (ValueError, RecursionError):
+        return Words()
+    told = {name.lower(): value for name, value in read.items()} if isinstance(read, dict) else {}
+    if isinstance(told.get("error"), dict):
+        told |= {str(name).lower(): value for name, value in told["error"].items()}
+    code, text, request_id = (
+        next((value for name in names if isinstance(value := told.get(name), str)), "")
+        for names in (
+            ("code", "__type", "errorcode", "error"),
+            ("message", "error_description", "detail"),
+            ("requestid",),
+        )
+    )
+    return Words("" if " " in code else code, text or (code if " " in code else ""), request_id or None)
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An error reply, in whatever way it was read."""
 
     status: int | None
-    code: str
-    """Empty where there was no document to tell it."""
-    text: str
+    words: Words
     headers: Mapping[str, str]
     """Names in lower case."""
-    request_id: str | None
     is_head: bool = False
     """Whether it is an answer to a HEAD, which has no body to tell a code."""
 
@@ -126,9 +171,9 @@ class Context:
 def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
     """What a service's error reply amounts to: an error, and whether and when to try again."""
     status, headers = refusal.status or 0, refusal.headers
-    code, text = refusal.code[:LONGEST_WORDS], refusal.text[:LONGEST_WORDS]
+    words = refusal.words
+    code, text = words.code[:LONGEST_WORDS], words.text[:LONGEST_WORDS]
     if not code or code.isdigit():
-        text = ""
         code = UNREADABLE if status == HTTPStatus.OK else _BODILESS_CODES.get(status, f"HTTP{status}")
     offset = _clock_offset(code, headers, context.now)
     if code == "AccessDenied" and not text and offset and abs(offset - context.clock_offset) > LARGEST_SKEW_SECONDS:
@@ -137,7 +182,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
     message = f"{context.what}: {code}" + (f" ({status})" if status else "") + (f": {text}" if text else "")
     if advice := _advice(kind, code, status, headers, context, offset):
         message += f"; {advice}"
-    request_id = refusal.request_id or headers.get("x-amz-request-id")
+    request_id = words.request_id or headers.get("x-amz-request-id")
     if request_id:
         message += f" [request {request_id}]"
     is_throttle = code in _THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS

@@ -283,6 +283,8 @@ class _Copy:
     async def _copy_within_or_nothing(self) -> ObjectInfo | None:
         """Return None where the service cannot do it, and it can be streamed through here."""
         key = self._address.key
+        if self._is_large() and "copy_in_parts" in self._to.service.unsupported:
+            return None
         if self._is_large() and (unquote(key) != key or "?versionId=" in key):
             return None  # Ceph RGW 16.2 decodes the key of a part's source twice, and may find another object
         try:

@@ -387,17 +387,19 @@ class Multipart:
         return replace(made, last_modified=info.last_modified)
 
     async def _abort(self, upload_id: str) -> None:
-        """Until nothing of it is left: a part that was under way may arrive after the first time."""
+        """Abort until nothing of it is left: a part that was under way may arrive after the first time."""
+        outcome = "could not be aborted"
         try:
             async with asyncio.timeout(ABORT_SECONDS):
                 for _ in range(MOST_ABORTS):
                     await self._s3.abort_upload(self._address, upload_id)
+                    outcome = "was aborted, and whether parts are left cannot be told"
                     await self._s3.list_parts(self._address, upload_id)
             _log.warning("%s: the upload %s was aborted, and still has parts", self._address, printable(upload_id))
         except NotFoundError:
             return
         except (DreamObjectsError, TimeoutError) as error:
-            _log.warning("%s: the upload %s could not be aborted: %s", self._address, printable(upload_id), error)
+            _log.warning("%s: the upload %s %s: %s", self._address, printable(upload_id), outcome, error)
 
 
 def _has_ended(error: DreamObjectsError) -> bool:

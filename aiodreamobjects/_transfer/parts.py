@@ -49,15 +49,18 @@ def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
     """The parts of an object of this size, or of one whose end is not known. ValueError where no parts can make it.
 
     A known size is cut evenly. An unknown one begins with the usual size and grows so that the most parts that there
-    may be hold the largest object.
+    may be hold the largest object, where parts may have different sizes.
     """
     first = max(part_size, rules.smallest_part)
     if size is None:
+        if rules.equal_parts:
+            return PartSizes(first)
         growing = rules.most_parts - EVEN_PARTS
         missing = rules.largest_object - rules.most_parts * first
         if growing < 1 or missing < 1:
             return PartSizes(first)
-        return PartSizes(first, ceil(missing / (growing * (growing + 1) / 2)))
+        step = ceil(missing / (growing * (growing + 1) / 2))
+        return PartSizes(first, min(step, max(0, rules.largest_part - first) // growing))
     if size > rules.largest_object:
         msg = f"{size:,} bytes are more than the {rules.largest_object:,} that an object can have"
         raise ValueError(msg)

@@ -348,7 +348,8 @@ class FileSource(Source):
 
 
 def _name_of(file: object) -> str:
-    return f"the file {getattr(file, 'name', None) or type(file).__name__!r}"
+    name = getattr(file, "name", None)  # of what has no name, the number of its descriptor
+    return f"the file {name if name and not isinstance(name, int) else type(file).__name__!r}"
 
 
 def _stat_of(file: object) -> os.stat_result | None:

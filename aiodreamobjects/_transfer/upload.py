@@ -195,7 +195,10 @@ class _Upload:
         if number > rules.most_parts:
             if await source.is_at_end():
                 return _Piece(memoryview(b""), None)
-            msg = f"{source.what} has more than the {source.position:,} bytes that {rules.most_parts:,} parts hold"
+            msg = (
+                f"{source.what} has more than the {source.position:,} bytes that {rules.most_parts:,} parts hold here; "
+                "give Session(limits=Limits(part_size=...)) a larger size"
+            )
             raise TransferError(msg)
         left = sizes(number) if source.size is None else source.size - source.position
         return await self._read(min(left, sizes(number)))

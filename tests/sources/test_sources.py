@@ -44,11 +44,10 @@ MIB = 1 << 20
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def tiny_parts(**rules: int) -> MemoryService:
+def tiny_parts(*, equal_parts: bool = False, **rules: int) -> MemoryService:
     """A service whose parts may have a byte."""
-    return MemoryService(
-        service=replace(MemoryService().service, multipart=dream.MultipartRules(**{"smallest_part": 1, **rules}))
-    )
+    multipart = replace(dream.MultipartRules(**{"smallest_part": 1, **rules}), equal_parts=equal_parts)
+    return MemoryService(service=replace(MemoryService().service, multipart=multipart))
 
 
 @asynccontextmanager
@@ -770,6 +769,21 @@ async def test_a_service_may_take_fewer_parts() -> None:
                     dream.TransferError, match=f"than the {most_parts:,} bytes that {most_parts:,} parts"
                 ):
                     await obj.put(async_generated([content]))
+
+
+async def test_all_parts_have_one_size_where_the_service_demands_that() -> None:
+    content = os.urandom(1003 * 10 + 3)
+    rules = tiny_parts(most_parts=1004, largest_object=1 << 40, equal_parts=True)
+    async with opened(rules, part_size=10, parts_per_object=64) as (_, obj):
+        info = await obj.put(async_generated([content]))
+        assert info.etag is not None
+        assert info.etag.endswith("-1004")
+        assert await obj.read() == content
+        with pytest.raises(
+            dream.TransferError, match=r"the 10,040 bytes that 1,004 parts hold here; give .* larger size"
+        ):
+            await obj.put(async_generated([content, bytes(8)]))
+        assert await obj.read() == content
 
 
 async def test_metadata_of_another_upload_can_be_given_again(directory: Path) -> None:

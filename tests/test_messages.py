@@ -1,0 +1,77 @@
+"""What an error says: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from servers.scripted import Reply, ScriptedServer
+
+import aiodreamobjects as dream
+from aiodreamobjects.testing import MemoryService
+
+
+@pytest.mark.parametrize("wrong", ["bytes=0-9", "0-9", (0,), (0, 1, 2), 5, object()])
+async def test_a_range_that_is_no_pair_is_refused_with_the_form_that_works(wrong: object) -> None:
+    async with MemoryService().session() as session:
+        with pytest.raises(ValueError, match=r"must be a pair of positions: \(0, 10\)"):
+            await session.object("s3://bucket/a").read(range=wrong)  # type: ignore[arg-type]  # on purpose
+
+
+DOCUMENTS = {
+    "S3": b"<Error><Code>Odd</Code><Message>words of it</Message><RequestId>r1</RequestId></Error>",
+    "a prefix": b"<e:Error xmlns:e='urn:x'><e:Code>Odd</e:Code><e:Message>words of it</e:Message></e:Error>",
+    "wrapped": b"<ErrorResponse><Error><Type>Sender</Type><Code>Odd</Code><Message>words of it</Message></Error></ErrorResponse>",
+    "wrapped twice": b"<Response><Errors><Error><Code>Odd</Code><Message>words of it</Message></Error></Errors></Response>",
+    "JSON": json.dumps({"code": "Odd", "message": "words of it"}).encode(),
+    "JSON, capitals": json.dumps({"Code": "Odd", "Message": "words of it", "RequestId": "r1"}).encode(),
+    "JSON, nested": json.dumps({"error": {"code": "Odd", "message": "words of it"}}).encode(),
+    "JSON, a type": json.dumps({"__type": "Odd", "message": "words of it"}).encode(),
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+async def test_an_error_document_keeps_its_words(scripted: ScriptedServer, document: str) -> None:
+    scripted.will(Reply(400, DOCUMENTS[document]))
+    async with scripted.session() as session:
+        with pytest.raises(dream.InvalidRequestError, match=r"Odd \(400\): words of it") as caught:
+            await session.object("s3://bucket/a").read()
+    assert caught.value.code == "Odd"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<Error><Message>words of it</Message></Error>",
+        json.dumps({"code": 400, "message": "words of it"}).encode(),
+        json.dumps({"error": "words of it"}).encode(),
+        json.dumps({"detail": "words of it"}).encode(),
+    ],
+)
+async def test_words_without_a_code_are_kept_too(scripted: ScriptedServer, document: bytes) -> None:
+    scripted.will(Reply(400, document))
+    async with scripted.session() as session:
+        with pytest.raises(dream.InvalidRequestError, match=r"BadRequest \(400\): words of it"):
+            await session.object("s3://bucket/a").read()
+
+
+@pytest.mark.parametrize("document", [b"{", b"{" * 5000, b"[1]", b'{"error": []}', b"{}", b"nothing"])
+async def test_what_is_no_document_of_an_error_has_no_words(scripted: ScriptedServer, document: bytes) -> None:
+    scripted.will(Reply(400, document))
+    async with scripted.session() as session:
+        with pytest.raises(dream.InvalidRequestError, match=r"BadRequest \(400\)$"):
+            await session.object("s3://bucket/a").read()
+
+
+async def test_a_wrapped_error_in_a_200_is_an_error(scripted: ScriptedServer) -> None:
+    scripted.will(Reply(200, DOCUMENTS["wrapped"]))
+    async with scripted.session() as session:
+        with pytest.raises(dream.ServiceError, match="Odd"):
+            await session.bucket("bucket").list().collect()
+
+
+def test_a_session_says_its_address_once() -> None:
+    unknown = dream.Session(endpoint="http://127.0.0.1:9000", access_key="a", secret_key="b")
+    assert repr(unknown) == "<Session to http://127.0.0.1:9000, not open>"
+    known = dream.Session(service=dream.US_EAST_5, access_key="a", secret_key="b")
+    assert repr(known) == "<Session to DreamObjects at https://s3.us-east-005.dream.io, not open>"
