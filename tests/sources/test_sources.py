@@ -46,7 +46,8 @@ few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChec
 
 def tiny_parts(*, equal_parts: bool = False, **rules: int) -> MemoryService:
     """A service whose parts may have a byte."""
-    multipart = replace(dream.MultipartRules(**{"smallest_part": 1, **rules}), equal_parts=equal_parts)
+    given = {"smallest_part": 1, "equal_parts": equal_parts, **rules}
+    multipart = dream.MultipartRules(**given)  # type: ignore[arg-type]  # each by its name
     return MemoryService(service=replace(MemoryService().service, multipart=multipart))
 
 
