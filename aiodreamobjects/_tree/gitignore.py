@@ -87,8 +87,12 @@ class Pattern:
 
 def last_match(patterns: Sequence[Pattern], path: bytes, *, is_directory: bool) -> int:
     """Return the index of the last one that matches, or -1."""
+    name = path[path.rfind(b"/") + 1 :]
     for index in range(len(patterns) - 1, -1, -1):
-        if patterns[index].match(path, is_directory=is_directory):
+        pattern = patterns[index]
+        if (is_directory or not pattern.only_directories) and pattern.matches.fullmatch(
+            path if pattern.is_bound else name
+        ):
             return index
     return -1
 

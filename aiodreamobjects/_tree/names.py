@@ -109,17 +109,17 @@ class Patterns:
             return True
         path = encoded(name)
         above = self._directory(path.rpartition(b"/")[0])
-        self._note(path, is_directory=False)
+        included_by = -1 if self._include is None else last_match(self._include, path, is_directory=False)
+        excluded_by = -1 if self._exclude is None else last_match(self._exclude, path, is_directory=False)
+        if included_by >= 0 or excluded_by >= 0:
+            self._note(path, is_directory=False)
         if self._include is not None:
-            index = max(above.included_by, last_match(self._include, path, is_directory=False))
-            if index < 0 or self._include[index].negates:
+            included_by = max(included_by, above.included_by)
+            if included_by < 0 or self._include[included_by].negates:
                 return False
         if self._exclude is None:
             return True
-        if above.is_excluded:
-            return False
-        index = last_match(self._exclude, path, is_directory=False)
-        return index < 0 or self._exclude[index].negates
+        return not above.is_excluded and (excluded_by < 0 or self._exclude[excluded_by].negates)
 
     def leaves_out(self, directory: str) -> bool:
         """Return whether no file below this directory can be taken. Then it need not be read."""
