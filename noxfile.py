@@ -94,6 +94,15 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
+def ceph18(session: nox.Session) -> None:
+    """What the suite tries on Ceph, on the Ceph 18.2 of Debian 13, in a chroot that only root can make."""
+    root = str(Path(session.create_tmp(), "ceph18"))
+    install(session, "tests", ".")
+    session.run(SERVERS / "ceph18", "install", external=True, env={"CEPH18_ROOT": root})
+    session.run("pytest", "tests/contract", "-k", "rgw", *session.posargs, env={"CEPH18_ROOT": root, "CEPH": "ceph18"})
+
+
+@nox.session
 def lowest(session: nox.Session) -> None:
     """What leans on dependencies, with the oldest ones that pyproject.toml admits. Without Ceph."""
     session.install("-q", "uv")

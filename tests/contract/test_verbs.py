@@ -485,6 +485,14 @@ async def test_metadata_is_changed_by_a_copy_onto_itself(source: dream.Object) -
     assert await headers_of(source) == ("text/csv", {"kind": "second"})
 
 
+@pytest.mark.needs("headers")
+async def test_headers_are_changed_in_place(source: dream.Object) -> None:
+    await source.set_headers(cache_control="max-age=60", content_language="en")
+    head = await source.head()
+    assert (head.content_type, head.metadata, head.cache_control) == ("text/csv", {"kind": "first"}, "max-age=60")
+    assert await source.read() == b"1;2"
+
+
 async def test_an_object_moves_to_another_bucket(session: dream.Session, source: dream.Object) -> None:
     moved = (await session.create_bucket(new_name())).object("moved")
     await source.move_to(moved)
@@ -634,10 +642,19 @@ async def test_an_object_comes_back_when_its_marker_is_deleted(bucket: dream.Buc
 async def test_versions_are_deleted_at_once(bucket: dream.Bucket) -> None:
     obj = bucket.object("dir/a")
     await bucket.set_versioning("Enabled")
-    await obj.put("1")
-    second, third = await obj.put("2"), await obj.put("3")
+    first, second, third = await obj.put("1"), await obj.put("2"), await obj.put("3")
     versions = [("dir/a", second.version_id), ("dir/a", third.version_id)]
     assert await bucket.delete_many(versions) == dream.BulkReport(done=2, failed=0)
+    assert [info.version_id async for info in bucket.list_versions()] == [first.version_id]
+
+
+@pytest.mark.needs("versions")
+async def test_an_older_version_comes_back_when_the_newest_is_deleted(bucket: dream.Bucket) -> None:
+    obj = bucket.object("dir/a")
+    await bucket.set_versioning("Enabled")
+    await obj.put("1")
+    newest = await obj.put("2")
+    await obj.delete(version_id=newest.version_id)
     assert await obj.read() == b"1"
 
 

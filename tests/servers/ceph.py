@@ -13,7 +13,8 @@ from pathlib import Path
 
 from servers.ports import free_port
 
-SCRIPT = Path(__file__).with_name("rgw")
+SCRIPT = Path(__file__).with_name(os.environ.get("CEPH", "rgw"))
+"""Of what Debian 12 has; or ``ceph18``, of what Debian 13 has."""
 COMMANDS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool")
 
 
@@ -29,6 +30,8 @@ class Gateway:
 
 
 def is_installed() -> bool:
+    if SCRIPT.name != "rgw":
+        return True
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     return all(shutil.which(command, path=path) for command in COMMANDS)
 
