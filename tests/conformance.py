@@ -292,9 +292,12 @@ def outcome_of(operation: Operation, instruction: Instruction) -> Outcome:  # no
         return refused(dream.InvalidRequestError)
     if name == "DeleteObjects" and instruction.name[:3] in ("405", "501"):  # one by one instead
         return Outcome(1)
-    # Streamed instead; then B2 refuses to tell the tags.
-    if name == "CopyObject" and instruction.name[:3] in ("405", "501"):
-        return replace(instruction.outcome, in_doubt=True)
+    if name == "CopyObject" and instruction.name[:3] in ("405", "501"):  # streamed instead
+        return Outcome(1)
+    if (
+        name == "CopyObject" and instruction.name == "412 PreconditionFailed"
+    ):  # the source has not changed: without a pin
+        return Outcome(2)
     if name == "CompleteMultipartUpload" and instruction.name == "200 with a page":  # it was not completed
         return again()
     if instruction.times is None and "reset" in instruction.name and operation.is_resent:

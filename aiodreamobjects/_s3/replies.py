@@ -1,4 +1,4 @@
-"""From the headers and pages of a reply to our values."""
+"""Make our values of the headers and pages of a reply."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ _OF_THE_PLACE = (
 
 
 def length(headers: Headers) -> int | None:
-    """Of the body; the HTTP parser has seen that it is a number."""
+    """Return the length of the body. The HTTP parser has checked that it is a number."""
     value = headers.get(b"content-length")
     return value if value is None else int(value)
 
@@ -146,7 +146,7 @@ def texts(headers: Headers) -> dict[str, str]:
 
 
 def encryption(headers: Headers) -> str | None:
-    """How the service encrypted an object, as far as it says."""
+    """Return how the service encrypted an object, as far as it says."""
     if b"x-amz-server-side-encryption-customer-algorithm" in headers:
         return "a customer's key"
     return text(headers.get(b"x-amz-server-side-encryption"))
@@ -158,7 +158,7 @@ def obstacle(headers: Headers, service: Service) -> str | None:
 
 
 def http_date(value: bytes | None) -> datetime | None:
-    """As RFC 9110 section 5.6.7 has it: fast in the form that is not obsolete."""
+    """Read a date in the forms of RFC 9110 section 5.6.7: fast in the one that is not obsolete."""
     if value is None:
         return None
     if len(value) != len("Sun, 06 Nov 1994 08:49:37 GMT") or value[25:] != b" GMT":
@@ -178,7 +178,7 @@ def http_date(value: bytes | None) -> datetime | None:
 
 
 def time_of_reply(headers: Headers) -> datetime | None:
-    """When it was made, by the service's clock; None where it does not tell, or in no form that is known."""
+    """Return when the reply was made, by the service's clock; None if it does not tell, or in an unknown form."""
     try:
         return http_date(headers.get(b"date"))
     except ServiceError:
@@ -186,7 +186,7 @@ def time_of_reply(headers: Headers) -> datetime | None:
 
 
 def check_date(value: bytes | None) -> None:
-    """Refuse what has not even the shape of a date, for a reply whose date may never be asked for."""
+    """Refuse what does not look like a date, for a reply whose date may never be read."""
     if value is not None and not (len(value) == len("Sun, 06 Nov 1994 08:49:37 GMT") and value[25:] == b" GMT"):
         http_date(value)
 
@@ -236,7 +236,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": None}
 
 
 def version_id(found: str | None) -> str | None:
-    """``null`` names the version of an object that was put without versioning: no version worth telling."""
+    """Return the version; None for ``null``, which is that of an object that was put without versioning."""
     return None if found == "null" else found
 
 
@@ -257,7 +257,7 @@ def parse_content_range(value: str) -> tuple[int, int, int | None]:
 
 
 def announced_length(headers: Headers) -> int | None:
-    """Of an object's body: its Content-Length, or what its Content-Range says where it comes in chunks."""
+    """Return the length of an object's body: its Content-Length, or by its Content-Range if it comes in chunks."""
     content_range = headers.get(b"content-range")
     if content_range is None or b"content-length" in headers:
         return length(headers)
@@ -266,7 +266,7 @@ def announced_length(headers: Headers) -> int | None:
 
 
 def place_of(headers: Headers) -> tuple[int, int | None]:
-    """The position in the object of a reply's first byte, and the object's size."""
+    """Return the position in the object of a reply's first byte, and the object's size."""
     content_range = headers.get(b"content-range")
     if content_range is None:
         return 0, length(headers)
@@ -357,7 +357,7 @@ def described(
 
 
 def assembled_object(address: Address, etag: str | None, modified: str | None, headers: Headers) -> ObjectInfo:
-    """What is known of an object that was copied, or completed from parts. Only an ETag says that it was.
+    """Return what is known of an object that was copied, or completed from parts. Only an ETag says that it was.
 
     Ceph RGW 16.2 leaves the element empty when it completes an upload.
     """
@@ -377,7 +377,7 @@ def listed_part(number: str | None, etag: str | None, size: str | None) -> Part:
 
 
 def bucket_info(name: str, headers: Headers) -> BucketInfo:
-    """From the headers of a HEAD; only Ceph RGW counts (``X-RGW-*``)."""
+    """Read the headers of a HEAD. Only Ceph RGW counts objects (``X-RGW-*``)."""
     return BucketInfo(
         name=name,
         region=text(headers.get(b"x-amz-bucket-region")),
@@ -398,7 +398,7 @@ def acl_of(root: xml.Element) -> Acl:
 
 
 def headers_of_source(source: Address, version: str | None, if_match: str | None) -> dict[str, str]:
-    """Of a server-side copy."""
+    """Return the headers that name the source of a server-side copy."""
     where = f"/{source.bucket}/{quote_key(source.key)}" + (f"?versionId={quote(version, safe='')}" if version else "")
     headers = {"x-amz-copy-source": where}
     return headers | {"x-amz-copy-source-if-match": quoted(if_match)} if if_match is not None else headers
@@ -477,12 +477,12 @@ def marker_cursor(
 
 
 def _end_of(item: ObjectInfo | CommonPrefix) -> str:
-    """What a listing starts after to go on behind this item."""
+    """Return what a listing starts after to go on behind this item."""
     return item.key if isinstance(item, ObjectInfo) else f"{item.prefix}\U0010ffff"
 
 
 def name_of(item: ObjectInfo | CommonPrefix) -> str:
-    """What a page is sorted by: the order of ``str`` is that of UTF-8 bytes."""
+    """Return what a page is sorted by: the order of ``str`` is that of UTF-8 bytes."""
     return item.key if isinstance(item, ObjectInfo) else item.prefix
 
 

@@ -439,15 +439,19 @@ class _Copy:
 
         ``is_new``: the copy was stored as any new object, and has no tags.
         """
-        asked, acl, s3 = self._changes.tags, self._acl, self._to.s3
+        asked, acl = self._changes.tags, self._acl
         if self._is_itself:
             await self._keep_lock()
         if asked or (asked is not None and not is_new and await self._source_tags()):
-            await s3.put_object_tags(self._target, asked)
+            await self._to.s3.put_object_tags(self._target, asked)
         elif asked is None and not keeps_tags and (tags := await self._source_tags()):
+            s3 = self._to.s3
             await s3.unasked("tagging", lambda: s3.put_object_tags(self._target, tags), is_write=True)
-        if acl is None or acl.canned is not None:
-            return
+        if acl is not None and acl.canned is None:
+            await self._put_acl(acl)
+
+    async def _put_acl(self, acl: Acl) -> None:
+        s3 = self._to.s3
         if self._changes.copies_acl:
             await s3.put_object_acl(self._target, acl)
         else:

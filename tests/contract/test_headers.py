@@ -303,8 +303,6 @@ async def test_grants_without_a_name_stay(place: Place, bucket: dream.Bucket) ->
 
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["at once", "in parts"])
 async def test_a_lock_stays(place: Place, boto: Any, body: bytes) -> None:
-    if place.name != "rgw":
-        pytest.skip("of these servers, Ceph RGW alone keeps locks")
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     name = new_name()
 
