@@ -43,7 +43,7 @@ async def test_an_object_is_made_of_parts(server: Server, s3: S3, bucket: dream.
     done = await s3.complete_upload(address, upload_id, parts, ALWAYS)
     both = b"".join(bytes.fromhex(part.etag) for part in parts)
     etag = f"{hashlib.md5(both).hexdigest()}-2"
-    assert done.etag == (None if server.is_rgw else etag)  # Ceph RGW 16.2 does not say it
+    assert done.etag == etag or (server.is_rgw and done.etag is None)  # Ceph RGW 16.2 does not say it, 18.2 does
     info = await bucket.object(address.key).head()
     assert (info.size, info.etag, info.content_type) == (len(PART) + 3, etag, "text/csv")
     assert await bucket.object(address.key).read((len(PART) - 1, None)) == PART[-1:] + b"end"
