@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from typing import Generic, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar, TypeVarTuple, Unpack, cast
 
 import anyio
+from anyio import to_thread
+
+from aiodreamobjects._errors import DreamObjectsError
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -91,6 +96,40 @@ async def finish(work: Awaitable[T], *, grace: float | None = None, may_drop: Ca
             cancelled.__context__ = failure
         raise cancelled
     return background.outcome()
+
+
+async def in_thread(
+    work: Callable[[Unpack[Ts]], T],
+    *arguments: *Ts,
+    abandon_on_cancel: bool = False,
+    limiter: anyio.CapacityLimiter | None = None,
+) -> T:
+    """Run ``work`` in a thread, and return its result. Raises DreamObjectsError if the process may start no more threads.
+
+    A cancelled caller waits for the end, unless ``abandon_on_cancel``.
+    """
+    with naming_lack_of_threads():
+        return await to_thread.run_sync(work, *arguments, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
+
+
+async def close_in_thread(close: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> None:
+    """Close something whose closing may wait for a disk. Without a thread it is closed here rather than never."""
+    try:
+        await finish(in_thread(close, *arguments))
+    except DreamObjectsError:
+        close(*arguments)
+
+
+@contextmanager
+def naming_lack_of_threads() -> Iterator[None]:
+    """Raise DreamObjectsError in place of the interpreter's bare RuntimeError if no thread can be started."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        msg = "this process may start no more threads: see 'ulimit -u', and the container's limit of pids"
+        raise DreamObjectsError(msg) from error
 
 
 async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None:

@@ -7,9 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from anyio import to_thread
-
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, in_thread
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -133,4 +131,4 @@ IF_NO_DIGEST = (
 
 async def _off_loop(work: Callable[[], T], size: int) -> T:
     """To its end, whatever cancels the caller: a digest that half took a chunk would be of no use."""
-    return work() if size <= INLINE_BYTES else await finish(to_thread.run_sync(work))
+    return work() if size <= INLINE_BYTES else await finish(in_thread(work))

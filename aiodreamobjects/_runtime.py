@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import anyio
 
-from aiodreamobjects._concurrency import Background, finish
+from aiodreamobjects._concurrency import Background, finish, naming_lack_of_threads
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import DreamObjectsError, SessionClosedError, WrongLoopError
 from aiodreamobjects._limits import Memory, Places
@@ -273,6 +273,9 @@ class Job:
             closed = SessionClosedError(msg)
             closed.in_doubt = self._may_be_done
             raise closed from None
+        if isinstance(error, RuntimeError):
+            with naming_lack_of_threads():  # aiofiles' threads are the event loop's
+                raise error
 
     def interrupt(self) -> None:
         """End it; what is completing may complete."""

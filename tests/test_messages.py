@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from servers.scripted import Reply, ScriptedServer
@@ -68,6 +71,35 @@ async def test_a_wrapped_error_in_a_200_is_an_error(scripted: ScriptedServer) ->
     async with scripted.session() as session:
         with pytest.raises(dream.ServiceError, match="Odd"):
             await session.bucket("bucket").list().collect()
+
+
+@pytest.mark.parametrize("verb", ["put", "read", "upload", "download", "upload_tree", "download_tree"])
+async def test_a_process_that_may_start_no_more_threads_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str
+) -> None:
+    content = bytes(1 << 20)
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a").write_bytes(content)
+    async with MemoryService().session(limits=dream.Limits(part_size=1 << 18)) as session:
+        bucket = await session.create_bucket("bucket")
+        obj = bucket.object("tree/a")
+        await obj.put(content, verify="off")
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "put": lambda: obj.put(content),
+            "read": obj.read,
+            "upload": lambda: obj.upload(tmp_path / "tree" / "a"),
+            "download": lambda: obj.download(tmp_path / "new"),
+            "upload_tree": lambda: bucket.upload_tree(tmp_path / "tree", "tree"),
+            "download_tree": lambda: bucket.download_tree(tmp_path / "other", "tree"),
+        }
+
+        def refuse(_: threading.Thread) -> None:
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(dream.DreamObjectsError, match="may start no more threads"):
+            await calls[verb]()
 
 
 def test_a_session_says_its_address_once() -> None:

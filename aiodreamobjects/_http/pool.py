@@ -13,7 +13,7 @@ from typing import cast
 
 from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, naming_lack_of_threads
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError
 from aiodreamobjects._http.connection import Connection
@@ -244,7 +244,8 @@ class Pool:
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return await self._loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+            with naming_lack_of_threads():
+                return await self._loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         return addr_to_addr_infos((name, port)) or ()
 
     def _sweep(self) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import aioboto3
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
-from anyio import to_thread
 from botocore import exceptions as boto
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.utils import parse_timestamp
 
+from aiodreamobjects._concurrency import in_thread
 from aiodreamobjects._config import Credentials, Secret, hide
 from aiodreamobjects._errors import CredentialsError, forget_frames
 from aiodreamobjects._s3.credentials import Found
@@ -78,7 +78,7 @@ async def find(profile: str | None, boto_session: BotoSession | None, *, with_cr
     The credentials themselves are had on the caller's loop, since botocore's lock on them belongs to one loop.
     Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
     """
-    found, source = await to_thread.run_sync(lambda: asyncio.run(_find(profile, boto_session, with_credentials)))
+    found, source = await in_thread(lambda: asyncio.run(_find(profile, boto_session, with_credentials)))
     return replace(found, credentials=FoundCredentials(source, await _frozen(source))) if source else found
 
 

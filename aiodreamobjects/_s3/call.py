@@ -11,10 +11,8 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple, TypeVar
 
-from anyio import to_thread
-
 from aiodreamobjects import _integrity
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError, ServiceError, SessionClosedError
 from aiodreamobjects._http.transport import Body, Buffer, Expect, HeaderLines, Request, Response, Transport
 from aiodreamobjects._models import printable
@@ -28,8 +26,6 @@ from aiodreamobjects._s3.errors import (
     failure_of_refusal,
     unknown_part,
     unreadable,
-    words_of,
-    words_of_xml,
 )
 from aiodreamobjects._s3.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._s3.retry import AttemptFailed, Failure
@@ -315,7 +311,7 @@ class Caller:
             if len(document) <= INLINE_BYTES:
                 entries, root = xml.read(document, root_name)
             else:
-                entries, root = await finish(to_thread.run_sync(xml.read, document, root_name))
+                entries, root = await finish(in_thread(xml.read, document, root_name))
         except xml.MalformedError as error:
             raise self._unreadable(call, response) from error
         if root.name in ("Error", "ErrorResponse"):
@@ -337,9 +333,9 @@ class Caller:
     def _refusal(self, call: Call, response: Response, root: xml.Element | None = None) -> Failure:
         words = Words()
         if root is not None:
-            words = words_of_xml(root)
+            words = replies.words_of_xml(root)
         elif response.content and len(response.content) <= LONGEST_ERROR_BYTES:
-            words = words_of(response.content)
+            words = replies.words_of(response.content)
         headers = replies.texts(response.headers)
         refusal = Refusal(response.status, words, headers, is_head=call.method == "HEAD")
         return failure_of_refusal(refusal, self.context(str(call), call.feature))

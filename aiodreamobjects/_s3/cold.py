@@ -22,12 +22,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from anyio import to_thread
 from botocore import UNSIGNED, xform_name
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from aiodreamobjects import _integrity
+from aiodreamobjects._concurrency import in_thread
 from aiodreamobjects._config import Credentials, Limits, Timeouts
 from aiodreamobjects._errors import DreamObjectsError, ServiceError, forget_frames
 from aiodreamobjects._http.transport import Body, Buffer, Pieces, Response
@@ -82,7 +82,7 @@ class Cold:
         ``explicit`` credentials go before those that the session finds.
         """
         gate = caller.gate
-        client, context = await to_thread.run_sync(
+        client, context = await in_thread(
             lambda: asyncio.run(_make_client(session, gate.service, gate.limits, gate.timeouts, explicit))
         )
         return cls(caller, client, context)
@@ -187,8 +187,8 @@ def _body_of(body: Any, length: str | None) -> Body:
             raise ValueError(msg)
         is_begun = True
         if can_seek:
-            await to_thread.run_sync(body.seek, start)
-        while chunk := await to_thread.run_sync(body.read, CHUNK_BYTES):
+            await in_thread(body.seek, start)
+        while chunk := await in_thread(body.read, CHUNK_BYTES):
             yield chunk
 
     return Pieces(int(length or 0), read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._models import Address, printable
-from aiodreamobjects._s3 import xml
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.retry import Failure
 from aiodreamobjects._s3.values import VersionedKey
@@ -103,44 +101,6 @@ class Words(NamedTuple):
     code: str = ""
     text: str = ""
     request_id: str | None = None
-
-
-def words_of(document: bytes) -> Words:
-    """Read an error document: S3's, one that is wrapped as Amazon's other services do, or JSON, as some gateways send."""
-    document = document.lstrip()
-    if document.startswith(b"{"):
-        return _words_of_json(document)
-    try:
-        return words_of_xml(xml.parse(document))
-    except xml.MalformedError:
-        return Words()
-
-
-def words_of_xml(root: xml.Element) -> Words:
-    """Read the first element named ``Error``, wherever it is."""
-    if root.name == "Error":
-        return Words(root.get("Code") or "", root.get("Message") or "", root.get("RequestId"))
-    found = next((words for child in root.children if (words := words_of_xml(child)) != Words()), Words())
-    return found._replace(request_id=found.request_id or root.get("RequestId")) if found != Words() else found
-
-
-def _words_of_json(document: bytes) -> Words:
-    try:
-        read: object = json.loads(document)
-    except (ValueError, RecursionError):
-        return Words()
-    told = {name.lower(): value for name, value in read.items()} if isinstance(read, dict) else {}
-    if isinstance(told.get("error"), dict):
-        told |= {str(name).lower(): value for name, value in told["error"].items()}
-    code, text, request_id = (
-        next((value for name in names if isinstance(value := told.get(name), str)), "")
-        for names in (
-            ("code", "__type", "errorcode", "error"),
-            ("message", "error_description", "detail"),
-            ("requestid",),
-        )
-    )
-    return Words("" if " " in code else code, text or (code if " " in code else ""), request_id or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
-
+from aiodreamobjects._concurrency import in_thread
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
 from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.proxy import find_proxy
@@ -38,10 +37,10 @@ async def find(
     Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
     """
     if explicit and profile is None and boto_session is None:
-        found = await to_thread.run_sync(lambda: find_in_environment(needs_endpoint=needs_endpoint))
+        found = await in_thread(lambda: find_in_environment(needs_endpoint=needs_endpoint))
         if found is not None:
             return found
-    await to_thread.run_sync(_import_session)
+    await in_thread(_import_session)
     from aiodreamobjects._s3 import boto_session as boto  # noqa: PLC0415 - imported by now
 
     return await boto.find(profile, boto_session, with_credentials=explicit is None)
@@ -65,7 +64,7 @@ async def open_s3(
     if proxy is not None:
         _log.info("requests to %s go through the proxy %s", service.endpoint, proxy)
     needs_tls = is_tls or ca is not None or (proxy is not None and proxy.is_tls)
-    context = await to_thread.run_sync(make_ssl_context, ca) if needs_tls else None
+    context = await in_thread(make_ssl_context, ca) if needs_tls else None
     source = StaticCredentials(explicit) if explicit else found.credentials
     assert source is not None
     gate = Gate(service, source, limits, timeouts, retry)
@@ -84,7 +83,7 @@ def cold_opener(session: BotoSession | None, explicit: Credentials | None) -> Ca
     """Return what makes the client for requests that are rarely sent."""
 
     async def open_cold(caller: Caller) -> Cold:
-        await to_thread.run_sync(_import_client)
+        await in_thread(_import_client)
         from aiodreamobjects._s3.cold import Cold  # noqa: PLC0415 - imported by now
 
         return await Cold.open(caller, session, explicit)

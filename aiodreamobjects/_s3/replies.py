@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from aiodreamobjects._models import (
     make_object_info,
 )
 from aiodreamobjects._s3 import xml
-from aiodreamobjects._s3.errors import refuse_reply
+from aiodreamobjects._s3.errors import Words, refuse_reply
 from aiodreamobjects._s3.options import HEADERS, WriteOptions, quoted, unquoted
 from aiodreamobjects._s3.values import Cursor, Part
 from aiodreamobjects._s3.xml import DAMAGED
@@ -392,6 +393,47 @@ def _count(value: bytes | None) -> int | None:
 
 def acl_of(root: xml.Element) -> Acl:
     return xml.acl_of(root) or refuse_reply("a reply without Owner/ID, or with grants that are none")
+
+
+# Errors
+
+
+def words_of(document: bytes) -> Words:
+    """Read an error document: S3's, one that is wrapped as Amazon's other services do, or JSON, as some gateways send."""
+    document = document.lstrip()
+    if document.startswith(b"{"):
+        return _words_of_json(document)
+    try:
+        return words_of_xml(xml.parse(document))
+    except xml.MalformedError:
+        return Words()
+
+
+def words_of_xml(root: xml.Element) -> Words:
+    """Read the first element named ``Error``, wherever it is."""
+    if root.name == "Error":
+        return Words(root.get("Code") or "", root.get("Message") or "", root.get("RequestId"))
+    found = next((words for child in root.children if (words := words_of_xml(child)) != Words()), Words())
+    return found._replace(request_id=found.request_id or root.get("RequestId")) if found != Words() else found
+
+
+def _words_of_json(document: bytes) -> Words:
+    try:
+        read: object = json.loads(document)
+    except (ValueError, RecursionError):
+        return Words()
+    told = {name.lower(): value for name, value in read.items()} if isinstance(read, dict) else {}
+    if isinstance(told.get("error"), dict):
+        told |= {str(name).lower(): value for name, value in told["error"].items()}
+    code, text, request_id = (
+        next((value for name in names if isinstance(value := told.get(name), str)), "")
+        for names in (
+            ("code", "__type", "errorcode", "error"),
+            ("message", "error_description", "detail"),
+            ("requestid",),
+        )
+    )
+    return Words("" if " " in code else code, text or (code if " " in code else ""), request_id or None)
 
 
 # Headers of requests

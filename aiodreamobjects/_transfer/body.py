@@ -11,10 +11,8 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Protocol
 
-from anyio import to_thread
-
 from aiodreamobjects._checks import check_token
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
     ConnectionFailedError,
@@ -274,7 +272,7 @@ class Body:
                 missing -= len(chunk)
             await self._look_for_end()
             if sum(map(len, pieces)) > JOINED_INLINE_BYTES:
-                return await finish(to_thread.run_sync(b"".join, pieces))
+                return await finish(in_thread(b"".join, pieces))
         except BaseException:  # a later read goes on where this one began
             self._rest.extendleft(reversed(pieces))
             raise

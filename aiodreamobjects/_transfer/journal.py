@@ -21,9 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self, TypeVar, get_type_hints
 
-from anyio import to_thread
-
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import close_in_thread, finish, in_thread
 
 T = TypeVar("T", "UploadRecord", "DownloadRecord")
 
@@ -92,16 +90,16 @@ class UploadJournal:
     @classmethod
     async def of(cls, source: str, *names: str) -> Self:
         """The one of this pair; finding the file's real name looks at the disk."""
-        return cls(await to_thread.run_sync(_path_of, source, *names))
+        return cls(await in_thread(_path_of, source, *names))
 
     async def read(self) -> UploadRecord | None:
-        return await to_thread.run_sync(self._read)
+        return await in_thread(self._read)
 
     async def write(self, record: UploadRecord) -> None:
-        await finish(to_thread.run_sync(self._write, record))
+        await finish(in_thread(self._write, record))
 
     async def remove(self) -> None:
-        await finish(to_thread.run_sync(lambda: self._path.unlink(missing_ok=True)))
+        await finish(in_thread(lambda: self._path.unlink(missing_ok=True)))
 
     def _read(self) -> UploadRecord | None:
         try:
@@ -146,7 +144,7 @@ class DownloadJournal:
     async def open(cls, path: Path) -> Self:
         opened: list[Self] = []
         try:
-            await finish(to_thread.run_sync(lambda: opened.append(cls._open(path))))
+            await finish(in_thread(lambda: opened.append(cls._open(path))))
         except BaseException:
             for journal in opened:
                 await journal.close(remove=journal.record is None)
@@ -156,18 +154,18 @@ class DownloadJournal:
     async def start(self, record: DownloadRecord) -> None:
         """Of another object, or anew: nothing is held."""
         self.record, self.held = record, {}
-        await finish(to_thread.run_sync(self._start, record))
+        await finish(in_thread(self._start, record))
 
     async def add(self, number: int, data: memoryview) -> None:
         """This range was written."""
-        await finish(to_thread.run_sync(self._add, number, data))
+        await finish(in_thread(self._add, number, data))
 
     async def matches(self, number: int, data: memoryview) -> bool:
         """Whether this is what was written as that range."""
-        return await finish(to_thread.run_sync(zlib.crc32, data)) == self.held[number]
+        return await finish(in_thread(zlib.crc32, data)) == self.held[number]
 
     async def close(self, *, remove: bool) -> None:
-        await finish(to_thread.run_sync(self._close, remove))
+        await close_in_thread(self._close, remove)
 
     @classmethod
     def _open(cls, path: Path) -> Self:

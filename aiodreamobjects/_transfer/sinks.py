@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import aiofiles
 import aiofiles.os
-from anyio import to_thread
 
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, in_thread, naming_lack_of_threads
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.journal import is_own, require_regular
 
@@ -87,20 +86,21 @@ class PathSink:
         await finish(self._commit(modified, size))
 
     async def _open(self) -> None:
-        await to_thread.run_sync(self._check_target)
+        await in_thread(self._check_target)
         mode: Literal["xb+", "rb+"] = "xb+" if self._is_new else "rb+"
-        self._file = await aiofiles.open(self._temporary, mode, buffering=0, opener=self._create)
+        with naming_lack_of_threads():
+            self._file = await aiofiles.open(self._temporary, mode, buffering=0, opener=self._create)
 
     async def _commit(self, modified: int | None, size: int) -> None:
         assert self._file is not None
         if os.fstat(self._file.fileno()).st_size < size:
             raise OSError(errno.EIO, "somebody else shortened it while it was written", str(self._temporary))
         await self._file.truncate(size)
-        await to_thread.run_sync(self._dress, self._file.fileno(), modified)
+        await in_thread(self._dress, self._file.fileno(), modified)
         if self._fsync:
-            await to_thread.run_sync(os.fsync, self._file.fileno())
+            await in_thread(os.fsync, self._file.fileno())
         await self._file.close()
-        await to_thread.run_sync(self._publish)
+        await in_thread(self._publish)
         self._file, self.is_published = None, True
 
     async def _discard(self) -> None:
@@ -112,7 +112,7 @@ class PathSink:
             finally:
                 if not self.is_kept:
                     try:
-                        await to_thread.run_sync(self._unlink, self._temporary)
+                        await in_thread(self._unlink, self._temporary)
                     except RuntimeError:  # there is no thread to be had
                         self._unlink(self._temporary)
 

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar, cast
 
 import aiofiles
 from aiofiles.base import AsyncBase
-from anyio import to_thread
 
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, in_thread, naming_lack_of_threads
 from aiodreamobjects._errors import SourceChangedError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.body import Body
@@ -199,13 +198,13 @@ class AiofilesSource(Source):
     async def of(cls, file: AsyncFileIO) -> Self:
         what = _name_of(file)
         await finish(file.flush())
-        found = await to_thread.run_sync(_stat_of, file)
+        found = await in_thread(_stat_of, file)
         size = None if found is None else max(0, found.st_size - await file.tell())
         return cls(what, file, size, found)
 
     async def check_end(self) -> None:
         await super().check_end()
-        await to_thread.run_sync(_check_unchanged, self.what, self._file, self._found)
+        await in_thread(_check_unchanged, self.what, self._file, self._found)
 
     async def _fill(self, memory: memoryview) -> int:
         """To its end, whatever cancels the caller: a thread that is left alone would write into another's memory."""
@@ -254,9 +253,10 @@ class PathSource(AiofilesSource):
         async def open_it() -> PathSource:
             nonlocal file
             if opener is None:
-                await to_thread.run_sync(_look_at, name)
-            file = await aiofiles.open(name, "rb", buffering=0, opener=opener)
-            found = await to_thread.run_sync(os.fstat, file.fileno())
+                await in_thread(_look_at, name)
+            with naming_lack_of_threads():
+                file = await aiofiles.open(name, "rb", buffering=0, opener=opener)
+            found = await in_thread(os.fstat, file.fileno())
             _check_regular(name, found.st_mode)
             return cls(name, file, found, content_type_of(name))
 
@@ -303,16 +303,16 @@ class FileSource(Source):
             size = _size_of(file)  # first: seeking writes out what the file has buffered
             return cls(file, size, _stat_of(file))
 
-        return await finish(to_thread.run_sync(looked_at))
+        return await finish(in_thread(looked_at))
 
     async def check_end(self) -> None:
         await super().check_end()
-        await to_thread.run_sync(_check_unchanged, self.what, self._file, self._found)
+        await in_thread(_check_unchanged, self.what, self._file, self._found)
 
     async def _fill(self, memory: memoryview) -> int:
         if self.size is not None and self._readinto is not None:
             try:
-                return await finish(to_thread.run_sync(self._fill_in_thread, self._readinto, memory))
+                return await finish(in_thread(self._fill_in_thread, self._readinto, memory))
             except AttributeError as error:
                 if error.name != "readinto" or self.position:
                     raise
@@ -444,7 +444,7 @@ def _says_unsupported(error: Exception) -> bool:
 
 async def _in_thread_of_its_own(work: Callable[[], T]) -> T:
     """What may block for as long as it likes: a cancelled caller waits a second for it, and then no more."""
-    return await finish(to_thread.run_sync(work, abandon_on_cancel=True), grace=BLOCKED_SECONDS)
+    return await finish(in_thread(work, abandon_on_cancel=True), grace=BLOCKED_SECONDS)
 
 
 class BodySource(Source):
@@ -495,7 +495,7 @@ class ChunksSource(Source):
     async def aclose(self) -> None:
         chunks = self._chunks
         if inspect.isgenerator(chunks) and not chunks.gi_running:  # else it is at work in a thread that was left to it
-            await to_thread.run_sync(chunks.close, abandon_on_cancel=True)
+            await in_thread(chunks.close, abandon_on_cancel=True)
 
 
 class AsyncChunksSource(Source):

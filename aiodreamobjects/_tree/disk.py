@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import close_in_thread, finish, in_thread
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._transfer.mtime import precision_of_disk
@@ -82,19 +82,19 @@ class Disk:
         self._rested.clear()
         slow = asyncio.get_running_loop().call_later(QUICK_SECONDS, self._rested.set)
         try:
-            await finish(to_thread.run_sync(work, limiter=self._hops))
+            await finish(in_thread(work, limiter=self._hops))
         finally:
             slow.cancel()
             self._rested.set()
 
     async def open(self, *, make: bool) -> bool:
         """Open the directory, and return whether it is there. ``make`` creates it. Raises NotADirectoryError for anything else."""
-        return await finish(to_thread.run_sync(self._open, make))
+        return await finish(in_thread(self._open, make))
 
     async def aclose(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            await finish(to_thread.run_sync(os.close, descriptor))
+            await close_in_thread(os.close, descriptor)
 
     async def measure(self, *, may_write: bool) -> None:
         """Find out how exactly it keeps times."""
@@ -103,11 +103,11 @@ class Disk:
             assert self._descriptor is not None
             self.precision = precision_of_disk(self._descriptor, may_write=may_write)
 
-        await finish(to_thread.run_sync(measure))
+        await finish(in_thread(measure))
 
     async def folds_case(self) -> bool:
         """Return whether it takes names for the same that differ only in case."""
-        return await finish(to_thread.run_sync(self._folds_case))
+        return await finish(in_thread(self._folds_case))
 
     async def read(self, names: Sequence[str], most: int) -> list[Content | Exception]:
         """Return the content of each file, or the error. A file that has grown beyond ``most`` bytes is an error."""
@@ -143,7 +143,7 @@ class Disk:
 
         ``outcomes`` gets whether each is gone, or its error, as in ``write``.
         """
-        await finish(to_thread.run_sync(self._remove_all, files, outcomes, limiter=self._hops))
+        await finish(in_thread(self._remove_all, files, outcomes, limiter=self._hops))
 
     def opener(self, name: str) -> Callable[[str, int], int]:
         """Return an opener for ``open``, which opens this file, whatever path it gets."""
@@ -154,11 +154,11 @@ class Disk:
         """Open the directory that the file is in. It is made if it is missing."""
         opened: list[int] = []
         try:
-            await finish(to_thread.run_sync(lambda: opened.append(self._open_directory(name)), limiter=self._hops))
+            await finish(in_thread(lambda: opened.append(self._open_directory(name)), limiter=self._hops))
             yield opened[0]
         finally:
             for descriptor in opened:
-                await finish(to_thread.run_sync(os.close, descriptor))
+                await close_in_thread(os.close, descriptor)
 
     def _open(self, make: bool) -> bool:  # noqa: FBT001 - private
         if not _is_directory(self.root):

@@ -8,11 +8,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from anyio import to_thread
-
 from aiodreamobjects._bulk import Tally, delete_pages
 from aiodreamobjects._checks import encode_utf8
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._errors import UnsafeKeyError
 from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._listing.pages import list_objects
@@ -56,7 +54,7 @@ class Objects:
             async for listed in pages:
                 page = listed if refusal is None else await self._files(listed)
                 if patterns.are_any:  # matching them would hold the loop too long
-                    yield await finish(to_thread.run_sync(self._steps, page, patterns, refusal))
+                    yield await finish(in_thread(self._steps, page, patterns, refusal))
                 else:
                     yield self._steps(page, patterns, refusal)
 

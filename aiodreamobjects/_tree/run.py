@@ -14,10 +14,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from anyio import to_thread
-
 from aiodreamobjects._bulk import Tally, fails_all
-from aiodreamobjects._concurrency import ahead, finish, pull
+from aiodreamobjects._concurrency import ahead, close_in_thread, finish, in_thread, pull
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, ServiceBusyError
 from aiodreamobjects._models import ObjectInfo
 from aiodreamobjects._progress import Meter
@@ -365,19 +363,19 @@ class _Spool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await finish(to_thread.run_sync(self._file.close))
+        await close_in_thread(self._file.close)
 
     async def add(self, rows: Sequence[_Row]) -> None:
         if rows:
             self.count += len(rows)
             lines = [f"{json.dumps(row)}\n".encode() for row in rows]
-            await finish(to_thread.run_sync(self._file.writelines, lines))
+            await finish(in_thread(self._file.writelines, lines))
 
     async def pages(self) -> AsyncGenerator[list[_Row], None]:
         if not self.count:
             return
-        await finish(to_thread.run_sync(self._file.seek, 0))
-        while page := await finish(to_thread.run_sync(self._read)):
+        await finish(in_thread(self._file.seek, 0))
+        while page := await finish(in_thread(self._read)):
             yield page
 
     def _read(self) -> list[_Row]:

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from anyio import to_thread
-
-from aiodreamobjects._concurrency import finish
+from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._models import ObjectInfo
 from aiodreamobjects._transfer.sinks import is_left_over
 from aiodreamobjects._tree.names import Patterns
@@ -80,7 +78,7 @@ class Walk:
 
     async def pages(self) -> AsyncGenerator[list[Step], None]:
         steps = self._steps()
-        while page := await finish(to_thread.run_sync(lambda: list(islice(steps, PAGE_FILES)))):
+        while page := await finish(in_thread(lambda: list(islice(steps, PAGE_FILES)))):
             yield page
 
     def _steps(self) -> Iterator[Step]:
