@@ -52,6 +52,8 @@ nitpick_ignore = [
             "collections.abc.Mapping",
             "collections.abc.Sequence",
             "contextlib.AbstractAsyncContextManager",
+            "datetime",  # as the options of verbs have it, whose types are text
+            "Mapping[str",  # the same, cut at its comma
             "datetime.datetime",
             "datetime.timedelta",
             "os.PathLike",

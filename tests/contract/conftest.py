@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from servers.known import KNOWN, Known
 
 import aiodreamobjects as dream
+
+VERBS = Path(__file__).with_name("test_verbs.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -14,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and item.path.name == "test_verbs.py":
+        if isinstance(item, pytest.Function) and item.path == VERBS:
             server = str(item.callspec.params["server"])
             for mark in marks_of(item, server, KNOWN[server]):
                 item.add_marker(mark)
