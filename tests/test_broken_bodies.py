@@ -234,7 +234,7 @@ async def test_a_listing_that_does_not_get_on_is_an_error(scripted: ScriptedServ
     "body",
     [
         b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Size>1</Size></Contents></ListBucketResult>",
-        b"<ListBucketResult></ListBucketResult>",
+        b"<ListBucketResult><IsTruncated>perhaps</IsTruncated></ListBucketResult>",
         b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Size>many</Size></Contents></ListBucketResult>",
         b"",
     ],
@@ -305,7 +305,7 @@ async def test_a_listing_that_crawls_is_cut(scripted: ScriptedServer) -> None:
             await session.bucket("bucket").list().collect()
 
 
-@pytest.mark.parametrize("document", [b"no json", b"[1]", b""])
+@pytest.mark.parametrize("document", [b"no json", b"[1]"])
 async def test_a_policy_that_is_none_is_an_error(scripted: ScriptedServer, document: bytes) -> None:
     scripted.will(Reply(200, document))
     async with scripted.session() as session:

@@ -61,7 +61,7 @@ async def test_a_file_of_settings_is_asked_for_its_settings(
     config = tmp_path / "config"
     config.write_text("[default]\nregion = over-here\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    async with scripted.session() as session:
+    async with scripted.session(endpoint=scripted.endpoint) as session:
         assert session.service.region == "over-here"
 
 
@@ -69,7 +69,7 @@ async def test_the_environment_is_asked_where_there_is_no_file(
     scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "over-there")
-    async with scripted.session() as session:
+    async with scripted.session(endpoint=scripted.endpoint) as session:
         assert session.service.region == "over-there"
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     with pytest.raises(FileNotFoundError, match=r"missing\.pem"):

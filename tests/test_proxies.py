@@ -462,7 +462,8 @@ async def test_a_plain_connection_is_used_again_if_the_proxy_says_so(
     async with ScriptedServer() as proxy:
         proxy.will(Reply(200, b"", {"ETag": '"opaque-1"', **header}))
         use(proxy.endpoint)
-        async with proxy.session(endpoint="http://storage.invalid") as session:
+        service = replace(dream.Service.for_endpoint("http://storage.invalid"), is_known=True)
+        async with proxy.session(service=service) as session:
             for _ in range(2):
                 await session.object("s3://bucket/a").head()
                 await session.object("s3://bucket/a").put(b"x", if_absent=True, verify="off")

@@ -70,6 +70,7 @@ OF_OBJECTS: dict[str, Act] = {
     "set_acl": lambda session, _: a(session).set_acl("public-read"),
     "tags": lambda session, _: a(session).tags(),
     "set_tags": lambda session, _: a(session).set_tags({"a": "b"}),
+    "set_headers": lambda session, _: a(session).set_headers(cache_control="no-store"),
 }
 OF_BUCKETS: dict[str, Act] = {
     "create": lambda session, _: session.bucket("another").create(),

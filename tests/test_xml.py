@@ -180,7 +180,7 @@ def told_by_botocore(page: Mapping[str, Any]) -> list[tuple[object, ...]]:
         (
             entry["Key"],
             entry.get("LastModified"),
-            options.unquoted(entry.get("ETag")),
+            options.unquoted(str(entry.get("ETag") or "").strip()),
             entry.get("Size"),
             entry.get("StorageClass"),
         )

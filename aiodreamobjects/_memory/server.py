@@ -123,6 +123,7 @@ class Exchange:
         if call is None:
             return False
         asked = self._engine.arrive(call)
+        self.permit(call)
         call.body = await self.body(call)
         for pause in asked.pauses:
             await pause.wait()
@@ -152,7 +153,7 @@ class Exchange:
             self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def body(self, call: Call) -> bytes:
-        self.permit(call)
+        """Read the body. A client that asks whether it may send one must have its answer by then: see ``permit``."""
         if call.headers.get("transfer-encoding", "").lower() == "chunked":
             return await self._chunks()
         length = call.headers.get("content-length", "0")

@@ -94,7 +94,8 @@ class Call:
 
         So it is with a part of a bucket or object such as ``?acl`` (S3's "subresource"), and with a part that is to be copied.
         """
-        return "" in self.query.values() or self.operation == "upload_part_copy"
+        names_a_part = self.method == "GET" and "" in self.query.values()
+        return names_a_part or self.operation == "upload_part_copy"
 
     def __str__(self) -> str:
         where = self.where or (f"s3://{self.bucket}/{self.key}" if self.key else f"s3://{self.bucket}")
@@ -154,7 +155,7 @@ class Caller:
         async def attempt() -> Response:
             response = await self._attempt(call)
             document = (response.content or b"").lstrip()
-            if root_name and not document.startswith(root_name.encode() if root_name == "{" else b"<"):
+            if root_name and (not document or document.startswith(b"<") == (root_name == "{")):
                 raise self._unknown(call, response)
             if document.startswith(b"<"):
                 await self._read(call, response, root_name)

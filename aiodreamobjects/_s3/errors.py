@@ -205,17 +205,15 @@ def failures_of(outcomes: Outcomes, bucket: str, keys: Sequence[VersionedKey]) -
 
     An answer without the version counts if the key was asked for once (Swift and JuiceFS leave it out).
     """
-    by_key: dict[str | None, list[ServiceError | None]] = {}
-    for (name, _), error in outcomes.items():
-        by_key.setdefault(name, []).append(error)
+    by_key = {name: error for (name, version), error in outcomes.items() if version in (None, "null")}
     times = Counter(key.key for key in keys)
     failures = {}
     for key in keys:
         found: ServiceError | None = _unanswered(bucket, key)
         if key in outcomes:
             found = outcomes[key]
-        elif times[key.key] == 1 and len(by_key.get(key.key, ())) == 1:
-            found = by_key[key.key][0]
+        elif times[key.key] == 1 and key.key in by_key:
+            found = by_key[key.key]
         if found is not None:
             failures[key] = found
     return failures

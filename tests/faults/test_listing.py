@@ -360,7 +360,7 @@ DELETION_FAULTS = [
     Deletion("an error in a 200", [Refuse(200, "InternalError")]),
     Deletion("half a document, for ever", [Shorten(40)], None, is_senseless=True),
     Deletion("HTML for ever", [Say(body=HTML)], None, is_senseless=True),
-    Deletion("another root for ever", [Say(body=ANOTHER_ROOT)], None),
+    Deletion("another root for ever", [Say(body=ANOTHER_ROOT)], None, is_senseless=True),
 ]
 
 

@@ -18,7 +18,7 @@ import pytest
 from conftest import Server, new_name
 from invariants import traced_memory
 from servers.raw import Peer, RawServer
-from servers.scripted import Content, Raw, Received, Reply, ScriptedServer, Silence, Step
+from servers.scripted import Content, Raw, Received, Reply, ScriptedServer, Silence, Step, error
 from yarl import URL
 
 import aiodreamobjects as dream
@@ -121,14 +121,15 @@ async def test_a_compressed_object_is_kept_as_it_is_stored(scripted: ScriptedSer
 
 
 async def test_what_was_not_asked_to_be_deleted_is_not_counted(scripted: ScriptedServer) -> None:
-    """Neither keys that nobody named, nor what an unescaped key would add."""
+    """Neither keys that nobody named, nor what an unescaped key would add: that one is deleted by itself."""
     scripted.will(
         Reply(
             200,
             b"<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted><Key>other</Key></Deleted>"
             b"<Deleted><Key>b<Deleted><Key>c</Key></Deleted></Key></Deleted>"
             b"<Error><Key>not ours</Key><Code>AccessDenied</Code></Error></DeleteResult>",
-        )
+        ),
+        error(403, "AccessDenied"),
     )
     async with scripted.session(retry=dream.Retry(attempts=1)) as session:
         report = await session.bucket("bucket").delete_many(["a", "c"], on_error="collect")

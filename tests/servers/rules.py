@@ -430,6 +430,7 @@ class RuleExchange(Exchange):
         if call is None:
             return False
         asked = self._rules.meet(call, self._number)
+        self.permit(call)
         early, is_unread = _first(asked, Early), _first(asked, Unread) is not None
         if early is not None:
             await self.deliver(call, Reply(headers=early.headers))
@@ -446,7 +447,6 @@ class RuleExchange(Exchange):
     async def _body_at(self, call: Call, slow: SlowRead | None) -> bytes:
         if slow is None:
             return await self.body(call)
-        self.permit(call)
         body, size = bytearray(), int(call.headers["content-length"])
         while len(body) < size:
             body += await self.reader.readexactly(min(slow.bytes_per_step, size - len(body)))
