@@ -1,4 +1,4 @@
-"""Bucket: names objects. Each verb is a line that delegates."""
+"""The class Bucket. Each verb is one line that delegates."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from aiodreamobjects._tree.walk import Symlinks
 
 
 class Bucket:
-    """A name for a bucket that may or may not exist. Making one sends nothing.
+    """A handle on a bucket, which need not exist. Making one sends nothing.
 
-    Every awaited verb raises SessionClosedError unless the session is open, NotFoundError where the bucket is
-    missing, AccessDeniedError, and, once the session's attempts are spent, ServiceBusyError or ConnectionFailedError.
+    Every awaited verb raises SessionClosedError unless the session is open, NotFoundError if the bucket is missing,
+    AccessDeniedError, and, after the session's last attempt, ServiceBusyError or ConnectionFailedError.
     """
 
     __slots__ = ("_name", "_runtime")
@@ -74,7 +74,7 @@ class Bucket:
     def object(self, key: str) -> Object:
         """Return a handle on an object, which need not exist. Sends nothing.
 
-        Raises ValueError for a key that is empty, longer than 1,024 bytes of UTF-8, or no UTF-8.
+        Raises ValueError for a key that is empty, longer than 1,024 bytes of UTF-8, or not valid UTF-8.
         """
         return Object(self._runtime, Address(self._name, key))
 
@@ -83,25 +83,25 @@ class Bucket:
     async def create(self, acl: CannedAcl | None = None, exist_ok: bool = False) -> BucketInfo:  # noqa: FBT001, FBT002 - as makedirs
         """Create the bucket.
 
-        Raises AlreadyExistsError if it exists; with ``exist_ok``, only if it is somebody else's. Services differ on whether a
-        second creation succeeds, so without ``exist_ok`` the bucket is looked for first: of two creators at the same moment
-        both may succeed.
+        Raises AlreadyExistsError if it exists; with ``exist_ok``, only if another account owns it. On some services a second
+        creation succeeds, so without ``exist_ok`` this verb first looks for the bucket. If two callers create it at the same
+        moment, both may succeed.
         """
         if acl is not None:
             check_canned_acl(acl)
         if not exist_ok and await self._is_taken():
-            msg = f"bucket {self._name!r} exists already"
+            msg = f"bucket {self._name!r} exists already: choose another name, or use exist_ok=True if it is yours"
             raise AlreadyExistsError(msg, code="BucketAlreadyExists", status=409)
         try:
             await self._runtime.s3.create_bucket(self._name, acl)
         except AlreadyExistsError as error:
-            # Many services say BucketAlreadyExists of one's own bucket too. Only its owner may look at it.
+            # Many services answer BucketAlreadyExists for your own bucket too. Only its owner may look at it.
             if not exist_ok or (error.code != "BucketAlreadyOwnedByYou" and not await self._is_taken()):
                 raise
         return BucketInfo(self._name)
 
     async def exists(self) -> bool:
-        """Return whether the bucket exists. Raises AccessDeniedError if it is somebody else's, or the service will not say."""
+        """Return whether the bucket exists. Raises AccessDeniedError if another account owns it, or you may not look."""
         try:
             await self.info()
         except NotFoundError:
@@ -109,14 +109,14 @@ class Bucket:
         return True
 
     async def info(self) -> BucketInfo:
-        """Return what a HEAD tells of the bucket. ``object_count`` and ``bytes_used`` are there on Ceph RGW only."""
+        """Return what a HEAD says about the bucket. Only Ceph RGW gives ``object_count`` and ``bytes_used``."""
         return await self._runtime.s3.head_bucket(self._name)
 
     async def delete(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - the field's word
         """Delete the bucket. Raises BucketNotEmptyError if anything is in it.
 
-        With ``force``, first abort every open upload and delete every version and delete marker, 1,000 to a request and several
-        requests at once. There is no way back. If it fails midway, what was deleted stays deleted.
+        With ``force``, first abort every open upload, then delete every version and delete marker, 1,000 per request and
+        several requests at once. This cannot be undone. If it fails midway, what was deleted stays deleted.
         """
         if force:
             await _bulk.delete_bucket_and_content(self._runtime, self._name)
@@ -126,18 +126,18 @@ class Bucket:
     async def empty(self) -> BulkReport:
         """Delete every version and every delete marker, and keep the bucket.
 
-        Raises BulkError if some could not be deleted. There is no way back.
+        Raises BulkError if some could not be deleted. This cannot be undone.
         """
         return await _bulk.empty(self._runtime, self._name)
 
     async def acl(self) -> Acl:
-        """Return who may do what with the bucket."""
+        """Return the bucket's ACL: who may do what with it."""
         return await self._runtime.s3.get_bucket_acl(self._name)
 
     async def set_acl(self, acl: CannedAcl | Acl) -> None:
-        """Replace the bucket's ACL, by a canned name or by grants.
+        """Replace the bucket's ACL with a canned ACL or with grants.
 
-        Raises ValueError for an unknown name, UnsupportedByServiceError for what the service does not know.
+        Raises ValueError for an unknown name, UnsupportedByServiceError if the service does not support this ACL.
         """
         if not isinstance(acl, Acl):
             check_canned_acl(acl)
@@ -150,55 +150,55 @@ class Bucket:
     ) -> Listing[ObjectInfo]:
         """List the objects in the order of their keys' UTF-8 bytes: ``async for info in bucket.list("2026/")``.
 
-        Sends one request per 1,000 objects. ``.pages()`` gives lists, ``await .collect()`` one list of all. ``start_after``
-        begins behind a key, whether that exists or not. ``limit`` is the most objects to list.
+        Sends one request per 1,000 objects. ``.pages()`` yields lists; ``await .collect()`` returns one list of everything.
+        ``start_after`` skips all keys up to this one, which need not exist. ``limit`` is the most objects to list.
 
-        ``parallel`` is how many requests are made at once. Use it for listings of many thousands: the same objects come in the
-        same order, several times as fast if the service's latency is what takes the time. It costs one small request more for
-        every page to every third. Up to 8,000 objects for each of the requests wait for the loop. An error of any of them ends
-        the listing at once, even if the loop is not there yet.
+        ``parallel`` is how many requests to send at once. Use it for many thousands of objects: you get the same objects in the
+        same order, several times as fast if the service's latency takes most of the time. It sends one small extra request for
+        every one to three pages, and buffers up to 8,000 objects for each of the parallel requests. If any request fails, the
+        listing raises at once, even if your loop has not reached that place.
         """
         return pages.list_objects(self._runtime, self._name, prefix, start_after, limit, parallel)
 
     def list_dir(self, prefix: str = "") -> Listing[ObjectInfo | CommonPrefix]:
-        """List one level, as in a directory: the objects, and a CommonPrefix for each ``name/`` that more keys begin with."""
+        """List one level, like a directory: its objects, and a CommonPrefix for each ``name/`` that other keys begin with."""
         return pages.list_dir(self._runtime, self._name, prefix)
 
     def list_versions(self, prefix: str = "") -> Listing[ObjectInfo]:
-        """List every version and delete marker, newest first of each key.
+        """List every version and delete marker, by key, and the newest of a key first.
 
-        Their ``version_id``, ``is_latest`` and ``is_delete_marker`` are set.
+        Each has ``version_id``, ``is_latest`` and ``is_delete_marker``.
         """
         return pages.list_versions(self._runtime, self._name, prefix)
 
     def uploads(self, prefix: str = "") -> Listing[UploadInfo]:
-        """List the multipart uploads that were begun and neither completed nor aborted.
+        """List the open multipart uploads: started, but neither completed nor aborted.
 
-        Their parts are stored, and most services bill them.
+        The service stores their parts, and most services bill them.
         """
         return pages.list_uploads(self._runtime, self._name, prefix)
 
     async def delete_many(
         self, keys: Iterable[KeySource] | AsyncIterable[KeySource], *, on_error: OnError = "raise"
     ) -> BulkReport:
-        """Delete keys, ObjectInfos or ``(key, version_id)`` pairs, 1,000 to a request and several requests at once.
+        """Delete keys, ObjectInfos or ``(key, version_id)`` pairs, 1,000 per request and several requests at once.
 
-        ``keys`` may be endless: it is read as fast as requests end, and never collected. A request leaves when it has 1,000 keys,
-        or the last one. An ObjectInfo with a ``version_id`` means that version, gone for good; one of another bucket is a
-        ValueError. Deleting what is not there counts as done.
+        ``keys`` may be endless: it is read as fast as requests finish, and never collected. Each request has 1,000 keys, except
+        the last one. An ObjectInfo with a ``version_id`` deletes that version for good; an ObjectInfo of another bucket raises
+        ValueError. Deleting a key that does not exist counts as done.
 
-        Keys that fail are tried again where that can help. Raises BulkError at the end if any are left; ``on_error="collect"``
-        returns the report instead. What fails a whole request (no such bucket, no connection) is raised itself, with a note of
-        how many keys were deleted before.
+        Keys that fail are retried if that can help. Raises BulkError at the end if some still fail; ``on_error="collect"``
+        returns the report instead. An error of a whole request, such as a missing bucket or a lost connection, is raised as
+        itself, with a note that says how many keys were deleted before it.
         """
         return await _bulk.delete_many(self._runtime, self._name, keys, on_error)
 
     async def set_acl_many(
         self, keys: Iterable[KeySource] | AsyncIterable[KeySource], acl: CannedAcl | Acl, *, on_error: OnError = "raise"
     ) -> BulkReport:
-        """Set the same ACL on each key, one request a key, ``Limits.requests`` at once.
+        """Set the same ACL on each key, with one request per key and ``Limits.requests`` at once.
 
-        ``keys`` and errors are as with ``delete_many``. A missing key is a NotFoundError among the failures.
+        ``keys`` and errors work as in ``delete_many``. A missing key is a NotFoundError among the failures.
         """
         return await _bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error)
 
@@ -210,9 +210,9 @@ class Bucket:
         prefix: str = "",
         on_error: OnError = "raise",
     ) -> BulkReport:
-        """Abort the multipart uploads that were begun at least so long ago, and free what their parts take.
+        """Abort the multipart uploads that started at least ``older_than`` ago. The service then deletes their parts.
 
-        ``timedelta(0)`` means all of them, even those that somebody is working on. ``dry_run`` only counts them.
+        ``timedelta(0)`` aborts all of them, even those still in use. ``dry_run`` only counts them.
         """
         return await _bulk.abort_uploads(self._runtime, self._name, prefix, older_than, on_error, dry_run=dry_run)
 
@@ -236,24 +236,26 @@ class Bucket:
     ) -> TreeReport:
         """Store the files below a directory, each under ``prefix/`` and its relative name. Return what was done.
 
-        ``compare`` decides which files are stored. None: all. ``"size"``: missing ones and those with another size. ``"mtime"``: also
-        files with another time. The time is kept in the metadata as rclone keeps it, and is read by a HEAD for each file of the
-        same size. ``"etag"``: also files with other content. Each file of the same size is read, and its ETag computed. If the
-        ETags cannot be compared, the file is stored; ``"etag-or-time"`` lets the time decide then, and the report counts it as
-        ``unverified``. ``include`` and ``exclude``
-        are patterns as in a .gitignore, for the relative names in both trees.
+        ``compare`` decides which files are stored. None: all. ``"size"``: missing files and files with another size. ``"mtime"``:
+        also files with another time. The metadata holds the time, as rclone stores it; a HEAD reads it for each file of the same
+        size. ``"etag"``: also files with other content. This reads each file of the same size and computes its ETag. If the
+        ETags cannot be compared, the file is stored; with ``"etag-or-time"`` the time decides then, and the report counts the
+        file as ``unverified`` if it is skipped. ``include`` and ``exclude`` are patterns as in a .gitignore. They apply to the
+        relative names in both trees.
 
         ``delete`` removes the objects under ``prefix/`` that the directory lacks. It does so last, and only if nothing failed.
         Raises ValueError for an empty directory unless ``allow_empty``. Empty objects that only mark a directory (``name/``)
-        stay, and so does what the patterns leave out.
+        stay, and so do names that the patterns leave out.
 
-        One name that fails does not stop the others. Raises BulkError at the end, whose ``report`` says which failed;
-        ``on_error="collect"`` returns the report instead. What every name needs is raised itself, with a note of how much was
-        done: a listing that fails, a full disk, a missing bucket. ``dry_run`` only reads, and returns the ``plan``.
+        One failure does not stop the others. Raises BulkError at the end, whose ``report`` says which names failed;
+        ``on_error="collect"`` returns the report instead. An error that would fail every name, such as a failed listing, a full
+        disk or a missing bucket, is raised as itself, with a note that says how much was done. ``dry_run`` only reads, and
+        returns the ``plan``.
 
-        ``symlinks`` are followed, skipped, or refused as failures. Unreadable files, names that are not UTF-8, and what is no
-        regular file are failures too. Files up to 256 KiB go in batches, larger ones as with ``upload``; ``Limits.requests`` at
-        once in all. Memory does not grow with the tree, except for the names in its largest directory.
+        ``symlinks`` says whether symbolic links are followed, skipped or reported as failures. Unreadable files, names that are
+        not UTF-8, and sockets, FIFOs and devices are failures too. Files of up to 256 KiB go in batches, larger ones as in
+        ``upload``, ``Limits.requests`` at once in total. Memory does not grow with the tree, except for the names in its largest
+        directory.
         """
         options = TreeOptions(
             compare=compare,
@@ -284,19 +286,19 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
     ) -> TreeReport:
-        """Fetch the objects under ``prefix/``, each to a file by its relative name. Return what was done.
+        """Fetch the objects under ``prefix/``, each to a file with its relative name. Return what was done.
 
-        The options are those of ``upload_tree``. The directory is made if it is missing. A file appears under its name when it is
-        complete and verified, with the object's time.
+        The options are those of ``upload_tree``. This makes the directory if it is missing. A file appears under its name when
+        it is complete and verified, with the object's time.
 
-        Nothing is ever written outside the directory, whatever the keys are. A key that would lead out of it, through a symbolic
-        link below it, or to the place of a directory is an UnsafeKeyError among the failures. So is ``a/b`` beside ``a``, and
-        ``B`` beside ``b`` on a disk that does not tell them apart. An empty object ``a`` beside ``a/b`` is a directory. ``delete``
-        removes regular files that have not changed since they were seen, and the directories that this leaves empty. It makes room
-        first where a file became a directory, or a directory a file. ``acl`` means nothing here, and is a ValueError.
+        Nothing is ever written outside the directory, whatever the keys are. A key that leads out of it, through a symbolic link
+        below it, or to the place of a directory is an UnsafeKeyError among the failures. So is ``a/b`` beside ``a``, and ``B``
+        beside ``b`` on a disk that ignores case. An empty object ``a`` beside ``a/b`` is a directory. ``delete`` removes regular
+        files that have not changed since they were seen, and the directories that become empty. If a file became a directory, or
+        a directory a file, ``delete`` removes the old one first. ``acl`` raises ValueError: files have none.
         """
         if acl is not None:
-            msg = f"acl={acl!r}: a download makes files, which have none"
+            msg = f"acl={acl!r}: a download makes files, which have no ACL; leave acl out"
             raise ValueError(msg)
         options = TreeOptions(
             compare=compare,
@@ -327,13 +329,13 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
     ) -> TreeReport:
-        """Copy the objects under ``prefix/`` to those under ``to_prefix/`` of a bucket. Return what was done.
+        """Copy the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
 
-        ``to_prefix`` is ``prefix`` unless given. Within a session the service copies, else the objects are streamed through here.
-        The options are those of ``upload_tree``, and ``acl`` is that of the copies. ``compare="mtime"`` copies objects that were
-        stored later than their copies. ``"etag"`` copies objects whose ETag differs, or is not a digest. ``"etag-or-time"`` lets
-        the time decide if ETags cannot be compared, because the numbers of parts differ or one is not a digest. None of these
-        sends more requests than the listings need. Raises ValueError if one of the prefixes lies in the other.
+        ``to_prefix`` defaults to ``prefix``. Within a session the service copies; between sessions this process streams the
+        objects. The options are those of ``upload_tree``, and ``acl`` is the ACL of the copies. ``compare="mtime"`` copies
+        objects that were stored later than their copies. ``"etag"`` copies objects whose ETag differs, or is not a digest. With
+        ``"etag-or-time"`` the time decides if ETags cannot be compared, because the numbers of parts differ or one is not a
+        digest. Comparing sends no requests but the listings. Raises ValueError if one of the prefixes lies inside the other.
         """
         options = TreeOptions(
             compare=compare,
@@ -350,14 +352,14 @@ class Bucket:
         target = Objects(to._runtime, to._name, prefix if to_prefix is None else to_prefix)
         return await Run(CopyTree(source, target, options)).run()
 
-    # Settings. Read as plain values; ``[]``, ``{}`` or ``None`` where the bucket has none.
+    # Settings. Plain values; ``[]``, ``{}`` or ``None`` if the bucket has none.
 
     async def cors(self) -> Sequence[CorsRule]:
         """Return the CORS rules; an empty list if there are none."""
         return await self._runtime.s3.get_setting(self._name, CORS)
 
     async def set_cors(self, rules: Sequence[CorsRule]) -> None:
-        """Replace the CORS rules. Raises ValueError for rules of another shape than S3's."""
+        """Replace the CORS rules. Raises ValueError for rules that S3 does not have."""
         await self._runtime.s3.put_setting(self._name, CORS, [*rules])
 
     async def delete_cors(self) -> None:
@@ -369,8 +371,12 @@ class Bucket:
         return await self._runtime.s3.get_setting(self._name, POLICY)
 
     async def set_policy(self, document: Mapping[str, builtins.object] | str) -> None:
-        """Replace the policy, by a mapping or JSON text. Raises ValueError for text that is not JSON."""
-        parsed = json.loads(document) if isinstance(document, str) else dict(document)
+        """Replace the policy with a mapping or with JSON text. Raises ValueError for text that is not JSON."""
+        try:
+            parsed = json.loads(document) if isinstance(document, str) else dict(document)
+        except json.JSONDecodeError as error:
+            msg = f"the policy for s3://{self._name} is not JSON: {error}"
+            raise ValueError(msg) from error
         await self._runtime.s3.put_setting(self._name, POLICY, parsed)
 
     async def delete_policy(self) -> None:
@@ -382,7 +388,7 @@ class Bucket:
         return await self._runtime.s3.get_setting(self._name, LIFECYCLE)
 
     async def set_lifecycle(self, rules: Sequence[LifecycleRule]) -> None:
-        """Replace the lifecycle rules. Raises ValueError for rules of another shape than S3's."""
+        """Replace the lifecycle rules. Raises ValueError for rules that S3 does not have."""
         await self._runtime.s3.put_setting(self._name, LIFECYCLE, [*rules])
 
     async def delete_lifecycle(self) -> None:
@@ -394,7 +400,7 @@ class Bucket:
         return await self._runtime.s3.get_setting(self._name, TAGS)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Replace all tags of the bucket. Raises ValueError for tags that are no text, or that XML cannot carry."""
+        """Replace all tags of the bucket. Raises ValueError for tags that are not text, or that XML cannot carry."""
         check_tags(tags)
         await self._runtime.s3.put_setting(self._name, TAGS, dict(tags))
 
@@ -420,15 +426,15 @@ class Bucket:
         return await self._runtime.s3.get_setting(self._name, WEBSITE)
 
     async def set_website(self, website: Website) -> None:
-        """Serve the bucket as a website. Raises UnsupportedByServiceError where that is not possible."""
+        """Serve the bucket as a website. Raises UnsupportedByServiceError if the service cannot."""
         await self._runtime.s3.put_setting(self._name, WEBSITE, website)
 
     async def delete_website(self) -> None:
-        """No longer serve the bucket as a website."""
+        """Stop serving the bucket as a website."""
         await self._runtime.s3.delete_setting(self._name, WEBSITE)
 
     async def _is_taken(self) -> bool:
         try:
             return await self.exists()
-        except AccessDeniedError:  # somebody else's, or wrong credentials: creating it will tell which
+        except AccessDeniedError:  # another account's, or wrong credentials: the creation will show which
             return False

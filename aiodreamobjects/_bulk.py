@@ -1,4 +1,4 @@
-"""One verb over many keys: bounded, batched, one outcome each."""
+"""Run one verb on many keys: in batches, a bounded number at once, with an outcome for each key."""
 
 from __future__ import annotations
 
@@ -39,16 +39,17 @@ KeySource = str | ObjectInfo | tuple[str, str | None]
 OnError = Literal["raise", "collect"]
 
 BATCH_KEYS = 1000
-"""DeleteObjects takes no more (S3 API reference)."""
+"""The limit of DeleteObjects (S3 API reference)."""
 BATCHES_IN_FLIGHT = 8
 FAILURES_KEPT = 1000
 EMPTYING_ROUNDS = 3
 DEEPEST_DIRECTORIES = 32
-"""So deep may be what a gateway to a file system makes of empty directories: each round deletes one level."""
+"""How many levels of empty directories to delete on a gateway to a file system. Each round deletes one level."""
 
 _log = logging.getLogger("aiodreamobjects")
 
-# What XML 1.0 cannot carry, and the carriage return, which parsers turn into a line feed: such keys go one by one.
+# Characters that XML 1.0 cannot carry, and the carriage return, which parsers turn into a line feed. Keys with them go
+# one by one.
 _NOT_FOR_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -63,7 +64,7 @@ async def delete_many(
 async def delete_pages(
     runtime: Runtime, bucket: str, pages: AsyncGenerator[list[VersionedKey], None], tally: Tally
 ) -> None:
-    """What became of each is told to the tally, also when it is cut short."""
+    """Delete pages of keys. Count each outcome in ``tally``, also if the deletion is interrupted."""
     act = _Deletion(runtime, bucket).delete
     bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", act, batch=BATCH_KEYS, tally=tally)
     await bulk.run(Source.of_pages(pages), list, "collect")
@@ -112,7 +113,7 @@ async def abort_uploads(
                 await runtime.s3.abort_upload(Address(bucket, upload.key), upload.upload_id)
             except NotFoundError as error:
                 if error.code == "NoSuchBucket":
-                    raise  # else it was completed or aborted by someone else meanwhile
+                    raise  # otherwise someone else completed or aborted it meanwhile
 
     act = partial(_one_by_one, abort)
     bulk = _Bulk(runtime, f"uploads of s3://{bucket}", "aborted", act, batch=1)
@@ -120,7 +121,7 @@ async def abort_uploads(
 
 
 async def empty(runtime: Runtime, bucket: str) -> BulkReport:
-    """Delete every version and every delete marker; every object, where the service lists no versions."""
+    """Delete every version and every delete marker; every object, if the service lists no versions."""
     try:
         report = await delete_many(runtime, bucket, list_versions(runtime, bucket, ""), "raise")
     except ServiceError as error:
@@ -129,8 +130,9 @@ async def empty(runtime: Runtime, bucket: str) -> BulkReport:
         report = BulkReport(0, 0, ())
     if runtime.service.is_known:
         return report
-    # Some gateways know no versions, and some say that there are none (rclone). Where there are some, a deletion without
-    # a version would leave a marker: then only what a gateway to a file system makes of empty directories is left.
+    # Some gateways know no versions, and some list none (rclone): delete their objects by key. If versions were deleted,
+    # delete only keys that end with "/": a gateway to a file system makes them of empty directories. Deleting any other key
+    # without its version would leave a marker.
     for _ in range(DEEPEST_DIRECTORIES):
         end, listed = "/" if report.done else "", list_objects(runtime, bucket, "", None, None)
         left = await delete_many(
@@ -143,14 +145,14 @@ async def empty(runtime: Runtime, bucket: str) -> BulkReport:
 
 
 async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
-    """Open uploads first: one that completes meanwhile becomes a version. Then again, if someone put more."""
+    """Delete a bucket and its content. Abort open uploads first: one that completes becomes a version. Repeat if someone put more."""
     for round_number in range(1, EMPTYING_ROUNDS + 1):
         try:
             uploads = await abort_uploads(runtime, bucket, "", timedelta(0), "collect", dry_run=False)
         except ServiceError as error:
             if not _is_lacking(error):
                 raise
-            _log.info("s3://%s: its open uploads cannot be listed, and are passed over: %s", bucket, error)
+            _log.info("cannot list the open uploads of s3://%s, so none is aborted: %s", bucket, error)
         else:
             if uploads.failed:
                 raise uploads.failures[0].error
@@ -165,13 +167,13 @@ async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
 
 
 def _is_lacking(error: ServiceError) -> bool:
-    """Whether a service does not have what was asked for: some answer 404 to a request that they do not know."""
+    """Return whether the service lacks this request. Some services answer 404 to a request that they do not know."""
     is_unknown = isinstance(error, NotFoundError) and error.code != "NoSuchBucket"
     return is_unknown or isinstance(error, UnsupportedByServiceError)
 
 
 class Tally:
-    """What became of each of many things: all are counted, the first failures are kept."""
+    """The counts of successes and failures, and the first 1,000 failures."""
 
     def __init__(self) -> None:
         self.done = self.failed = 0
@@ -184,16 +186,16 @@ class Tally:
             self.failures.append(BulkFailure(key, version_id, error))
 
     def add(self, other: Tally) -> None:
-        """What failed elsewhere."""
+        """Add the failures of another tally."""
         self.failed += other.failed
         self.failures = [*self.failures, *other.failures][:FAILURES_KEPT]
 
 
 class _Bulk(Generic[K]):
-    """Workers pull batches from one source; what becomes of each key is counted.
+    """Workers that pull batches from one source, and count the outcome of each key.
 
-    ``act`` does a batch, and tells the tally how many of it are done and which failed. It raises what fails all that
-    may follow.
+    ``act`` handles one batch. It adds to the tally how many keys are done and which failed. It raises errors that would
+    fail all later batches too.
     """
 
     def __init__(
@@ -216,7 +218,7 @@ class _Bulk(Generic[K]):
         self._tally = tally or Tally()
 
     async def run(self, source: Source[T], read: Callable[[list[T]], list[K]], on_error: OnError) -> BulkReport:
-        """Raises what the source raises and what fails whole requests, once the batches in flight have ended."""
+        """Run to the end of the source. Raise errors of the source and of whole requests after the batches in flight have ended."""
         check_one_of("on_error", on_error, get_args(OnError))
         tally = self._tally
         try:
@@ -252,7 +254,7 @@ class _Bulk(Generic[K]):
 
     @contextmanager
     def _stopping_all(self) -> Iterator[None]:
-        """Keep an error for ``_run``, which raises it when the batches under way have ended. No other batch begins."""
+        """Keep an error for ``_run``, which raises it after the batches in flight. Start no other batch."""
         try:
             yield
         except BaseException as error:
@@ -263,7 +265,7 @@ class _Bulk(Generic[K]):
 
 
 class Source(Generic[T]):
-    """Items from wherever, read as far as they are asked for."""
+    """Items of an iterable, an async iterable or a listing, read only when needed."""
 
     def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         self._at_hand: Iterator[T] = iter(())
@@ -282,7 +284,7 @@ class Source(Generic[T]):
         return source
 
     async def take(self, count: int) -> list[T]:
-        """So many, or what is left."""
+        """Return this many items; fewer only at the end."""
         taken = list(islice(self._at_hand, count))
         while len(taken) < count and self._pages is not None:
             page = await anext(self._pages, None)
@@ -308,7 +310,7 @@ async def _page_each(items: AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
 
 
 class _Deletion:
-    """Keys go by the thousand; by themselves where XML cannot carry them, or the service knows no DeleteObjects."""
+    """Delete keys 1,000 per request; one by one if XML cannot carry them, or the service lacks DeleteObjects."""
 
     def __init__(self, runtime: Runtime, bucket: str) -> None:
         self._runtime, self._bucket = runtime, bucket
@@ -327,10 +329,10 @@ class _Deletion:
         await in_parallel(min(BATCHES_IN_FLIGHT, len(alone)), lambda: _one_by_one(self._delete_alone, tally, remaining))
 
     async def _delete_together(self, tally: Tally, batch: list[VersionedKey]) -> list[VersionedKey]:
-        """Delete many by one request. Return those that must go one by one.
+        """Delete a batch with one request. Return the keys that must go one by one.
 
-        Keys that fail for a passing reason are tried again, as often as requests are. Keys of which the reply says nothing
-        must go one by one; all further keys too, if it says nothing of any.
+        Keys that fail for a temporary reason are retried, up to ``Retry.attempts``. Keys that the reply does not mention must
+        go one by one. If it mentions none, all later keys go one by one too.
         """
         s3, retry, attempt = self._runtime.s3, self._runtime.retry, 0
         alone: list[VersionedKey] = []
@@ -374,7 +376,7 @@ async def _one_by_one(act: Callable[[K], Awaitable[None]], tally: Tally, keys: I
 
 
 def fails_all(error: BaseException) -> bool:
-    """Whether what failed one request will fail every other."""
+    """Return whether this error of one request would fail every other request."""
     if isinstance(error, ServiceError):
         return error.code in _FAIL_ALL
     return isinstance(error, CredentialsError | SessionClosedError)
@@ -388,7 +390,7 @@ _FAIL_ALL = {
 
 def _refuse_one_str(keys: object) -> None:
     if isinstance(keys, str):
-        msg = "keys is one str; it must be an iterable of keys: [key]"
+        msg = "keys is one str; give an iterable of keys, such as [key]"
         raise TypeError(msg)
 
 
@@ -402,7 +404,7 @@ def _versioned_keys(bucket: str, keys: list[KeySource]) -> list[VersionedKey]:
 
 
 def _are_plain(keys: list[KeySource]) -> bool:
-    """Whether all are ASCII, and of a length that keys can have: told of a thousand in the time that one check takes."""
+    """Return whether all are ASCII and have a valid length. For 1,000 keys this takes as long as one full check."""
     names = [key for key in keys if isinstance(key, str)]
     return (
         len(names) == len(keys)
@@ -415,10 +417,10 @@ def _are_plain(keys: list[KeySource]) -> bool:
 def _versioned(bucket: str, key: ObjectInfo | tuple[str, str | None]) -> VersionedKey:
     if not isinstance(key, ObjectInfo):
         if not isinstance(key, tuple) or len(key) != 2:  # noqa: PLR2004 - a pair
-            msg = f"{key!r} is no key: give a str, an ObjectInfo or a pair of key and version_id"
+            msg = f"{key!r} is not a key: give a str, an ObjectInfo or a tuple (key, version_id)"
             raise TypeError(msg)
         return VersionedKey(*key)
     if key.bucket != bucket:
-        msg = f"key {key.key!r} is of bucket {key.bucket!r}, and the verb is one of bucket {bucket!r}"
+        msg = f"key {key.key!r} is of bucket {key.bucket!r}, but this call is for bucket {bucket!r}: call session.bucket({key.bucket!r})"
         raise ValueError(msg)
     return VersionedKey(key.key, key.version_id)

@@ -1,4 +1,4 @@
-"""Checks of what a caller gives. They raise ValueError or TypeError before anything is sent, with the value and the rule."""
+"""Checks of arguments. They raise ValueError or TypeError before anything is sent, and name the value and the rule."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # token, RFC 9110 sect
 _FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 LONGEST_SHOWN = 80
-"""Characters of a wrong value in a message."""
+"""How many characters of a wrong value a message shows."""
 NOT_FOR_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """XML 1.0 section 2.2, "Characters"."""
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse names and values that are no text, or that XML cannot carry."""
+    """Raise ValueError for names and values that are not text, or that XML cannot carry."""
     for name, value in tags.items():
         for what, text in (("tag", name), (f"the value of the tag {name!r}", value)):
             if not isinstance(text, str):
                 msg = f"{what} {text!r} must be a str, not {type(text).__name__}"
                 raise ValueError(msg)  # noqa: TRY004 - as every other wrong value
             if found := NOT_FOR_XML.search(text):
-                msg = f"{what} {text[:40]!r} holds {found[0]!r}, which XML cannot carry"
+                msg = f"{what} {text[:40]!r} holds {found[0]!r}, which XML cannot carry: remove it"
                 raise ValueError(msg)
 
 
 def check_key(key: str) -> None:
-    """Refuse what no S3 key can be (S3 user guide, "Naming Amazon S3 objects")."""
+    """Raise ValueError for a key that S3 does not allow (S3 user guide, "Naming Amazon S3 objects")."""
     if not isinstance(key, str):
         msg = f"a key is a str, not {type(key).__name__}"
         raise TypeError(msg)
@@ -54,7 +54,7 @@ def encode_utf8(name: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        msg = f"{name} {text[:40]!r} has a lone surrogate at {error.start}, which UTF-8 cannot carry"
+        msg = f"{name} {text[:40]!r} has a lone surrogate at {error.start}, which UTF-8 cannot carry: remove it"
         raise ValueError(msg) from None
 
 
@@ -65,7 +65,7 @@ def check_one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
 
 
 def check_token(name: str, value: str | None) -> None:
-    """Check an ETag or a version. An empty one would silently be no condition at all."""
+    """Check an ETag or a version ID. Refuse an empty one: the call would silently have no condition."""
     if value is not None:
         check_field_value(name, value)
         if not value.strip().strip('"'):
@@ -80,17 +80,17 @@ def check_field_name(what: str, name: str) -> None:
 
 
 def check_field_value(name: str, value: str) -> None:
-    """Check that a header can hold the value: printable US-ASCII (RFC 9110 section 5.5), so nothing can end the line."""
+    """Check that a header can hold the value: printable US-ASCII (RFC 9110 section 5.5). It cannot end the header's line."""
     if not isinstance(value, str):
         msg = f"{name} {value!r} must be a str, not {type(value).__name__}"
         raise ValueError(msg)  # noqa: TRY004 - as every other wrong value
     if not _FIELD_VALUE.fullmatch(value):
-        msg = f"{name} {value[:LONGEST_SHOWN]!r} must be printable US-ASCII without outer blanks to go into a header; {_form_that_works(name, value)}"
+        msg = f"{name} {value[:LONGEST_SHOWN]!r} must be printable US-ASCII without blanks at its ends to go into a header; {_form_that_works(name, value)}"
         raise ValueError(msg)
 
 
 def _form_that_works(name: str, value: str) -> str:
-    """Say how to write what no header can hold as it is: RFC 8187 for a file name, else percent-encoding."""
+    """Return how to write a value that a header cannot hold: RFC 8187 for a file name, else percent-encoding."""
     if name == "content_disposition":
         kind, _, rest = value.partition(";")
         found = re.search(r'filename="?([^";]*)', rest)
@@ -101,7 +101,7 @@ def _form_that_works(name: str, value: str) -> str:
 
 
 def check_extra_headers(headers: Mapping[str, str]) -> None:
-    """Check headers that a caller adds to a request. ValueError for those that the library sets itself."""
+    """Check headers that a caller adds to a request. Raise ValueError for headers that the library sets itself."""
     if not isinstance(headers, Mapping):
         msg = f"headers {headers!r} must be a mapping of names to values"
         raise TypeError(msg)
@@ -112,12 +112,12 @@ def check_extra_headers(headers: Mapping[str, str]) -> None:
             msg = f"header {name!r} is set by the library: {instead}"
             raise ValueError(msg)
     if len({name.lower() for name in headers}) != len(headers):
-        msg = f"header names {sorted(headers)} must differ by more than case"
+        msg = f"header names {sorted(headers)} must differ by more than upper and lower case"
         raise ValueError(msg)
 
 
 def _instead_of(name: str) -> str | None:
-    """Return what to use in place of a header of this name. None if a caller may set it."""
+    """Return what to use instead of this header; None if a caller may set it."""
     if name.startswith("x-amz-meta-"):
         return "use metadata="
     if name.startswith("x-amz-copy-"):
@@ -149,11 +149,11 @@ _OURS = {
         _OF_THE_REQUEST,
     ),
 }
-"""Headers that are the library's, with what to use instead."""
+"""Headers that the library sets, with what to use instead."""
 
 
 def http_date_of(name: str, moment: datetime) -> str:
-    """Return a time as headers have it (RFC 9110 section 5.6.7). ValueError for one without a time zone."""
+    """Return a time in the format of headers (RFC 9110 section 5.6.7). Raise ValueError if it has no time zone."""
     if moment.tzinfo is None:
         msg = f"{name} {moment!r} is naive: give it a time zone, such as datetime.now(UTC)"
         raise ValueError(msg)
@@ -161,7 +161,7 @@ def http_date_of(name: str, moment: datetime) -> str:
 
 
 def seconds_from_now(expires_in: float | timedelta | datetime, now: float) -> int:
-    """Return an expiry, in any form that callers may give, as whole seconds from now."""
+    """Return an expiry as whole seconds from now, whichever form the caller gave."""
     given = expires_in
     if isinstance(expires_in, datetime):
         if expires_in.tzinfo is None:
@@ -174,6 +174,6 @@ def seconds_from_now(expires_in: float | timedelta | datetime, now: float) -> in
         msg = f"expires_in {given!r} must be seconds, a timedelta or an aware datetime"
         raise ValueError(msg)
     if not 1 <= expires_in <= LONGEST_EXPIRY_SECONDS:
-        msg = f"expires_in {given!r} must lie at least a second and at most a hundred years in the future"
+        msg = f"expires_in {given!r} must be at least a second and at most a hundred years from now"
         raise ValueError(msg)
     return int(expires_in)

@@ -15,14 +15,14 @@ LARGEST = 1e15
 class Limits:
     """How much a session does at once.
 
-    ``requests`` are in flight at most; as many bodies may be open for streaming beside them, so that a task that
+    ``requests`` is the most requests in flight. As many bodies may be open for streaming in addition, so a task that
     reads one object while it writes another never waits for itself. ``requests_per_second`` spreads the starts of
-    requests evenly; a service with a rate limit (Backblaze B2 documents one per account) is then not overrun.
+    requests evenly. Set it for a service with a rate limit (Backblaze B2 documents one per account).
 
-    An object larger than ``part_size`` bytes goes in parts, ``parts_per_object`` of them at once; the parts become
-    larger where 10,000 of this size would not do. ``memory`` bytes are held by the parts of all transfers together: a
-    transfer whose next part does not fit waits for its turn, and a part larger than all of it goes alone.
-    ``upload_bytes_per_second`` and ``download_bytes_per_second`` are shared by all that the session sends and receives.
+    An object larger than ``part_size`` bytes goes in parts, ``parts_per_object`` at once. The parts are larger if 10,000
+    of this size are not enough. ``memory`` is how many bytes the parts of all transfers may hold together. A transfer
+    waits if its next part does not fit; a part larger than ``memory`` goes alone. All transfers of a session share
+    ``upload_bytes_per_second`` and ``download_bytes_per_second``.
     """
 
     requests: int = 64
@@ -43,14 +43,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long silence is borne, in seconds. Total time is the caller's: ``anyio.fail_after``.
+    """How long to wait for a silent peer, in seconds. To limit the total time, use ``anyio.fail_after``.
 
-    ``connect``: for a TCP and TLS connection. ``read`` and ``write``: without a single byte. ``low_speed``: in bytes
-    per second; a body that is slower than this over a whole ``read`` window (``write`` for uploads) is cut as if it
-    were silent. Only time spent waiting for the peer counts.
+    ``connect`` is for making a TCP and TLS connection; ``read`` and ``write`` are for waiting without a single byte.
+    ``low_speed`` is in bytes per second: a body slower than this for a whole ``read`` window (``write`` for uploads) is
+    cut, as if it were silent. Only time spent waiting for the peer counts.
 
-    ``pool``: a call waits for a place among ``Limits.requests``, or for ``Limits.memory``, as long as others come free or
-    move bytes; it fails when nothing did for so many seconds. ``None`` waits for ever.
+    ``pool`` is for waiting for a place among ``Limits.requests``, or for ``Limits.memory``. A call fails if for this
+    long no place or memory came free and no bytes moved. ``None`` waits forever.
     """
 
     connect: float = 10.0
@@ -69,12 +69,12 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a request is tried, and how long is waited in between.
+    """How often a request is tried, and how long to wait between attempts.
 
-    Before attempt n + 1 the wait is random between 0 and ``min(cap, base * 2 ** (n - 1))`` seconds ("full jitter"),
-    but not less than the service's ``Retry-After``, which itself counts up to ``cap``. ``attempts=1`` never
-    retries, except once when the service says that this machine's clock is wrong or that credentials have expired
-    which can be renewed, and where bytes are damaged or the reply is to another question.
+    The wait before attempt n + 1 is random between 0 and ``min(cap, base * 2 ** (n - 1))`` seconds ("full jitter"), but
+    at least the service's ``Retry-After``, which counts up to ``cap``. ``attempts=1`` turns retries off. One extra
+    attempt is still made if the service says that this machine's clock is wrong or that renewable credentials have
+    expired, if bytes arrive damaged, or if the reply belongs to another request.
     """
 
     attempts: int = 8
@@ -88,7 +88,7 @@ class Retry:
 
 
 class Secret(str):
-    """Text that no repr shows: neither a log, nor an error, nor a traceback with its locals."""
+    """Text whose repr hides it from logs, errors and tracebacks with local variables."""
 
     __slots__ = ()
 
@@ -97,7 +97,7 @@ class Secret(str):
 
 
 def hide(value: str | None) -> Secret | None:
-    """Return a secret that was given, so that it cannot be shown. What is no text becomes one that is refused."""
+    """Return the value as a Secret. A value that is not text becomes one that Credentials refuses."""
     if value is None:
         return None
     return Secret(str.__str__(value) if isinstance(value, str) else "\n")
@@ -112,15 +112,15 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise CredentialsError for what no header can carry. The value is not shown."""
+        """Raise CredentialsError for a value that a header cannot carry. The message does not show the value."""
         object.__setattr__(self, "secret_key", hide(self.secret_key))
         object.__setattr__(self, "session_token", hide(self.session_token))
         for name, value in (("access key", self.access_key), ("session token", self.session_token or "-")):
             if not isinstance(value, str) or not re.fullmatch("[!-~]+", value):
-                msg = f"the {name} must be printable US-ASCII without blanks; is a line end in it?"
+                msg = f"the {name} must be printable US-ASCII without blanks; is there a line break in it?"
                 raise CredentialsError(msg)
         if not self.secret_key or not self.secret_key.isprintable():
-            msg = "the secret key must be printable text; is a line end in it?"
+            msg = "the secret key must be printable text; is there a line break in it?"
             raise CredentialsError(msg)
 
 
@@ -131,7 +131,7 @@ def _check_whole(name: str, value: object, *, least: int) -> None:
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise ValueError unless it is a number of seconds, or none at all."""
+    """Raise ValueError unless the value is 0 or a positive number of seconds."""
     if value != 0 or isinstance(value, bool):
         _check_positive(name, value)
 

@@ -1,4 +1,4 @@
-"""Every error this library raises of its own.
+"""The errors of this library.
 
     DreamObjectsError(Exception)
     ├── CredentialsError, SessionClosedError, WrongLoopError(RuntimeError)
@@ -14,9 +14,9 @@
     ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError, SourceChangedError,
     │                         UnsafeKeyError
     ├── ConnectionFailedError(ConnectionError)      DNS, refused, reset, TLS, silence
-    └── BulkError(ExceptionGroup)                   report: it stands beside its report, in _reports.py
+    └── BulkError(ExceptionGroup)                   report; defined in _reports.py
 
-Bad arguments are ValueError or TypeError before anything is sent, and the local disk's faults are its own OSErrors.
+Bad arguments raise ValueError or TypeError before anything is sent. Errors of the local disk are plain OSErrors.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from typing import ClassVar
 
 
 class DreamObjectsError(Exception):
-    """The root of every error of this library."""
+    """The base class of all errors of this library."""
 
     retryable: bool = False
-    """Whether the same call may succeed later. The session's own attempts are spent when you see it."""
+    """Whether the same call may succeed later. The session has already made all its attempts."""
     in_doubt: bool = False
-    """Whether the service may have carried the call out all the same: the reply to an attempt was lost."""
+    """Whether the service may have carried out the call although it failed: the reply to an attempt was lost."""
 
 
 class CredentialsError(DreamObjectsError):
-    """No usable credentials were found; the message says where they were looked for."""
+    """No usable credentials were found. The message says where the session looked."""
 
 
 class SessionClosedError(DreamObjectsError):
-    """The session is not open: not yet, or no longer."""
+    """The session is not open yet, or is closed."""
 
 
 class WrongLoopError(DreamObjectsError, RuntimeError):
@@ -62,11 +62,11 @@ class ServiceError(DreamObjectsError):
     ) -> None:
         super().__init__(message)
         self.code = code
-        """S3's error code, such as ``NoSuchKey``. For a reply without a body (HEAD) it is derived from the status."""
+        """S3's error code, such as ``NoSuchKey``. If the reply has no body (HEAD), the code comes from the status."""
         self.status = status
-        """The HTTP status, which may be 200. ``None`` when the refusal is known beforehand and nothing was sent."""
+        """The HTTP status, which may be 200. ``None`` if the library refused the call and sent nothing."""
         self.request_id = request_id
-        """What the service's support will ask for."""
+        """The ID that the service's support asks for."""
         self.retryable = retryable
         if isinstance(self, OSError):
             OSError.__setattr__(self, "errno", self.errno_value)
@@ -76,13 +76,13 @@ class ServiceError(DreamObjectsError):
 
 
 class NotFoundError(ServiceError, FileNotFoundError):
-    """No such bucket, key, version, upload."""
+    """No such bucket, key, version or upload."""
 
     errno_value = errno.ENOENT
 
 
 class AccessDeniedError(ServiceError, PermissionError):
-    """The credentials are wrong, expired, or not allowed to do this; or the clocks disagree."""
+    """The credentials are wrong, expired or not allowed to do this; or the clocks disagree."""
 
     errno_value = errno.EACCES
 
@@ -94,27 +94,27 @@ class AlreadyExistsError(ServiceError, FileExistsError):
 
 
 class BucketNotEmptyError(ServiceError):
-    """The bucket holds objects, versions, delete markers or open uploads: ``delete(force=True)`` removes them too."""
+    """The bucket holds objects, versions, delete markers or open uploads. ``delete(force=True)`` removes them too."""
 
 
 class PreconditionFailedError(ServiceError):
-    """``if_match`` was refused, or ``if_none_match`` held (status 304)."""
+    """The ETag is not that of ``if_match``, or is that of ``if_none_match`` (status 304)."""
 
 
 class InvalidRequestError(ServiceError, ValueError):
-    """The service says that the request makes no sense."""
+    """The service says that the request is invalid."""
 
 
 class UnsupportedByServiceError(ServiceError):
-    """This service does not do that; the message says what to do instead."""
+    """This service does not support the request. The message says what to do instead."""
 
 
 class ServiceBusyError(ServiceError):
-    """The service was overloaded or broken, and still was at the last attempt."""
+    """The service was still overloaded or broken at the last attempt."""
 
 
 class TransferError(DreamObjectsError):
-    """Bytes did not arrive as they left."""
+    """Bytes are missing, damaged or changed, or a reply does not fit its request."""
 
 
 class IncompleteBodyError(TransferError):
@@ -124,19 +124,19 @@ class IncompleteBodyError(TransferError):
 
 
 class ChecksumMismatchError(TransferError):
-    """What arrived has another digest than what was sent."""
+    """The bytes that arrived do not have the digest of the bytes that were sent."""
 
 
 class ObjectChangedError(TransferError):
-    """The object was replaced or deleted while it was read."""
+    """The object was replaced or deleted while it was being read."""
 
 
 class SourceChangedError(TransferError):
-    """What was to be sent changed while it was read: it grew, shrank or was written to."""
+    """The source changed while it was being sent: it grew, shrank or was written to."""
 
 
 class UnsafeKeyError(TransferError):
-    """A key that names no file inside the directory: it would lead out of it, or take the place of something else."""
+    """The key cannot be a file inside the directory: it leads out of it, or something else has its place."""
 
 
 class ConnectionFailedError(DreamObjectsError, ConnectionError):
@@ -146,11 +146,11 @@ class ConnectionFailedError(DreamObjectsError, ConnectionError):
         super().__init__(message)
         self.retryable = retryable
         self.request_sent = request_sent
-        """Whether the request may have reached the service, and been carried out."""
+        """Whether the request may have reached the service and been carried out."""
 
 
 def forget_frames(error: BaseException | None) -> None:
-    """Let go of what the frames of an error, and of all that it comes from, hold: a thousand files, or a secret."""
+    """Drop the tracebacks of an error and of its causes. Their frames may hold a thousand files, or a secret."""
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

@@ -31,7 +31,7 @@ AUTHENTICATED_USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an object is. Making one refuses a key that no S3 service can hold."""
+    """The bucket and the key of an object. Raises ValueError for a key that S3 does not allow."""
 
     bucket: str
     key: str
@@ -45,7 +45,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """``(start, stop)`` as slices have it, stop exclusive; ``(start, None)`` to the end; ``(-n, None)`` the last n."""
+    """``(start, stop)`` without ``stop``, as in a slice; ``(start, None)`` to the end; ``(-n, None)`` for the last n bytes."""
 
     start: int
     stop: int | None
@@ -68,7 +68,7 @@ class ByteRange:
         return cls(start, stop)
 
     def __str__(self) -> str:
-        """The Range header (RFC 9110 section 14.1.2), where the last position is inclusive."""
+        """Return the Range header (RFC 9110 section 14.1.2). Its last position is inclusive."""
         if self.start < 0:
             return f"bytes={self.start}"
         return f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"
@@ -76,19 +76,19 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is known of an object, or of one version of it. What the reply at hand does not tell is ``None``."""
+    """What is known about an object, or about one version of it. A field is ``None`` if the reply did not say."""
 
     bucket: str
     key: str
     size: int | None = None
-    """In bytes; of the whole object, also when a range was asked for."""
+    """In bytes; of the whole object, also if only a range was read."""
     etag: str | None = None
-    """Without its quotes. The MD5 of the content for an object put in one request, except where encrypted by KMS."""
+    """Without quotes. The MD5 of the content for an object that one request stored, unless KMS encrypted it."""
     last_modified: datetime | None = None
-    """Aware, UTC."""
+    """An aware datetime in UTC."""
     content_type: str | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
-    """The user's ``x-amz-meta-*``; names in lower case, as the service keeps them. Values are read as UTF-8, else latin-1."""
+    """The ``x-amz-meta-*`` headers. Names are in lower case, as the service keeps them. Values are read as UTF-8, else latin-1."""
     version_id: str | None = None
     storage_class: str | None = None
     cache_control: str | None = None
@@ -97,16 +97,16 @@ class ObjectInfo:
     is_latest: bool | None = None
     is_delete_marker: bool | None = None
     verified: Verified | None = None
-    """How the transfer that this came from made sure of the bytes. ``None``: there was none, or it could not."""
+    """How the transfer that returned this verified the bytes. ``None``: there was no transfer, or it could not verify them."""
     content_language: str | None = None
     expires: str | None = None
     """The ``Expires`` header as it was stored: an HTTP date, but some tools store ``0``."""
     website_redirect: str | None = None
-    """Where a bucket that serves a website redirects to, in place of this object."""
+    """Where a website bucket redirects to instead of serving this object."""
 
 
 class _Thawed:
-    """An ObjectInfo before it is frozen: a frozen dataclass's own ``__init__`` costs four times as much."""
+    """An ObjectInfo before it is frozen. The ``__init__`` of a frozen dataclass takes four times as long."""
 
     __slots__ = tuple(field.name for field in fields(ObjectInfo))
 
@@ -129,7 +129,7 @@ def make_object_info(
     website_redirect: str | None = None,
     verified: Verified | None = None,
 ) -> ObjectInfo:
-    """Make the value for a reply or an entry of a listing: there may be millions."""
+    """Make an ObjectInfo quickly: a listing may have millions."""
     made: Any = _Thawed()
     made.bucket = bucket
     made.key = key
@@ -154,7 +154,7 @@ def make_object_info(
 
 @dataclass(frozen=True, slots=True)
 class CommonPrefix:
-    """A directory, as ``list_dir`` sees one: what keys share up to and with the next ``/``."""
+    """A directory in ``list_dir``: the start that keys share, up to and including the next ``/``."""
 
     bucket: str
     prefix: str
@@ -162,7 +162,7 @@ class CommonPrefix:
 
 @dataclass(frozen=True, slots=True)
 class BucketInfo:
-    """A bucket. ``created`` comes with ``Session.buckets()``; count and bytes with ``info()`` on Ceph RGW."""
+    """A bucket. ``Session.buckets()`` sets ``created``; ``info()`` on Ceph RGW sets ``object_count`` and ``bytes_used``."""
 
     name: str
     created: datetime | None = None
@@ -173,7 +173,7 @@ class BucketInfo:
 
 @dataclass(frozen=True, slots=True)
 class UploadInfo:
-    """A multipart upload that was begun and neither completed nor aborted."""
+    """An open multipart upload: started, but neither completed nor aborted."""
 
     bucket: str
     key: str
@@ -184,7 +184,7 @@ class UploadInfo:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One permission for one grantee, who is named by exactly one of ``id``, ``uri`` (a group) and ``email``."""
+    """One permission for one grantee. Give exactly one of ``id``, ``uri`` (a group) and ``email``."""
 
     permission: Permission
     id: str | None = None
@@ -194,20 +194,20 @@ class Grant:
     def __post_init__(self) -> None:
         check_one_of("permission", self.permission, get_args(Permission))
         if sum(name is not None for name in (self.id, self.uri, self.email)) != 1:
-            msg = f"a grant names its grantee by one of id, uri and email: {self!r}"
+            msg = f"a grant must name its grantee by one of id, uri and email, and only one: {self!r}"
             raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """An access control list: the owner and the grants, and the canned ACL that they amount to, where they do."""
+    """An access control list: the owner and the grants. ``canned`` names the canned ACL that they equal."""
 
     owner: str
     grants: tuple[Grant, ...]
 
     @property
     def canned(self) -> CannedAcl | None:
-        """Return the canned name that stands for these grants; None if none does."""
+        """Return the name of the canned ACL with these grants; None if there is none."""
         owners = Grant("FULL_CONTROL", id=self.owner)
         if owners not in self.grants:
             return None
@@ -224,7 +224,7 @@ _CANNED: dict[frozenset[Grant], CannedAcl] = {
 
 @dataclass(frozen=True, slots=True)
 class PresignedPost:
-    """A browser form: post ``fields``, then the file as the last field named ``file``, to ``url``."""
+    """A browser form. POST ``fields`` to ``url``, and the file as the last field, named ``file``."""
 
     url: str
     fields: Mapping[str, str] = field(repr=False)
@@ -232,7 +232,7 @@ class PresignedPost:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a transfer is. Figures only grow; a total that is not known beforehand is ``None``."""
+    """How far a transfer is. Figures never go down. A total is ``None`` while it is unknown."""
 
     done_bytes: int
     total_bytes: int | None
@@ -243,7 +243,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """A session's counters since it was opened. Bytes are those of objects' contents."""
+    """A session's counters since it opened. Bytes count only the content of objects."""
 
     requests: int
     retries: int
@@ -254,7 +254,7 @@ class Statistics:
 
 
 def printable(text: str) -> str:
-    """For messages: what could forge a line or move a terminal's cursor is escaped."""
+    """Escape characters that could forge a line of a log or move a terminal's cursor."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Object: one key of one bucket. Each verb is a line that delegates."""
+"""The class Object. Each verb is one line that delegates."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from aiodreamobjects._transfer.sources import Uploadable
 
 
 class Object:
-    """A name for an object that may or may not exist. Making one sends nothing.
+    """A handle on an object, which need not exist. Making one sends nothing.
 
     Every awaited verb raises SessionClosedError unless the session is open, NotFoundError if bucket or key is missing,
-    AccessDeniedError, and, once the session's attempts are spent, ServiceBusyError or ConnectionFailedError.
+    AccessDeniedError, and, after the session's last attempt, ServiceBusyError or ConnectionFailedError.
     """
 
     __slots__ = ("_address", "_runtime")
@@ -82,23 +82,25 @@ class Object:
         progress: ProgressCallback | None = None,
         **options: Unpack[WriteArguments],
     ) -> ObjectInfo:
-        """Store an object. Return what is known of it.
+        """Store an object. Return what is known about it.
 
         ``source`` is text (stored as UTF-8), bytes, a ``Path``, an open binary or aiofiles file, an iterable or async iterable of
         bytes of any length, or the open ``Body`` of another object.
 
-        What fits into ``Limits.part_size`` takes one request. Anything larger is a multipart upload, ``Limits.parts_per_object``
-        at once; each part is read when its turn comes and held until the service has it. The old object stays until the new one
-        is whole. A put that fails or is cancelled leaves nothing behind, within some 20 seconds. A completion that was sent is
-        waited for, 30 seconds at most, and never aborted while it is ``in_doubt``.
+        Content of up to ``Limits.part_size`` takes one request. Anything larger is a multipart upload, with
+        ``Limits.parts_per_object`` parts at once. A part is read when its turn comes, and held until the service has it. The old
+        object stays until the new one is complete. A put that fails or is cancelled leaves nothing behind; the clean-up takes at
+        most some 20 seconds. A completion that was sent is waited for, 30 seconds at most, and is not aborted while it is
+        ``in_doubt``.
 
-        The service checks each part's MD5 on arrival, and the ETags of the parts and of the whole are compared here. Raises
-        ChecksumMismatchError for another one. ``verified`` says what was compared; ``verify="off"`` compares nothing. Raises
-        SourceChangedError for a file that changes while it is sent, AlreadyExistsError if ``if_absent`` is given and there is an
-        object, PreconditionFailedError unless the one there has the ETag ``if_match``, ValueError for metadata and headers that
-        are not printable US-ASCII; the message shows the form that works. ``headers`` are sent beside those that have an argument
-        of their own. Nothing that was not asked for is set, and no ACL either. But a multipart upload keeps its ``part-size`` in
-        the metadata: with it, a download can check the ETag.
+        The service checks each part's MD5 on arrival. This compares the ETags of the parts and of the object, and raises
+        ChecksumMismatchError if one is wrong. ``verified`` says what was compared; ``verify="off"`` compares nothing.
+
+        Raises SourceChangedError if the file changes while it is sent, AlreadyExistsError if ``if_absent`` is given and the
+        object exists, PreconditionFailedError if its ETag is not ``if_match``, ValueError for metadata and headers that are not
+        printable US-ASCII; the message shows the form that works. ``headers`` adds headers that have no argument of their own.
+        Nothing that you did not ask for is set, and no ACL is sent. One exception: a multipart upload stores its ``part-size`` in
+        the metadata, so that a download can check the ETag.
         """
         return await upload.put(self._runtime, self._address, source, WriteOptions.of(options), progress)
 
@@ -111,13 +113,14 @@ class Object:
         progress: ProgressCallback | None = None,
         **options: Unpack[WriteArguments],
     ) -> ObjectInfo:
-        """Store a regular file, as ``put`` does. Return what is known of it.
+        """Store a regular file, as ``put`` does. Return what is known about it.
 
-        The content type is guessed from the name, and the file's time is kept in the metadata as rclone keeps it.
+        The content type comes from the name. The metadata gets the file's time, as rclone stores it.
 
-        ``resume=True``: what was sent stays if this fails or the process dies, and the next call for the same file, object and
-        headers sends the rest. A part is not sent again if the service lists it with the MD5 of the file's bytes. What to look
-        for is noted under ``$XDG_STATE_HOME/aiodreamobjects/uploads``. ``bucket.uploads()`` shows what nobody resumes.
+        With ``resume=True``, the parts that were sent stay if this fails or the process dies, and the next call for the same
+        file, object and headers sends the rest. A part is not sent again if the service lists it with the MD5 of the file's
+        bytes. A journal under ``$XDG_STATE_HOME/aiodreamobjects/uploads`` remembers the upload. ``bucket.uploads()`` lists
+        uploads that nobody resumed.
         """
         given = WriteOptions.of(options)
         return await upload.upload(self._runtime, self._address, path, given, progress, resume=resume)
@@ -131,22 +134,22 @@ class Object:
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """Open a file to write to: ``async with obj.writer() as file: await file.write(b"...")``.
 
-        Leaving the block normally completes the object, and ``file.info`` then tells of it. Any exception leaves no trace.
-        Memory, requests and options are those of ``put``. ``write`` waits while as many parts are under way as may be.
+        Leaving the block normally completes the object; ``file.info`` then describes it. An exception leaves no trace.
+        Memory, requests and options are those of ``put``. ``write`` waits while the highest number of parts is under way.
         """
         return files.open_writer(self._runtime, self._address, WriteOptions.of(options), progress)
 
     async def read(self, range: tuple[int, int | None] | None = None) -> bytes:  # noqa: A002 - the field's word
-        """Return the content, or a part of it.
+        """Return the content, or a range of it.
 
         ``range`` is ``(start, stop)``, without ``stop`` itself; ``(start, None)``; or ``(-n, None)`` for the last n bytes. Takes
-        one request, and as much memory as what is asked for. Raises InvalidRequestError for a range that begins beyond the end,
-        ChecksumMismatchError if the bytes are not those of the ETag, also when asked again.
+        one request, and memory for all the bytes. Raises InvalidRequestError for a range that begins beyond the end,
+        ChecksumMismatchError if the bytes do not match the ETag, even when read again.
         """
         return await body.read(self._runtime, self._address, None if range is None else ByteRange.of(range))
 
     async def read_text(self, encoding: str = "utf-8") -> str:
-        """Return the content, decoded. Raises as ``read``, and UnicodeDecodeError."""
+        """Return the content as text. Raises what ``read`` raises, and UnicodeDecodeError."""
         return (await self.read()).decode(encoding)
 
     def get(
@@ -160,10 +163,9 @@ class Object:
     ) -> AbstractAsyncContextManager[Body]:
         """Open the content as a stream: ``async with obj.get() as body: async for chunk in body: ...``.
 
-        Opening sends one request. It raises NotFoundError, or PreconditionFailedError if ``if_match`` is refused or
-        ``if_none_match`` holds (``status`` is then 304). An open body takes one of ``Limits.requests`` places for bodies. Tasks
-        that each hold one and wait for another can wait for each other; after ``Timeouts.pool`` they raise
-        ConnectionFailedError.
+        Opening sends one request. It raises NotFoundError, or PreconditionFailedError if the ETag is not ``if_match`` or is
+        ``if_none_match`` (``status`` is then 304). An open body takes one of ``Limits.requests`` places for bodies. Tasks that
+        each hold a body and open another can block each other; after ``Timeouts.pool`` they raise ConnectionFailedError.
         """
         byte_range = None if range is None else ByteRange.of(range)
         options = ReadOptions(if_match, if_none_match, version_id, verify)
@@ -172,8 +174,8 @@ class Object:
     def reader(self) -> AbstractAsyncContextManager[ObjectReader]:
         """Open a file to read and seek in: ``async with obj.reader() as file: await file.seek(-22, os.SEEK_END)``.
 
-        Opening reads the first 64 KiB, and raises as ``get``. After a seek little is asked for, and more while it is read on. The
-        file is pinned to one state of the object: ObjectChangedError if it is replaced.
+        Opening reads the first 64 KiB, and raises what ``get`` raises. After a seek, requests are small, and grow while you read
+        on. All reads see the same state of the object: raises ObjectChangedError if it is replaced.
         """
         return files.open_reader(self._runtime, self._address)
 
@@ -191,18 +193,18 @@ class Object:
         """Fetch the content to a file, which appears when every byte is there and verified. It gets the object's time.
 
         An object larger than ``Limits.part_size`` comes in ranges, ``Limits.parts_per_object`` at once, all of the same state of
-        the object. If it is replaced meanwhile, the download begins again once, and then raises ObjectChangedError;
-        ``if_changed="raise"`` raises at once. ``verified`` says what the bytes were compared with: the MD5 that the ETag is, the
-        parts' MD5s that it is made of, or only their number. Wrong bytes are fetched once more, and then raise
-        ChecksumMismatchError. ``verify="off"`` compares only the number.
+        the object. If the object is replaced meanwhile, the download starts again once; if it is replaced again, raises
+        ObjectChangedError. ``if_changed="raise"`` raises at once. ``verified`` says how the bytes were compared with the ETag: by
+        their MD5, by the MD5s of the parts, or only by their number. Wrong bytes are fetched once more; if they are wrong again,
+        raises ChecksumMismatchError. ``verify="off"`` compares only the number.
 
-        Meanwhile a hidden temporary file stands beside it, which a failure or a cancellation removes. An existing file is
-        replaced in one step; with ``overwrite=False`` it stays, and FileExistsError is raised. ``fsync`` has the disk write all
-        before the name appears. A missing or read-only directory and a full disk raise their OSError.
+        The bytes go to a hidden temporary file beside the path, which a failure or a cancellation removes. An existing file is
+        replaced in one step; with ``overwrite=False`` it stays, and FileExistsError is raised. With ``fsync`` the disk writes
+        everything before the name appears. A missing or read-only directory and a full disk raise their OSError.
 
-        ``resume=True``: what has arrived stays if this fails or the process dies, in ``.NAME.*.part`` with a ``.journal`` beside
-        it, and the next call fetches the rest if the object is still the same. Raises BlockingIOError while another process does
-        the same.
+        With ``resume=True``, the bytes that arrived stay if this fails or the process dies, in ``.NAME.*.part`` with a
+        ``.journal`` beside it. The next call fetches the rest if the object is still the same. Raises BlockingIOError while
+        another process downloads the same object to the same path.
         """
         check_one_of("verify", verify, get_args(Verify))
         check_one_of("if_changed", if_changed, get_args(IfChanged))
@@ -228,17 +230,17 @@ class Object:
         progress: ProgressCallback | None = None,
         **options: Unpack[ContentArguments],
     ) -> ObjectInfo:
-        """Copy the object. Return what is known of the copy.
+        """Copy the object. Return what is known about the copy.
 
-        Within a session the service copies, in parts if the object is larger than that allows. To another session's object it is
-        streamed through here, in parts as with ``put``.
+        Within a session the service copies, in parts if the object is too large for one request. To an object of another session
+        this process streams the content, in parts as ``put`` does.
 
-        A header that is not given stays as it is, byte for byte; ``None`` removes it. ``metadata`` replaces all metadata. Tags are
-        carried over unless given, where both services have tags. The ACL is carried over with ``copy_acl=True``; a copy onto
-        itself keeps its ACL unless ``copy_acl=False``. ``if_absent`` and ``if_match`` are about the object at ``to``.
+        Headers that you do not give stay as they are, byte for byte; ``None`` removes one. ``metadata`` replaces all metadata.
+        Tags that you do not give are copied if both services have tags. ``copy_acl=True`` copies the ACL; a copy onto itself
+        keeps its ACL unless ``copy_acl=False``. ``if_absent`` and ``if_match`` are about the object at ``to``.
 
-        Raises ObjectChangedError if this object is replaced meanwhile; if that is ``in_doubt``, ``to`` is a copy of the older
-        state. A copy that is streamed is made once more before that. Tags, and an ACL without a canned name, follow the copy in
+        Raises ObjectChangedError if this object is replaced meanwhile; if the error is ``in_doubt``, ``to`` is a copy of the
+        older state. A streamed copy is made once more before that. Tags, and an ACL without a canned name, follow the copy in
         requests of their own.
         """
         check_tags(tags or {})
@@ -255,11 +257,11 @@ class Object:
         if_match: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> ObjectInfo:
-        """Copy the object as ``copy_to`` does, look at both objects, and only then delete this one.
+        """Copy the object as ``copy_to`` does, compare both objects, and only then delete this one.
 
-        Raises TransferError if neither a digest nor a length tells whether all of it was copied; it then stays. If there are
-        versions, the very version that was copied is deleted for good. If there are none, what is written here between the last
-        look and the deletion is lost: S3 has no conditional deletion.
+        Raises TransferError if neither a digest nor a length shows that everything was copied; this object then stays. If the
+        bucket has versions, exactly the version that was copied is deleted for good. If not, anything that is written here
+        between the last look and the deletion is lost: S3 has no conditional deletion.
         """
         changes = Changes.of({"if_absent": if_absent, "if_match": if_match}, None, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
@@ -267,11 +269,11 @@ class Object:
 
     @shows(HeaderArguments, keeps=True)
     async def set_headers(self, **headers: Unpack[HeaderArguments]) -> ObjectInfo:
-        """Change headers and metadata in place. Return what is known of the object.
+        """Change headers and metadata in place. Return what is known about the object.
 
-        What is not given stays; ``None`` removes. ``metadata`` replaces all metadata. Content, ACL, tags, encryption and
-        retention stay as they are. S3 has no such request: the service copies the object onto itself, in parts if it is large,
-        which gives it a new time, a new version where there are versions, and perhaps another ETag.
+        Headers that you do not give stay; ``None`` removes one. ``metadata`` replaces all metadata. Content, ACL, tags,
+        encryption and retention stay as they are. S3 has no such request, so the service copies the object onto itself, in parts
+        if it is large. The object gets a new time, a new version if the bucket has versions, and perhaps another ETag.
 
         Raises ValueError if nothing is given, ObjectChangedError if the object is replaced meanwhile.
         """
@@ -287,11 +289,11 @@ class Object:
     # The object as a whole
 
     async def head(self) -> ObjectInfo:
-        """Return what a HEAD tells of the object. Raises NotFoundError."""
+        """Return what a HEAD says about the object. Raises NotFoundError."""
         return await self._runtime.s3.head_object(self._address)
 
     async def exists(self) -> bool:
-        """Return whether the object exists. Raises AccessDeniedError if the service will not say."""
+        """Return whether the object exists. Raises AccessDeniedError if you may not look."""
         try:
             await self.head()
         except NotFoundError:
@@ -299,34 +301,34 @@ class Object:
         return True
 
     async def delete(self, *, version_id: str | None = None) -> None:
-        """Delete the object, or exactly one version of it. A missing object is no error.
+        """Delete the object, or one version of it. A missing object is not an error.
 
-        With versions, deleting the object puts a delete marker on top; deleting a version is for good.
+        If the bucket has versions, deleting the object adds a delete marker. Deleting a version cannot be undone.
         """
         check_token("version_id", version_id)
         await self._runtime.s3.delete_object(self._address, version_id)
 
     async def acl(self) -> Acl:
-        """Return who may do what with the object."""
+        """Return the object's ACL: who may do what with it."""
         return await self._runtime.s3.get_object_acl(self._address)
 
     async def set_acl(self, acl: CannedAcl | Acl) -> None:
-        """Replace the object's ACL, by a canned name or by grants.
+        """Replace the object's ACL with a canned ACL or with grants.
 
-        Raises ValueError for an unknown name, UnsupportedByServiceError where objects have their bucket's ACL.
+        Raises ValueError for an unknown name, UnsupportedByServiceError if objects always have their bucket's ACL.
         """
         if not isinstance(acl, Acl):
             check_canned_acl(acl)
         await self._runtime.s3.put_object_acl(self._address, acl)
 
     async def tags(self) -> dict[str, str]:
-        """Return the object's tags. Raises UnsupportedByServiceError where there are none."""
+        """Return the object's tags. Raises UnsupportedByServiceError if the service has no tags."""
         return await self._runtime.s3.get_object_tags(self._address)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Replace all tags; an empty mapping removes them.
 
-        Raises ValueError for tags that are no text, or that XML cannot carry.
+        Raises ValueError for tags that are not text, or that XML cannot carry.
         """
         check_tags(tags)
         await self._runtime.s3.put_object_tags(self._address, tags)
@@ -334,9 +336,9 @@ class Object:
     # URLs
 
     def url(self, *, scheme: str = "https") -> str:
-        """Return the URL without a signature, for a public object. Sends nothing.
+        """Return the URL of a public object, without a signature. Sends nothing.
 
-        ``scheme="http"`` is for services that speak plain http, and raises UnsupportedByServiceError where one does not.
+        ``scheme="http"`` raises UnsupportedByServiceError if the service does not speak plain http.
         """
         return _presign.object_url(self._runtime.service, self._address, scheme)
 
@@ -348,12 +350,12 @@ class Object:
         version_id: str | None = None,
         signature: Signature | None = None,
     ) -> str:
-        """Return a URL by which anyone can read the object until it expires. Sends nothing; the object need not exist.
+        """Return a URL with which anyone can read the object until it expires. Sends nothing; the object need not exist.
 
-        ``expires_in`` is seconds, a timedelta or an aware datetime; at most 7 days with SigV4. The URL ends earlier if the
-        credentials that sign it do. ``response_headers`` (``content-disposition``, ``content-type`` and so on) replace those of
-        the reply. ``signature="v2"`` is for older clusters; the default is what the service wants. Raises ValueError for a time
-        that is too long, or past.
+        ``expires_in`` is seconds, a timedelta or an aware datetime; at most 7 days with SigV4. The URL expires earlier if the
+        credentials that signed it do. ``response_headers`` (``content-disposition``, ``content-type`` and so on) replace headers
+        of the reply. ``signature="v2"`` is for older clusters; the default suits the service. Raises ValueError for an expiry
+        that is too late, or in the past.
         """
         query = _presign.response_query(response_headers, version_id)
         return _presign.presign_url(
@@ -371,7 +373,7 @@ class Object:
     ) -> str:
         """Return a URL to which anyone can PUT the object until it expires. Sends nothing.
 
-        The upload must have what is given here as headers: ``Content-Type``, ``x-amz-meta-*``, ``x-amz-acl``.
+        Whoever uploads must send what you give here as headers: ``Content-Type``, ``x-amz-meta-*``, ``x-amz-acl``.
         """
         options = WriteOptions(content_type=content_type, metadata=metadata, acl=acl)
         return _presign.presign_url(
@@ -392,10 +394,10 @@ class Object:
         conditions: Sequence[PostCondition] = (),
         signature: Signature | None = None,
     ) -> PresignedPost:
-        """Return a form by which a browser can store this key until it expires. Sends nothing.
+        """Return a form with which a browser can upload this object until it expires. Sends nothing.
 
-        ``conditions`` have the form of S3's POST policy: ``{"acl": "public-read"}`` demands a field, and adds it to the form;
-        ``["starts-with", "$Content-Type", "image/"]`` demands one that the form's author adds. Raises
+        ``conditions`` have the shape of S3's POST policy. ``{"acl": "public-read"}`` requires a field, and adds it to the form.
+        ``["starts-with", "$Content-Type", "image/"]`` requires a field that you add to the form yourself. Raises
         UnsupportedByServiceError if the service takes no forms.
         """
         return _presign.presign_post(

@@ -1,4 +1,4 @@
-"""URLs and browser forms that carry a signature, for people who have no credentials. Nothing is sent to make one."""
+"""URLs and browser forms with a signature, for people without credentials. Making one sends nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESPONSE_HEADERS = (
 
 
 def object_url(service: Service, address: Address, scheme: str) -> str:
-    """The object's URL without a signature: whoever opens it needs the object to be public."""
+    """Return the object's URL without a signature. It works only if the object is public."""
     check_one_of("scheme", scheme, ("https", "http"))
     if scheme == "http" and (advice := service.unsupported.get("plain_http")):
         msg = f"{service.name} has no http URLs: {advice}"
@@ -87,7 +87,7 @@ def presign_post(
     asked = [_checked(condition) for condition in conditions]
     if max_bytes is not None:
         if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 0:
-            msg = f"max_bytes {max_bytes!r} must be a number of bytes"
+            msg = f"max_bytes {max_bytes!r} must be a number of bytes, 0 or more"
             raise ValueError(msg)
         asked.append(["content-length-range", 0, max_bytes])
     host, path = service.locate(address.bucket)
@@ -98,7 +98,7 @@ def presign_post(
 
 
 def response_query(response_headers: Mapping[str, str] | None, version_id: str | None) -> dict[str, str]:
-    """The query that overrides a download's response headers, and picks its version."""
+    """Return the query that overrides response headers and picks the version."""
     check_token("version_id", version_id)
     query = {} if version_id is None else {"versionId": version_id}
     for name, value in (response_headers or {}).items():
@@ -114,7 +114,7 @@ def _choose(service: Service, signature: Signature | None) -> Signature:
         return service.signature
     check_one_of("signature", signature, get_args(Signature))
     if signature == "v2" and (advice := service.unsupported.get("sigv2")):
-        msg = f"{service.name} refuses signature='v2': {advice}"
+        msg = f"{service.name} refuses signature='v2': {advice}; leave signature out"
         raise UnsupportedByServiceError(msg)
     return signature
 
@@ -124,5 +124,5 @@ def _checked(condition: PostCondition) -> dict[str, str] | list[str | int]:
         return dict(condition)
     if not isinstance(condition, str | Mapping) and len(condition) == 3:  # noqa: PLR2004 - operator, field, value
         return list(condition)
-    msg = f"condition {condition!r} must be {{'field': 'value'}} or ['starts-with', '$field', 'prefix']; bucket and key are set already"
+    msg = f"condition {condition!r} must be {{'field': 'value'}} or ['starts-with', '$field', 'prefix']; leave out bucket and key, which the form has already"
     raise ValueError(msg)

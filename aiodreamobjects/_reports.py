@@ -1,4 +1,4 @@
-"""What the verbs of many give back, and the error that carries it."""
+"""The reports of verbs on many keys, and the error that carries one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class BulkFailure:
     key: str
     version_id: str | None
     error: Exception
-    """A ServiceError; of a tree also what reading, writing or moving a file's bytes raised."""
+    """A ServiceError; in a tree also an error of reading, writing or moving a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkReport:
-    """What a bulk verb did: ``done + failed`` is the number of keys it was given. The first 1,000 failures are kept."""
+    """What a bulk verb did. ``done + failed`` is the number of keys. ``failures`` has the first 1,000 failures."""
 
     done: int
     failed: int
@@ -27,12 +27,12 @@ class BulkReport:
 
 
 TreeReason = Literal["asked", "missing", "size", "mtime", "etag", "extra"]
-"""Why a name is to be copied or deleted: all are copied; it is missing, or differs; only the target has it."""
+"""Why a name is copied or deleted. ``asked``: all are copied. ``extra``: only the target has it. Otherwise: what differs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeAction:
-    """One line of the plan of a tree verb. ``name`` is what both trees call it: relative, with ``/``."""
+    """One step in the plan of a tree verb. ``name`` is the relative name in both trees, with ``/``."""
 
     action: Literal["copy", "delete"]
     name: str
@@ -42,27 +42,27 @@ class TreeAction:
 
 @dataclass(frozen=True, slots=True)
 class TreeReport(BulkReport):
-    """What a tree verb did, or with ``dry_run`` would do. ``done`` is ``copied + deleted``; failures are by relative name."""
+    """What a tree verb did, or would do with ``dry_run``. ``done`` is ``copied + deleted``. Failures have relative names."""
 
     copied: int = 0
     copied_bytes: int = 0
     skipped: int = 0
-    """Names that were the same in both trees already."""
+    """Names that were already the same in both trees."""
     unverified: int = 0
-    """How many of these are the same by their times only, since their ETags cannot be compared: with ``"etag-or-time"``."""
+    """How many of the skipped names only have the same time, because ``"etag-or-time"`` could not compare their ETags."""
     deleted: int = 0
     kept: int = 0
-    """What ``delete`` would have deleted, had nothing failed, and files that had changed by then."""
+    """Names that ``delete`` did not delete because something failed, and files that had changed meanwhile."""
     excluded: int = 0
-    """Names of the source that patterns left out, and links that were skipped. A directory left out whole counts once."""
+    """Names of the source that patterns left out, and skipped links. A directory that was left out counts once."""
     unmatched: tuple[str, ...] = ()
-    """Patterns that matched no name of either tree."""
+    """Patterns that matched no name in either tree."""
     plan: tuple[TreeAction, ...] | None = None
-    """With ``dry_run``: all of it, in the order of the names, what is deleted last."""
+    """All steps, with ``dry_run``: copies in the order of names, then deletions."""
 
 
 class BulkError(ExceptionGroup[Exception], DreamObjectsError):
-    """Some keys of a bulk verb, or names of a tree, failed. The rest was done; ``report`` tells which and how many."""
+    """Some keys of a bulk verb, or names of a tree, failed. The rest was done. ``report`` says which failed and how many."""
 
     report: BulkReport
 
@@ -74,7 +74,7 @@ class BulkError(ExceptionGroup[Exception], DreamObjectsError):
     def __init__(self, message: str, exceptions: Sequence[Exception], report: BulkReport) -> None:  # noqa: ARG002 - __new__ takes it
         super().__init__(message, exceptions)
 
-    def derive(self, excs: Sequence[Exception]) -> BulkError:  # type: ignore[override]  # typeshed types it for any member, ours are ServiceErrors
+    def derive(self, excs: Sequence[Exception]) -> BulkError:  # type: ignore[override]  # typeshed allows any exception, we allow Exceptions only
         return BulkError(self.message, excs, self.report)
 
     def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[Exception, ...], BulkReport]]:

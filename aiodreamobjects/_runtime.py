@@ -26,11 +26,14 @@ from aiodreamobjects._service import BucketNames, Service
 T = TypeVar("T")
 
 OTHER_DESCRIPTORS = 32
-"""Of the process, beside connections and the files of transfers."""
+"""File descriptors that the process needs besides connections and the files of transfers."""
 
 
 def _most_files(limits: Limits) -> int:
-    """As many as requests, fewer where the process may not have so many descriptors: each file has a connection too."""
+    """Return how many files may be open at once: one per request, fewer if the descriptors do not suffice.
+
+    Each file needs a connection too.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return limits.requests
@@ -38,10 +41,10 @@ def _most_files(limits: Limits) -> int:
 
 
 class Runtime:
-    """The service and the way to it, once the session is open, and the limits. Nothing works before or after.
+    """The limits, the service, and the connection to it while the session is open.
 
-    It belongs to the event loop on which the session was opened: on any other, and in a forked process, its
-    connections would be used by two at once.
+    It belongs to the event loop on which the session was opened. On another loop, or in a forked process, two loops would
+    use the same connections at once.
     """
 
     __slots__ = (
@@ -73,11 +76,11 @@ class Runtime:
         self.retry = retry
         self.memory = Memory(limits.memory, timeouts.pool)
         self.uploads: set[str | None] = set()
-        """Those in parts that are under way, by their ids."""
+        """The IDs of the multipart uploads in progress."""
         self._files = Places(_most_files(limits))
 
     def __str__(self) -> str:
-        """The session, for people."""
+        """Return the session in words."""
         where = "a service not settled yet"
         if self._service is not None:
             name, endpoint = self._service.name, self._service.endpoint
@@ -90,14 +93,14 @@ class Runtime:
             _abandon(self._loop, self._s3)
 
     def connect(self, service: Service, s3: S3, opened_at: str) -> None:
-        """Settle on a service and the way to it, on the event loop that is to use them."""
+        """Set the service and its requests. Call this on the event loop that will use them."""
         self._service, self._s3, self._state, self._opened_at = service, s3, "open", opened_at
         self._loop = asyncio.get_running_loop()
         self.memory.queue.moved = s3.moved
         _OPEN.add(self)
 
     def disconnect(self, grace: float) -> None:
-        """Refuse all further verbs, and begin to close. ``closed`` waits for the end. A second time does nothing."""
+        """Refuse all further verbs and start to close. ``closed`` waits for the end. A second call does nothing."""
         s3, self._s3 = self._s3, None
         if s3 is not None:
             self._service = s3.service
@@ -105,14 +108,14 @@ class Runtime:
             self._closing = Background(self._close(s3, grace))
 
     async def closed(self) -> None:
-        """Wait until the session is closed, as far as it was opened. Cancelled, the closing waits for nothing any more.
+        """Wait until the session is closed, if it was opened. If this task is cancelled, close without waiting.
 
-        A scope that is cancelled around the session does not cut the wait: its cancellation is what made clean-ups due.
+        A cancelled scope around the session does not cut the wait: that cancellation is why clean-ups are running.
         """
         closing = self._closing
         if closing is None or closing.task.done():
             return
-        is_inside = self._is_inside_job()  # then the closing waits for the caller: it must get out of its job first
+        is_inside = self._is_inside_job()  # then closing waits for the caller, which must leave its job first
         try:
             with anyio.CancelScope(shield=not is_inside):
                 await asyncio.wait({closing.task})
@@ -123,7 +126,7 @@ class Runtime:
         closing.outcome()
 
     async def _close(self, s3: S3, grace: float) -> None:
-        """End what is under way, wait for the clean-ups, and close the connections. After ``grace`` seconds they are cut short."""
+        """Interrupt all jobs, wait up to ``grace`` seconds for their clean-ups, and close the connections."""
         try:
             self.memory.close(
                 lambda: SessionClosedError("the session was closed while this transfer waited for memory")
@@ -131,7 +134,7 @@ class Runtime:
             self._files.close(
                 lambda: SessionClosedError("the session was closed while this transfer waited for its turn")
             )
-            self._interrupt()  # first: what waits for a place must not be let in by the end of the queue
+            self._interrupt()  # first: closing the queue must not let a waiting request in
             s3.stop()
             with anyio.move_on_after(grace):
                 while self._jobs:
@@ -142,7 +145,7 @@ class Runtime:
             await s3.aclose()
 
     def _interrupt(self) -> None:
-        """Interrupt the outermost jobs. What runs inside of one ends with it."""
+        """Interrupt the outermost jobs. Jobs inside them end with them."""
         for job in list(self._jobs):
             if job.outer not in self._jobs:
                 job.interrupt()
@@ -154,7 +157,7 @@ class Runtime:
         return job is not None
 
     def job(self, *, is_of_many: bool = False) -> Job:
-        """Surround a verb that takes several steps: closing the session interrupts it, and waits for its clean-ups."""
+        """Return a context for a verb of several steps. Closing the session interrupts it and waits for its clean-up."""
         return Job(self, is_of_many=is_of_many)
 
     def begin(self, job: Job) -> None:
@@ -167,7 +170,7 @@ class Runtime:
 
     @asynccontextmanager
     async def file(self) -> AsyncIterator[None]:
-        """A transfer's turn to have its file open: thousands at once do not need more descriptors than there may be."""
+        """Wait for a turn to open a file. So thousands of transfers do not run out of descriptors."""
         if not self._files.take():
             await self._files.wait()
         try:
@@ -181,7 +184,7 @@ class Runtime:
 
     @property
     def s3(self) -> S3:
-        """The requests. Raises SessionClosedError, and WrongLoopError anywhere but on the session's event loop."""
+        """Return the requests. Raise SessionClosedError, or WrongLoopError on another event loop."""
         try:
             is_here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
@@ -193,40 +196,45 @@ class Runtime:
 
     @property
     def s3_anywhere(self) -> S3:
-        """The requests, for what sends nothing and waits for nothing: any thread may ask. Raises SessionClosedError."""
+        """Return the requests, for callers that send and await nothing, in any thread. Raise SessionClosedError."""
         if self._s3 is None:
-            msg = "the session is not open: use it inside 'async with Session() as session', or between open() and aclose()"
+            what = (
+                "was closed and is not open any more: make a new one, and"
+                if self._state == "closed"
+                else "is not open:"
+            )
+            msg = f"the session {what} use it inside 'async with Session() as session', or between open() and aclose()"
             raise SessionClosedError(msg)
         return self._s3
 
     def require_open(self) -> None:
-        """Refuse a verb that does something before its first request, as ``s3`` does."""
+        """Raise what ``s3`` raises, for a verb that does something before its first request."""
         _ = self.s3_anywhere
         self.require_loop()
 
     def require_loop(self) -> None:
-        """Raise WrongLoopError anywhere but on the session's event loop."""
+        """Raise WrongLoopError on any event loop but the session's."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
         if self._loop is None:
-            msg = f"{self} was opened before this process was forked: open a session of its own in each process"
+            msg = f"{self} was opened before this process was forked; nothing was sent. Open a new session in each process"
             raise WrongLoopError(msg)
         if loop is not self._loop:
             msg = (
                 f"{self} belongs to another event loop, on which it was opened at {self._opened_at}; nothing was sent. "
-                "Open a session on this loop too, or hand the call over: asyncio.run_coroutine_threadsafe(call, that_loop)"
+                "Open a session on this loop too, or send the call there: asyncio.run_coroutine_threadsafe(call, that_loop)"
             )
             raise WrongLoopError(msg)
 
     @property
     def service(self) -> Service:
-        """The service, with what it turned out to lack. Known before opening only where something names it."""
+        """Return the service, with what it was found to lack. Before opening it is known only if a setting names it."""
         if self._s3 is not None:
             return self._s3.service
         if self._service is None:
-            msg = "the session is not open: which service it talks to is settled when it opens"
+            msg = "the session is not open: its service is settled when it opens, unless you give endpoint= or service="
             raise SessionClosedError(msg)
         return self._service
 
@@ -235,22 +243,22 @@ class Runtime:
         return self._service.bucket_names if self._service else BucketNames()
 
     def forget_loop(self) -> None:
-        """Belong to nobody: this process is a copy of the one that opened the session."""
+        """Belong to no loop: this process is a fork of the one that opened the session."""
         self._loop = None
 
 
 class Job:
-    """A verb of several steps, under way. The closing of one of its sessions interrupts it: SessionClosedError."""
+    """A verb of several steps in progress. Closing one of its sessions interrupts it with SessionClosedError."""
 
     def __init__(self, *runtimes: Runtime, is_of_many: bool = False) -> None:
-        """``is_of_many``: interrupted, it is in doubt, since one of its requests may be under way at any time."""
+        """With ``is_of_many``, an interruption always leaves doubt: some request may be in flight at any time."""
         self._runtimes = runtimes
         self._scope = anyio.CancelScope()
         self._is_completing = False
         self._may_be_done = is_of_many
-        """Whether what the verb makes may be there by now."""
+        """Whether the object that the verb makes may exist by now."""
         self.outer = _JOB.get()
-        """The job that this one runs inside of."""
+        """The job around this one."""
 
     async def __aenter__(self) -> Self:
         for runtime in self._runtimes:
@@ -278,13 +286,13 @@ class Job:
                 raise error
 
     def interrupt(self) -> None:
-        """End it; what is completing may complete."""
+        """Interrupt the job, unless it is completing an object."""
         if not self._is_completing:
             self._scope.cancel()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Surround the one request that makes an object: interrupted in it, or after it, the call is in doubt."""
+        """Surround the request that makes an object. An interruption during or after it leaves the call in doubt."""
         self._may_be_done = True
         try:
             yield
@@ -294,7 +302,7 @@ class Job:
 
     @asynccontextmanager
     async def telling_doubt(self) -> AsyncIterator[None]:
-        """Mark what is raised after the object was made: the call failed, and its object is there."""
+        """Set ``in_doubt`` on errors raised after the object was made: the call failed, but its object exists."""
         try:
             yield
         except DreamObjectsError as error:
@@ -302,7 +310,7 @@ class Job:
             raise
 
     async def complete(self, work: Awaitable[T], departure: Departure, *, grace: float) -> T:
-        """``clean_up``, for what makes an object appear: once it has left, closing the session lets it end."""
+        """Run ``clean_up`` for a request that makes an object. After it has left, closing the session waits for it."""
         self._is_completing = True
         try:
             with self.writing():
@@ -315,12 +323,12 @@ _JOB: ContextVar[Job | None] = ContextVar("aiodreamobjects_job", default=None)
 
 
 async def clean_up(work: Awaitable[T], departure: Departure | None = None, *, grace: float) -> T:
-    """``finish``, for requests that must be made even while the session closes. See there for ``grace``.
+    """Run ``finish`` for requests that must be sent even while the session closes. See there for ``grace``.
 
-    With a ``departure``: if the caller is cancelled before the request has left, it is not sent.
+    With a ``departure``, the request is not sent if the caller is cancelled before it has left.
     """
     departure = departure or Departure(has_left=True)
-    token = DEPARTURE.set(departure)  # the task that finish makes has a copy
+    token = DEPARTURE.set(departure)  # finish() starts a task, which copies the context
     try:
         return await finish(work, grace=grace, may_drop=departure.cut)
     finally:
@@ -328,7 +336,7 @@ async def clean_up(work: Awaitable[T], departure: Departure | None = None, *, gr
 
 
 def _abandon(loop: asyncio.AbstractEventLoop, s3: S3) -> None:
-    """Let go of what is open; on its own loop if that is running, since the collector may run in any thread."""
+    """Close what is open without waiting. Do it on its own loop if that runs: the collector may run in any thread."""
     try:
         is_here = asyncio.get_running_loop() is loop
     except RuntimeError:

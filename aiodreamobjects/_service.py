@@ -1,4 +1,4 @@
-"""What differs from service to service, as data. Behaviour is chosen from these values, never from a host's name."""
+"""What differs between services, as data. Code decides by these values, never by a host's name."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ Feature = Literal[
 
 @dataclass(frozen=True, slots=True)
 class BucketNames:
-    """Which names a bucket can have. The defaults are S3's rules for new buckets, which Ceph RGW keeps as well.
+    """Which names a bucket can have. The defaults are S3's rules for new buckets, which Ceph RGW has too.
 
-    S3 user guide, "General purpose bucket naming rules". Older buckets of some services may break them: a
-    ``dataclasses.replace`` of this value admits them.
+    S3 user guide, "General purpose bucket naming rules". Older buckets of some services may break these rules: allow
+    them with a ``dataclasses.replace`` of this value.
     """
 
     shortest: int = 3
@@ -47,7 +47,7 @@ class BucketNames:
     reserved_prefixes: tuple[str, ...] = ()
 
     def check(self, name: str) -> None:
-        """Raise ValueError that says which rule the name breaks."""
+        """Raise ValueError with the rule that the name breaks."""
         if rule := self._broken_by(name):
             msg = f"bucket name {name!r} is impossible here: {rule}"
             raise ValueError(msg)
@@ -73,13 +73,13 @@ class BucketNames:
 
 @dataclass(frozen=True, slots=True)
 class MultipartRules:
-    """How objects can be made of parts, in bytes. The defaults are S3's (user guide, "Amazon S3 multipart upload limits").
+    """Limits of objects in parts, in bytes. The defaults are S3's (user guide, "Amazon S3 multipart upload limits").
 
-    Ceph RGW and Backblaze B2 keep them as well.
+    Ceph RGW and Backblaze B2 have the same.
     """
 
     smallest_part: int = 5 << 20
-    """Of all but the last."""
+    """The last part may be smaller."""
     largest_part: int = 5 << 30
     most_parts: int = 10_000
     largest_object: int = 5 << 40
@@ -91,9 +91,9 @@ class MultipartRules:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An S3 service: where it is, how it is addressed and signed for, and what it refuses by design.
+    """An S3 service: its endpoint, how to address and sign requests, and what it refuses by design.
 
-    Values are made by ``Service.for_endpoint(url)`` or by ``dataclasses.replace`` of another; a made-up one is as good.
+    Make one with ``Service.for_endpoint(url)``, with ``dataclasses.replace`` of another one, or with this class.
     """
 
     name: str
@@ -103,25 +103,25 @@ class Service:
     signature: Signature = "v4"
     bucket_names: BucketNames = field(default_factory=BucketNames)
     list_type: Literal[1, 2] = 2
-    """Which kind of list it knows: ``list-type=2``, or only the older one by markers."""
+    """Which list request it knows: ``list-type=2``, or only the older one with markers."""
     multipart: MultipartRules = field(default_factory=MultipartRules)
     location_constraint: bool = False
-    """Whether a new bucket is told its region (AWS alone wants that)."""
+    """Whether to send the region when a bucket is created. AWS wants it."""
     unsupported: Mapping[Feature, str] = field(default_factory=dict, hash=False)
-    """What it refuses by design, each with what to do instead."""
+    """What it refuses by design, and what to do instead."""
     digests: Digests = "all"
-    """Which ETags are MD5s of the content, or of its parts' MD5s: all that look like it; only those of objects that were
-    stored whole; none. An object whose ETag is no digest is verified by its size.
+    """Which ETags are MD5s of the content, or of its parts' MD5s. ``all``: all that look like one. ``whole``: only those of
+    objects stored by one request. An object whose ETag is not a digest is verified by its size.
     """
     is_known: bool = False
-    """Whether nothing else that could lose data must be found out before it is used.
+    """Whether the service is known not to ignore requests in ways that lose data.
 
-    Some small gateways ignore conditions of writes, and take ``?acl`` or ``?tagging`` for the object itself, so that
-    ``set_acl`` replaces its content. An unknown service is asked for these before they are first used in a session.
+    Some small gateways ignore conditions of writes, and treat ``?acl`` or ``?tagging`` as the object itself, so ``set_acl``
+    replaces its content. A session tests an unknown service for this before it first uses such a request.
     """
     scheme: str = field(init=False, repr=False, compare=False)
     host: str = field(init=False, repr=False, compare=False)
-    """The endpoint's host, with the port where it is not the scheme's own."""
+    """The endpoint's host, with the port unless it is the scheme's default."""
 
     def __post_init__(self) -> None:
         check_one_of("addressing", self.addressing, get_args(Addressing))
@@ -133,7 +133,7 @@ class Service:
         _check_region(self.region)
         scheme, host, port = _parse_endpoint(self.endpoint)
         if scheme == "http" and "plain_http" in self.unsupported:
-            msg = f"endpoint {self.endpoint!r}: {self.name} speaks https only"
+            msg = f"endpoint {self.endpoint!r}: {self.name} speaks https only; use https://"
             raise ValueError(msg)
         object.__setattr__(self, "unsupported", dict(self.unsupported))
         object.__setattr__(self, "endpoint", f"{scheme}://{host}" + (f":{port}" if port else ""))
@@ -143,9 +143,9 @@ class Service:
 
     @classmethod
     def for_endpoint(cls, url: str, *, default_region: str = "us-east-1") -> Service:
-        """Return the service at this URL; for a host that nobody knows, plain S3 with path addressing.
+        """Return the service at this URL. An unknown host is plain S3 with path addressing.
 
-        Raises ValueError for what is no endpoint, and for a host that begins with a bucket's name.
+        Raises ValueError for a URL that is not an endpoint, and for a host that begins with a bucket's name.
         """
         url = without_user(url)
         scheme, host, port = _parse_endpoint(url)
@@ -161,7 +161,7 @@ class Service:
 
     @classmethod
     def ceph_rgw(cls, endpoint: str, *, region: str = "default", addressing: Addressing = "path") -> Service:
-        """Return a Ceph RADOS Gateway. It takes any region: the name only feeds the signing key."""
+        """Return a Ceph RADOS Gateway. It accepts any region."""
         return cls("Ceph RGW", endpoint, region, addressing, unsupported=_CEPH_REFUSES, is_known=True)
 
     @classmethod
@@ -177,24 +177,27 @@ class Service:
         return cls.for_endpoint(f"https://s3.{region}.amazonaws.com")
 
     def locate(self, bucket: str, key: str = "") -> tuple[str, str]:
-        """Return the host that is asked for this bucket or object, and the path, percent-encoded."""
+        """Return the host and the percent-encoded path of a bucket or object."""
         if self.addressing == "virtual" and self._can_be_label(bucket):
             return f"{bucket}.{self.host}", f"/{quote_key(key)}"
         return self.host, f"/{bucket}/{quote_key(key)}" if key else f"/{bucket}"
 
     def _can_be_label(self, bucket: str) -> bool:
-        """An IP address has no subdomains; a wildcard certificate covers one label, so no dotted name over TLS."""
+        """Return whether the bucket can be part of the host. An IP address has no subdomains.
+
+        A wildcard certificate covers one label, so a name with a dot does not work with TLS.
+        """
         _, host, _ = _parse_endpoint(self.endpoint)
         return not _is_ip_address(host) and not ("." in bucket and self.scheme == "https")
 
 
 def without_user(url: str) -> str:
-    """Return a URL that no repr shows if a user and a password may be in it, which it is about to be refused for."""
+    """Return the URL; hide it from reprs if it may hold a user and a password. Such a URL is refused next."""
     return hide(url) or "" if isinstance(url, str) and "@" in url else url
 
 
 def quote_key(key: str) -> str:
-    """A key as it stands in a URL's path: everything but RFC 3986's unreserved characters and ``/`` is encoded."""
+    """Return a key for a URL's path: percent-encode all but RFC 3986's unreserved characters and ``/``."""
     return quote(key, safe="/-_.~")
 
 
@@ -205,22 +208,22 @@ _CLOSED = {
 }
 _ENDPOINT = re.compile(
     r"(?P<scheme>https?)://(?P<host>[0-9a-z][0-9a-z._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?",
-    re.ASCII | re.IGNORECASE,  # without ASCII, U+017F is an "s" to it
+    re.ASCII | re.IGNORECASE,  # without ASCII, U+017F matches "s"
 )
 
 
 def _parse_endpoint(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port; what could send a request anywhere else is refused."""
+    """Return scheme, host and port. Raise ValueError for a URL that could send a request anywhere else."""
     if not isinstance(url, str):
         msg = f"endpoint {url!r} must be a str such as {_CURRENT!r}"
         raise TypeError(msg)
     if "@" in url:
-        msg = "an endpoint holds no user and password; give access_key= and secret_key="
+        msg = "the endpoint must not hold a user or a password; give access_key= and secret_key= instead"
         raise ValueError(msg)
     match = _ENDPOINT.fullmatch(url)
     port = int(match["port"]) if match and match["port"] else None
     if not match or (match["host"].startswith("[") and not _is_ip_address(match["host"])) or port not in _PORTS:
-        msg = f"endpoint {url!r} must be http:// or https://, a host and nothing more, as in {_CURRENT!r}"
+        msg = f"endpoint {url!r} must be http:// or https:// and a host, without a path or query, as in {_CURRENT!r}"
         raise ValueError(msg)
     host = match["host"].lower().rstrip(".")
     for closed, why in _CLOSED.items():
@@ -254,11 +257,11 @@ _B2_ACL = (
 _B2_REFUSES: dict[Feature, str] = {
     "object_acl": _B2_ACL,
     "acl_grants": "a bucket is private or public-read as a whole: bucket.set_acl('public-read')",
-    "tagging": "keep such facts in the object's metadata: put(metadata=...)",
+    "tagging": "use the object's metadata instead: put(metadata=...)",
     "website": "serve the objects of a public-read bucket by their url()",
     "policy": "use bucket.set_acl()",
     "presigned_post": "give the browser a presign_put() URL",
-    "conditional_writes": "every write is a version of its own here: look with exists() or head() before it",
+    "conditional_writes": "every write makes a new version here; check with exists() or head() before writing",
     "sigv2": "only SigV4 is accepted",
     "plain_http": "only https is served",
 }
@@ -294,7 +297,7 @@ _AMAZON = Service(
     unsupported=_AWS_REFUSES,
     is_known=True,
 )
-_NO_TAGS = "keep such facts in the object's metadata: put(metadata=...)"
+_NO_TAGS = "use the object's metadata instead: put(metadata=...)"
 _NO_ACLS = "hand out presign_get() URLs"
 _R2 = Service(
     "Cloudflare R2",
@@ -332,7 +335,7 @@ _STORJ = Service("Storj", "https://gateway.storjshare.io", unsupported=_NO_COPY_
 
 _REGION = "(?P<region>[0-9a-z_-]+)"
 # Sources: DreamHost's knowledge base (articles 360001370846, 115000677011, 115001494772), Backblaze's "S3-Compatible
-# API", Amazon's "Amazon Simple Storage Service endpoints and quotas"; of the others see docs/services.md.
+# API", Amazon's "Amazon Simple Storage Service endpoints and quotas"; for the others see docs/services.md.
 _KNOWN_HOSTS: tuple[tuple[str, Service], ...] = (
     (rf"s3\.{_REGION}\.dream\.io", US_EAST_5),
     (r"objects-us-east-1\.dream\.io|objects\.dreamhost\.com", _DREAM_CEPH),
@@ -360,7 +363,7 @@ _KNOWN_HOSTS: tuple[tuple[str, Service], ...] = (
 
 
 def _known_service(host: str) -> Service | None:
-    """Return the service that has this host, with the region that the host names."""
+    """Return the service with this host, and with the region in the host's name."""
     for pattern, profile in _KNOWN_HOSTS:
         if match := re.fullmatch(pattern, host):
             return replace(profile, region=match.groupdict().get("region") or profile.region)

@@ -1,4 +1,4 @@
-"""Session: settles the settings, opens the way to the service, closes it. Everything else hangs on it."""
+"""The class Session. It finds the settings, connects to the service and closes. All other classes depend on it."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
 class Session:
     """A connection pool and the credentials for one service. Open one, and share it among thousands of tasks.
 
-    Use ``async with Session() as session``, or ``await session.open()`` and ``await session.aclose()``. Before and after,
-    every verb raises SessionClosedError at once. A session belongs to the event loop on which it was opened. On another loop,
-    in another thread or in a forked process every verb raises WrongLoopError, and nothing is sent. What sends nothing, such
-    as ``url`` and ``presign_get``, works everywhere.
+    Use ``async with Session() as session``, or ``await session.open()`` and ``await session.aclose()``. A verb called before
+    or after that raises SessionClosedError. A session belongs to the event loop on which it was opened. On another loop, in
+    another thread or in a forked process every verb raises WrongLoopError, and nothing is sent. Methods that send nothing,
+    such as ``url`` and ``presign_get``, work everywhere.
 
-    Each setting is taken from the first place that has it: the argument; ``DREAMOBJECTS_ACCESS_KEY_ID``,
+    Each setting comes from the first place that has it: the argument; ``DREAMOBJECTS_ACCESS_KEY_ID``,
     ``DREAMOBJECTS_SECRET_ACCESS_KEY``, ``DREAMOBJECTS_ENDPOINT_URL``, ``DREAMOBJECTS_REGION``,
     ``DREAMOBJECTS_PROFILE``; what aioboto3 finds (``AWS_*``, ``~/.aws``, roles, in ``boto_session`` if given);
-    DreamObjects US-East 5. If a ``profile`` or a ``boto_session`` is given, its credentials are used and not the
-    environment's. ``service`` describes the service; without it, the endpoint decides.
+    DreamObjects US-East 5. A ``profile`` or a ``boto_session`` takes precedence over credentials in the environment.
+    ``service`` describes the service; without it, the endpoint decides.
 
-    ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's); verification
-    cannot be turned off. ``close_grace`` is how many seconds ``aclose`` waits for clean-ups. An HTTP proxy is taken from
-    ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` when the session opens.
+    ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's). Verification
+    cannot be turned off. ``close_grace`` is how many seconds ``aclose`` waits for clean-ups. The session reads
+    ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` when it opens.
 
-    Raises ValueError for an endpoint that is no URL, and for a DreamObjects cluster that was closed.
+    Raises ValueError for an endpoint that is not a URL, and for a DreamObjects cluster that was closed.
     """
 
     def __init__(
@@ -72,7 +72,10 @@ class Session:
         boto_session: BotoSession | None = None,
         close_grace: float = 20.0,
     ) -> None:
-        secret_key, session_token = hide(secret_key), hide(session_token)  # no traceback with its locals shows them
+        secret_key, session_token = (
+            hide(secret_key),
+            hide(session_token),
+        )  # so no traceback with local variables shows them
         endpoint = None if endpoint is None else without_user(endpoint)
         for name, value, kind in (
             ("limits", limits, Limits),
@@ -84,7 +87,7 @@ class Session:
                 raise TypeError(msg)
         check_seconds("close_grace", close_grace)
         if profile is not None and boto_session is not None:
-            msg = "give a profile or a boto_session, not both: a boto_session has its profile"
+            msg = "give a profile or a boto_session, not both: a boto_session has its own profile"
             raise ValueError(msg)
         self._profile = profile
         has_own = profile is not None or boto_session is not None
@@ -110,7 +113,7 @@ class Session:
     def __repr__(self) -> str:
         try:
             return str(self._runtime)
-        except AttributeError:  # its making failed
+        except AttributeError:  # __init__ failed
             return "<Session, not made>"
 
     async def __aenter__(self) -> Self:
@@ -124,20 +127,21 @@ class Session:
     async def open(self) -> Self:
         """Find credentials and settings. Sends nothing to the service.
 
-        Raises CredentialsError if there are no credentials or only half of them, and says where it looked; FileNotFoundError or
-        ValueError for a bad ``ca``; ValueError for a proxy that is no URL. A session opens once: SessionClosedError afterwards.
+        Raises CredentialsError if there are no credentials or only half of them, with the places where it looked;
+        FileNotFoundError or ValueError for a bad ``ca``; ValueError for a proxy that is not a URL; SessionClosedError if the
+        session was opened before.
         """
         opened_at = _caller()
         async with self._opening_or_closing:
             if self._is_opened:
-                msg = "this session was opened before; a session opens once, make another"
+                msg = "this session was opened before; a session opens only once: make a new Session()"
                 raise SessionClosedError(msg)
             self._runtime.connect(*await self._connect(), opened_at)
             self._is_opened = True
         return self
 
     async def _connect(self) -> tuple[Service, S3]:
-        """Settle what is not settled yet, and open the way to the service."""
+        """Find the settings that are still missing, and connect to the service."""
         explicit = self._explicit
         if isinstance(explicit, CredentialsError):
             raise CredentialsError(*explicit.args)
@@ -157,15 +161,18 @@ class Session:
             ca=self._ca or found.ca,
         )
         if service.scheme == "http" and not _is_loopback(service.host):
-            _log.warning("%s is not encrypted: what is stored and read can be seen on the way", service.endpoint)
+            _log.warning(
+                "%s is not encrypted: others on the network can see what you store and read; use https if the service has it",
+                service.endpoint,
+            )
         return service, opened
 
     async def aclose(self) -> None:
-        """Close every connection. Verbs under way, and those called from now on, raise SessionClosedError.
+        """Close every connection. Verbs in progress, and all later ones, raise SessionClosedError.
 
-        Waits up to ``close_grace`` seconds for clean-ups: uploads that this interrupts, or whose tasks were cancelled just
-        before, are aborted, and completions that were sent are waited for. So no upload is left open on a service that answers,
-        except those of ``resume=True``. A second call does nothing.
+        Waits up to ``close_grace`` seconds for clean-ups. Uploads that this interrupts, or whose tasks were just cancelled, are
+        aborted; completions that were sent may finish. So no upload stays open on a service that answers, except with
+        ``resume=True``. A second call does nothing.
         """
         if self._runtime.is_open:
             self._runtime.require_loop()
@@ -205,21 +212,21 @@ class Session:
 
     @property
     def service(self) -> Service:
-        """Return what is known of the service.
+        """Return what is known about the service.
 
         Raises SessionClosedError before the session opens, unless an argument or a variable names the service.
         """
         return self._runtime.service
 
     def statistics(self) -> Statistics:
-        """Return the counters since the session was opened. Any thread may ask."""
+        """Return the counters since the session opened. Any thread may call this."""
         return self._runtime.s3_anywhere.statistics()
 
     async def boto_client(self) -> S3Client:
         """Return the session's aioboto3 S3 client, for requests that have no verb here.
 
-        It is made when it is first asked for. Its requests travel as all others do: with the session's credentials, limits,
-        retries and errors. What the service refuses is botocore's ClientError too. The session closes it.
+        The first call makes it; the session closes it. Its requests use the session's credentials, limits, retries and errors.
+        An error of the service is a botocore ClientError too.
         """
         return await self._runtime.s3.boto_client()
 
@@ -239,7 +246,7 @@ def _variable(name: str) -> str | None:
 
 
 def _caller() -> str:
-    """File and line of the first frame that is not of this package."""
+    """Return file and line of the first frame outside this package."""
     frame = sys._getframe(1)  # noqa: SLF001 - the interpreter's documented way
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("aiodreamobjects."):
         frame = frame.f_back
@@ -249,7 +256,7 @@ def _caller() -> str:
 def _explicit_credentials(
     given: tuple[str | None, Secret | None, Secret | None], environment: tuple[str | None, Secret | None]
 ) -> Credentials | CredentialsError | None:
-    """Those of the arguments or our variables, or what is wrong with them, to be raised when the session opens."""
+    """Return the credentials of the arguments or of our variables, or the error to raise when the session opens."""
     access_key, secret_key, session_token = given
     names = ("access_key=", "secret_key=")
     if not any(given):
@@ -261,7 +268,9 @@ def _explicit_credentials(
             return error
     if access_key or secret_key or session_token:
         missing = names[1] if access_key else names[0]
-        return CredentialsError(f"half of the credentials is missing: {missing} is not set")
+        return CredentialsError(
+            f"half of the credentials is missing: {missing} is not set; set both {names[0]} and {names[1]}"
+        )
     return None
 
 

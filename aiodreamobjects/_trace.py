@@ -1,6 +1,6 @@
-"""What happens to each call, as values for whoever observes a session.
+"""Events of a call, for an observer of a session.
 
-Nothing in the library observes yet: ``_s3.call.Caller.observe`` is ``None``, and costs one test a call.
+The library sets no observer yet: ``_s3.call.Caller.observe`` is ``None``, which costs one comparison per call.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class CallStarted:
     id: int
-    """Counts the calls of a session."""
+    """The number of the call in its session."""
     operation: str
     method: str
     bucket: str
@@ -21,7 +21,7 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """One attempt failed; also the last one, after which nothing is waited for."""
+    """One attempt failed, perhaps the last one."""
 
     id: int
     attempt: int
@@ -37,7 +37,7 @@ class CallEnded:
     operation: str
     seconds: float
     error: BaseException | None
-    """What the caller gets; None for a success."""
+    """What the call raised; None if it succeeded."""
 
 
 Observer = Callable[[CallStarted | CallFailed | CallEnded], None]

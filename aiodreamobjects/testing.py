@@ -95,7 +95,7 @@ class MemoryService:
         """
         return serve(self._engine, port, tls=tls)
 
-    # What goes wrong
+    # Faults
 
     def fail(
         self,
@@ -112,7 +112,7 @@ class MemoryService:
         A fault for ``delete_objects`` refuses the whole request. With ``key``, it refuses only these keys.
         """
         if status is None and code not in Code.__members__:
-            msg = f"the status of {code!r} is not known here: give status="
+            msg = f"the status of {code!r} is not known: it is not an S3 error code; give status="
             raise ValueError(msg)
         return self._tell(Refuse(status or Code[code].value[0], code), verb, bucket, key, times)
 
@@ -146,7 +146,7 @@ class MemoryService:
         It raises IncompleteBodyError if no more arrives.
         """
         if not isinstance(after_bytes, int) or isinstance(after_bytes, bool) or after_bytes < 0:
-            msg = f"after_bytes {after_bytes!r} must be a number of bytes"
+            msg = f"after_bytes {after_bytes!r} must be a number of bytes, 0 or more"
             raise ValueError(msg)
         return self._tell(Cut(after_bytes), "get_object", bucket, key, times)
 
@@ -164,7 +164,7 @@ class MemoryService:
         A wait longer than ``Timeouts.read`` raises ConnectionFailedError. The request is then not handled.
         """
         if not isinstance(by, asyncio.Event) and not (isinstance(by, int | float) and by >= 0):
-            msg = f"by {by!r} must be a number of seconds or an asyncio.Event"
+            msg = f"by {by!r} must be a number of seconds, 0 or more, or an asyncio.Event"
             raise ValueError(msg)
         return self._tell(Pause(by), verb, bucket, key, times)
 
@@ -177,7 +177,7 @@ class MemoryService:
     ) -> Fault:
         return self._engine.faults.tell(Fault(action, verb, bucket, key, times))
 
-    # What was asked
+    # Requests
 
     @property
     def requests(self) -> tuple[Request, ...]:

@@ -1,4 +1,4 @@
-"""What the commands among the examples have in common: their bars, and an end that tells what was done.
+"""Shared by the example commands: progress bars, and an exit that says what was done.
 
 The bars are those of rich: pip install rich.
 """
@@ -20,7 +20,7 @@ FAILURES_SHOWN = 20
 
 
 def exit_with(main: Coroutine[object, object, int]) -> NoReturn:
-    """Run it, and exit with what it returns: 0 where all is done, 1 where something failed. Ctrl-C is 130."""
+    """Run ``main`` and exit with its result: 0 if all is done, 1 if something failed. Ctrl-C exits with 130."""
     statuses = []
 
     async def told() -> None:
@@ -41,7 +41,7 @@ def exit_with(main: Coroutine[object, object, int]) -> NoReturn:
 
 
 def with_notes(text: str, error: BaseException) -> str:
-    """What ends a bulk or tree verb carries a note of how much was done until then."""
+    """Add the notes of the error: bulk and tree verbs note how much was done before it."""
     return "; ".join([text, *getattr(error, "__notes__", ())])
 
 
@@ -50,7 +50,7 @@ def say(*words: str) -> None:
 
 
 def status_of(report: dream.BulkReport) -> int:
-    """Tell what failed; 1 if anything did. Keys are anybody's choice, and some would move the cursor: hence ``!r``."""
+    """Print the failures. Return 1 if there are any. ``!r`` escapes keys that would move the terminal's cursor."""
     for failure in report.failures[:FAILURES_SHOWN]:
         say(f"{failure.key!r}: {failure.error}")
     if report.failed > FAILURES_SHOWN:
@@ -60,7 +60,7 @@ def status_of(report: dream.BulkReport) -> int:
 
 @contextmanager
 def count_bar(title: str) -> Iterator[Callable[[int], None]]:
-    """A bar without an end, for a listing: nobody knows how long it is. It is told how many more there were."""
+    """Show a bar without an end, for a listing of unknown length. Yield a function that adds to its count."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn()
     with Progress(*columns) as bars:
         bar = bars.add_task(title, total=None)
@@ -69,7 +69,7 @@ def count_bar(title: str) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def tree_bar(title: str) -> Iterator[dream.ProgressCallback]:
-    """A bar for ``progress=`` of a tree verb. Its end is known when both trees have been listed."""
+    """Show a bar for ``progress=`` of a tree verb. Its end is known after both trees are listed."""
     names = TextColumn("{task.fields[names]:,} names")
     with Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), names

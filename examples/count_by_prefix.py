@@ -1,8 +1,8 @@
-"""How many objects are under each prefix of the first level, and how large they are together.
+"""Count the objects under each prefix of the first level, and add up their sizes.
 
     python examples/count_by_prefix.py BUCKET [PREFIX] [--parallel 16]
 
-The listing is made by several requests at once.
+The listing sends several requests at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ async def main(bucket_name: str, prefix: str, parallel: int) -> int:
                             sizes[group] += info.size or 0
                         advance(len(page))
         except BaseException:
-            say("Not all of it:")
+            say("Incomplete, because of an error:")
             raise
         finally:
             for group, count in sorted(counts.items()):
@@ -44,6 +44,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bucket")
     parser.add_argument("prefix", nargs="?", default="", help="such as photos/")
-    parser.add_argument("--parallel", type=int, default=16, help="so many requests at once")
+    parser.add_argument("--parallel", type=int, default=16, help="how many requests at once")
     given = parser.parse_args()
     exit_with(main(given.bucket, given.prefix, given.parallel))

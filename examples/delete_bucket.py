@@ -1,8 +1,8 @@
-"""Delete a bucket and all that is in it: versions, delete markers, open uploads.
+"""Delete a bucket and everything in it: versions, delete markers, open uploads.
 
     python examples/delete_bucket.py BUCKET --yes
 
-There is no way back, hence the --yes. Without it, what would be deleted is counted.
+This cannot be undone, so it needs --yes. Without --yes it only counts what it would delete.
 """
 
 from __future__ import annotations

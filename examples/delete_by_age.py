@@ -1,8 +1,8 @@
-"""Delete the objects under a prefix that are older than so many days.
+"""Delete the objects under a prefix that are older than a number of days.
 
     python examples/delete_by_age.py BUCKET PREFIX DAYS [--dry-run]
 
-Where versioning is on, as on DreamObjects US-East 5, each gets a delete marker and stays stored.
+If versioning is on, as on DreamObjects US-East 5, each object gets a delete marker and stays stored.
 """
 
 from __future__ import annotations

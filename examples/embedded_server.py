@@ -1,4 +1,4 @@
-"""A service to try things on: moto's server in a thread, unless the environment names an endpoint."""
+"""A service for trying things: moto's server in a thread, unless the environment names an endpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENDPOINT_VARIABLES = ("DREAMOBJECTS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_E
 
 @contextmanager
 def embedded_server_unless_configured() -> Iterator[None]:
-    """Point the environment at a server that forgets everything at the end; leave a configured one alone."""
+    """Start a server and point the environment at it. Do nothing if an endpoint is configured. All data is lost at the end."""
     if any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
         yield
         return

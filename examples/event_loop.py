@@ -1,4 +1,4 @@
-"""``run``: asyncio's, on uvloop's loop where that is installed (``pip install "aiodreamobjects[uvloop]"``)."""
+"""``run``: as ``asyncio.run``, but with uvloop if it is installed (``pip install "aiodreamobjects[uvloop]"``)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python examples/make_public.py BUCKET PREFIX [--private]
 
-S3 has no request for many ACLs, so it is one for each object, as many at once as Limits.requests.
+S3 has no request for many ACLs, so each object takes one request. Limits.requests of them run at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def main(bucket_name: str, prefix: str, acl: dream.CannedAcl) -> int:
 
     async with dream.Session() as session:
         bucket = session.bucket(bucket_name)
-        if "object_acl" in session.service.unsupported:  # each object would be refused, by a request of its own
+        if "object_acl" in session.service.unsupported:  # the service would refuse each object, one request each
             say(f"{session.service.name}: {session.service.unsupported['object_acl']}")
             return 1
         async with aclosing(counted(bucket)) as objects:

@@ -1,10 +1,10 @@
-"""Copy what is in a bucket of one service to a bucket of another one.
+"""Copy a bucket of one service to a bucket of another service.
 
     python examples/migrate_bucket.py BUCKET OTHER-BUCKET --from PROFILE URL --to PROFILE URL
            [--prefix PREFIX] [--delete] [--dry-run]
 
-The credentials are those of two profiles in ~/.aws/credentials, the URLs the endpoints of the two services. The bytes
-are streamed through here. Run it again and it copies what is missing, has another size, or was stored later.
+PROFILE is a profile in ~/.aws/credentials, URL the endpoint of its service. The bytes are streamed through this program.
+If you run it again, it copies only objects that are missing, have another size, or were stored later.
 """
 
 from __future__ import annotations

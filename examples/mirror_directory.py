@@ -1,10 +1,10 @@
-"""Make what is under a prefix the same as a directory.
+"""Make the objects under a prefix the same as the files in a directory.
 
     python examples/mirror_directory.py DIRECTORY BUCKET [PREFIX] [--delete] [--dry-run]
            [--compare size|mtime|etag|etag-or-time] [--include PATTERN] [--exclude PATTERN]
 
-Only what differs is sent. With --delete, what the directory does not have is deleted, after all else went well.
---dry-run shows what would be done. Patterns are those of .gitignore; both options can be given several times.
+It sends only what differs. With --delete it deletes objects that the directory lacks, if everything else succeeded.
+--dry-run shows what it would do. Patterns are those of .gitignore; give --include and --exclude as often as you like.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Everything that DreamHost's old sample for boto 2 did, and the one thing it said could not be done.
+"""All steps of DreamHost's old sample for boto 2, and the one step it called impossible: the forced delete.
 
     python examples/quickstart.py
 
 runs on an embedded server. To run it on DreamObjects, or any other service, set DREAMOBJECTS_ENDPOINT_URL (such as
 https://s3.us-east-005.dream.io), DREAMOBJECTS_ACCESS_KEY_ID and DREAMOBJECTS_SECRET_ACCESS_KEY. It makes one bucket
-with a name of its own, and deletes it at the end.
+with a random name, and deletes it at the end.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""An upload and a download that die midway, and go on where they were.
+"""Kill an upload and a download midway, then resume them.
 
     python examples/resume_after_crash.py
 
-makes a file of 40 MiB and a bucket for it, and starts a process that uploads the one to the other. The process kills
-itself when half is sent; a second one sends the rest. Then the same with a download. The server is embedded, or the one
-that DREAMOBJECTS_ENDPOINT_URL names. The processes are
+makes a file of 40 MiB and a bucket, and starts a process that uploads the file. The process kills itself when half is
+sent; a second process sends the rest. Then it does the same with a download. The server is embedded, unless
+DREAMOBJECTS_ENDPOINT_URL names another. The processes are
 
     python examples/resume_after_crash.py upload|download FILE s3://BUCKET/KEY [--die]
 """
@@ -25,7 +25,7 @@ from event_loop import run
 import aiodreamobjects as dream
 
 SIZE = 40 << 20
-SLOWLY = dream.Limits(  # so that there is a midway
+SLOWLY = dream.Limits(  # slow, so that the process can die midway
     part_size=5 << 20, parts_per_object=2, upload_bytes_per_second=SIZE, download_bytes_per_second=SIZE
 )
 
@@ -36,7 +36,7 @@ def die_midway(progress: dream.Progress) -> None:
 
 
 async def move(verb: str, file: str, uri: str, *, dies: bool) -> None:
-    """All there is to resuming is ``resume=True``: the first call, and each one after it, is the same."""
+    """Upload or download. ``resume=True`` is all that resuming needs: every call is the same."""
     async with dream.Session(limits=SLOWLY) as session:
         obj = session.object(uri)
         progress = die_midway if dies else None

@@ -1,8 +1,8 @@
-"""Links for people without credentials: to read an object, to replace it, to upload it from a browser.
+"""Make links for people without credentials: to read an object, to replace it, to upload it from a browser.
 
     python examples/share_links.py s3://BUCKET/KEY [HOURS]
 
-Nothing is sent to the service, and the object need not exist: the links are signed here. The credentials and the
+This sends nothing to the service, and the object need not exist: the links are signed locally. The credentials and the
 endpoint come from the environment, as for every S3 tool.
 """
 

@@ -1,9 +1,9 @@
-"""A large upload and its download, each with a progress bar.
+"""Upload and download a large file, each with a progress bar.
 
     python examples/upload_with_progress.py [FILE s3://BUCKET/KEY]
 
-Without arguments, 64 MiB go to a bucket of their own, which is deleted at the end: on an embedded server, or on the
-service that DREAMOBJECTS_ENDPOINT_URL names. The bars are those of rich: pip install rich.
+Without arguments, it sends 64 MiB to a new bucket, and deletes the bucket at the end. The server is embedded, unless
+DREAMOBJECTS_ENDPOINT_URL names another. The bars are those of rich: pip install rich.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def bar_on(bars: Progress, title: str) -> dream.ProgressCallback:
-    """A function for ``progress=`` that moves a bar. It is called ten times a second, and once at the end."""
+    """Return a function for ``progress=`` that moves a bar. It is called ten times a second, and once at the end."""
     bar = bars.add_task(title, total=None)
 
     def show(progress: dream.Progress) -> None:

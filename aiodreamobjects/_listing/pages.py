@@ -1,4 +1,4 @@
-"""Listings: what users iterate over. The next page is fetched while one is used."""
+"""Listings that users iterate over. They fetch the next page while the caller uses the current one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Listing(Generic[T]):
-    """What ``async for`` goes through. Each iteration starts from the beginning; the next page comes while one is used.
+    """An iterable for ``async for``. Each loop starts from the beginning, and fetches the next page ahead.
 
-    The service's errors are raised where a page is asked for. Leaving the loop early cancels the request that is under way;
-    ``contextlib.aclosing(listing.pages())`` waits for its end as well.
+    The loop raises the service's errors when it needs the page. Leaving the loop early cancels the request in progress;
+    ``contextlib.aclosing(listing.pages())`` also waits for its end.
     """
 
     def __init__(self, open_pages: Callable[[], AsyncGenerator[list[T], None]]) -> None:
@@ -36,11 +36,11 @@ class Listing(Generic[T]):
                     yield item
 
     def pages(self) -> AsyncGenerator[list[T], None]:
-        """Return the listing as lists of up to 1,000 items, one request each."""
+        """Return the listing in lists of up to 1,000 items, one request for each."""
         return self._open_pages()
 
     async def collect(self) -> list[T]:
-        """Return everything in one list, which is as large as the listing."""
+        """Return everything in one list. It is as large as the listing."""
         return [item async for page in self.pages() for item in page]
 
 
@@ -58,7 +58,7 @@ def list_objects(
     if start_after is not None:
         encode_utf8("start_after", start_after)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        msg = f"limit {limit!r} must be a number of items, or None for all"
+        msg = f"limit {limit!r} must be a number of items, 0 or more, or None for all"
         raise ValueError(msg)
     if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
         msg = f"parallel {parallel!r} must be a number of requests at once, at least 1"

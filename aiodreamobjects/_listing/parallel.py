@@ -1,4 +1,4 @@
-"""A listing by several requests at once: the keys are cut into segments, listed side by side, handed out in order."""
+"""A listing with several requests at once. It cuts the keys into segments, lists them in parallel, and yields them in order."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from aiodreamobjects._s3.paging import PAGE_KEYS
 from aiodreamobjects._s3.values import Page
 
 FetchBehind = Callable[[str | None, int], Awaitable[Page[ObjectInfo]]]
-"""Ask for a page of the keys behind this one, with at most so many items. It is checked: see ``paging.Objects``."""
+"""Fetch a page of at most this many keys after a key. ``paging.Objects`` checks the page."""
 
 SEGMENT_PAGES = 5
-"""How much is cut off at once: each segment costs a probe, and an end where two of them may list the same keys."""
+"""Pages in a segment. Each segment costs a probe, and at its end two requests may list the same keys."""
 BUFFER_PAGES = 8
-"""So many for each request at once are kept or under way; half of it where nothing comes sooner."""
+"""Pages to keep or fetch for each parallel request; half of it if nothing else comes sooner."""
 PROBING_SHARE = 0.4
-"""Of the workers, as long as there are pages to ask for: probes come in handy later, and their answers spare others."""
+"""The share of workers that may probe while there are pages to fetch. Probes are useful later, and one can spare others."""
 
 
 @dataclass(slots=True, eq=False)
 class _Segment:
-    """The keys behind ``lo``, up to and with ``hi``, that are still to be listed; and the pages that are here."""
+    """The keys after ``lo``, up to and including ``hi``, that are not listed yet; and the pages that have arrived."""
 
     lo: str | None
     hi: str | None
     first: str | None = None
-    """The first of its keys, where a probe told it."""
+    """Its first key, if a probe found it."""
     pages: deque[list[ObjectInfo]] = field(default_factory=deque)
     is_begun: bool = False
     is_under_way: bool = False
@@ -47,9 +47,9 @@ class _Segment:
 async def list_in_parallel(
     fetch: FetchBehind, width: int, prefix: str, start_after: str | None, limit: int | None
 ) -> AsyncGenerator[list[ObjectInfo], None]:
-    """Every item once, in order. The first error of any request is raised as soon as it is known.
+    """Yield every item once, in order. Raise the first error of any request as soon as it is known.
 
-    Where to go on is told by keys and never by a service's tokens: any text does, whether it is a key or not.
+    Requests continue after a key, never with a service's token: ``start-after`` takes any text, even if no key equals it.
     """
     left = limit
     segments = _Segments(fetch, width, prefix, start_after)
@@ -70,7 +70,7 @@ async def list_in_parallel(
 
 
 class _Segments:
-    """The segments in order, from the first that is not handed out yet; and what its workers do next."""
+    """The segments that are not yielded yet, in order. Decides what the workers do next."""
 
     def __init__(self, fetch: FetchBehind, width: int, prefix: str, start_after: str | None) -> None:
         self._fetch, self._width, self._prefix = fetch, width, prefix
@@ -88,7 +88,7 @@ class _Segments:
         return bool(self._segments)
 
     def take(self) -> list[ObjectInfo] | None:
-        """The next page, if it is here."""
+        """Return the next page, if it has arrived."""
         while self._segments:
             head = self._segments[0]
             if head.pages:
@@ -102,7 +102,7 @@ class _Segments:
         return None
 
     def tell(self) -> None:
-        """Wake all who wait for a change."""
+        """Wake all tasks that wait for a change."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -129,14 +129,14 @@ class _Segments:
                 self._idle -= 1
 
     def _awaited_segment(self) -> _Segment | None:
-        """What the consumer waits for may always be asked for."""
+        """Return the segment that the consumer waits for. It may always be fetched."""
         head = self._segments[0]
         return None if head.pages or head.is_finished or head.is_under_way else head
 
     def _next_segment(self) -> _Segment | None:
-        """The first that waits, if there is room for a page of it: the more room, the sooner its turn comes.
+        """Return the first waiting segment, if there is room for one more page of it.
 
-        The last one goes first where few are left: how to cut it is only known from a page of it.
+        The last segment goes first if few are left: only a page of it shows where to cut it.
         """
         room = self._width * BUFFER_PAGES - self._pages
         unbegun = sum(not segment.is_begun for segment in self._segments)
@@ -158,16 +158,16 @@ class _Segments:
         page = await self._ask(segment.lo, count)
         segment.is_under_way = False
         if count == PAGE_KEYS and page.next is not None:
-            self._page_keys = len(page.items)  # some services have smaller pages
+            self._page_keys = len(page.items)  # some services send smaller pages
         self._keep(segment, page)
         self.tell()
 
     def _count_for(self, segment: _Segment) -> int:
-        """Less than a page where the rest is less, as far as is known, and somebody has what comes behind it."""
+        """Return how many keys to ask for: less than a page if the rest seems smaller and another worker has the next segment."""
         behind = self._segments.index(segment) + 1
         is_free = behind == len(self._segments) or not self._segments[behind].is_begun
         count = PAGE_KEYS if is_free else int(segment.keys_left * 1.1) + self._page_keys // 10 + 1
-        segment.keys_left = PAGE_KEYS  # an estimate that was too low is not believed again
+        segment.keys_left = PAGE_KEYS  # use an estimate that was too low only once
         return count if count < self._page_keys else PAGE_KEYS
 
     def _keep(self, segment: _Segment, page: Page[ObjectInfo]) -> None:
@@ -185,7 +185,7 @@ class _Segments:
             self._plan(segment, keys)
 
     def _take_over(self, segment: _Segment, last: str | None) -> None:
-        """What nobody has begun is this segment's, as far as a page of it reaches; None is the end of all."""
+        """Merge the next segments into this one, if nobody began them and the page reaches them. ``last`` None is the end."""
         behind = self._segments.index(segment) + 1
         while segment.hi is not None and (last is None or segment.hi < last):
             if behind == len(self._segments) or self._segments[behind].is_begun:
@@ -195,12 +195,12 @@ class _Segments:
     # Where to cut
 
     def _plan(self, segment: _Segment, keys: list[str]) -> None:
-        """Think of boundaries in the rest of a segment, where that looks large and there is work for more hands."""
+        """Choose boundaries in the rest of a segment, if it looks large and workers are free."""
         ruler = self._ruler(keys, segment.hi)
         pages = ruler.pages_left
         if len(keys) >= self._page_keys:
             segment.keys_left = pages * self._page_keys
-        size = SEGMENT_PAGES - 0.2  # most ends then lie within the last page
+        size = SEGMENT_PAGES - 0.2  # most ends then fall inside the last page
         is_long = segment.pages_since_split >= SEGMENT_PAGES  # whatever the estimate says
         if self._idle and (is_long or pages > 1.5):  # noqa: PLR2004 - less than that is one request
             size = max(0.9, min(size, pages / (1 + self._idle)))
@@ -219,7 +219,7 @@ class _Segments:
 
     @property
     def _waiting(self) -> int:
-        """How much there is to do, or to be found out."""
+        """Return how many segments wait and how many boundaries are not probed."""
         waiting = sum(not segment.is_under_way and not segment.is_finished for segment in self._segments)
         return waiting + len(self._boundaries)
 
@@ -231,7 +231,7 @@ class _Segments:
         return None
 
     def _segment_around(self, boundary: str) -> _Segment | None:
-        """The one to be cut there: None where that is listed, or no key lies before it in its segment."""
+        """Return the segment to cut there; None if that place is listed, or no key of the segment is before it."""
         for segment in self._segments:
             if segment.hi is None or boundary < segment.hi:
                 begin = segment.first or segment.lo
@@ -240,7 +240,7 @@ class _Segments:
         return None
 
     async def _probe(self, boundary: str) -> None:
-        """Ask for the first key behind it, and cut there. Answers may come in any order."""
+        """Fetch the first key after the boundary, and cut there. Replies may come in any order."""
         self._probing += 1
         page = await self._ask(boundary, 1)
         self._probing -= 1
@@ -254,6 +254,6 @@ class _Segments:
     async def _ask(self, after: str | None, count: int) -> Page[ObjectInfo]:
         page = await self._fetch(after, count)
         if page.next is not None and not page.items:
-            msg = f"the service says that more keys come behind {after!r}, and lists none: parallel=1 may do"
+            msg = f"the service says that more keys follow {after!r}, and lists none: try parallel=1"
             raise ServiceError(msg, code=UNREADABLE, status=200)
         return page

@@ -1,4 +1,4 @@
-"""Where to cut a range of keys: arithmetic on what one page of it shows. Nothing here waits or asks."""
+"""Where to cut a range of keys, computed from one page of it. Plain functions that send nothing."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from math import prod
 from aiodreamobjects._checks import KEY_BYTES
 
 DIGITS = 6
-"""How many characters are counted behind those that all keys of a page share."""
+"""How many characters to use as digits, after those that all keys of a page share."""
 SAMPLE_STEP = 8
-"""Every so many keys of a page are looked at for the characters that occur."""
+"""Look at every eighth key of a page for the characters that occur."""
 
 FAR_BOUNDARIES = 48
-"""About so many at most: keys of a thousand characters have room for thousands."""
+"""The rough limit of far boundaries: keys of a thousand characters have room for thousands."""
 
 
 class Ruler:
-    """Measures the keys behind a page as numbers whose digits are characters, in the order of their UTF-8 bytes.
+    """A measure for the keys after a page. It treats keys as numbers whose digits are characters, in UTF-8 order.
 
-    Its unit is that page: what lies behind it, up to and with ``hi``, is taken to be as dense. All keys begin with
-    ``prefix``. ``wide`` also counts with letters that the page does not show, to find the names beside its own.
+    Its unit is that page: the keys after it, up to and including ``hi``, are assumed to be as dense. All keys begin with
+    ``prefix``. ``wide`` also uses letters that the page does not show, to find names beside its own.
     """
 
     def __init__(
@@ -36,26 +36,26 @@ class Ruler:
 
     @property
     def pages_left(self) -> float:
-        """An estimate: up to ``hi``, or to the highest number there is."""
+        """Estimate the pages up to ``hi``, or up to the highest number."""
         return min(max(0, self._end - self._start), self._page << 40) / self._page  # a float has its limits
 
     def evenly(self, pieces: int) -> list[str]:
-        """The boundaries between so many pieces of all that is left."""
+        """Return the boundaries that cut the rest into this many pieces."""
         return self._texts(self._start + (self._end - self._start) * n // pieces for n in range(1, pieces))
 
     def stepwise(self, pages: float, steps: int) -> list[str]:
-        """Boundaries every so many pages."""
+        """Return one boundary per ``pages`` pages."""
         return self._texts(self._start + int(self._page * pages * n) for n in range(1, steps + 1))
 
     def ever_farther(self, pages: float) -> list[str]:
-        """Boundaries from so many pages away on, each at least four times as far as the one before; not very many."""
+        """Return a few boundaries, from ``pages`` pages away on, each at least four times as far as the one before."""
         nearest = int(self._page * pages) or 1
         doublings = max(0, self._end - self._start).bit_length() - nearest.bit_length()
         stride = max(2, doublings // FAR_BOUNDARIES)
         return self._texts(self._start + (nearest << n) for n in range(0, doublings, stride))
 
     def _texts(self, numbers: Iterable[int]) -> list[str]:
-        """As keys, where one fits between the page and ``hi``."""
+        """Return the numbers as keys, if they fit between the page and ``hi``."""
         texts = dict.fromkeys(map(self._text, numbers))
         return [
             text
@@ -66,7 +66,7 @@ class Ruler:
     def _number(self, text: str) -> int:
         number = 0
         for letters, letter in zip_longest(self._alphabets, text[: len(self._alphabets)], fillvalue=""):
-            # A letter that is not counted with stands where it would be inserted.
+            # A letter outside the alphabet counts as the place where it would be inserted.
             number = number * len(letters) + min(bisect_left(letters, letter), len(letters) - 1)
         return number
 
@@ -79,9 +79,9 @@ class Ruler:
 
 
 def middle_first(points: Sequence[str]) -> list[str]:
-    """The same ones in the order of a bisection: the answer to one can make all on one side of it needless."""
+    """Return the points in the order of a bisection. One answer can make all points on one side needless."""
     ordered, spans = [], [(0, len(points))]
-    for start, stop in spans:  # grows meanwhile
+    for start, stop in spans:  # the list grows during the loop
         if start < stop:
             middle = (start + stop) // 2
             ordered.append(points[middle])
@@ -90,10 +90,10 @@ def middle_first(points: Sequence[str]) -> list[str]:
 
 
 def _alphabets(keys: Sequence[str], hi: str | None, start: int, *, wide: bool) -> list[str]:
-    """The characters to count with at each position from ``start`` on, sorted.
+    """Return the sorted characters to use as digits at each position from ``start`` on.
 
-    A page shows the beginning of what comes: where its keys begin to differ, all of a kind are likely to follow one
-    another, and digits anywhere. A letter that all its keys share stays as it is: a date's ``T`` is no number.
+    Where the keys of the page begin to differ, other characters of the same kind are likely to follow. The same holds for
+    decimal digits at any position. A letter that all keys share stays as it is, such as the ``T`` in a date.
     """
     common = _shared(keys[0], keys[-1])
     sample = [key[common : common + DIGITS] for key in (*keys[::SAMPLE_STEP], keys[-1])]
@@ -117,12 +117,12 @@ def _alphabets(keys: Sequence[str], hi: str | None, start: int, *, wide: bool) -
 
 
 def _shared(one: str, other: str) -> int:
-    """How many characters they have in common before the first that differs."""
+    """Return how many characters both have in common before the first difference."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _kinds(letter: str) -> tuple[str, ...]:
-    """The characters that are likely where this one is, in runs that are the same or have nothing in common."""
+    """Return the characters that are likely at this one's place, as runs that are equal or disjoint."""
     for runs in _RUNS:
         for number, run in enumerate(runs, 1):
             if letter in run:
@@ -138,7 +138,7 @@ def _run(first: int, last: int) -> str:
 
 
 _DECIMAL = _run(0x30, 0x39)
-# Letters up to F may be of a hexadecimal number; Chinese and Korean have more of them than a block.
+# Letters up to F may belong to a hexadecimal number. Chinese and Korean have more letters than one block.
 _RUNS = (
     (_DECIMAL,),
     (_run(0x41, 0x46), _run(0x47, 0x5A)),

@@ -1,4 +1,4 @@
-"""``python -m web_service [PORT]``, in the directory ``examples``: on an embedded server, unless one is configured."""
+"""Run ``python -m web_service [PORT]`` in the directory ``examples``. The server is embedded, unless one is configured."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""A web service that stores what it is sent and gives it back: nothing passes through memory but a few parts.
+"""A web service that stores uploads and serves downloads. It holds only a few parts in memory.
 
     pip install fastapi uvicorn python-multipart
     cd examples && python -m web_service
     curl -T video.mkv http://127.0.0.1:8000/files/video.mkv
     curl -r 0-999 http://127.0.0.1:8000/files/video.mkv -o beginning
 
-Nobody is asked who they are: add that before you let others in.
+It has no authentication: add some before you let others in.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BUCKET = os.environ.get("BUCKET", "my-web-service")
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, dream.Bucket]]:
-    """One session for as long as the service runs."""
+    """Keep one session open while the service runs."""
     async with dream.Session() as session:
         yield {"bucket": await session.create_bucket(BUCKET, exist_ok=True)}
 
@@ -46,13 +46,13 @@ def named_object(request: Request, key: str) -> dream.Object:
 
 @app.put("/files/{key:path}", status_code=201)
 async def store_body(obj: Annotated[dream.Object, Depends(named_object)], request: Request) -> dict[str, object]:
-    """The request's body as it arrives, of any length: ``curl -T``."""
+    """Store the request's body as it arrives, of any length: ``curl -T``."""
     return stored(await obj.put(request.stream(), content_type=request.headers.get("content-type")))
 
 
 @app.post("/files/{key:path}", status_code=201)
 async def store_form(obj: Annotated[dream.Object, Depends(named_object)], file: UploadFile) -> dict[str, object]:
-    """A browser's form: ``curl -F file=@video.mkv``. The framework gathers it on disk first."""
+    """Store a file from a browser's form: ``curl -F file=@video.mkv``. The framework first saves it on disk."""
     return stored(await obj.put(file, content_type=file.content_type))
 
 
@@ -68,15 +68,15 @@ async def opened_body(
     if_range: Annotated[str, Header()] = "",
     if_none_match: Annotated[str, Header()] = "",
 ) -> AsyncIterator[dream.Body]:
-    """Open until the response has been sent."""
+    """Open the object, and keep it open until the response is sent."""
     byte_range = parsed_range(range_)
     if byte_range and if_range and if_range != f'"{(await obj.head()).etag}"':
-        byte_range = None  # RFC 9110, section 13.1.5: what the client has is of another state
+        byte_range = None  # RFC 9110, section 13.1.5: the client has another state of the object
     etags: list[str] = re.findall(r'"([!#-~]+)"', if_none_match)
     try:
         async with obj.get(range=byte_range, if_none_match=etags[0] if len(etags) == 1 else None) as body:
             yield body
-    except dream.PreconditionFailedError as error:  # the client has it already
+    except dream.PreconditionFailedError as error:  # the client already has it
         raise HTTPException(304, headers={"ETag": f'"{etags[0]}"'}) from error
     except dream.InvalidRequestError as error:
         if error.status != 416:  # noqa: PLR2004 - the range begins beyond the end
@@ -115,7 +115,7 @@ def stored(info: dream.ObjectInfo) -> dict[str, object]:
 
 
 def parsed_range(header: str) -> tuple[int, int | None] | None:
-    """One range of bytes; of several, or of what is none, a server may send all (RFC 9110, section 14.2)."""
+    """Return one range of bytes. For several ranges or a bad header a server may send everything (RFC 9110, section 14.2)."""
     match = re.fullmatch(r"bytes=([0-9]*)-([0-9]*)", header.replace(" ", ""))
     first, last = match.groups() if match else ("", "")
     if not first:
@@ -127,7 +127,7 @@ def parsed_range(header: str) -> tuple[int, int | None] | None:
 
 @app.exception_handler(dream.DreamObjectsError)
 async def refuse(_: Request, error: dream.DreamObjectsError) -> Response:
-    """What the bucket says, in the words of HTTP."""
+    """Turn an error of the library into an HTTP status."""
     if isinstance(error, dream.NotFoundError):
         return Response(status_code=404)
     return Response(status_code=503 if error.retryable else 502)
@@ -135,5 +135,5 @@ async def refuse(_: Request, error: dream.DreamObjectsError) -> Response:
 
 @app.exception_handler(ClientDisconnect)
 async def give_up(_: Request, __: ClientDisconnect) -> Response:
-    """Nobody is there to read it. What was sent of the object is gone again."""
+    """Answer a client that is gone. Its unfinished object was not stored."""
     return Response(status_code=400)
