@@ -21,6 +21,22 @@ async def test_a_range_that_is_no_pair_is_refused_with_the_form_that_works(wrong
             await session.object("s3://bucket/a").read(range=wrong)  # type: ignore[arg-type]  # on purpose
 
 
+async def test_a_policy_that_is_not_json_is_named() -> None:
+    async with MemoryService().session() as session:
+        with pytest.raises(ValueError, match="the policy for s3://bucket is not JSON: Expecting"):
+            await session.bucket("bucket").set_policy("{nope")
+
+
+async def test_a_session_says_whether_it_is_not_open_yet_or_closed() -> None:
+    session = MemoryService().session()
+    with pytest.raises(dream.SessionClosedError, match="is not open: use it inside"):
+        await session.object("s3://bucket/a").read()
+    async with session:
+        pass
+    with pytest.raises(dream.SessionClosedError, match="was closed and is not open any more: make a new one"):
+        await session.object("s3://bucket/a").read()
+
+
 DOCUMENTS = {
     "S3": b"<Error><Code>Odd</Code><Message>words of it</Message><RequestId>r1</RequestId></Error>",
     "a prefix": b"<e:Error xmlns:e='urn:x'><e:Code>Odd</e:Code><e:Message>words of it</e:Message></e:Error>",
