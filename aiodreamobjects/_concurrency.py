@@ -23,8 +23,8 @@ _log = logging.getLogger("aiodreamobjects")
 class Background(Generic[T]):
     """Work in a task of its own. The owner must wait for its result, or stop it.
 
-    What the work raises, of whatever class, is kept for ``result``. A bare task would hand a KeyboardInterrupt to the
-    event loop, past everybody who has something to clean up.
+    ``result`` raises the work's exception, of any class. A bare task would hand a KeyboardInterrupt to the event loop,
+    past all code that has to clean up.
     """
 
     def __init__(self, work: Awaitable[T]) -> None:
@@ -32,7 +32,7 @@ class Background(Generic[T]):
         self._error: BaseException | None = None
         self.task = asyncio.ensure_future(self._run(work))
         if isinstance(work, Coroutine):
-            # Cancelled before it began, it would complain that nobody awaited it.
+            # A coroutine that is cancelled before it starts would warn that nobody awaited it.
             self.task.add_done_callback(lambda task: work.close() if task.cancelled() else None)
 
     async def _run(self, work: Awaitable[T]) -> None:
@@ -43,7 +43,7 @@ class Background(Generic[T]):
 
     @property
     def error(self) -> BaseException | None:
-        """What the work raised, until the outcome is taken."""
+        """The work's exception, until the outcome is taken."""
         return self._error
 
     async def result(self) -> T:
@@ -53,33 +53,32 @@ class Background(Generic[T]):
         return self.outcome()
 
     def outcome(self) -> T:
-        """Return what the work returned, or raise the very exception that it raised. Once, after its end."""
-        if self.task.cancelled():  # before it began
+        """Return the work's result, or raise its exception. Call it once, after the work has ended."""
+        if self.task.cancelled():  # before it started
             raise asyncio.CancelledError
-        error, self._error = self._error, None  # a frame in its traceback holds this
+        error, self._error = self._error, None  # breaks a cycle: a frame in its traceback holds this object
         if error is not None:
             raise error
         return self._value
 
     async def stop(self) -> None:
-        """Cancel the work and wait for its end. What it raises is nobody's any more."""
+        """Cancel the work and wait for its end. Drop its exception."""
         if not self.task.done():
             self.task.cancel()
             await finish(asyncio.wait({self.task}))
 
 
 async def finish(work: Awaitable[T], *, grace: float | None = None, may_drop: Callable[[], bool] = lambda: False) -> T:
-    """Run ``work`` to its end, even if the caller is cancelled meanwhile; the cancellation is raised afterwards.
+    """Run ``work`` to its end, even if the caller is cancelled meanwhile. Raise the cancellation afterwards.
 
-    For opening and cleaning up: anyio's shields keep out anyio's cancellations, not a bare ``task.cancel()``. Once
-    the caller is cancelled, work that takes longer than ``grace`` seconds from then on is cancelled as well, and work
-    with a ``grace`` also where all tasks of the loop are: a second Ctrl-C does not wait for the network. What
-    ``may_drop`` is cancelled at once.
+    For opening and cleaning up: anyio's shields keep out anyio's cancellations, but not a bare ``task.cancel()``. Work
+    with a ``grace`` is cancelled that many seconds after its caller. It is also cancelled when ``asyncio.run`` cancels all
+    tasks: a second Ctrl-C must not wait for the network. Work that ``may_drop`` is cancelled together with its caller.
     """
     background = Background(work)
     task = background.task
     if grace is None and isinstance(task, asyncio.Task):
-        asyncio._unregister_task(task)  # noqa: SLF001 - documented ("Extending asyncio"): asyncio.run cancels all it finds
+        asyncio._unregister_task(task)  # noqa: SLF001 - documented ("Extending asyncio"): hides it from asyncio.run's end
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -104,16 +103,16 @@ async def in_thread(
     abandon_on_cancel: bool = False,
     limiter: anyio.CapacityLimiter | None = None,
 ) -> T:
-    """Run ``work`` in a thread, and return its result. Raises DreamObjectsError if the process may start no more threads.
+    """Run ``work`` in a thread and return its result. Raises DreamObjectsError if the process cannot start more threads.
 
-    A cancelled caller waits for the end, unless ``abandon_on_cancel``.
+    A cancelled caller waits for the end of the work, unless ``abandon_on_cancel``.
     """
     with naming_lack_of_threads():
         return await to_thread.run_sync(work, *arguments, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
 
 
 async def close_in_thread(close: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> None:
-    """Close something whose closing may wait for a disk. Without a thread it is closed here rather than never."""
+    """Close something that may wait for a disk. If no thread can be started, close it on the event loop."""
     try:
         await finish(in_thread(close, *arguments))
     except DreamObjectsError:
@@ -128,16 +127,15 @@ def naming_lack_of_threads() -> Iterator[None]:
     except RuntimeError as error:
         if "start new thread" not in str(error):
             raise
-        msg = "this process may start no more threads: see 'ulimit -u', and the container's limit of pids"
+        msg = "this process cannot start more threads: raise 'ulimit -u', or the container's limit of pids"
         raise DreamObjectsError(msg) from error
 
 
 async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None:
-    """Run ``width`` copies of a worker that pulls its work. The first error stops them all and is raised as itself.
+    """Run ``width`` copies of a worker that pulls its work. The first error stops them all, and is raised as it is.
 
-    Whatever a worker raises is an error, of whatever class: users' code runs in workers. That goes for a
-    CancelledError that this group did not cause too; a task group would take it for the end of the worker, and the
-    work would seem done.
+    Any exception of a worker is an error: users' code runs in workers. That includes a CancelledError that this group did
+    not cause. A task group would take it for the end of the worker, and the work would seem done.
     """
     errors: list[BaseException] = []
     ended = 0
@@ -163,9 +161,9 @@ async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None
 
 
 async def pull(width: int, take: Callable[[], Awaitable[T | None]], work: Callable[[T], Awaitable[None]]) -> None:
-    """Have ``width`` workers take items, one worker after the other, and work on them beside each other, until None.
+    """Run ``width`` workers until ``take`` returns None. One worker at a time takes an item; all work on theirs in parallel.
 
-    The first error stops them all and is raised as itself: see ``in_parallel``.
+    The first error stops them all, and is raised as it is: see ``in_parallel``.
     """
     turn = asyncio.Lock()
 
@@ -181,17 +179,17 @@ async def pull(width: int, take: Callable[[], Awaitable[T | None]], work: Callab
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Whether this is a CancelledError although nobody cancelled this task: users' code raised it.
+    """Return whether this is a CancelledError from users' code: nobody cancelled this task.
 
-    It comes from a future or a task of theirs that somebody cancelled. It is an error like any other. Ask in a task
-    of our own: who was cancelled before, and went on, is still counted as cancelled.
+    It comes from a future or task of theirs that was cancelled, and is an error like any other. Call this in a task of our
+    own: a user's task that was once cancelled, but went on, still counts as cancelled.
     """
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and (task is None or not task.cancelling())
 
 
 async def close_generator(generator: AsyncGenerator[object, None]) -> None:
-    """Close a user's generator after the work. What it raises is logged: the outcome of the work is settled by then."""
+    """Close a user's generator after the work. Log its exception: the outcome of the work is already settled."""
     try:
         await generator.aclose()
     except BaseException as error:
@@ -201,12 +199,12 @@ async def close_generator(generator: AsyncGenerator[object, None]) -> None:
 
 
 def _is_scope_cancelled() -> bool:
-    """Whether a scope around this code is cancelled."""
+    """Return whether a cancel scope around this code is cancelled."""
     return anyio.current_effective_deadline() == -math.inf
 
 
 async def ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """Yield the same items, each made while the one before it is in use. Closing this cancels what is under way."""
+    """Yield the same items, but make each while the one before it is in use. Closing this cancels the one being made."""
     following = Background(anext(items, _END))
     try:
         while (item := await following.result()) is not _END:

@@ -1,4 +1,4 @@
-"""Digests, computed where they do not hold the event loop, and what an ETag says of them."""
+"""Compute digests without holding up the event loop, and read digests from ETags."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ T = TypeVar("T")
 MD5_DIGITS = 32
 MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 INLINE_BYTES = 64 << 10
-"""Up to here, hashing costs less than the hop to a thread."""
+"""Up to this size, hashing takes less time than the hop to a thread."""
 
 
 class Md5:
-    """The MD5 of a stream. It guards against accidents, as S3's own ETag does; nothing secret leans on it."""
+    """The MD5 of a stream. It detects accidents, as S3's own ETag does. It protects no secret."""
 
     def __init__(self) -> None:
         self._hash = hashlib.md5(usedforsecurity=False)
@@ -50,13 +50,13 @@ async def sha256_hex(data: Buffer) -> str:
 
 
 class EtagDigest:
-    """What a content's ETag would be: its MD5, or the MD5 of its parts' MD5s and their number.
+    """The ETag that a content should have: its MD5, or the MD5 of its parts' MD5s, with the number of parts.
 
-    S3 does not document the latter; Amazon S3, Ceph RGW, Backblaze B2 and MinIO all do it.
+    S3 does not document the second form. Amazon S3, Ceph RGW, Backblaze B2 and MinIO all use it.
     """
 
     def __init__(self, part_sizes: Callable[[int], int] | None = None) -> None:
-        """``part_sizes`` tells how large a part is by its number, from 1."""
+        """Start a digest. ``part_sizes`` returns the size of a part by its number, from 1. Without it, there are no parts."""
         self._part_sizes = part_sizes
         self._hash = hashlib.md5(usedforsecurity=False)
         self._parts: dict[int, bytes] = {}
@@ -65,18 +65,18 @@ class EtagDigest:
         self.position = 0
 
     async def update(self, data: Buffer) -> None:
-        """The next bytes."""
+        """Add the next bytes."""
         await _off_loop(lambda: self._update(data), len(data))
         self.position += len(data)
 
     async def add_part(self, number: int, data: Buffer) -> None:
-        """A whole part, in any order. Not together with ``update``."""
+        """Add a whole part, in any order. Do not mix this with ``update``."""
         self._parts[number] = (await md5(data)).digest()
 
     def value(self) -> str:
         if self._part_sizes is None:
             return self._hash.hexdigest()
-        if self._room < self._part_sizes(self._number) or not self._parts:  # what is empty has one empty part
+        if self._room < self._part_sizes(self._number) or not self._parts:  # an empty content has one empty part
             self._end_part()
         return etag_of_parts([digest for _, digest in sorted(self._parts.items())])
 
@@ -105,7 +105,7 @@ def etag_of_parts(digests: Sequence[bytes]) -> str:
 
 
 def parts_of_etag(etag: str | None, obstacle: str | None) -> int | None:
-    """Return of how many parts an object was made, if its ETag is that of their MD5s. For ``obstacle`` see below."""
+    """Return the number of an object's parts, if its ETag is made of their MD5s. For ``obstacle`` see ``md5_of_etag``."""
     match = re.fullmatch(r"[0-9a-f]{32}-([1-9][0-9]{0,4})", etag or "")
     return int(match[1]) if match and obstacle in _NO_OBSTACLES else None
 
@@ -113,9 +113,8 @@ def parts_of_etag(etag: str | None, obstacle: str | None) -> int | None:
 def md5_of_etag(etag: str | None, obstacle: str | None) -> str | None:
     """Return the content's MD5 if the ETag is one.
 
-    It is not for multipart objects (``...-N``), nor under KMS or customer keys (S3 API reference, "Object").
-    ``obstacle`` is what may keep it from being one: the reply's ``x-amz-server-side-encryption``, the algorithm of a
-    customer's key, or the service's own way.
+    The ETag of a multipart object (``...-N``) is not, nor that of an object under KMS or customer keys (S3 API reference,
+    "Object"). ``obstacle`` names the reason why an ETag may not be one, as ``replies.obstacle`` returns it.
     """
     if etag is None or len(etag) != MD5_DIGITS or obstacle not in (*_NO_OBSTACLES, "digests of whole"):
         return None
@@ -124,11 +123,11 @@ def md5_of_etag(etag: str | None, obstacle: str | None) -> str | None:
 
 _NO_OBSTACLES = (None, "AES256")
 IF_NO_DIGEST = (
-    "if this service's ETags are no digests, say so: verify='off', or dataclasses.replace(service, digests='none')"
+    "if this service's ETags are not digests, give verify='off', or dataclasses.replace(service, digests='none')"
 )
 """Advice for a digest that does not match."""
 
 
 async def _off_loop(work: Callable[[], T], size: int) -> T:
-    """To its end, whatever cancels the caller: a digest that half took a chunk would be of no use."""
+    """Run the work in a thread if it is long. A cancelled caller waits for it: a half-updated digest would be useless."""
     return work() if size <= INLINE_BYTES else await finish(in_thread(work))

@@ -1,4 +1,4 @@
-"""What a session may use at once, shared by all that it does: places, memory, bandwidth, starts."""
+"""The limits that all work of a session shares: places, memory, bandwidth, starts per second."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ import anyio
 from aiodreamobjects._errors import ConnectionFailedError
 
 UNCOUNTED_BYTES = 256 << 10
-"""A transfer may hold so much at a time without taking it from the session: small objects do not wait for large ones."""
+"""The largest buffer that does not count against the session's memory: small objects must not wait for large ones."""
 
 
-class Stalled(Exception):  # noqa: N818 - caught inside: the error that users see names what was waited for
-    """Nothing came free, and nothing moved, for as long as a queue has patience."""
+class Stalled(Exception):  # noqa: N818 - caught inside: the error that users see names the resource
+    """Nothing came free, and nothing moved, for a queue's ``patience``."""
 
 
 class _Queue:
     """Tasks that wait for their turn: first come, first served.
 
-    They fail with ``Stalled`` where none had its turn for ``patience`` seconds, and ``moved`` did not change meanwhile.
-    A queue that moves is not a stall, however long it is: ten thousand calls may wait for each other.
+    They fail with ``Stalled`` if for ``patience`` seconds none of them got its turn, and ``moved`` did not change. A long
+    queue that moves is not a stall: ten thousand calls may wait for each other.
     """
 
     def __init__(self, patience: float | None) -> None:
         self._patience = patience
         self.turns: deque[tuple[int, asyncio.Future[bool]]] = deque()
-        """What each asks for, and how it hears of its turn."""
+        """For each task, the size that it asks for, and the future that its turn resolves."""
         self._patient: set[asyncio.Future[bool]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_turn = 0.0
         self._moved_before = 0
         self.moved: Callable[[], int] = lambda: 0
-        """A figure that changes as long as those who have had their turn get on."""
+        """A figure that changes while the tasks that had their turn make progress."""
         self.closed_by: Callable[[], Exception] | None = None
 
     @property
     def first(self) -> int | None:
-        """The size that the first in the queue asks for; None where nobody waits."""
+        """The size that the first task in the queue asks for. None if nobody waits."""
         while self.turns and self.turns[0][1].done():
             self.turns.popleft()
         return self.turns[0][0] if self.turns else None
 
     async def wait(self, size: int, give_back: Callable[[int], None], *, is_patient: bool = False) -> None:
-        """Wait for a turn. ``give_back`` undoes one that came too late. Raises what ``close`` was given, or Stalled.
+        """Wait for a turn. ``give_back`` returns one that came to a cancelled task. A patient wait does not end by a stall.
 
-        ``is_patient``: no stall ends this wait.
+        Raises Stalled, or an error from the function that ``close`` was given.
         """
         if self.closed_by is not None:
             raise self.closed_by()
@@ -79,7 +79,7 @@ class _Queue:
             raise self.closed_by()
 
     def hand_on(self) -> bool:
-        """Give the first of the queue its turn; whether there was one."""
+        """Give the first in the queue its turn. Return whether there was one."""
         if self.first is None:
             return False
         _, turn = self.turns.popleft()
@@ -88,7 +88,7 @@ class _Queue:
         return True
 
     def close(self, error: Callable[[], Exception]) -> None:
-        """Fail all that wait, or come later, with such an error."""
+        """Make all waiting and later tasks raise an error from this function."""
         self.closed_by = error
         while self.first is not None:
             self.turns.popleft()[1].set_result(False)
@@ -97,6 +97,7 @@ class _Queue:
             self._timer = None
 
     def _look(self) -> None:
+        """Check for a stall. If there is none yet, look again when the patience of the queue would end."""
         self._timer = None
         if self.first is None or self._patience is None:
             return
@@ -120,7 +121,7 @@ class _Queue:
 class Places:
     """A number of places, and a queue for them.
 
-    Taking one that is free does not suspend: anyio's semaphore would, which costs a turn of the event loop.
+    Taking a free place does not suspend. anyio's semaphore does, which costs a turn of the event loop.
     """
 
     def __init__(self, count: int, patience: float | None = None) -> None:
@@ -130,42 +131,42 @@ class Places:
         self._turns = self.queue.turns
 
     def resize(self, count: int) -> None:
-        """Change the number of places. Places that are taken stay taken; a smaller number applies as they come free."""
+        """Change the number of places. Taken places stay taken: a smaller number takes effect as they come free."""
         self._free += count - self._count
         self._count = count
         while self._free > 0 and self.queue.hand_on():
             self._free -= 1
 
     def take(self) -> bool:
-        """Take a free place, to ``give_back``; whether there was one."""
+        """Take a free place. Return whether there was one. The caller must give it back."""
         if self._free > 0 and self.queue.closed_by is None:
             self._free -= 1
             return True
         return False
 
     def take_beyond(self) -> None:
-        """Take a place although none may be free: one less comes free later."""
+        """Take a place even if none is free. Then one place less comes free later."""
         self._free -= 1
 
     async def wait(self) -> None:
-        """Queue for a place. Raises Stalled, or what ``close`` was given."""
+        """Queue for a place. Raises Stalled, or an error from the function that ``close`` was given."""
         await self.queue.wait(1, self.give_back)
 
     def give_back(self, _: int = 1) -> None:
-        """Give a place back: to the first in the queue, if there is one."""
+        """Give a place back, or hand it to the first in the queue."""
         if not (self._turns and self._free >= 0 and self.queue.hand_on()):
             self._free += 1
 
     def close(self, error: Callable[[], Exception]) -> None:
-        """Fail all that wait, or come later, with such an error."""
+        """Make all waiting and later tasks raise an error from this function."""
         self.queue.close(error)
 
 
 class Crowd:
-    """How many requests may be under way: half as many when the service is overrun, and one more a round when it is not.
+    """The number of requests that may be under way. It halves if the service is busy, and grows by one a round if not.
 
-    Additive increase, multiplicative decrease, as TCP does (RFC 5681 section 3.1). What was under way at a decrease
-    causes no other.
+    This is additive increase and multiplicative decrease, as in TCP (RFC 5681 section 3.1). A decrease counts once: the
+    requests that were under way then cause no other one.
     """
 
     def __init__(self, places: Places, most: int) -> None:
@@ -175,13 +176,13 @@ class Crowd:
         self.decreases = 0
 
     def overrun(self, decreases: int) -> None:
-        """The service refused a request because there are too many. It had its place after so many ``decreases``."""
+        """Note that the service refused a request as one too many. ``decreases`` is their number when it got its place."""
         if decreases == self.decreases:
             self.decreases += 1
             self._set(max(1.0, self._width / 2))
 
     def served(self) -> None:
-        """A request succeeded."""
+        """Note that a request succeeded."""
         self._set(min(self._most, self._width + 1 / self._width))
 
     def _set(self, width: float) -> None:
@@ -190,9 +191,10 @@ class Crowd:
 
 
 class Memory:
-    """A number of bytes for what is under way, shared by all who ask: first come, first served.
+    """A budget of bytes for parts under way: first come, first served.
 
-    A request larger than the whole budget is granted when nothing else is held. What holds memory must not wait for more.
+    A request larger than the whole budget is granted when nothing else is held. A task that holds memory must not wait for
+    more, unless it does so through its ``Share``.
     """
 
     def __init__(self, size: int, patience: float | None) -> None:
@@ -202,51 +204,51 @@ class Memory:
         self.queue = _Queue(patience)
 
     def share(self) -> Share:
-        """Return what one transfer takes and gives back."""
+        """Return the account of one transfer."""
         return Share(self)
 
     async def take(self, size: int, *, is_patient: bool = False) -> memoryview:
-        """Take a buffer of this size, to ``give_back``.
+        """Take a buffer of this size. The caller must give it back.
 
-        Raises ConnectionFailedError where nothing moved for ``patience`` seconds, unless ``is_patient``; MemoryError
-        where the machine has no memory left.
+        Raises ConnectionFailedError if nothing moved for ``patience`` seconds, unless ``is_patient``. Raises MemoryError
+        if the machine has no memory left.
         """
         if self.queue.closed_by is not None or self.queue.first is not None or not self._fits(size):
             try:
                 await self.queue.wait(size, self._let_go, is_patient=is_patient)
             except Stalled as error:
-                self._grant()  # who comes behind may ask for less
+                self._grant()  # the next in the queue may ask for less
                 msg = (
                     f"no memory for a part became free within Timeouts.pool={self._patience:g} s: other transfers hold "
                     f"{self._used:,} bytes, and none of them moves; raise Limits.memory={self._size:,}, or look for "
-                    "sources that give nothing"
+                    "sources that yield nothing"
                 )
                 raise ConnectionFailedError(msg, request_sent=False) from error
             except BaseException:
-                self._grant()  # who comes behind may ask for less
+                self._grant()  # the next in the queue may ask for less
                 raise
         else:
             self._used += size
         if self._spare and len(self._spare[-1]) == size:
             return self._spare.pop()
         self._spare.clear()
-        # A bytearray would be filled with zeros at once, and hold the event loop: these pages come as they are used.
+        # A bytearray would fill all pages with zeros now, which holds up the event loop. mmap gives pages as they are used.
         try:
             return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         except OSError as error:
             self._let_go(size)
-            msg = f"there are no {size:,} bytes of memory for a part"
+            msg = f"the machine has no {size:,} bytes of memory for a part: lower Limits.memory or Limits.part_size"
             raise MemoryError(msg) from error
 
     def give_back(self, buffer: memoryview) -> None:
-        """Give a buffer back, for the next one of its size."""
+        """Give a buffer back. The next request for the same size gets it."""
         self._spare.append(buffer)
         self._let_go(len(buffer))
         if not self._used:
             self._spare.clear()
 
     def close(self, error: Callable[[], Exception]) -> None:
-        """Fail all that wait, or come later, with such an error."""
+        """Make all waiting and later tasks raise an error from this function."""
         self.queue.close(error)
 
     def _let_go(self, size: int) -> None:
@@ -263,7 +265,7 @@ class Memory:
 
 
 class Share:
-    """What one transfer holds of the memory. While it holds some, it gets on, and no stall of others ends its waits."""
+    """The memory that one transfer holds. While it holds some, it can make progress, so no stall of others ends its waits."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -279,7 +281,7 @@ class Share:
             self.give_back(buffer)
 
     async def take(self, size: int) -> memoryview:
-        """Take a buffer, as ``Memory.take``. One up to ``UNCOUNTED_BYTES`` is there at once."""
+        """Take a buffer, as ``Memory.take``. One of up to ``UNCOUNTED_BYTES`` needs no wait."""
         if size <= UNCOUNTED_BYTES:
             return memoryview(bytearray(size))
         buffer = await self._memory.take(size, is_patient=self._count > 0)
@@ -287,31 +289,31 @@ class Share:
         return buffer
 
     def give_back(self, buffer: memoryview) -> None:
-        """Give a buffer back, for the next one of its size."""
+        """Give a buffer back. The next request for the same size gets it."""
         if len(buffer) > UNCOUNTED_BYTES:
             self._count -= 1
             self._memory.give_back(buffer)
 
 
 class BytePace:
-    """Spreads bytes evenly over time, for all who spend them."""
+    """Spreads bytes evenly over time, for all callers together."""
 
     CATCH_UP_SECONDS = 0.1
-    """So much lateness of timers is made good."""
+    """The longest delay that later bytes make up for. Timers are often late."""
 
     def __init__(self, per_second: float) -> None:
         self._seconds_per_byte = 1 / per_second
         self._next = 0.0
 
     def spend(self, count: int) -> float:
-        """For how many seconds to do nothing before (or after) these bytes; less than nothing, where it is late."""
+        """Count these bytes. Return how many seconds to wait before or after them; negative if they are late."""
         now = time.monotonic()
         self._next = max(self._next, now - self.CATCH_UP_SECONDS) + count * self._seconds_per_byte
         return self._next - now
 
 
 class RateLimiter:
-    """Spreads starts evenly. Callers wait in a queue; one that gives up leaves no gap."""
+    """Spreads starts evenly. Callers wait in a queue. One that gives up leaves no gap."""
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second

@@ -1,4 +1,4 @@
-"""Progress of transfers: counting the bytes, and calling the user's callback."""
+"""Progress of transfers: count the bytes, and call the user's callback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERVAL_SECONDS = 0.1
 
 
 class Gauge:
-    """How many bytes of one request are under way: written by the sender, or asked of the receiver."""
+    """The bytes of one request that have moved. The sender sets ``bytes``; for a receiver, ``count`` asks it."""
 
     __slots__ = ("before_end", "bytes", "count", "size")
 
@@ -30,10 +30,10 @@ class Gauge:
         self.bytes = 0
         self.count: Callable[[], int] = lambda: self.bytes
         self.before_end: Callable[[], Awaitable[None]] | None = None
-        """Awaited before the last bytes of a request leave, while the service cannot have made the object yet."""
+        """Awaited before the last bytes of a request leave: the service cannot have made the object before that."""
 
     async def end(self) -> None:
-        """Say that the last bytes of the request are about to leave."""
+        """Note that the last bytes of the request are about to leave."""
         if self.before_end is not None:
             await self.before_end()
 
@@ -43,7 +43,7 @@ class Gauge:
 
 
 class Growing:
-    """A callback for a transfer that may be made twice. The figures it passes on never go down."""
+    """A callback for a transfer that may start again. The figures that it passes on never go down."""
 
     def __init__(self, callback: ProgressCallback) -> None:
         self._callback = callback
@@ -55,13 +55,13 @@ class Growing:
 
 
 class Meter:
-    """Call back ten times a second while there is something new, and once at the end. Of one object, or of several.
+    """Calls the callback ten times a second while there is something new, and once at the end. For one object or several.
 
-    ``async with meter`` surrounds the transfer. Figures only grow: a part that is sent again counts once. What the
-    callback raises, of whatever class, ends the transfer and is raised as itself. A call under way is waited for, and
-    cancelled only if the caller is.
+    ``async with meter`` surrounds the transfer. Figures only grow: a part that is sent again counts once. Any exception
+    of the callback ends the transfer, and is raised as it is. The end of the transfer waits for a call under way, and
+    cancels it only if the caller is cancelled.
 
-    The last call of one object comes before the object appears: what it raises leaves the old one in place.
+    The last call for one object comes before the object appears. If it raises, the old object stays in place.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Meter:
         self._cancelling = 0
         self._is_calling = self._is_over = self._is_stopped = self._was_last = False
         self._error: BaseException | None = None
-        """What the callback raised."""
+        """The callback's exception."""
 
     @contextmanager
     def piece(self, size: int) -> Iterator[Gauge]:
-        """A piece of the transfer, which counts for its size once it is left without an error."""
+        """Measure a piece of the transfer. It counts with its whole size once it ends without an error."""
         gauge = Gauge(size)
         self._under_way.add(gauge)
         try:
@@ -97,17 +97,17 @@ class Meter:
             self._under_way.discard(gauge)
 
     def finish_object(self, key: str, size: int = 0) -> None:
-        """One of several is done, and so many bytes with it that were no piece."""
+        """Note that one of several objects is done. ``size`` counts its bytes that no piece has counted."""
         self._key = key
         self._done += size
         self._done_objects += 1
 
     def start_again(self) -> None:
-        """Begin anew: what was done is to be done once more."""
+        """Count from zero again: the transfer starts over."""
         self._done = 0
 
     async def complete(self) -> None:
-        """Make the last call, now that all bytes are there and nothing has appeared yet. A second time does nothing."""
+        """Make the last call: all bytes are there, and the object has not appeared yet. A second time does nothing."""
         if self._callback is None or self._was_last:
             return
         await self._end_watch(is_cancelled=False)
@@ -116,8 +116,8 @@ class Meter:
                 await self._call_last()
         except BaseException as raised:  # noqa: BLE001 - raised by __aexit__
             self._fail(raised)
-        # If the callback failed, this leaves as a cancellation: no code in between takes the user's error for one of its
-        # own. If the caller was cancelled meanwhile, also by the callback, it ends here and sends nothing more.
+        # A failed callback has cancelled the scope, so this ends by a cancellation: no code in between takes the user's
+        # error for its own. A caller that was cancelled meanwhile, perhaps by the callback, also ends here.
         await asyncio.sleep(0)
         if self._error is not None:
             await anyio.sleep_forever()
@@ -166,7 +166,7 @@ class Meter:
         self._scope.cancel()
 
     async def _end_watch(self, *, is_cancelled: bool) -> None:
-        """Let a call under way end, or cancel it."""
+        """End the watcher. Wait for a call under way, or cancel it."""
         watcher, self._watcher, self._is_over = self._watcher, None, True
         if watcher is None:
             return

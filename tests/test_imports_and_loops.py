@@ -129,7 +129,7 @@ async def test_a_conditional_put_is_not_sent_again_in_silence() -> None:
         service.will(Content(b"x", "opaque-1"), Raw(), error(412, "PreconditionFailed"))
         async with service.session() as session:
             await session.object("s3://bucket/a").read()
-            with pytest.raises(dream.AlreadyExistsError, match="an earlier attempt of this very call"):
+            with pytest.raises(dream.AlreadyExistsError, match="an earlier attempt of this call"):
                 await session.object("s3://bucket/a").put(b"a", if_absent=True)
             assert session.statistics().retries == 1
 

@@ -114,7 +114,7 @@ async def test_a_process_that_may_start_no_more_threads_is_told_so(
             raise RuntimeError(msg)
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(dream.DreamObjectsError, match="may start no more threads"):
+        with pytest.raises(dream.DreamObjectsError, match="cannot start more threads"):
             await calls[verb]()
 
 

@@ -370,7 +370,7 @@ def another_in_the_middle(request: Received) -> Reply:
     [
         (shuffled, "not in the order"),
         (the_same_key_twice, "lists 'b' twice"),
-        (the_same_again, "was asked for keys behind '0000"),
+        (the_same_again, "was asked for keys after '0000"),
         (nothing_and_more, "lists none"),
         (another_prefix, "start with '0'"),
         (another_in_the_middle, "not in the order"),

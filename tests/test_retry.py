@@ -192,7 +192,7 @@ async def test_a_clock_that_stays_wrong_is_an_error_with_the_skew(scripted: Scri
     behind = datetime.now(UTC) - timedelta(hours=1)
     scripted.will(error(403, "RequestTimeTooSkewed", Date=format_datetime(behind, usegmt=True)))
     async with scripted.session() as session:
-        with pytest.raises(dream.AccessDeniedError, match=r"clock is -36\d\d s from this machine's|-3599 s"):
+        with pytest.raises(dream.AccessDeniedError, match=r"clock is (36\d\d|3599) s behind this machine's"):
             await session.object("s3://bucket/a").put(b"a")
     assert len(scripted.received) == 2
 
@@ -273,7 +273,7 @@ async def test_a_conflict_of_conditional_puts_is_a_refused_condition(scripted: S
 async def test_a_lost_reply_to_a_conditional_put_is_told_as_doubt(scripted: ScriptedServer) -> None:
     scripted.will(Raw(), error(412, "PreconditionFailed"))
     async with scripted.session() as session:
-        with pytest.raises(dream.AlreadyExistsError, match="an earlier attempt of this very call"):
+        with pytest.raises(dream.AlreadyExistsError, match="an earlier attempt of this call"):
             await session.object("s3://bucket/a").put(b"a", if_absent=True)
 
 

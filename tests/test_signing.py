@@ -299,14 +299,13 @@ def test_a_v2_signature_trims_a_header_value_and_leaves_its_inside_alone(name: s
     assert take_apart(ours)[1]["Signature"] == take_apart(theirs)[1]["Signature"]
 
 
-def test_a_v2_subresource_without_a_value_is_signed_without_an_equals_sign() -> None:
-    with_acl = make_request(Service.ceph_rgw("https://rgw.example"), "GET", "hello.txt", {"acl": ""}, {})
-    in_url = AWSRequest("GET", "https://rgw.example/my-bucket/hello.txt?acl", auth_path="/my-bucket/hello.txt")
+@pytest.mark.parametrize("name", ["acl", "tagging", "uploads"])
+def test_a_v2_subresource_without_a_value_is_signed_without_an_equals_sign(name: str) -> None:
+    ours = make_request(Service.ceph_rgw("https://rgw.example"), "GET", "hello.txt", {name: ""}, {})
+    theirs = AWSRequest("GET", f"https://rgw.example/my-bucket/hello.txt?{name}", auth_path="/my-bucket/hello.txt")
     with botocore_clock(EXAMPLE_DAY):
-        botocore.auth.HmacV1Auth(boto_credentials(EXAMPLE)).add_auth(in_url)
-    assert (
-        signing.sign_v2(with_acl, EXAMPLE, EXAMPLE_DAY.timestamp())["authorization"] == in_url.headers["Authorization"]
-    )
+        botocore.auth.HmacV1Auth(boto_credentials(EXAMPLE)).add_auth(theirs)
+    assert signing.sign_v2(ours, EXAMPLE, EXAMPLE_DAY.timestamp())["authorization"] == theirs.headers["Authorization"]
 
 
 def botocore_presigned_v2(request: signing.Request, credentials: Credentials, now: datetime, expires_in: int) -> str:

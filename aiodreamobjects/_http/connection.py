@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: an asyncio protocol over httptools' parser. Knows nothing of S3.
+"""One HTTP/1.1 connection: an asyncio protocol over httptools' parser. It knows nothing of S3.
 
-A connection carries one request at a time. Whatever is doubtful about a response, or about what comes after it, closes
-the connection: no byte of it can then be taken for the answer to another request.
+A connection carries one request at a time. Any doubt about a response, or about the bytes after it, closes the
+connection. So no byte of one response can pass for the answer to another request.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.transport import Request
 
 RECEIVE_BYTES = 64 << 10
-"""Read from the socket at once."""
+"""The most bytes to read from the socket at once."""
 TLS_RECEIVE_BYTES = 256 << 10
-"""What asyncio decrypts at once: what does not fit is read in a later turn, and lost if the peer has closed by then."""
+"""The most bytes that asyncio decrypts at once. It reads the rest in a later turn, and loses it if the peer has closed."""
 PIECE_BYTES = 256 << 10
-"""Written to the transport at once."""
+"""The most bytes to write to the transport at once."""
 PACED_BYTES = 16 << 10
-"""Read or written at once where bandwidth is limited."""
+"""The most bytes to read or write at once under a limit of bandwidth."""
 LONGEST_HEAD_BYTES = 64 << 10
 MOST_INTERIM_RESPONSES = 16
 
 
 class Owner(Protocol):
-    """Who made the connection, and hears when it can be used again and when it is gone."""
+    """Made the connection. Takes it back when it can be used again, and forgets it when it is closed."""
 
     def give_back(self, connection: Connection) -> None: ...
     def forget(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Made by ``loop.create_connection``. ``error`` says why it is of no more use; ``None`` while it is."""
+    """One connection to a host. ``error`` says why it can no longer be used, and is ``None`` while it can."""
 
     def __init__(
         self,
@@ -56,19 +56,19 @@ class Connection(asyncio.BufferedProtocol):
         self.error: DreamObjectsError | None = None
         self.idle_seconds = self.age_seconds = 0.0
         self.went_stale = False
-        """Whether the peer closed it before the first byte of a response."""
+        """Whether the peer closed the connection before the first byte of a response."""
         self.transport: asyncio.Transport
         self.piece_bytes = PIECE_BYTES if paces.sending is None else PACED_BYTES
         self.written = 0
-        """Bytes of bodies."""
+        """The bytes of bodies that were written to the transport."""
         self.is_write_paused = False
         self.chunks: list[bytes] = []
-        """The part of the body that has arrived and was not read yet."""
+        """The bytes of the body that have arrived but were not read yet."""
         self._owner = owner
         self._poll: select.poll | None = None
         self._view = memoryview(b"")
         self._is_tls = False
-        # The parser's callbacks: two of them are methods of containers, which spares a Python call each.
+        # The parser's callbacks. Two of them are methods of containers: that saves a Python call for each header and chunk.
         self._raw_headers: dict[bytes, bytes] = {}
         self.on_header: Callable[[bytes, bytes], None] = self._raw_headers.__setitem__
         self.on_body: Callable[[bytes], None] = self.chunks.append
@@ -76,13 +76,13 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange: Exchange | None = None
         self._head_bytes = self._interim = 0
         self._hold: asyncio.TimerHandle | None = None
-        """Ends the time for which nothing is read, since the session's bandwidth is used up."""
+        """Resumes reading after the session's bandwidth was used up."""
         self._is_read_paused = False
 
-    # Its user's side
+    # For the pool
 
     def request(self, request: Request) -> Awaitable[Exchange]:
-        """Send a request, and receive the response. See ``Exchange.run``."""
+        """Send a request and receive the response. See ``Exchange.run``."""
         self._exchange = exchange = Exchange(self, request)
         self._head_bytes = self._interim = 0
         self._raw_headers.clear()
@@ -91,38 +91,38 @@ class Connection(asyncio.BufferedProtocol):
         return exchange.run()
 
     def abort(self, error: DreamObjectsError) -> None:
-        """Close at once; who waits gets the error."""
+        """Close at once. Whoever waits for the response gets the error."""
         if self.error is None:
             self.error = error
             exchange = self._exchange
             if exchange is not None:
-                exchange.filling = None
+                exchange.filling = None  # the reader may use its memory for something else from now on
             self.transport.abort()
             if exchange is not None:
                 exchange.wake()
 
     @property
     def bytes_moved(self) -> int:
-        """A figure that changes as long as it sends or receives."""
+        """A figure that changes while the connection sends or receives."""
         received = self._exchange.bytes_received if self._exchange is not None else 0
         return self.written + received - (unsent(self.transport) if self.error is None else 0)
 
     @property
     def is_quiet(self) -> bool:
-        """Whether an idle connection is still good: neither closed by the peer nor with anything to say."""
+        """Whether an idle connection is still good: the peer has neither closed it nor sent anything."""
         if self.error is not None or self.transport.is_closing():
             return False
         return self._poll is None or not self._poll.poll(0)
 
     def sweep(self, seconds: float) -> None:
-        """So much time has passed: give up a peer that is silent or crawls. Only waiting for it counts."""
+        """Count the time that has passed. Give up a peer that is silent or too slow while the exchange waits for it."""
         self.age_seconds += seconds
         if self._exchange is None:
             self.idle_seconds += seconds
         elif self._hold is None:
             self._exchange.sweep(self, seconds)
 
-    # The exchange's side
+    # For the exchange
 
     def raise_if_lost(self) -> None:
         if self.error is not None:
@@ -146,11 +146,11 @@ class Connection(asyncio.BufferedProtocol):
                 self.transport.resume_reading()
 
     def drop_parser(self) -> None:
-        """What follows of this response is none of the parser's. The next request gets a new one."""
+        """Keep the rest of this response from the parser. The next request gets a new one."""
         self._parser = None
 
     def leave(self, is_clean: bool) -> None:  # noqa: FBT001 - called for each request
-        """End the exchange. The connection is used again if nothing is doubtful."""
+        """End the exchange. Give the connection back if there is no doubt about it, else close it."""
         self._exchange = None
         self.chunks.clear()
         if is_clean and self.error is None and not self.transport.get_write_buffer_size():
@@ -159,12 +159,12 @@ class Connection(asyncio.BufferedProtocol):
             self.idle_seconds = 0.0
             self._owner.give_back(self)
         else:
-            self.abort(ConnectionFailedError(f"{self.origin}: the response was left"))
+            self.abort(ConnectionFailedError(f"{self.origin}: the response was not read to its end"))
 
     def give_up(self, reason: str, *, retryable: bool = False) -> None:
         self.abort(ConnectionFailedError(f"{self.origin} {reason}", retryable=retryable))
 
-    # The transport's side
+    # For the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -177,6 +177,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange = self._exchange
+        # The end of the connection may end a body without a length. Not under TLS, where anybody could cut it off.
         is_ended_by_peer = self.error is None and exc is None and not self._is_tls
         if exchange is not None and exchange.is_until_eof and is_ended_by_peer and exchange.phase == "receiving":
             exchange.keeps_alive = False
@@ -206,7 +207,7 @@ class Connection(asyncio.BufferedProtocol):
         memory, exchange = self._view, self._exchange
         if exchange is not None and exchange.filling is not None:
             memory = exchange.filling[exchange.filled :]
-        # Of TLS, all that is decrypted is taken at once: asyncio throws away the rest if the peer has closed by then.
+        # Under TLS, take all decrypted bytes at once: asyncio drops the rest if the peer has closed by then.
         return memory if self.paces.receiving is None or self._is_tls else memory[:PACED_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -217,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.fill(nbytes)
             return
         if exchange is None or parser is None or exchange.phase == "complete":
-            self.abort(ConnectionFailedError(f"{self.origin} sent bytes that nobody asked for"))
+            self.abort(ConnectionFailedError(f"{self.origin} sent bytes that answer no request"))
             return
         if exchange.phase == "waiting":
             exchange.phase = "answering"
@@ -235,23 +236,23 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._head_bytes += nbytes
             if self._head_bytes > LONGEST_HEAD_BYTES:
-                self.give_up(f"sends a head of over {LONGEST_HEAD_BYTES:,} bytes")
+                self.give_up(f"sent a head of over {LONGEST_HEAD_BYTES:,} bytes")
             elif self._interim > MOST_INTERIM_RESPONSES:
-                self.give_up(f"sends over {MOST_INTERIM_RESPONSES} interim responses")
+                self.give_up(f"sent over {MOST_INTERIM_RESPONSES} interim responses")
 
     def _refuse(self, exchange: Exchange, error: Exception) -> None:
-        """Give up: what arrived is not HTTP. A response that was complete before that is still good."""
+        """Give up after bytes that are not HTTP. A response that was complete before them is still good."""
         self._parser = None
         if exchange.phase == "complete":
             exchange.keeps_alive = False
             exchange.finish(self)
         elif exchange.phase == "receiving":
-            self.abort(IncompleteBodyError(f"{self.origin} broke a body off: {error}"))
+            self.abort(IncompleteBodyError(f"{self.origin} sent a body that is not valid HTTP: {error}"))
         else:
             self.give_up(f"does not answer in HTTP: {error}")
 
     def _hold_back(self, seconds: float) -> None:
-        """Read no more for so long: the session's bandwidth is used up."""
+        """Stop reading for these seconds, since the session's bandwidth is used up."""
         if seconds > 0 and self._hold is None and self.error is None:
             self._hold = self.loop.call_later(seconds, self._end_hold)
             if not self._is_read_paused:
@@ -270,24 +271,24 @@ class Connection(asyncio.BufferedProtocol):
         if self._exchange is not None:
             self._exchange.end_drain()
 
-    # The parser's side
+    # For the parser
 
     def on_message_begin(self) -> None:
-        self._raw_headers.clear()  # what trailed an interim response is no header of this one
-        if self._exchange is not None and self._exchange.phase == "complete":  # what follows was not asked for
+        self._raw_headers.clear()  # trailers of an interim response are not headers of this one
+        if self._exchange is not None and self._exchange.phase == "complete":  # a second response to one request
             self._exchange.keeps_alive = False
 
     def on_headers_complete(self) -> None:
         exchange, parser = self._exchange, self._parser
         assert exchange is not None
         assert parser is not None
-        # The parser keeps blanks behind a value, which are no part of it (RFC 9110 section 5.5).
+        # The parser keeps blanks after a value, but they do not belong to it (RFC 9110 section 5.5).
         headers = {name.lower(): value.strip() for name, value in self._raw_headers.items()}
         self._raw_headers.clear()
         if parser.get_status_code() < 200:  # noqa: PLR2004 - interim responses (RFC 9110 section 15.2)
             self._interim += 1
         elif not exchange.status:
-            self.chunks.clear()  # an interim response has no body; what came as one is none of ours
+            self.chunks.clear()  # an interim response has no body: drop what came as one
             exchange.begin(self, parser, headers)
 
     def on_message_complete(self) -> None:

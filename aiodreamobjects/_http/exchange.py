@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 ONE_WRITE_BYTES = 64 << 10
 """A body up to this length leaves in one write with its head."""
 QUEUE_BYTES = 192 << 10
-"""With so much of a streamed body waiting for its reader, no more is read."""
+"""The connection stops reading while this many bytes of a streamed body wait for their reader."""
 LONGEST_DOCUMENT_BYTES = 8 << 20
-"""Of a response that is received whole. A page of a listing has a few MiB if every key is as long as can be."""
+"""The longest response that is received whole. A page of a listing has a few MiB if every key is as long as possible."""
 MOST_FRAMING_BYTES = 128 << 10
-"""Of a body in chunks, without a byte of the body itself: extensions and trailers, which nobody needs."""
+"""The most bytes of chunk extensions and trailers in a row, without a byte of the body itself."""
 
 
 class Exchange:
-    """One request and its response, which the caller gets as a ``transport.Response``.
+    """One request and its response. The caller gets it as a ``transport.Response``.
 
-    ``phase`` says how much of the response has arrived. Anything doubtful about it closes the connection.
+    ``phase`` says how much of the response has arrived. Any doubt about it closes the connection.
     """
 
     __slots__ = (
@@ -56,25 +56,25 @@ class Exchange:
         self._connection: Connection | None = connection
         self.request = request
         self.phase: Literal["waiting", "answering", "receiving", "complete"] = "waiting"
-        """No byte of it; some of its head; its head; all of it."""
+        """No byte has arrived; some of the head; the head; all of the response."""
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.content: bytes | None = None
         self.taken = 0
         self.keeps_alive = self.is_until_eof = False
         self._sending: Literal["sending", "sent", "stopped"] = "sending"
-        """The request: on its way, written, or no longer sent since there is a response."""
+        """The request is being written, is written, or was cut short because a response came first."""
         self._unwritten: int | None = None
-        """How many bytes of the body were not handed to the transport yet. None if it leaves in one write."""
+        """The bytes of the body that are not yet handed to the transport. None if the request leaves in one write."""
         self._is_streamed = False
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self.filling: memoryview | None = None
-        """The reader's memory, if the rest of the body fits in: the socket is read straight into it."""
+        """The reader's memory while the socket is read straight into it: the rest of the body must fit."""
         self.filled = 0
         self._received = self._framing = 0
         self._counted = self._end = 0
-        """Of the connection's chunks: how many are counted, and where the body ends."""
+        """Indexes into the connection's chunks: how many are counted, and where the body ends."""
         self._judged: Literal["", "send", "answer", "receive"] = ""
         self._silent_seconds = self._window_seconds = 0.0
         self._position = self._window_start = 0
@@ -82,18 +82,18 @@ class Exchange:
     # The request
 
     async def run(self) -> Self:
-        """Send the request, and receive the response's head, and its body unless that is streamed.
+        """Send the request. Receive the head of the response, and the body unless it is streamed.
 
-        Raises ConnectionFailedError or IncompleteBodyError, and what a body in pieces raises; the connection is then
-        closed, as it is when cancelled. A refusal may come before all of the body was sent. A success may not: the peer
-        cannot have stored what it has not got, so this is a ConnectionFailedError.
+        Raises ConnectionFailedError, IncompleteBodyError, and what a body in pieces raises. An error or a cancellation
+        closes the connection. A refusal may arrive before all of the body was sent. A success may not, and raises
+        ConnectionFailedError: the peer cannot have stored bytes that it has not received.
         """
         connection, request = self._connection, self.request
         assert connection is not None
         body, sent = request.body, request.sent
         self._waiter = waiter = connection.loop.create_future()
         try:
-            if sent is not None and len(body) <= connection.piece_bytes:
+            if sent is not None and len(body) <= connection.piece_bytes:  # the first write is also the last
                 await sent.end()
             connection.raise_if_lost()
             if not isinstance(body, Pieces) and len(body) <= ONE_WRITE_BYTES and connection.paces.sending is None:
@@ -108,7 +108,7 @@ class Exchange:
             if self.content is None and not self._is_streamed:
                 connection.raise_if_lost()
         except BaseException:
-            connection.abort(ConnectionFailedError(f"{connection.origin}: the request was given up"))
+            connection.abort(ConnectionFailedError(f"{connection.origin}: the request was abandoned"))
             raise
         finally:
             self._waiter = None
@@ -117,7 +117,7 @@ class Exchange:
         return self
 
     async def _send(self, connection: Connection, body: Buffer | Pieces, sent: Gauge | None) -> bool:
-        """Return whether all was sent."""
+        """Send the body. Return whether all of it was sent."""
         if not isinstance(body, Pieces):
             return await self._send_buffer(connection, memoryview(body), sent)
         assert self._unwritten is not None
@@ -134,7 +134,7 @@ class Exchange:
         raise ValueError(msg)
 
     async def _send_buffer(self, connection: Connection, body: memoryview, sent: Gauge | None) -> bool:
-        """Send as the peer takes it, a piece at a time. Return False once there is a response, or no connection."""
+        """Send bytes piece by piece, as the peer takes them. Return False if a response arrives or the connection fails."""
         pace, size = connection.paces.sending, connection.piece_bytes
         assert self._unwritten is not None
         for start in range(0, len(body), size):
@@ -143,9 +143,9 @@ class Exchange:
                 await sent.end()
             if pace is not None and (seconds := pace.spend(len(piece))) > 0:
                 assert self._waiter is not None
-                await asyncio.wait({self._waiter}, timeout=seconds)  # or until nothing more is to be sent
+                await asyncio.wait({self._waiter}, timeout=seconds)  # a response ends this wait early
             elif start:
-                await asyncio.sleep(0)  # a success that is there by now came too early
+                await asyncio.sleep(0)  # let the loop read a response that came before the end of the body
             if self.status or connection.error is not None:
                 return False
             connection.write_body(piece)
@@ -170,10 +170,10 @@ class Exchange:
         if self._drained is not None:
             self.end_drain()
 
-    # The response, as the reader sees it
+    # The response, for its reader
 
     async def read_chunk(self) -> bytes:
-        """Return the bytes that have arrived since the last call, at least one; empty at the end. Cancelling loses nothing."""
+        """Return the bytes that have arrived since the last call, at least one; empty at the end. Safe to cancel."""
         connection = self._connection
         if connection is None:
             return b""
@@ -189,7 +189,7 @@ class Exchange:
         return chunk
 
     async def read_into(self, memory: memoryview) -> int:
-        """Receive straight into memory until that is full or the body ends. Cancelled, it closes the connection."""
+        """Receive straight into memory until it is full or the body ends. A cancellation closes the connection."""
         connection = self._connection
         if connection is None:
             return 0
@@ -205,6 +205,7 @@ class Exchange:
                 if connection.chunks:
                     position += self._copy_into(connection, memory[position:])
                     continue
+                # Only a rest of known length may bypass the parser: the bytes after it need the parser again.
                 left = self.length - self._received
                 if self._connection is not None and 0 < left <= len(memory) - position:
                     self.filling = memory[position : position + left]
@@ -217,14 +218,14 @@ class Exchange:
                 if not has_more:
                     break
         except BaseException:
-            if self.filling is not None:  # the memory is its owner's again
-                connection.abort(ConnectionFailedError(f"{connection.origin}: the response was left"))
+            if self.filling is not None:  # the socket must not be read into memory that its owner uses again
+                connection.abort(ConnectionFailedError(f"{connection.origin}: the response was not read to its end"))
                 self.filling = None
             raise
         return position
 
     async def _wait_for_body(self, connection: Connection) -> bool:
-        """Wait for something to take, or for the end. Return whether there is something."""
+        """Wait for bytes, or for the end of the body. Return whether there are bytes."""
         while not connection.chunks or self._connection is None:
             if self._connection is None or self.phase == "complete":
                 return False
@@ -240,7 +241,7 @@ class Exchange:
         return self._connection is None or (self.phase == "complete" and not connection.chunks)
 
     def _copy_into(self, connection: Connection, memory: memoryview) -> int:
-        """Copy the bytes that have arrived, as many as fit. Return how many."""
+        """Copy as many of the arrived bytes as fit. Return their number."""
         chunks, position = connection.chunks, 0
         while chunks and position < len(memory):
             chunk = chunks.pop(0)
@@ -259,62 +260,62 @@ class Exchange:
             connection.resume_reading()
 
     def close(self) -> None:
-        """Let go of the connection: it is used again if nothing is doubtful, else closed. Idempotent."""
+        """Release the connection. It is used again if there is no doubt about it, else closed. Idempotent."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.leave(self.phase == "complete" and self._sending == "sent" and self.keeps_alive)
             if self._waiter is not None:
                 self.wake()
 
-    # The response, as it arrives
+    # The response, for the connection
 
     @property
     def length(self) -> int:
-        """Content-Length, which the parser has checked; -1 if it is not told."""
+        """The Content-Length, which the parser has checked; -1 without one."""
         return int(self.headers.get(b"content-length", -1))
 
     def begin(self, connection: Connection, parser: HttpResponseParser, headers: dict[bytes, bytes]) -> None:
-        """Take the head. What is wrong closes the connection."""
+        """Take the head of the response. Close the connection if it is wrong."""
         status, keeps_alive = parser.get_status_code(), parser.should_keep_alive()
         self.status, self.headers, self.phase = status, headers, "receiving"
         is_chunked = b"transfer-encoding" in headers
         self.is_until_eof = not is_chunked and b"content-length" not in headers
         if self.request.expect.is_head:
-            # The parser does not know that a HEAD has no body, so it decides nothing here. A peer that announces chunks may
-            # send them, against the rule: that connection is not used again.
+            # The parser does not know that a reply to a HEAD has no body, so do not ask it. A peer that announces chunks
+            # may send them, against the rule: do not use that connection again.
             is_persistent = parser.get_http_version() == "1.1" and not is_chunked
             keeps_alive = is_persistent and b"close" not in headers.get(b"connection", b"").lower()
             self.phase, self._end = "complete", 0
-        # A server in trouble (RFC 9110 section 15.6): ask another one next time.
+        # A server in trouble (RFC 9110 section 15.6): a new connection may reach another one.
         self.keeps_alive = keeps_alive and status < 500  # noqa: PLR2004
         if 200 <= status < 300 and self._is_early(connection):  # noqa: PLR2004 - RFC 9110 section 15.3
             connection.give_up("answered with a success before it had all of the request", retryable=True)
-        if self._drained is not None:  # no more of the request's body is sent
+        if self._drained is not None:  # the response stops the sending of the body
             self.end_drain()
 
     def _is_early(self, connection: Connection) -> bool:
-        """Whether the peer cannot have the whole request yet.
+        """Return whether the peer cannot have received the whole request yet.
 
-        The segment that brings an answer acknowledges all that was read before it was made. So nothing of the request
-        is in the socket's queue any more when an honest answer arrives. A small request is not worth a system call: it
-        left in one write, unless the transport still holds some of it.
+        An answer arrives in a TCP segment that acknowledges what the peer read before. So the socket's queue holds nothing
+        of the request when an honest answer arrives. A request that left in one write is not worth a system call: only
+        ask whether the transport still holds some of it.
         """
         if self._unwritten is None:
             return connection.transport.get_write_buffer_size() > 0
         return self._unwritten > 0 or unsent(connection.transport) > 0
 
     def end(self, chunks: int) -> None:
-        """Note that all has arrived; ``chunks`` of the connection's are its body."""
+        """Note that the response is complete. The first ``chunks`` of the connection's chunks are its body."""
         if self.phase == "receiving":
             self.phase, self._end = "complete", chunks
 
     def go_on(self, connection: Connection, nbytes: int) -> None:
-        """Take the next bytes of a body that is not complete yet."""
+        """Take the next bytes of an incomplete body."""
         arrived = self._count_chunks(connection.chunks)
         self._framing = 0 if arrived else self._framing + nbytes
         length = self.length
         if self._framing > MOST_FRAMING_BYTES:
-            connection.give_up("sends a body that is all framing")
+            connection.give_up(f"sent over {MOST_FRAMING_BYTES:,} bytes of chunk framing without a byte of the body")
         elif self._is_to_be_streamed(length):
             if not self._is_streamed:
                 self._is_streamed = True
@@ -324,7 +325,7 @@ class Exchange:
             if self._received - self.taken >= QUEUE_BYTES:
                 connection.pause_reading()
         elif max(self._received, length) > LONGEST_DOCUMENT_BYTES:
-            connection.give_up(f"sends a document of over {LONGEST_DOCUMENT_BYTES:,} bytes")
+            connection.give_up(f"sent a document of over {LONGEST_DOCUMENT_BYTES:,} bytes")
 
     def _is_to_be_streamed(self, length: int) -> bool:
         start = self.request.expect.stream_from
@@ -332,7 +333,7 @@ class Exchange:
         return start is not None and is_success and (length < 0 or length > start)
 
     def _count_chunks(self, chunks: list[bytes]) -> int:
-        """Make one chunk of what came with the last read: the peer may send a byte a chunk. Return its length."""
+        """Join the bytes of the last read to one chunk: a peer may send chunks of one byte. Return their number."""
         new = chunks[self._counted :]
         if len(new) > 1:
             new = [b"".join(new)]
@@ -343,9 +344,9 @@ class Exchange:
         return arrived
 
     def finish(self, connection: Connection) -> None:
-        """Hand out a response that is whole."""
+        """Hand out a complete response."""
         chunks = connection.chunks
-        if len(chunks) > self._end:  # and more than that
+        if len(chunks) > self._end:  # the peer sent more than the response
             self.keeps_alive = False
             del chunks[self._end :]
         if self.request.expect.is_head:
@@ -358,14 +359,14 @@ class Exchange:
     # Straight into the reader's memory
 
     def fill(self, nbytes: int) -> None:
-        """Note that so many bytes were read there."""
+        """Note that this many bytes were read into the reader's memory."""
         assert self.filling is not None
         self.filled += nbytes
         self._received += nbytes
         self.taken += nbytes
         self._counted = 0
         if self.filled == len(self.filling):
-            self.filling = None  # uvloop asks for the next buffer before anybody is woken, and refuses an empty one
+            self.filling = None  # uvloop asks for the next buffer before the reader wakes, and refuses an empty one
             self.phase, self._end = "complete", 0
             self.wake()
 
@@ -376,11 +377,11 @@ class Exchange:
         return self._received
 
     def sweep(self, connection: Connection, seconds: float) -> None:
-        """Give up a peer that was silent, or crawls, for as long as only it was waited for."""
+        """Give up a peer that is silent or too slow. Count only the time in which the exchange waits for the peer."""
         is_full = self._drained is not None
         is_sending = is_full or (not self.status and unsent(connection.transport) > 0)
         if self._waiter is None or not (is_full or self._sending != "sending"):
-            return  # its owner does something else: takes its time over the body, or makes the next piece
+            return  # the owner is busy: it reads the body slowly, or makes the next piece
         judged: Literal["send", "receive", "answer"] = "send" if is_sending else "receive" if self.status else "answer"
         if judged != self._judged:
             self._judged, self._silent_seconds, self._window_seconds = judged, 0.0, 0.0
@@ -409,7 +410,7 @@ class Exchange:
             self._window_start, self._window_seconds = position, 0.0
 
     def _position_of(self, connection: Connection, judged: str) -> int:
-        """Return a figure that grows as the peer does its part."""
+        """Return a figure that grows as the peer takes or sends bytes."""
         if judged == "send":
             return connection.written - unsent(connection.transport)
         return self._received if judged == "receive" else 0
@@ -420,7 +421,7 @@ def _head(request: Request) -> bytes:
 
 
 def unsent(transport: asyncio.Transport) -> int:
-    """Return how many bytes the peer has not acknowledged. The kernel holds megabytes, which a slow link needs minutes for."""
+    """Return how many bytes the peer has not acknowledged. The kernel may hold megabytes, minutes of work for a slow link."""
     waiting = transport.get_write_buffer_size()
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:

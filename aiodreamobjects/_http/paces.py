@@ -1,4 +1,4 @@
-"""How fast all connections together may send and receive, where that is limited."""
+"""The limits of bandwidth that all connections of a session share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connections to one service: kept while they are good, retired on any doubt. Knows nothing of S3."""
+"""The connections to one service: kept while they are good, closed on any doubt. Knows nothing of S3."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ from aiodreamobjects._http.proxy import PORTS, ForwardingConnection, Proxy, Tunn
 from aiodreamobjects._http.transport import Request
 
 IDLE_SECONDS = 12.0
-"""Servers close idle connections after a while, some after 15 seconds; whoever closes first has no race to lose."""
+"""Close an idle connection before the server does (some do after 15 seconds): a request would race against that."""
 AGE_SECONDS = 600.0
-"""A connection that lives for ever never meets the hosts that were added to a service's name."""
+"""Close an old connection, so that new ones reach hosts that were added to the service's name."""
 HAPPY_EYEBALLS_SECONDS = 0.25
 """RFC 8305 section 8, "Connection Attempt Delay"."""
 CLOSING_SECONDS = 2.0
 
 
 class Pool:
-    """The ``Transport`` over TCP: connections by their host, newest first. Each carries one request at a time, so that who
-    sends decides how many there are.
+    """The ``Transport`` over TCP. It uses the newest idle connection to a host, or opens another one.
 
-    Made on the event loop that uses it. ``ssl_context`` where the service speaks https. ``proxy_ssl_context`` is used if
-    the proxy does.
+    Each connection carries one request at a time, so the callers decide how many connections there are. Make the pool on
+    the event loop that uses it. ``ssl_context`` is for an https service, ``proxy_ssl_context`` for an https proxy.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Pool:
         return sum(map(len, self._idle.values()))
 
     def bytes_moved(self) -> int:
-        """Return a figure that changes as long as any connection sends or receives."""
+        """Return a figure that changes while any connection sends or receives."""
         return sum(connection.bytes_moved for connection in self._open)
 
     async def send(self, request: Request) -> Exchange:
@@ -85,13 +84,13 @@ class Pool:
             try:
                 return await connection.request(request)
             except ConnectionFailedError:
+                # The server may have closed the idle connection just now: then a new one is worth a try.
                 if not (connection.went_stale and request.is_idempotent):
                     raise
         connection = await self._connect(request.host)
-        if not self._is_tls and not connection.is_quiet:  # TLS has its session tickets to send
-            connection.abort(
-                ConnectionFailedError(f"{connection.origin} spoke before it was asked", request_sent=False)
-            )
+        if not self._is_tls and not connection.is_quiet:  # under TLS, a server sends session tickets first
+            msg = f"{connection.origin} sent bytes before the first request"
+            connection.abort(ConnectionFailedError(msg, request_sent=False))
         return await connection.request(request)
 
     async def aclose(self, error: Callable[[], DreamObjectsError]) -> None:
@@ -115,11 +114,11 @@ class Pool:
         if self._sweeping is not None:
             self._sweeping.cancel()
 
-    # The connections' side
+    # For the connections
 
     def give_back(self, connection: Connection) -> None:
         if connection.age_seconds > AGE_SECONDS:
-            connection.abort(ConnectionFailedError(f"{connection.origin}: the connection is retired"))
+            connection.abort(ConnectionFailedError(f"{connection.origin}: the connection is too old"))
         else:
             self._idle[connection.host].append(connection)
 
@@ -190,7 +189,7 @@ class Pool:
         return connection
 
     async def _open_tunnel(self, proxy: Proxy, authority: str, peer: str) -> asyncio.Transport:
-        """Connect to a proxy, and let it connect to a host. On the transport, TLS with the host can begin."""
+        """Connect to a proxy, and have it connect to a host. Return the transport, on which TLS with the host can begin."""
         tunnel = Tunnel(peer, self._loop)
         transport = await self._dial(tunnel, proxy.host, proxy.port)
         try:
@@ -205,13 +204,13 @@ class Pool:
     async def _join(
         self, connection: Connection, name: str, port: int, context: ssl.SSLContext | None, peer: str
     ) -> None:
-        """Connect to a host, or to a proxy; over TLS if there is a context."""
+        """Connect to a host or a proxy, over TLS if there is a context."""
         transport = await self._dial(connection, name, port)
         if context is not None:
             connection.connection_made(await self._start_tls(transport, connection, context, name, peer))
 
     async def _dial(self, protocol: Connection | Tunnel, name: str, port: int) -> asyncio.Transport:
-        """Connect to whichever of the addresses answers first."""
+        """Connect to the address that answers first."""
         sock = await start_connection(await self._resolve(name, port), happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS)
         transport, _ = await self._loop.create_connection(lambda: protocol, sock=sock)
         return transport
@@ -225,7 +224,7 @@ class Pool:
         peer: str,
     ) -> asyncio.Transport:
         if _has_spoken(protocol):
-            msg = f"{peer}: TLS failed, is this a plain http port? It speaks first"
+            msg = f"{peer}: TLS failed, is this a plain http port? It sent bytes before the handshake"
             raise ConnectionFailedError(msg, retryable=False, request_sent=False)
         if transport.is_closing():
             msg = f"{peer}: connection failed: the peer closed it before the TLS handshake"
@@ -233,9 +232,9 @@ class Pool:
         try:
             secured = await self._loop.start_tls(transport, protocol, context, server_hostname=name)
         except BaseException as error:
-            transport.abort()  # without a farewell, for which asyncio would wait
+            transport.abort()  # close() would wait for TLS to shut down
             if isinstance(error, TypeError | AttributeError) and isinstance(error.__context__, ssl.SSLError):
-                # Before 3.11.8 and 3.12.2, asyncio stumbles over a failed handshake inside TLS (cpython#113214).
+                # Before 3.11.8 and 3.12.2, asyncio hides a failed handshake inside TLS by an error of its own (cpython#113214).
                 raise error.__context__ from None
             raise
         return cast(asyncio.Transport, secured)
@@ -249,7 +248,7 @@ class Pool:
         return addr_to_addr_infos((name, port)) or ()
 
     def _sweep(self) -> None:
-        """One timer for all: time passes for every connection."""
+        """Count the time for every connection. One timer serves them all."""
         self._sweeping = None
         for connection in list(self._open):
             connection.sweep(self._sweep_seconds)
@@ -261,7 +260,7 @@ class Pool:
 
 @contextmanager
 def _connection_errors(peer: str, failure: str = ": connection failed") -> Iterator[None]:
-    """What can go wrong before there is a connection, in our words."""
+    """Turn the errors of connecting into ConnectionFailedError. All of them say that no request was sent."""
     try:
         yield
     except (ConnectionFailedError, TimeoutError):
@@ -286,7 +285,7 @@ def _connection_errors(peer: str, failure: str = ": connection failed") -> Itera
 
 
 def _has_spoken(protocol: Connection | Tunnel) -> bool:
-    """Return whether bytes came before anything was sent."""
+    """Return whether the peer sent bytes before anything was sent to it."""
     if isinstance(protocol, Tunnel):
         return protocol.has_received
     return protocol.error is not None and not protocol.went_stale

@@ -1,4 +1,4 @@
-"""HTTP proxies: which one the environment names for a host, and how requests travel through it. Knows nothing of S3.
+"""HTTP proxies: find the one that the environment names for a host, and send requests through it. Knows nothing of S3.
 
 A request to a plain http endpoint is sent to the proxy in absolute form (RFC 9112 section 3.2.2). For an https endpoint
 the proxy makes a tunnel (CONNECT, RFC 9110 section 9.3.6), and TLS with the endpoint runs inside it.
@@ -24,7 +24,7 @@ from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.transport import HeaderLines, Request
 
 LONGEST_REPLY_BYTES = 8 << 10
-"""The head of an answer to CONNECT. Nothing in it matters but the status."""
+"""The longest head of an answer to CONNECT. Only its status matters."""
 PORTS = {"http": 80, "https": 443}
 
 _URL = re.compile(
@@ -43,12 +43,12 @@ class Proxy:
     """An HTTP proxy. Neither ``repr`` nor ``str`` shows its user and password."""
 
     scheme: str
-    """``https``: TLS with the proxy itself."""
+    """``https`` means TLS with the proxy itself."""
     host: str
     """A name, or an IP address without brackets."""
     port: int
     authorization: Secret | None = field(default=None, repr=False)
-    """The value of ``Proxy-Authorization``, from user and password."""
+    """The value of ``Proxy-Authorization``, made from user and password."""
 
     @property
     def is_tls(self) -> bool:
@@ -56,22 +56,22 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Host and port, as messages name it."""
+        """Host and port, for messages."""
         return join_host(self.host, self.port)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.address}"
 
 
-# What the environment says
+# The environment
 
 
 def find_proxy(scheme: str, host: str, environment: Mapping[str, str] = os.environ) -> Proxy | None:
-    """Return the proxy for requests to a host, which has its port where that is not the scheme's own.
+    """Return the proxy for requests to a host, if there is one. ``host`` includes a port that is not the scheme's default.
 
     ``http_proxy`` or ``https_proxy`` names it, by the scheme, or else ``all_proxy``. ``no_proxy`` lists hosts without one.
-    A name in lower case hides the one in upper case, even if it is empty. The port is the scheme's if the value has none.
-    Raises ValueError for a value that is no http:// or https:// URL. The error names the variable and hides the value.
+    A name in lower case hides the one in upper case, even if it is empty. The port defaults to the scheme's.
+    Raises ValueError for a value that is not an http:// or https:// URL. The error names the variable and hides the value.
     """
     variable, value = _named_proxy(scheme, environment)
     if value is None or is_excepted(scheme, host, _setting("no_proxy", environment)[1] or ""):
@@ -90,7 +90,7 @@ def _named_proxy(scheme: str, environment: Mapping[str, str]) -> tuple[str, Secr
 
 
 def _setting(name: str, environment: Mapping[str, str]) -> tuple[str, Secret | None]:
-    # A CGI program has each header of a request in its environment: "Proxy: x" is HTTP_PROXY=x there (CVE-2016-1000110).
+    # A CGI program gets each header of a request as a variable: "Proxy: x" becomes HTTP_PROXY=x (CVE-2016-1000110).
     is_forgeable = name == "http_proxy" and "REQUEST_METHOD" in environment
     variable = name if name in environment or is_forgeable else name.upper()
     value = environment.get(variable, "").strip()
@@ -98,7 +98,7 @@ def _setting(name: str, environment: Mapping[str, str]) -> tuple[str, Secret | N
 
 
 def _parse(value: Secret) -> Proxy | None:
-    """Return the proxy of a URL, or ``None`` if it is no such URL. Raises nothing: its locals hold the password."""
+    """Return the proxy of a URL, or ``None`` for any other value. Raises nothing: a traceback could show the password."""
     match = _URL.fullmatch(value) if value.isprintable() else None
     if match is None:
         return None
@@ -111,7 +111,7 @@ def _parse(value: Secret) -> Proxy | None:
 
 
 def _authorization(user: str | None, password: str | None) -> Secret | None:
-    """Return the "Basic" of RFC 7617."""
+    """Return the "Basic" credentials of RFC 7617."""
     if user is None:
         return None
     credentials = unquote_to_bytes(user) + b":" + unquote_to_bytes(password or "")
@@ -120,25 +120,25 @@ def _authorization(user: str | None, password: str | None) -> Secret | None:
 
 def _why_refused(variable: str, value: Secret) -> str:
     if value.lower().startswith("socks"):
-        return f"the proxy in {variable} is a SOCKS proxy, which is not supported: name an http:// or https:// one"
+        return f"the proxy in {variable} is a SOCKS proxy, which is not supported: set an http:// or https:// one"
     return (
-        f"the proxy in {variable} is no http:// or https:// URL of a host and a port; "
-        "are special characters in its user and password percent-encoded?"
+        f"the proxy in {variable} is not an http:// or https:// URL of a host and a port: "
+        "correct it, and percent-encode special characters in its user and password"
     )
 
 
 def is_excepted(scheme: str, host: str, no_proxy: str) -> bool:
     """Return whether ``no_proxy`` lists the host.
 
-    Its entries are names, which stand for all names below them too, IP addresses, networks, and ``*`` for all hosts.
-    A name or an address may have a port.
+    Its entries are names, IP addresses, networks, and ``*`` for all hosts. A name covers all names below it. A name or an
+    address may have a port.
     """
     name, port = split_host(host, PORTS[scheme])
     return any(_covers(entry, name.lower().rstrip("."), port) for entry in re.split(r"[\s,]+", no_proxy) if entry)
 
 
 def _covers(entry: str, name: str, port: int) -> bool:
-    """Return whether an entry of ``no_proxy`` stands for this host."""
+    """Return whether an entry of ``no_proxy`` covers this host."""
     if entry == "*":
         return True
     address = _network(name)
@@ -178,10 +178,10 @@ def join_host(name: str, port: int) -> str:
 
 
 class ForwardingConnection(Connection):
-    """A connection to a proxy, which forwards requests to plain http endpoints.
+    """A connection to a proxy that forwards requests to a plain http endpoint.
 
-    It is used again only if the proxy says "keep-alive". tinyproxy closes its connections and does not announce it: it
-    may take the next request for a part of the one before, and hand it on, with the password, or lose it.
+    It is used again only if the proxy says "keep-alive". tinyproxy closes connections without announcing it: it may take
+    the next request for a part of the one before, and forward it with the proxy's password, or lose it.
     """
 
     def __init__(
@@ -208,12 +208,12 @@ class ForwardingConnection(Connection):
         super().on_headers_complete()
         exchange = self._exchange
         if exchange is not None and exchange.status:
-            told = exchange.headers.get(b"connection", b"") + exchange.headers.get(b"proxy-connection", b"")
-            exchange.keeps_alive = exchange.keeps_alive and b"keep-alive" in told.lower()
+            options = exchange.headers.get(b"connection", b"") + exchange.headers.get(b"proxy-connection", b"")
+            exchange.keeps_alive = exchange.keeps_alive and b"keep-alive" in options.lower()
 
 
 def in_absolute_form(request: Request, proxy: Proxy) -> Request:
-    """Return the request for a proxy. Its signature covers the path and the ``host`` header, which stay the same."""
+    """Return the request in the form for a proxy. Its signature stays valid: it covers the path and the ``host`` header."""
     headers = HeaderLines(f"{request.headers}connection: keep-alive\r\n{_authorization_line(proxy)}")
     return replace(request, target=f"http://{request.host}{request.target}", headers=headers)
 
@@ -236,7 +236,7 @@ def authentication_failed(peer: str, proxy: Proxy, status: int) -> ConnectionFai
     """Return the error for a proxy that refuses the client itself. ``peer`` names the endpoint and the proxy."""
     problem = "wants authentication: put user and password into its URL"
     if proxy.authorization is not None:
-        problem = "refuses the user and password of its URL"
+        problem = "refuses the user and password in its URL"
     return _failed(f"{peer} {problem} (status {status})")
 
 
@@ -244,7 +244,7 @@ def authentication_failed(peer: str, proxy: Proxy, status: int) -> ConnectionFai
 
 
 class Tunnel(asyncio.Protocol):
-    """Asks a proxy for a tunnel. Afterwards TLS with the endpoint takes over the transport.
+    """Asks a proxy for a tunnel. Then TLS with the endpoint takes over the transport.
 
     ``peer`` names the endpoint and the proxy in errors.
     """
@@ -260,7 +260,7 @@ class Tunnel(asyncio.Protocol):
         return bool(self._received)
 
     async def open(self, transport: asyncio.Transport, authority: str, proxy: Proxy) -> None:
-        """Ask for the tunnel, and wait for the answer. Raises ConnectionFailedError if it is no success."""
+        """Ask for the tunnel and wait for the answer. Raises ConnectionFailedError if the proxy refuses."""
         lines = HeaderLines(f"host: {authority}\r\n{_authorization_line(proxy)}")
         transport.write(f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode("ascii"))
         await self._answered
@@ -282,7 +282,7 @@ class Tunnel(asyncio.Protocol):
 
 
 def _is_judgeable(received: bytearray) -> bool:
-    """Return whether the answer can be judged: its head is complete, too long, or no HTTP."""
+    """Return whether the answer can be judged: its head is complete, too long, or not HTTP."""
     return not _is_http(received) or len(received) > LONGEST_REPLY_BYTES or _HEAD_END in received
 
 
@@ -316,4 +316,4 @@ def _failed(problem: str, *, retryable: bool = False) -> ConnectionFailedError:
     return ConnectionFailedError(problem, retryable=retryable, request_sent=False)
 
 
-_TOO_EARLY = "sent bytes into the tunnel before TLS began"  # they would pass for the endpoint's
+_TOO_EARLY = "sent bytes into the tunnel before TLS began"  # TLS would take them for the endpoint's

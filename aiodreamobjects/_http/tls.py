@@ -1,4 +1,4 @@
-"""What is trusted over TLS."""
+"""Which certificates TLS trusts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def make_ssl_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
-    """A context that verifies, from a certificate bundle or the system's. Reads files: call it off the event loop.
+    """Return a context that verifies peers by a certificate bundle, or else by the system's. Call it off the event loop.
 
-    Raises FileNotFoundError for a bundle that is not there, ValueError for one that holds no certificate.
+    Raises FileNotFoundError for a missing bundle, and ValueError for one without a certificate.
     """
     if ca is None:
         return ssl.create_default_context()
@@ -23,5 +23,5 @@ def make_ssl_context(ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
             cafile=None if path.is_dir() else path, capath=path if path.is_dir() else None
         )
     except ssl.SSLError as error:
-        msg = f"certificate bundle {str(path)!r} holds no PEM certificate: {error}"
+        msg = f"the certificate bundle {str(path)!r} (ca=, AWS_CA_BUNDLE) holds no PEM certificate: {error}"
         raise ValueError(msg) from error

@@ -1,4 +1,4 @@
-"""The seam to the network: send one signed HTTP request, receive one response. Knows nothing of S3.
+"""The seam to the network: send one signed HTTP request and receive one response. Knows nothing of S3.
 
 Two classes implement ``Transport``: the pool of connections (``pool.py``) and the service in memory (``_memory``).
 """
@@ -16,7 +16,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 class HeaderLines(str):
-    """Header lines, each with its CRLF. They hold a signature, so a traceback that shows locals must not show them."""
+    """Header lines, each with its CRLF. They hold a signature, so ``repr`` hides them from tracebacks that show locals."""
 
     __slots__ = ()
 
@@ -26,7 +26,7 @@ class HeaderLines(str):
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """A body that is made while it is sent. ``open`` begins it; ``len()`` is its size in bytes."""
+    """A body that is made while it is sent. ``open`` starts it from the beginning. ``len()`` is its size in bytes."""
 
     size: int
     open: Callable[[], AsyncGenerator[Buffer, None]]
@@ -42,9 +42,8 @@ Body = Buffer | Pieces
 class Expect:
     """How to receive a response.
 
-    A successful one is streamed if its body is longer than ``stream_from`` bytes or of unknown length. Without
-    ``stream_from``, and if it is no success, it is received whole. ``low_speed``: cut the body if it comes at fewer
-    bytes a second.
+    Stream a successful one if its body is longer than ``stream_from`` bytes, or of unknown length. Receive any other
+    response whole. Give up a body that arrives at fewer than ``low_speed`` bytes a second.
     """
 
     low_speed: float
@@ -54,45 +53,45 @@ class Expect:
 
 @dataclass(slots=True)
 class Request:
-    """One HTTP request, signed."""
+    """One signed HTTP request."""
 
     method: str
     host: str
-    """With its port where that is not the scheme's own. It is in the header lines too."""
+    """The host, with a port that is not the scheme's default. The header lines name it too."""
     target: str
-    """Path and query, percent-encoded as they are signed."""
+    """Path and query, percent-encoded as they were signed."""
     headers: HeaderLines
     body: Body
     expect: Expect
     is_idempotent: bool
-    """Whether it may be sent again if a kept connection turns out to be dead before it answers."""
+    """Whether to send it again if a kept connection turns out to be closed before any answer."""
     sent: Gauge | None = None
-    """Told how much of the body is on its way."""
+    """Counts the bytes of the body that have left."""
 
 
 class Response(Protocol):
-    """A status, headers by their names in lower case, and the body."""
+    """A status, headers with names in lower case, and the body."""
 
     status: int
     headers: dict[bytes, bytes]
     content: bytes | None
-    """The body, if it was received whole. ``None`` for one that is streamed."""
+    """The body, if it was received whole. ``None`` for a streamed one."""
     taken: int
-    """How many bytes of a streamed body its reader has got so far."""
+    """The number of bytes of a streamed body that were read so far."""
 
     async def read_chunk(self) -> bytes:
-        """Return the next bytes of the body, at least one; empty at the end. Raises IncompleteBodyError if it ends early."""
+        """Return the next bytes of the body, at least one; empty at the end. Raises IncompleteBodyError for an early end."""
         ...
 
     async def read_into(self, memory: memoryview) -> int:
-        """Fill the memory, and less of it only at the end of the body. Return how many bytes that was.
+        """Fill the memory, or less of it at the end of the body. Return the number of bytes.
 
-        Raises as ``read_chunk``; ``taken`` then tells how many bytes are there.
+        Raises as ``read_chunk`` does. ``taken`` then counts the bytes that are in the memory too.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the connection: it is used again if all of the body has arrived, else closed. Idempotent."""
+        """Release the connection. It is used again if all of the body has arrived, else closed. Idempotent."""
         ...
 
 
@@ -100,10 +99,10 @@ class Transport(Protocol):
     """Sends requests to one service."""
 
     async def send(self, request: Request) -> Response:
-        """Send a request and return its response, whatever its status. The caller must read it to its end or close it.
+        """Send a request and return its response, of any status. The caller must read it to its end or close it.
 
-        Raises ConnectionFailedError, IncompleteBodyError, and what ``aclose`` was given once that was called. A success
-        that arrives before the peer can have had all of the request is ConnectionFailedError.
+        Raises ConnectionFailedError or IncompleteBodyError, and after ``aclose`` the error that it was given. A success
+        raises ConnectionFailedError if the peer cannot have received the whole request.
         """
         ...
 
@@ -114,13 +113,13 @@ class Transport(Protocol):
     def idle_connections(self) -> int: ...
 
     def bytes_moved(self) -> int:
-        """Return a figure that changes as long as bytes of any request or response move."""
+        """Return a figure that changes while bytes of any request or response move."""
         ...
 
     async def aclose(self, error: Callable[[], DreamObjectsError]) -> None:
-        """Close everything. Each request under way, and each later one, raises such an error."""
+        """Close everything. Each request under way, and each later one, raises a new error from this function."""
         ...
 
     def abandon(self, error: Callable[[], DreamObjectsError]) -> None:
-        """Close as far as that can be done without waiting, also when the event loop is gone."""
+        """Close what can be closed without waiting, also if the event loop is gone."""
         ...

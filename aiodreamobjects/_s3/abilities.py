@@ -1,4 +1,4 @@
-"""What a service of unknown kind has: found out once a session, before something that it lacks loses data."""
+"""Find out what an unknown service lacks, once in a session, before the lack can lose data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from aiodreamobjects._service import Digests, Feature
 
 PROBE_GRACE_SECONDS = 10.0
 LONGEST_DIRECTORY = 200
-"""Of a name beside an object's, in characters: with four bytes each there is room for the name."""
+"""The longest directory of a probe's key, in characters. At four bytes each, the key stays below S3's 1,024 bytes."""
 
 _NO_ETAG = "0" * 32
 _SMALL = b"aiodreamobjects asks what the ETag of this is"
@@ -48,9 +48,9 @@ _log = logging.getLogger("aiodreamobjects")
 
 
 class Abilities(Objects, Uploads):
-    """Requests about objects. A service of unknown kind is asked first whether it has what they rely on.
+    """Requests about objects. They first ask an unknown service whether it has what they rely on.
 
-    What it lacks is kept in ``Gate.service``, for the rest of the session.
+    ``Gate.service`` keeps what the service lacks, for the rest of the session.
     """
 
     def __init__(self, caller: Caller) -> None:
@@ -59,7 +59,7 @@ class Abilities(Objects, Uploads):
         self._answered: set[Feature] = set()
         self._asking = anyio.Lock()
 
-    # Parts of an object: some gateways take the request for one of the object itself, and replace its content
+    # ACLs and tags. Some gateways ignore "?acl" and "?tagging": a PUT of these then replaces the object's content.
 
     async def get_object_acl(self, address: Address) -> Acl:
         found = await super().get_object_acl(address)
@@ -88,7 +88,7 @@ class Abilities(Objects, Uploads):
                 await get()
             except UnsupportedByServiceError:
                 return feature
-            except AccessDeniedError:  # who may write it need not be able to read it
+            except AccessDeniedError:  # the service knows the request; these credentials may only be allowed to write
                 return None
             except NotFoundError as error:
                 if error.code != "NoSuchTagSet":
@@ -98,13 +98,13 @@ class Abilities(Objects, Uploads):
         await self._ask_once(feature, ask)
         self._refuse_lacking(feature)
 
-    # Conditions of writes: some gateways ignore them
+    # Conditions of writes. Some gateways ignore them.
 
     async def require_conditions(self, address: Address, options: WriteOptions) -> None:
         """Raise UnsupportedByServiceError unless the service honours the conditions of this write.
 
-        Asks by a write of nothing under a name beside the object's, on a condition that does not hold. If that is ignored,
-        a second write asks for ``if_absent``, and what was written is deleted.
+        Probe an unknown service: put an empty object beside this one, with an ``if_match`` that cannot hold. If the
+        service stores it, put it again with ``if_absent``. Delete what was stored.
         """
         if not options.is_conditional:
             return
@@ -115,6 +115,8 @@ class Abilities(Objects, Uploads):
             self._refuse_lacking("if_match")
 
     async def _find_ignored_condition(self, beside: Address) -> Feature | None:
+        """Return the feature that the service lacks. Return None if it honours conditions, or if the probe is refused."""
+
         async def find() -> Feature | None:
             try:
                 stored = await self.put_object(beside, b"", WriteOptions(if_match=_NO_ETAG))
@@ -136,7 +138,7 @@ class Abilities(Objects, Uploads):
 
         return await finish(find(), grace=PROBE_GRACE_SECONDS)
 
-    # ETags that look like digests, and are none
+    # ETags that look like digests, but are not
 
     async def _explain_etag(
         self, error: ChecksumMismatchError, address: Address, body: Buffer, etag: str
@@ -154,6 +156,7 @@ class Abilities(Objects, Uploads):
         if not self._may_be_opaque():
             raise error
 
+        # Find out with a small object: put_object compares its ETag with its MD5, and notes the result.
         async def ask() -> None:
             beside = _beside(address)
             stored = await self.put_object(beside, _SMALL, WriteOptions())
@@ -168,28 +171,29 @@ class Abilities(Objects, Uploads):
         return not (self._gate.service.is_known or self._gate.has_seen_md5)
 
     async def _holds(self, address: Address, body: Buffer, etag: str) -> bool:
-        """Return whether the object is what was just put: then its ETag is right, and no digest."""
+        """Return whether the service holds exactly the body that was just put. If so, its ETag is not a digest."""
         got = await self.get_object(address, None, ReadOptions(), streamed=False)
         try:
-            memory = memoryview(bytearray(len(body) + 1))
-            count = len(got.content) if got.content is not None else await got.read_into(memory)
-            found = got.content if got.content is not None else memory[:count]
+            found: Buffer | None = got.content
+            if found is None:
+                memory = memoryview(bytearray(len(body) + 1))  # one byte more, to notice a longer object
+                found = memory[: await got.read_into(memory)]
             return got.etag == etag and found == body
         finally:
             await got.aclose()
 
     def note_digests(self, digests: Digests) -> None:
-        """Remember which ETags of this service are digests, and warn once that others are not compared."""
+        """Remember which ETags of this service are digests. Warn once that the others are not compared."""
         if self._gate.service.digests == "all":
             self._gate.note_digests(digests)
-            which = "its ETags" if digests == "none" else "its ETags of objects that are made of parts"
+            which = "its ETags" if digests == "none" else "its ETags of multipart objects"
             name = self._gate.service.name
-            _log.warning("%s: %s look like digests and are none; objects are verified by their size", name, which)
+            _log.warning("%s: %s look like MD5 digests but are not; only sizes are verified", name, which)
 
-    # What was found out
+    # Answers are kept
 
     async def _ask_once(self, question: Feature, ask: Callable[[], Awaitable[Feature | None]]) -> None:
-        """Have the question answered, unless this session has had an answer. One answer may be about another feature."""
+        """Ask unless this session has the answer. The answer may name another feature than the question did."""
         if question in self._answered:
             return
         async with self._asking:
@@ -201,11 +205,11 @@ class Abilities(Objects, Uploads):
     def _refuse_lacking(self, feature: Feature) -> None:
         service = self._gate.service
         if advice := service.unsupported.get(feature):
-            msg = f"{service.name} does not know {_WORDS[feature]}; {advice}"
+            msg = f"{service.name} does not support {_WORDS[feature]}; {advice}"
             raise UnsupportedByServiceError(msg, code="NotImplemented")
 
 
 def _beside(address: Address) -> Address:
-    """Return a name that nobody uses, in the directory of this object: whoever may write one may mostly write the other."""
+    """Return an unused address in the object's directory: a right to write the object mostly covers it too."""
     directory, name = address.key.rpartition("/")[0][:LONGEST_DIRECTORY], f".aiodreamobjects-{token_hex(8)}"
     return Address(address.bucket, f"{directory}/{name}" if directory else name)

@@ -1,4 +1,4 @@
-"""What aioboto3 finds: credentials and settings, where every S3 tool looks."""
+"""Find credentials and settings with aioboto3, in the places where every S3 tool looks."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class FoundCredentials:
-    """A CredentialSource over what aioboto3 found: botocore renews what expires."""
+    """A CredentialSource over the credentials that aioboto3 found. botocore renews those that expire."""
 
     def __init__(self, source: Any, current: Credentials) -> None:
         self._source = source
         self.current = current
-        # botocore's plain ones stay as they are; whatever else a session may bring is asked each time.
+        # Only botocore's plain credentials never change. A session may bring any other class: ask that each time.
         self.expires = type(source) is not AioCredentials
         self._renewing = asyncio.Lock()
 
@@ -40,20 +40,20 @@ class FoundCredentials:
             self.current = found
 
     async def renew(self, refused: Credentials) -> bool:
-        """However many requests were refused: the first one renews, for all."""
+        """Renew once, however many requests were refused with these credentials. Return whether there are new ones."""
         if not self.expires:
             return False
         async with self._renewing:
             if self.current == refused:
                 if isinstance(self._source, AioRefreshableCredentials):
-                    # botocore goes by its own clock, and has no public way to be told better.
+                    # botocore renews by its own clock, and has no public way to force it.
                     self._source._expiry_time = datetime.now(UTC)  # noqa: SLF001 - tests/faults/test_refusals.py pins it
                 await self.refresh()
             return self.current != refused
 
 
 async def _frozen(source: Any) -> Credentials:
-    """Raises CredentialsError for whatever a provider may raise: programs, files and services of any kind are behind it."""
+    """Return the current credentials. Raise CredentialsError for any error: a provider may run programs and read files."""
     try:
         frozen = await source.get_frozen_credentials()
         access_key, secret_key, token = frozen.access_key, hide(frozen.secret_key), hide(frozen.token)
@@ -66,17 +66,17 @@ async def _frozen(source: Any) -> Credentials:
 
 
 def not_to_be_had(error: Exception) -> CredentialsError:
-    # A provider's own words may hold what it read; botocore's are made for showing.
-    forget_frames(error)  # their locals hold what it read, too
+    # A provider's message may quote the secrets that it read, and so may its frames' locals. botocore's messages do not.
+    forget_frames(error)
     reason = str(error) if isinstance(error, boto.BotoCoreError | boto.ClientError | OSError) else type(error).__name__
-    return CredentialsError(f"the credentials could not be had: {reason}")
+    return CredentialsError(f"the credentials could not be loaded: {reason}")
 
 
 async def find(profile: str | None, boto_session: BotoSession | None, *, with_credentials: bool) -> Found:
-    """Look where every S3 tool looks. In a thread with a loop of its own: configuration files are read.
+    """Look where every S3 tool looks. This reads files, so it runs in a thread with a loop of its own.
 
-    The credentials themselves are had on the caller's loop, since botocore's lock on them belongs to one loop.
-    Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
+    The credentials themselves are loaded on the caller's loop: botocore's lock on them belongs to one loop.
+    Raises CredentialsError if the profile is missing, or if credentials are incomplete or cannot be loaded.
     """
     found, source = await in_thread(lambda: asyncio.run(_find(profile, boto_session, with_credentials)))
     return replace(found, credentials=FoundCredentials(source, await _frozen(source))) if source else found
@@ -101,7 +101,7 @@ async def _find(profile: str | None, boto_session: BotoSession | None, with_cred
         msg = f"{error}, neither in ~/.aws/config nor in ~/.aws/credentials"
         raise CredentialsError(msg) from error
     except boto.PartialCredentialsError as error:
-        msg = f"half of the credentials is missing: {error}"
+        msg = f"the credentials are incomplete: {error}"
         raise CredentialsError(msg) from error
     except Exception as error:
         raise not_to_be_had(error) from error
@@ -112,7 +112,7 @@ def make_session(profile: str | None) -> aioboto3.Session:
 
 
 def make_session_without_files() -> aioboto3.Session:
-    """Make a session that reads no profile, for keys that were given: a broken ``~/.aws`` does not matter then."""
+    """Make a session that reads no files, for explicit keys: a broken ``~/.aws`` must not matter then."""
     nothing = (None, None, None, None)
     no_file = (None, None, os.devnull, None)
     variables = {"profile": nothing, "config_file": no_file, "credentials_file": no_file}
@@ -126,7 +126,7 @@ def _with_quick_dates(session: aioboto3.Session) -> aioboto3.Session:
 
 
 def _parse_timestamp(value: Any) -> datetime:
-    """Of a thousand dates on a page, botocore's own parser makes more than half of the page's time."""
+    """Parse a date. botocore's own parser takes more than half of the time of a page with a thousand dates."""
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):

@@ -59,7 +59,7 @@ class Buckets:
             call.headers = {"x-amz-acl": acl}
         await self._caller.send(call)
 
-    # Settings that are our own XML; S3 hands the others to aioboto3
+    # Settings that are our own XML. ``S3`` hands the others to aioboto3.
 
     async def get_as_xml(self, bucket: str, setting: Setting[T], form: AsXml[T]) -> T:
         call = self._setting(f"get_bucket_{form.query}", "GET", bucket, setting, form)
@@ -87,7 +87,7 @@ class Buckets:
 
 
 async def value_or_empty(setting: Setting[T], ask: Callable[[], Awaitable[T]]) -> T:
-    """Return the answer, or the setting's empty value if the bucket carries none."""
+    """Return the answer, or the setting's empty value if the bucket has none."""
     try:
         return await ask()
     except NotFoundError as error:

@@ -1,4 +1,4 @@
-"""One S3 request, with its attempts: place, pace, signature, answer, retries. Every request passes here, and only here."""
+"""Send one S3 request: place, pace, signature, answer, retries. Every request of a session passes here, and only here."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from aiodreamobjects._service import Feature, quote_key
 from aiodreamobjects._trace import CallEnded, CallFailed, CallStarted, Observer
 
 WHOLE_BYTES = 64 << 10
-"""An object's body up to this length is received in one go with the head; a longer one is streamed."""
+"""An object's body up to this length is received together with the head. A longer one is streamed."""
 INLINE_BYTES = 256 << 10
-"""A document up to this length is parsed on the event loop, for a few milliseconds; a longer one in a thread."""
+"""A document up to this length is parsed on the event loop, in a few milliseconds. A longer one is parsed in a thread."""
 LONGEST_ERROR_BYTES = 64 << 10
 """A longer error document is not parsed: the status says enough."""
 
@@ -44,14 +44,14 @@ _ALWAYS_SENT = "accept-encoding: identity\r\nuser-agent: aiodreamobjects\r\n"
 _SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _WITH_BODY = ("PUT", "POST")
 _NOT_SENDABLE = re.compile("[\r\n\0]|[^\0-\xff]").search
-"""A line end, or what is no byte."""
+"""A line end, or a character that is not one byte."""
 
 
 T = TypeVar("T")
 
 
 class Destination(NamedTuple):
-    """Where a request goes that botocore has addressed: host, path, and the path that SigV2 signs."""
+    """Where botocore addressed a request: host, path, and the path that SigV2 signs."""
 
     host: str
     path: str
@@ -60,7 +60,7 @@ class Destination(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class Call:
-    """One S3 request: what is asked, and what its answer may be."""
+    """One S3 request, and what its answer may look like."""
 
     operation: str
     method: str
@@ -73,26 +73,27 @@ class Call:
     sent: Gauge | None = None
     payload_hash: str = ""
     feature: Feature | None = None
-    """What the service may refuse to do by design, if this request asks for it."""
+    """The feature that this request needs, if some services lack it by design."""
     is_conditional: bool = False
-    """Whether a repetition may be refused because of what the first attempt did."""
+    """Whether a retry may be refused because the first attempt succeeded."""
     on_doubt: Callable[[], None] | None = None
-    """Called for each attempt that may have been carried out although it failed."""
+    """Called for each failed attempt that the service may have carried out."""
     keeps_place: bool = False
-    """Whether the request's place is kept for a body that is streamed."""
+    """Whether a streamed body keeps the request's place."""
     may_be_empty: bool = False
-    """Whether a reply without a document says nothing."""
+    """Whether a success may come without a document."""
     other_root: str = ""
-    """Another name that a service gives the root of the document that answers."""
+    """Another name that some service gives the root of the reply's document."""
     where: str = ""
-    """What it is about, for the words of an error, if that is not the bucket or the object."""
+    """The subject of an error message, if it is not the bucket or the object."""
     destination: Destination | None = None
 
     @property
     def may_be_misread(self) -> bool:
-        """Whether a service that does not know this request takes it for another one.
+        """Whether a service that does not know this request may take it for another one.
 
-        So it is with a part of a bucket or object such as ``?acl`` (S3's "subresource"), and with a part that is to be copied.
+        Some ignore a subresource such as ``?acl`` and answer for the whole bucket or object. Some take the copy of a part
+        for the upload of an empty one.
         """
         names_a_part = self.method == "GET" and "" in self.query.values()
         return names_a_part or self.operation == "upload_part_copy"
@@ -112,19 +113,19 @@ class Caller:
         service, low_speed = gate.service, gate.timeouts.low_speed
         self._scheme, self._host = service.scheme, service.host
         self._is_path_style, self._is_v4 = service.addressing == "path", service.signature == "v4"
-        # TLS protects the body; in the clear it is part of what is signed.
+        # TLS protects the body. Over plain http the signature must cover it.
         self._signs_payload = self._is_v4 and self._scheme == "http"
         self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
         self._ids = count(1)
         gate.movements.append(transport.bytes_moved)
         self.object = Expect(low_speed, stream_from=WHOLE_BYTES)
         self.document = Expect(low_speed / DOCUMENT_SLOWNESS)
-        # S3 sends a blank now and then while it copies or completes: only silence counts (S3 API reference).
+        # S3 sends a blank now and then while it copies or completes, so only silence counts (S3 API reference).
         self.slow_document = Expect(low_speed=0)
         self.head = Expect(low_speed, is_head=True)
 
     async def send(self, call: Call) -> Response:
-        """Return a successful response whose body is the object, or a HEAD's, or nothing that matters.
+        """Return a successful response, for a caller that needs no document.
 
         Only a GET of an object has a body. Anything else may be an error document sent with a 200, so parse it.
         """
@@ -132,11 +133,11 @@ class Caller:
         return await self._run(call, partial(attempt, call))
 
     async def document_of(self, call: Call, root_name: str) -> xml.Element:
-        """Return the root of the document that answers."""
+        """Return the root of the reply's document."""
         return (await self.reply(call, root_name))[2]
 
     async def reply(self, call: Call, root_name: str) -> tuple[Response, Iterable[xml.Entry], xml.Element]:
-        """Return the response and its document. A 200 may hold an error document, which is tried again like any other."""
+        """Return the response and its document. A 200 may hold an error document: retry that like any other error."""
 
         async def attempt() -> tuple[Response, Iterable[xml.Entry], xml.Element]:
             response = await self._attempt(call)
@@ -145,9 +146,10 @@ class Caller:
         return await self._run(call, attempt)
 
     async def send_document(self, call: Call, root_name: str = "") -> Response:
-        """Return a response for somebody else to read. It is no error, and a document of this kind if one is named.
+        """Return a response for botocore to parse, once we know that it is not an error.
 
-        A document is whole, and holds nothing that XML 1.0 forbids. ``root_name`` may be ``{``, for one in JSON.
+        With ``root_name``, its document must have this root; ``{`` stands for JSON. An XML document is complete, and free
+        of characters that XML 1.0 forbids.
         """
         if call.expect is self.object:
             return await self.send(call)
@@ -165,7 +167,7 @@ class Caller:
         return await self._run(call, attempt)
 
     async def fill(self, call: Call, body: Buffer, *, verify: bool = True) -> _integrity.Md5 | None:
-        """Give the call its body, and the digests that are due. Return the body's MD5, unless ``verify`` is off."""
+        """Set the call's body and the digests that it needs. Return the body's MD5, unless ``verify`` is off."""
         digest = await _integrity.md5(body) if verify else None
         call.body = body
         if digest is not None:
@@ -178,9 +180,9 @@ class Caller:
         return Context(what, self.gate.service, feature, self.gate.clock(), self.gate.clock_offset)
 
     async def send_for_effect(self, call: Call, *, done_earlier: str) -> None:
-        """Send a request whose answer says nothing.
+        """Send a request whose reply does not matter, only its effect.
 
-        ``done_earlier`` is the error code by which an attempt learns that an earlier one, whose reply was lost, did it.
+        ``done_earlier`` is the error code of a retry after an attempt that worked but lost its reply: count it as success.
         """
         call.is_conditional = True
         is_lost = False
@@ -229,17 +231,17 @@ class Caller:
         return response
 
     async def _attempt(self, call: Call) -> Response:
-        """Send the request once, in its place. Return a success; raise AttemptFailed for anything else."""
+        """Send the request once, with a place. Return a successful response, or raise AttemptFailed."""
         gate = self.gate
         if not gate.requests.take():
             await gate.enter(gate.requests)
-        decreases = gate.retrier.crowd.decreases
+        decreases = gate.retrier.crowd.decreases  # so that one overrun service causes one decrease, not one a request
         keeps_place = False
         try:
             if gate.has_pace:
                 await gate.keep_pace()
             signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
-            if gate.closed:
+            if gate.closed:  # while this waited for its place, its pace or its credentials
                 raise closed_meanwhile()
             request = self._compose(call, signer)
             gate.leave()
@@ -250,7 +252,7 @@ class Caller:
         except (ConnectionFailedError, IncompleteBodyError) as error:
             raise AttemptFailed(failure_of(error)) from error
         except SessionClosedError as error:
-            error.in_doubt = True  # it may have left
+            error.in_doubt = True  # the request may have left
             raise
         finally:
             if not keeps_place:
@@ -258,9 +260,9 @@ class Caller:
         return response
 
     def _compose(self, call: Call, signer: Signer) -> Request:
-        """Return the request, signed."""
+        """Return the signed request."""
         if call.headers and any(map(_NOT_SENDABLE, call.headers.values())):
-            msg = f"{call}: a header holds a line end, which would begin another header, or a character that is no byte"
+            msg = f"{call}: a header holds a line end, or a character that does not fit into one byte"
             raise ValueError(msg)
         if call.destination is None and self._is_path_style:
             host = self._host
@@ -271,7 +273,7 @@ class Caller:
         target = f"{path}?{query}" if query else path
         payload_hash = call.payload_hash or self._hash_of_nothing
         now = self.gate.now()
-        if self._is_v4 and not call.headers and not signer.credentials.session_token:
+        if self._is_v4 and not call.headers and not signer.credentials.session_token:  # most requests: the short way
             lines = signer.sign_bare(call.method, host, path, query, now, payload_hash)
         else:
             request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)
@@ -293,11 +295,12 @@ class Caller:
         )
 
     def _locate(self, call: Call) -> Destination:
-        """Find the host, and both paths, where buckets are hosts."""
+        """Return the host and both paths for a service that has buckets in host names."""
         if not call.bucket:
             return Destination(self._host, "/", "/")
         host, path = self.gate.service.locate(call.bucket, call.key)
         resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
+        # For a bucket that is a host name, SigV2 signs "/bucket/".
         return Destination(host, path, resource if call.key or host == self._host else f"{resource}/")
 
     # Answers
@@ -317,15 +320,16 @@ class Caller:
             raise self._unreadable(call, response) from error
         if root.name in ("Error", "ErrorResponse"):
             raise AttemptFailed(self._refusal(call, response, root))
+        # Accept an unknown root, as other clients do, but not the root of another kind of document.
         is_known = xml.is_document(root, root_name) or (call.other_root and root.name == call.other_root)
-        if is_known or (entries and not xml.is_another(root, root_name)):
+        if is_known or (entries and not xml.is_another(root, root_name)):  # entries were cut out of the tree
             return entries, root
         if call.may_be_misread and xml.is_another(root, root_name):
             raise self._unknown(call, response)
         raise self._unreadable(call, response)
 
     def _unknown(self, call: Call, response: Response) -> AttemptFailed:
-        """The service has answered as if a part of the resource had not been named: with all of it, or with nothing."""
+        """Return the failure for a service that ignored the subresource, and answered for the whole bucket or object."""
         return AttemptFailed(failure_of(unknown_part(self.context(str(call), call.feature), response.status)))
 
     def _unreadable(self, call: Call, response: Response) -> AttemptFailed:

@@ -1,11 +1,11 @@
-"""Requests that are rarely sent: aioboto3 makes them and reads their answers, ``Caller`` sends them.
+"""Rare requests: aioboto3 makes them and reads their answers, ``Caller`` sends them.
 
-botocore turns parameters into HTTP requests and replies into values. Nothing else is asked of it:
+botocore turns parameters into HTTP requests, and replies into values. It does nothing else:
 
-- Nothing is sent that was not asked for: no checksum header, no trailer (older Ceph and Backblaze B2 refuse or store
-  them), but Content-MD5 where S3 demands a digest.
+- It adds no checksum header and no trailer: older Ceph and Backblaze B2 refuse or store them. Where S3 demands a digest,
+  it sends Content-MD5.
 - Its own signatures, retries, redirects and connections are off. So its debug log of a request shows no signature.
-- A refusal is one of our errors before botocore sees the reply.
+- ``Caller`` raises our error for a refusal before botocore sees the reply.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ T = TypeVar("T")
 CHUNK_BYTES = 256 << 10
 
 _VERB: ContextVar[Verb | None] = ContextVar("aiodreamobjects_verb", default=None)
-"""What the request that botocore prepares next is sent for; None for a user of the client."""
+"""The verb for which botocore prepares its next request. None if a user of ``boto_client()`` asks."""
 
 _CONDITIONS = frozenset({"if-match", "if-none-match"})
 
@@ -58,11 +58,11 @@ _NOT_SENT = frozenset({"accept-encoding", "connection", "content-length", "expec
 
 
 class Verb(NamedTuple):
-    """A verb of the library that asks."""
+    """A verb of this library that sends a request through botocore."""
 
     feature: Feature | None
     root: str = ""
-    """Of the document that answers; empty if nothing is to be read of it."""
+    """The root of the reply's document. Empty if nobody reads it."""
 
 
 class Cold:
@@ -77,9 +77,9 @@ class Cold:
 
     @classmethod
     async def open(cls, caller: Caller, session: BotoSession | None, explicit: Credentials | None) -> Self:
-        """Make the client in a thread with a loop of its own: botocore reads and builds its S3 model for 0.1 s and more.
+        """Make the client in a thread with a loop of its own: botocore takes 0.1 s and more to build its S3 model.
 
-        ``explicit`` credentials go before those that the session finds.
+        ``explicit`` credentials take precedence over those that the session finds.
         """
         gate = caller.gate
         client, context = await in_thread(
@@ -113,17 +113,17 @@ class Cold:
         finally:
             _VERB.reset(token)
 
-    # What botocore prepared
+    # Requests that botocore prepared
 
     async def _send(self, request: Any, event_name: str, **_: object) -> AioAWSResponse:
-        """Send what botocore prepared: its ``before-send`` hook."""
+        """Send a request that botocore prepared. This is its ``before-send`` hook."""
         name = event_name.rpartition(".")[2]
         call = await self._call_of(request, xform_name(name))
         try:
             verb = _VERB.get()
             response = await self._caller.send_document(call, verb.root if verb is not None else "")
         except DreamObjectsError as error:
-            forget_frames(error)  # their locals hold what botocore prepared
+            forget_frames(error)  # their locals hold botocore's request
             if _VERB.get() is not None or not isinstance(error, ServiceError):
                 raise
             raise _also_client_error(error, self.client, name) from error.__cause__
@@ -136,11 +136,11 @@ class Cold:
         service = caller.gate.service
         bucket_of_host = parts.netloc.removesuffix(service.host)
         if not parts.netloc.endswith(service.host) or bucket_of_host[-1:] not in ("", "."):
-            msg = f"the request would leave for {parts.netloc!r}, which is not of {service.endpoint}"
+            msg = f"the request is addressed to {parts.netloc!r}, which does not belong to {service.endpoint}"
             raise ValueError(msg)
         headers = {name.lower(): _text(value) for name, value in request.headers.items()}
         if "transfer-encoding" in headers:
-            msg = "trailing checksums are refused by older Ceph and by B2: leave ChecksumAlgorithm out"
+            msg = "older Ceph and B2 refuse trailing checksums: leave ChecksumAlgorithm out"
             raise ValueError(msg)
         resource = f"/{bucket_of_host[:-1]}{parts.path}" if bucket_of_host else parts.path
         call = Call(operation, request.method, "", "", caller.object if request.stream_output else caller.document)
@@ -169,7 +169,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _body_of(body: Any, length: str | None) -> Body:
-    """Return bytes, however botocore wrapped them. A file of a ``boto_client()`` user is read while it is sent."""
+    """Return the body as bytes, however botocore wrapped it. A file of a ``boto_client()`` user is read as it is sent."""
     if body is None or isinstance(body, str):
         return (body or "").encode()
     if isinstance(body, io.BytesIO):
@@ -183,7 +183,7 @@ def _body_of(body: Any, length: str | None) -> Body:
     async def read() -> AsyncGenerator[Buffer, None]:
         nonlocal is_begun
         if is_begun and not can_seek:
-            msg = "the body cannot be read again for another attempt: give a file that can seek, or bytes"
+            msg = "the request failed, and its body cannot be read again: pass bytes, or a file that can seek"
             raise ValueError(msg)
         is_begun = True
         if can_seek:
@@ -195,7 +195,7 @@ def _body_of(body: Any, length: str | None) -> Body:
 
 
 class _Raw:
-    """A response in the shape of aiohttp's, as far as aiobotocore and its users read it. Keeps its request's place."""
+    """A response with those attributes of aiohttp's that aiobotocore and its users read. It keeps its request's place."""
 
     def __init__(self, url: str, response: Response, place: Places | None) -> None:
         self.url, self._response, self._place = url, response, place
@@ -205,7 +205,7 @@ class _Raw:
         self.content = self
 
     async def read(self, amount: int = -1) -> bytes:
-        """Return as many bytes as are there, at most ``amount``; all that are left if it is negative."""
+        """Return the bytes that have arrived, at most ``amount``. If ``amount`` is negative, return all that are left."""
         if amount < 0:
             return b"".join([chunk async for chunk in self._chunks()])
         if not self._rest and not self._is_at_end:
@@ -242,7 +242,7 @@ class _Raw:
         self.close()
 
     def __del__(self) -> None:
-        """Give back the place of a body that nobody read to its end. The collector may run in any thread."""
+        """Give back the place of a body that nobody read to its end. The garbage collector may run in any thread."""
         if self._place is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(_let_go, self._response, self._place)
@@ -253,11 +253,11 @@ def _let_go(response: Response, place: Places) -> None:
     place.give_back()
 
 
-# Errors that are ours and botocore's
+# Errors that belong to our tree and to botocore's
 
 
 def _also_client_error(error: ServiceError, client: S3Client, operation: str) -> ServiceError:
-    """Return the same error, which also is the ClientError that users of botocore look for."""
+    """Return the same error as a subclass of the ClientError that users of botocore catch."""
     kind = _both(type(error), cast("type[boto.ClientError]", client.exceptions.from_code(error.code)))
     made = kind.__new__(kind, *error.args)
     made.args = error.args
@@ -275,7 +275,7 @@ _BOTH: dict[tuple[type[ServiceError], type[boto.ClientError]], type[ServiceError
 
 def _both(ours: type[ServiceError], botos: type[boto.ClientError]) -> type[ServiceError]:
     def reduce(self: ServiceError) -> tuple[type[ServiceError], tuple[Any, ...], dict[str, object]]:
-        return ours, self.args, self.__dict__  # a class that is made here cannot be found again
+        return ours, self.args, self.__dict__  # pickle cannot find a class that was made at run time
 
     if (ours, botos) not in _BOTH:
         members = {"__reduce__": reduce, "__module__": ours.__module__}
@@ -317,7 +317,7 @@ async def _make_client(
 
 
 async def _before_call(model: Any, params: dict[str, Any], **_: object) -> None:
-    """Content-MD5 where S3 demands a digest, in place of botocore's CRC32; no region redirects, no 100-continue."""
+    """Send Content-MD5 instead of botocore's CRC32 where S3 demands a digest. Disable redirects and 100-continue."""
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
     params["headers"].pop("Expect", None)
     checksum = params["context"].get("checksum", {})
@@ -329,6 +329,6 @@ async def _before_call(model: Any, params: dict[str, Any], **_: object) -> None:
 
 
 def _leave_unsigned(signature_version: object, **_: object) -> object:
-    """Requests are signed when they leave; the client's own presigned URLs stay botocore's."""
+    """Leave requests unsigned: ``Caller`` signs them. The client's own presigned URLs are botocore's."""
     is_presigning = isinstance(signature_version, str) and signature_version.endswith(("-query", "-presign-post"))
     return None if is_presigning else UNSIGNED

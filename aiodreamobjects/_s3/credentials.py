@@ -1,4 +1,4 @@
-"""Credentials and settings of a session, wherever they come from."""
+"""Where a session's credentials and settings come from."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class CredentialSource(Protocol):
-    """The credentials of the moment."""
+    """Credentials that may change while a session lives."""
 
     current: Credentials
     expires: bool
 
     async def refresh(self) -> None:
-        """Renew them if they are about to end. Raises CredentialsError."""
+        """Renew the credentials if they are about to expire. Raises CredentialsError."""
         ...
 
     async def renew(self, refused: Credentials) -> bool:
-        """The service does not take these any more: whether there are others. Raises CredentialsError."""
+        """Replace credentials that the service refused. Return whether there are new ones. Raises CredentialsError."""
         ...
 
 
@@ -45,7 +45,7 @@ class StaticCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What every S3 tool finds: in ``AWS_*``, in ``~/.aws``, or in the aioboto3 session that was given."""
+    """What every S3 tool finds: in ``AWS_*``, in ``~/.aws``, or in a given aioboto3 session."""
 
     profile: str = "default"
     endpoint: str | None = None
@@ -56,9 +56,10 @@ class Found:
 
 
 def find_in_environment(*, needs_endpoint: bool) -> Found | None:
-    """The settings without credentials, where variables alone hold them. ``None`` where aioboto3 must be asked.
+    """Return the settings, without credentials, if variables alone hold them. Return ``None`` if aioboto3 must look.
 
-    It takes longer to import than a hundred requests take. Looks for files: call it off the event loop.
+    This avoids the import of aioboto3, which takes longer than a hundred requests. It looks for files: call it off the
+    event loop.
     """
     asks_for_more = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
     if needs_endpoint:
@@ -67,7 +68,7 @@ def find_in_environment(*, needs_endpoint: bool) -> Found | None:
         os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
     )
-    # os.path, as botocore: a home that cannot be searched, or is none, has no such file.
+    # os.path, as in botocore: it finds no file in a home directory that is missing or cannot be searched.
     if any(map(os.environ.get, asks_for_more)) or any(os.path.isfile(os.path.expanduser(file)) for file in files):  # noqa: PTH111, PTH113 - pathlib raises
         return None
     return Found(region=os.environ.get("AWS_DEFAULT_REGION") or None, ca=os.environ.get("AWS_CA_BUNDLE") or None)

@@ -1,4 +1,4 @@
-"""From an error reply to one of our errors: which class, whether and when to try again."""
+"""Turn an error reply into one of our errors: its class, and whether and when to try again."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from aiodreamobjects._s3.values import VersionedKey
 from aiodreamobjects._service import Feature, Service
 
 LARGEST_SKEW_SECONDS = 15 * 60
-"""What S3 bears (S3 API reference, "RequestTimeTooSkewed")."""
+"""The difference of clocks that S3 accepts (S3 API reference, "RequestTimeTooSkewed")."""
 
 LONGEST_WORDS = 1000
-"""Of what the service says itself in a message."""
+"""The longest text of the service's own in a message, in characters."""
 
 UNREADABLE = "UnreadableReply"
 """Our code for a reply that is not what S3 promises."""
@@ -47,7 +47,7 @@ _BY_CODE: dict[str, type[ServiceError]] = {
     "BucketNotEmpty": BucketNotEmptyError,
     "ConditionalRequestConflict": PreconditionFailedError,
     "PreconditionFailed": PreconditionFailedError,
-    # Credentials and signatures, which some services answer with 400 or 401.
+    # Credentials and signatures: some services answer 400 or 401.
     "AuthorizationHeaderMalformed": AccessDeniedError,
     "AuthorizationQueryParametersError": AccessDeniedError,
     "ExpiredToken": AccessDeniedError,
@@ -57,7 +57,7 @@ _BY_CODE: dict[str, type[ServiceError]] = {
     "RequestTimeTooSkewed": AccessDeniedError,
     "SignatureDoesNotMatch": AccessDeniedError,
     "TokenRefreshRequired": AccessDeniedError,
-    # Trouble that passes, whatever its status.
+    # Trouble that passes, whatever the status.
     "InternalError": ServiceBusyError,
     "RequestTimeout": ServiceBusyError,
     "ServiceUnavailable": ServiceBusyError,
@@ -92,11 +92,11 @@ _BODILESS_CODES = {
 _THROTTLE_CODES = {"SlowDown", "Throttling", "TooManyRequests"}
 _EXPIRED_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 _CONFLICT_CODES = {"ConditionalRequestConflict"}
-"""Another write was under way: the next attempt learns what became of it (S3 user guide, "Conditional writes")."""
+"""Another write was under way. The next attempt sees its outcome (S3 user guide, "Conditional writes")."""
 
 
 class Words(NamedTuple):
-    """What the document of an error says. Empty where there is none."""
+    """What an error document says. Empty if there is none."""
 
     code: str = ""
     text: str = ""
@@ -105,31 +105,31 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error reply, in whatever way it was read."""
+    """An error reply, from our own reader or from botocore."""
 
     status: int | None
     words: Words
     headers: Mapping[str, str]
     """Names in lower case."""
     is_head: bool = False
-    """Whether it is an answer to a HEAD, which has no body to tell a code."""
+    """Whether it answers a HEAD. Such a reply has no body, so no error code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is being asked, of whom, and when: for the words of an error."""
+    """What an error message needs to know of the request: its subject, the service, the time."""
 
     what: str
     service: Service
     feature: Feature | None
-    """What the service may refuse to do by design, if that is what this request asks for."""
+    """The feature that this request needs, if some services lack it by design."""
     now: float
     clock_offset: float
-    """By how many seconds the service's clock is already known to be ahead."""
+    """How many seconds the service's clock is known to be ahead."""
 
 
 def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
-    """What a service's error reply amounts to: an error, and whether and when to try again."""
+    """Return the failure that an error reply stands for: an error, and whether and when to try again."""
     status, headers = refusal.status or 0, refusal.headers
     words = refusal.words
     code, text = words.code[:LONGEST_WORDS], words.text[:LONGEST_WORDS]
@@ -137,7 +137,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
         code = UNREADABLE if status == HTTPStatus.OK else _BODILESS_CODES.get(status, f"HTTP{status}")
     offset = _clock_offset(code, headers, context.now)
     if code == "AccessDenied" and not text and offset and abs(offset - context.clock_offset) > LARGEST_SKEW_SECONDS:
-        code = "RequestTimeTooSkewed"  # a HEAD has no body to say so
+        code = "RequestTimeTooSkewed"  # a reply to a HEAD has no body that could say so
     kind = _class_of(code, status, text, context)
     message = f"{context.what}: {code}" + (f" ({status})" if status else "") + (f": {text}" if text else "")
     if advice := _advice(kind, code, status, headers, context, offset):
@@ -165,20 +165,20 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
 
 
 def failure_of(error: DreamObjectsError) -> Failure:
-    """What an error below S3 amounts to: the connection's, or a reply that cannot be read."""
+    """Return the failure for an error of the connection, or for an unreadable reply."""
     is_lost = isinstance(error, TransferError) or (isinstance(error, ConnectionFailedError) and error.request_sent)
     return Failure(error, may_be_done=is_lost)
 
 
 def error_of_key(code: str, text: str, context: Context) -> ServiceError:
-    """The error of one key in the reply to a request for many."""
+    """Return the error of one key, from the reply to a request for many."""
     kind = _class_of(code, 0, text, context)
     return kind(printable(f"{context.what}: {code}: {text}"), code=code, status=200, retryable=kind is ServiceBusyError)
 
 
 @contextmanager
 def refused_as_existing(options: WriteOptions, *, source_if_match: str | None = None) -> Iterator[None]:
-    """A refusal is that of an object that exists, where the one condition was that there is nothing yet."""
+    """Raise AlreadyExistsError for a failed precondition if ``if_absent`` was the only one."""
     try:
         yield
     except PreconditionFailedError as error:
@@ -188,7 +188,7 @@ def refused_as_existing(options: WriteOptions, *, source_if_match: str | None = 
 
 
 def as_existing(error: ServiceError) -> AlreadyExistsError:
-    """The same refusal, and all that is told of it."""
+    """Return the same refusal as an AlreadyExistsError, with its notes."""
     refused = AlreadyExistsError(str(error), code=error.code, status=error.status, request_id=error.request_id)
     refused.in_doubt = error.in_doubt
     for note in getattr(error, "__notes__", ()):
@@ -197,13 +197,13 @@ def as_existing(error: ServiceError) -> AlreadyExistsError:
 
 
 Outcomes = Mapping[tuple[str | None, str | None], ServiceError | None]
-"""What a reply to a request for many says, by key and version."""
+"""The results in a reply to a request for many keys, by key and version. None for a success."""
 
 
 def failures_of(outcomes: Outcomes, bucket: str, keys: Sequence[VersionedKey]) -> dict[VersionedKey, ServiceError]:
-    """Return the keys that are not known to be gone, with an error also for a key of which the reply says nothing.
+    """Return an error for each key that may still be there. That includes keys that the reply does not mention.
 
-    An answer without the version counts if the key was asked for once (Swift and JuiceFS leave it out).
+    A result without a version counts if the request named the key once: Swift and JuiceFS leave versions out.
     """
     by_key = {name: error for (name, version), error in outcomes.items() if version in (None, "null")}
     times = Counter(key.key for key in keys)
@@ -220,12 +220,12 @@ def failures_of(outcomes: Outcomes, bucket: str, keys: Sequence[VersionedKey]) -
 
 
 def is_unanswered(error: ServiceError) -> bool:
-    """Whether a reply to a request for many says nothing of this key."""
+    """Return whether this error stands for a key that the reply does not mention."""
     return error.code == _UNANSWERED
 
 
 def _unanswered(bucket: str, key: VersionedKey) -> ServiceError:
-    msg = f"delete {Address(bucket, key.key)}: the service does not say what became of it"
+    msg = f"delete {Address(bucket, key.key)}: the service's reply does not mention this key"
     return ServiceError(msg, code=_UNANSWERED, status=HTTPStatus.OK)
 
 
@@ -233,36 +233,36 @@ _UNANSWERED = "Unanswered"
 
 
 def unreadable(context: Context, status: int | None) -> ServiceError:
-    msg = f"{context.what}: {context.service.name} answered with something that is not S3's XML"
+    msg = f"{context.what}: {context.service.name} answered with a document that is not S3's XML"
     return ServiceError(msg, code=UNREADABLE, status=status)
 
 
 def unknown_part(context: Context, status: int | None) -> UnsupportedByServiceError:
-    msg = f"{context.what}: {context.service.name} does not know this request, and answered another one"
+    msg = f"{context.what}: {context.service.name} does not support this request, and answered a different one"
     if context.feature and (advice := context.service.unsupported.get(context.feature)):
         msg += f"; {advice}"
     return UnsupportedByServiceError(msg, code="NotImplemented", status=status)
 
 
 def is_unreadable(error: DreamObjectsError) -> bool:
-    """Whether there was a reply, which is not what S3 promises."""
+    """Return whether the service did reply, but not as S3 promises."""
     return isinstance(error, ServiceError) and error.code == UNREADABLE
 
 
 def may_be_refused(error: ServiceError) -> bool:
-    """Return whether an error is an answer for good, to a request that other requests do not depend on."""
+    """Return whether an error is final, so that work which does not depend on this request can go on without it."""
     return lacks_request(error) or isinstance(error, AccessDeniedError | NotFoundError)
 
 
 def lacks_request(error: ServiceError) -> bool:
-    """Return whether an error, in answer to a request that reads, says that the service does not know the request."""
+    """Return whether an error in answer to a read means that the service does not support the request."""
     if isinstance(error, NotFoundError):
         return error.code not in ("NoSuchBucket", "NoSuchKey", "NoSuchTagSet", "NoSuchVersion")
     return isinstance(error, UnsupportedByServiceError | InvalidRequestError) or is_unreadable(error)
 
 
 def refuse_reply(what: str, *, may_be_done: bool = False) -> NoReturn:
-    msg = f"the service sent {what}: not what S3 promises"
+    msg = f"the service sent {what}, which S3 never does"
     error = ServiceError(msg, code=UNREADABLE, status=HTTPStatus.OK)
     error.in_doubt = may_be_done
     raise error
@@ -283,7 +283,10 @@ def _class_of(code: str, status: int, text: str, context: Context) -> type[Servi
 
 
 def _is_refused_by_design(code: str, text: str, context: Context) -> bool:
-    """Backblaze B2 answers 400 InvalidArgument, "Unsupported value for canned acl" and "Unsupported header"."""
+    """Return whether a refusal means that the service lacks the feature.
+
+    Backblaze B2 answers 400 InvalidArgument with "Unsupported value for canned acl" or "Unsupported header".
+    """
     if code != "InvalidArgument":
         return False
     return text.startswith("Unsupported ") or context.feature in context.service.unsupported
@@ -300,13 +303,16 @@ def _advice(
     if kind is UnsupportedByServiceError and context.feature and context.feature in context.service.unsupported:
         return context.service.unsupported[context.feature]
     if code == "RequestTimeTooSkewed" and offset:
-        return f"the service's clock is {offset:+.0f} s from this machine's"
+        side = "ahead of" if offset > 0 else "behind"
+        return f"the service's clock is {abs(offset):.0f} s {side} this machine's"
     elsewhere = headers.get("x-amz-bucket-region") or _host_of(headers.get("location", ""))
-    return f"it points to {elsewhere!r}, redirects are not followed" if status in _REDIRECTS and elsewhere else ""
+    if status not in _REDIRECTS or not elsewhere:
+        return ""
+    return f"it redirects to {elsewhere!r}; redirects are not followed, so use that region or endpoint"
 
 
 def _host_of(location: str) -> str:
-    """Without a user and a password, which a location may name."""
+    """Return the host and port of a URL, without the user and password that it may name."""
     try:
         return urlsplit(location).netloc.rpartition("@")[2]
     except ValueError:
@@ -317,7 +323,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """In seconds or as a date (RFC 9110 section 10.2.3)."""
+    """Read ``Retry-After``, which is in seconds or a date (RFC 9110 section 10.2.3)."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
@@ -335,6 +341,6 @@ def _date(value: str | None) -> float | None:
 
 
 def _clock_offset(code: str, headers: Mapping[str, str], now: float) -> float | None:
-    """How far the service's clock is ahead of ours, where it refuses the request."""
+    """Return how many seconds the service's clock is ahead of ours, if it refused the request for that."""
     date = _date(headers.get("date"))
     return date - now if date and code in ("AccessDenied", "RequestTimeTooSkewed") else None

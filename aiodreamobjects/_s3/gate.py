@@ -1,4 +1,4 @@
-"""What every request of a session passes: places, pace, retries, the clock, the end."""
+"""What all requests of a session share: places, pace, retries, the clock, the end."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._service import Digests, Feature, Service
 
 REFRESH_SECONDS = 60.0
-"""How often expiring credentials are looked at. botocore renews them 15 minutes before their end."""
+"""How often expiring credentials are checked. botocore renews them 15 minutes before they expire."""
 
 DOCUMENT_SLOWNESS = 20
-"""A service may write a document as it works, of DeleteObjects a line a key: it may be that much slower than a body."""
+"""How much slower than a body a document may arrive. A service writes some of them as it works, a line for each key."""
 
 
 @dataclass(slots=True)
 class Departure:
-    """Of requests that must be made even while the session closes: they end or complete what was begun."""
+    """The state of a clean-up, whose requests are sent even while the session closes: they end or complete an upload."""
 
     has_left: bool = False
-    """Whether one of them was sent."""
+    """Whether any of its requests was sent."""
     is_tried_again: bool = True
-    """Whether one that fails is tried again although its caller was cancelled."""
+    """Whether to retry a failed request although the caller was cancelled."""
     is_cut: bool = False
     """Whether the caller was cancelled."""
 
     def cut(self) -> bool:
-        """Note that the caller was cancelled; return whether nothing was sent yet, so that nothing need be."""
+        """Note that the caller was cancelled. Return whether the clean-up can be dropped, since it has sent nothing yet."""
         self.is_cut = True
         return not self.has_left
 
 
 DEPARTURE: ContextVar[Departure | None] = ContextVar("aiodreamobjects_departure", default=None)
-"""Of the clean-up that this task works for."""
+"""The clean-up that this task works for, if any."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -66,10 +66,10 @@ class Gate:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.service = service
-        """With what it turned out to lack."""
+        """The service, with the features that it turned out to lack."""
         self.limits, self.timeouts, self.clock = limits, timeouts, clock
-        # A streamed body holds a connection and a place of its own, so that a pipe from one object to another
-        # cannot wait for itself.
+        # Streamed bodies have places of their own. With one kind of place, a pipe from one object to another could wait
+        # for itself.
         self.requests = Places(limits.requests, timeouts.pool)
         self.streams = Places(limits.requests, timeouts.pool)
         self.requests.queue.moved = self.moved
@@ -77,17 +77,17 @@ class Gate:
         self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self)
         self.clock_offset = 0.0
         self.has_seen_md5 = False
-        """Whether an ETag was the digest of what was stored."""
+        """Whether the ETag of any stored object was its MD5."""
         self.is_closing = self.closed = False
         self.sent = self.bytes_sent = self.bytes_received = self.bytes_streamed = 0
         self.movements: list[Callable[[], int]] = []
-        """What connections know of bytes under way: figures that change as these move."""
+        """Figures that change while bytes move on a connection."""
         self.paces = Paces(_pace(limits.upload_bytes_per_second), _pace(limits.download_bytes_per_second))
         self.has_pace = limits.requests_per_second is not None
         self.has_expiring_credentials = credentials.expires
         self._pace = RateLimiter(limits.requests_per_second) if limits.requests_per_second else None
         self._waits: dict[anyio.CancelScope, bool] = {}
-        """Those under way, and whether each is a clean-up's."""
+        """The waits under way, and whether each belongs to a clean-up."""
         self._credentials = credentials
         self._signer = Signer(credentials.current, service.region)
         self._refresher = asyncio.create_task(self._keep_fresh()) if credentials.expires else None
@@ -102,7 +102,7 @@ class Gate:
         self.service = replace(self.service, digests=digests)
 
     def stop(self) -> None:
-        """Refuse every request from now on, and end every wait, with SessionClosedError; except those of clean-ups."""
+        """Make every wait and every later request raise SessionClosedError, except those of clean-ups."""
         self.is_closing = True
         self.requests.close(closed_meanwhile)
         self.streams.close(closed_meanwhile)
@@ -111,7 +111,7 @@ class Gate:
                 scope.cancel()
 
     async def aclose(self) -> None:
-        """End every wait with SessionClosedError, those of clean-ups too."""
+        """Make every wait and every later request raise SessionClosedError, also those of clean-ups."""
         self.stop()
         self.closed = True
         for scope in self._waits:
@@ -122,7 +122,7 @@ class Gate:
             await finish(_ended(refresher))
 
     def abandon(self) -> None:
-        """End what works on its own, for a session that nobody closed."""
+        """Stop the refresher of a session that nobody closed."""
         if self._refresher is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._refresher.cancel()
@@ -139,7 +139,7 @@ class Gate:
         return self.sent + self.bytes_received + sum(moved() for moved in self.movements)
 
     async def enter(self, places: Places) -> None:
-        """Take a place among the requests or the streams, which is then to be given back."""
+        """Take a place among the requests or the streams. The caller must give it back."""
         if places.take():
             return
         try:
@@ -149,7 +149,7 @@ class Gate:
         except SessionClosedError:
             if self.closed or DEPARTURE.get() is None:
                 raise
-            places.take_beyond()  # who holds the others may be waiting for a silent service
+            places.take_beyond()  # a clean-up does not wait: those who hold the places may wait for a silent service
 
     def _stalled(self, places: Places) -> ConnectionFailedError:
         limits, patience = self.limits, self.timeouts.pool
@@ -171,7 +171,7 @@ class Gate:
             self.streams.give_back()
 
     async def keep_pace(self) -> None:
-        """Wait for this request's turn, where ``requests_per_second`` spreads them."""
+        """Wait for this request's turn under ``Limits.requests_per_second``."""
         if self._pace is not None:
             with self.waiting():
                 await self._pace.wait()
@@ -185,7 +185,7 @@ class Gate:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """A wait that the session's closing ends, with SessionClosedError."""
+        """Run a wait. It ends with SessionClosedError if the session closes meanwhile."""
         is_cleanup = DEPARTURE.get() is not None
         self._require_open(is_cleanup=is_cleanup)
         with anyio.CancelScope() as scope:
@@ -205,7 +205,7 @@ class Gate:
         return self._credentials.current
 
     async def renew(self, refused: Credentials) -> bool:
-        """The service does not take these credentials any more: whether there are others."""
+        """Replace credentials that the service refused. Return whether there are new ones."""
         with self.waiting():
             return await self._credentials.renew(refused)
 
@@ -213,11 +213,11 @@ class Gate:
         self.clock_offset = offset
 
     def now(self) -> float:
-        """The service's idea of the time, as far as it is known to differ from ours: seconds since the epoch."""
+        """Return the service's time in seconds since the epoch: our clock, corrected by the known difference."""
         return self.clock() + self.clock_offset
 
     async def fresh_signer(self) -> Signer:
-        """For a request about to leave: its credentials are renewed first if they are about to end."""
+        """Return the signer for a request that is about to leave. Renew credentials that are about to expire."""
         if self._credentials.expires:
             with self.waiting():
                 await self._credentials.refresh()
@@ -229,12 +229,12 @@ class Gate:
         return self._signer
 
     async def _keep_fresh(self) -> None:
-        """Renew in time, so that presigning, which cannot wait, has live credentials too."""
+        """Renew credentials in time. Presigning cannot wait, and needs live ones."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await self._credentials.refresh()
-            except CredentialsError as error:  # a request that needs them will raise it
+            except CredentialsError as error:  # the next request that needs them raises it again
                 _log.warning("%s", error)
 
 

@@ -1,4 +1,4 @@
-"""Requests whose answers are pages, and the deletion of many keys."""
+"""Requests that list, and the request that deletes many keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Listings:
         cursor: Cursor | None = None,
         max_keys: int = 1000,
     ) -> Page[ObjectInfo | CommonPrefix]:
-        """Return a page in the order of the keys' UTF-8 bytes."""
+        """Return a page of objects and common prefixes, in the order of their UTF-8 bytes."""
         gate = self._caller.gate
         is_v2 = gate.service.list_type == 2  # noqa: PLR2004 - S3's own "list-type=2"
         query = {"encoding-type": "url", "max-keys": str(max_keys), "prefix": prefix, "delimiter": delimiter}
@@ -62,7 +62,7 @@ class Listings:
         is_truncated, marker = replies.flag(root, "IsTruncated"), root.get("NextMarker")
         token = root.get("NextContinuationToken") if is_v2 else None
         if is_v2 and not token and (marker or (is_truncated and root.find("Marker") is not None)):
-            is_v2 = False  # it knows only the older kind, and took the question for that
+            is_v2 = False  # the service knows only the first version of the list, and answered by that
             gate.service = replace(gate.service, list_type=1)
         if not is_v2:
             return Page(items, replies.marker_cursor(is_truncated, items, marker))
@@ -83,13 +83,13 @@ class Listings:
         found = list(root.find_all("Version", "DeleteMarker"))
         decode = replies.key_decoder(root.get("EncodingType"), [element.get("Key") or "" for element in found])
         items = [_version(bucket, element, decode) for element in found]
-        # Stable, so the document's order stays, but for moto, which lists all delete markers behind all versions.
+        # moto lists all delete markers after all versions. For others this stable sort changes nothing.
         items.sort(key=lambda item: (item.key, not item.is_latest))
         markers = [root.get("NextKeyMarker"), root.get("NextVersionIdMarker")]
         return Page(items, replies.next_cursor(replies.flag(root, "IsTruncated"), markers, decode, items[-1:]))
 
     async def list_uploads(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[UploadInfo]:
-        # Asked to encode the keys, Ceph RGW does so and does not say it. So ask only if XML cannot carry a key.
+        # If asked to encode keys here, Ceph RGW does, but does not say so. Ask only if XML cannot carry a key.
         key_marker, upload_marker = cursor or ("", "")
         query = {"uploads": "", "prefix": prefix, "key-marker": key_marker, "upload-id-marker": upload_marker}
         decode: Callable[[str], str] = str
@@ -99,7 +99,7 @@ class Listings:
         except NotFoundError as error:
             if error.code != "NoSuchUpload":
                 raise
-            return Page([], None)  # gofakes3, where there is none
+            return Page([], None)  # gofakes3 answers so if there are no uploads
         if any(xml.DAMAGED in (element.get("Key") or "") for element in root.find_all("Upload")):
             decode = replies.decoded
             call.query = {**call.query, "encoding-type": "url"}
@@ -109,20 +109,20 @@ class Listings:
         return Page(items, replies.next_cursor(replies.flag(root, "IsTruncated"), markers, decode, items[-1:]))
 
     def _page(self, operation: str, bucket: str, prefix: str, query: Mapping[str, str]) -> Call:
-        """Return the call. A parameter without a value is left out, but for the one that names the listing."""
+        """Return the call. Leave out parameters without a value, except the one that names the listing."""
         given = {name: value for name, value in query.items() if value or name in ("versions", "uploads")}
         call = Call(operation, "GET", bucket, "", self._caller.document, given)
         call.where = f"s3://{bucket}/{prefix}"
         return call
 
     async def delete_objects(self, bucket: str, keys: Sequence[VersionedKey]) -> Mapping[VersionedKey, ServiceError]:
-        """Delete at most 1,000 keys. Return those that are not known to be gone, and why."""
+        """Delete at most 1,000 keys. Return an error for each key that may still be there."""
         call = Call("delete_objects", "POST", bucket, "", self._caller.document, {"delete": ""})
         call.may_be_empty = True
         await self._caller.fill(call, xml.delete_document(keys))
         _, entries, root = await self._caller.reply(call, "DeleteResult")
         deleted = [(name, None) for name, *_ in entries]
-        if deleted == keys and root.find("Error") is None:  # the usual answer to the usual question
+        if deleted == keys and root.find("Error") is None:  # the usual reply: every key in order, without a version
             return {}
         outcome: dict[tuple[str | None, str | None], ServiceError | None] = dict.fromkeys(deleted)
         for element in root.find_all("Deleted"):
@@ -137,7 +137,7 @@ class Listings:
 
 
 def _entry(element: xml.Element) -> xml.Entry:
-    """Read an object on a page, of whatever shape."""
+    """Read one object of a page that the fast pattern did not match."""
     key = element.get("Key")
     if key is None:
         refuse_reply("a listed object without Key")

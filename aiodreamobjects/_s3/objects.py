@@ -1,4 +1,4 @@
-"""Requests about one object, and its body as it arrives."""
+"""Requests about one object, and the object's body as it arrives."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Objects:
     async def get_object(
         self, address: Address, byte_range: ByteRange | None, options: ReadOptions, *, streamed: bool
     ) -> ObjectBody:
-        """Return the object's body, to be read and closed.
+        """Return the object's body. The caller must close it.
 
-        ``streamed``: other requests may be made while the body is open, which then has its place in ``stream()``.
-        Else it keeps the place of its request.
+        A ``streamed`` body may stay open during other requests: the caller holds a place by ``stream()`` for it. Any other
+        body keeps the place of its request.
         """
         headers = options.headers()
         if byte_range is not None:
@@ -40,21 +40,21 @@ class Objects:
         return ObjectBody.of(caller.gate, address, await caller.send(call), keeps_place=not streamed)
 
     def stream(self) -> AbstractAsyncContextManager[None]:
-        """Hold a place for a body that is streamed, also while it breaks and is asked for again."""
+        """Hold a place for a streamed body, also while its connection breaks and the rest is asked for."""
         return self._caller.gate.stream()
 
     async def head_object(self, address: Address) -> ObjectInfo:
         return replies.object_info(address, await self.headers_of(address))
 
     async def headers_of(self, address: Address) -> Headers:
-        """Return what a HEAD tells of the object, byte for byte."""
+        """Return the headers of a HEAD, byte for byte."""
         call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head)
         return (await self._caller.send(call)).headers
 
     async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
-        """Return the size of this part of the object that has this ETag; None where the service does not tell.
+        """Return the size of one part of the object with this ETag. None if the service does not say.
 
-        Ceph RGW 16.2 ignores that a part was asked for.
+        Ceph RGW 16.2 ignores ``partNumber``.
         """
         query, headers = {"partNumber": str(number)}, {"if-match": quoted(etag)}
         call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, query, headers)
@@ -62,7 +62,7 @@ class Objects:
         return replies.length(response.headers) if b"x-amz-mp-parts-count" in response.headers else None
 
     async def delete_object(self, address: Address, version_id: str | None) -> None:
-        """Delete an object or a version. One that is not there is deleted: some services answer 404 (Google Cloud Storage)."""
+        """Delete an object or a version. A missing one is a success, also where the service answers 404 (Google's does)."""
         query = {"versionId": version_id} if version_id else NOTHING
         call = Call("delete_object", "DELETE", address.bucket, address.key, self._caller.document, query)
         try:
@@ -79,9 +79,10 @@ class Objects:
         *,
         sent: Gauge | None = None,
     ) -> ObjectInfo:
-        """Store an object. ``verify="off"`` computes no MD5; ``sent`` is told how much of the body is on its way.
+        """Store an object. ``verify="off"`` computes no MD5. ``sent`` counts the bytes of the body that have left.
 
-        Raises AlreadyExistsError where ``if_absent`` is refused, ChecksumMismatchError for an ETag of other bytes.
+        Raises AlreadyExistsError if there is an object and ``if_absent``. Raises ChecksumMismatchError if the ETag is not
+        the MD5 of the body.
         """
         caller = self._caller
         call = Call("put_object", "PUT", address.bucket, address.key, caller.document, NOTHING, options.put_headers())
@@ -105,11 +106,11 @@ class Objects:
     async def _explain_etag(
         self,
         error: ChecksumMismatchError,
-        address: Address,  # noqa: ARG002 - for Abilities, which looks at what was stored
+        address: Address,  # noqa: ARG002 - Abilities reads the object back
         body: Buffer,  # noqa: ARG002
         etag: str,  # noqa: ARG002
     ) -> Verified:
-        """Raise the error, unless this service's ETags are found to be no digests: return how else it was verified."""
+        """Raise the error, unless the service's ETags turn out not to be digests. Then return what was verified."""
         raise error
 
     async def copy_object(
@@ -123,9 +124,8 @@ class Objects:
     ) -> ObjectInfo:
         """Copy on the server, up to 5 GiB.
 
-        If ``options`` has any header or metadata of its own, that replaces all of the source's.
-
-        Ceph RGW 16.2 ignores ``source_if_match``: who pins a copy must look at the result.
+        If ``options`` has any header or metadata, these replace all of the source's. Ceph RGW 16.2 ignores
+        ``source_if_match``: a caller that relies on it must check the result.
         """
         headers = replies.headers_of_source(source, source_version, source_if_match)
         headers |= options.put_headers()
@@ -135,9 +135,8 @@ class Objects:
         call.is_conditional = options.is_conditional
         call.feature = "object_acl" if options.acl else None
         if any(name.startswith("x-amz-object-lock-") for name in headers):
-            await self._caller.fill(
-                call, b""
-            )  # S3 wants a digest of each PUT with these headers (user guide, "Object Lock")
+            # S3 demands a digest of each PUT with these headers (S3 user guide, "Object Lock").
+            await self._caller.fill(call, b"")
         with refused_as_existing(options, source_if_match=source_if_match):
             response, _, root = await self._caller.reply(call, "CopyObjectResult")
         return replies.assembled_object(to, root.get("ETag"), root.get("LastModified"), response.headers)
@@ -178,11 +177,11 @@ class Objects:
     # Locks
 
     async def put_object_retention(self, address: Address, mode: str, until: str) -> None:
-        """Lock the object until a time, as headers and documents write it: ISO 8601."""
+        """Lock the object until a time, given in ISO 8601."""
         await self._put_lock("put_object_retention", "retention", address, xml.retention_document(mode, until))
 
     async def put_object_legal_hold(self, address: Address, status: str) -> None:
-        """``status``: ON or OFF."""
+        """Set the legal hold: ``ON`` or ``OFF``."""
         await self._put_lock("put_object_legal_hold", "legal-hold", address, xml.legal_hold_document(status))
 
     async def _put_lock(self, operation: str, part: str, address: Address, document: bytes) -> None:
@@ -192,7 +191,7 @@ class Objects:
 
 
 class ObjectBody:
-    """An object's bytes on their way: the body of one response. Who gets it must close it."""
+    """An object's bytes as they arrive: the body of one response. Whoever gets it must close it."""
 
     __slots__ = (
         *("_address", "_gate", "_place", "_response"),
@@ -206,23 +205,23 @@ class ObjectBody:
         self._gate, self._address, self._response, self._place = gate, address, response, place
         self.etag = replies.etag_of(headers)
         self.start, self.size = replies.place_of(headers)
-        """The position in the object of the first byte; the size of the whole object, None where it is not told."""
+        """The position of the first byte in the object, and the size of the whole object if the service says it."""
         self.length = replies.announced_length(headers)
-        """How many bytes were announced."""
+        """The announced number of bytes."""
         self.is_part = b"content-range" in headers
-        """Whether it says of itself that it is a part, of whatever size."""
+        """Whether the reply has a Content-Range, even one that covers the whole object."""
         self.encryption = replies.encryption(headers)
-        """How the service encrypted it, as far as it says."""
+        """How the service encrypted the object, if it says so."""
         self.obstacle = replies.obstacle(headers, gate.service)
         """What keeps the ETag from being a digest."""
         self.content = response.content
-        """All of it, if it was small enough to come with its head: there is then nothing to read or to close."""
+        """The whole body, if it was short enough to arrive with the head. Then there is nothing to read or to close."""
         if self.content is not None:
             gate.bytes_received += len(self.content)
 
     @classmethod
     def of(cls, gate: Gate, address: Address, response: Response, *, keeps_place: bool) -> ObjectBody:
-        """Make it, with the place of its request if it keeps that. Closing the body gives the place back."""
+        """Return the body of a response. With ``keeps_place`` it holds its request's place until it is closed."""
         place = gate.requests if keeps_place and response.content is None else None
         try:
             return cls(gate, address, response, place)
@@ -234,7 +233,7 @@ class ObjectBody:
 
     @property
     def taken(self) -> int:
-        """How many bytes have been read so far, also where a read failed midway."""
+        """The number of bytes read so far, also after a read that failed midway."""
         return self._response.taken
 
     @property
@@ -242,13 +241,13 @@ class ObjectBody:
         return replies.object_info(self._address, self._response.headers)
 
     async def read_chunk(self) -> bytes:
-        """Return the next bytes, some KiB at a time; empty at the end. Raises IncompleteBodyError if it comes early."""
+        """Return the next bytes, a few KiB at a time; empty at the end. Raises IncompleteBodyError if the body ends early."""
         chunk = await self._response.read_chunk()
         self._count(len(chunk))
         return chunk
 
     async def read_into(self, memory: memoryview) -> int:
-        """Fill the memory, and less of it only at the end; return how many bytes that was. Raises as ``read_chunk``."""
+        """Fill the memory, or less of it at the end. Return the number of bytes. Raises as ``read_chunk`` does."""
         before = self._response.taken
         try:
             return await self._response.read_into(memory)
@@ -257,11 +256,11 @@ class ObjectBody:
 
     def _count(self, received: int) -> None:
         self._gate.bytes_received += received
-        if self._place is None:  # then it has its place among the streams
+        if self._place is None:  # a body without its request's place has one among the streams
             self._gate.bytes_streamed += received
 
     async def aclose(self) -> None:
-        """Give the place back, and the connection if all was read. Idempotent; never waits for the peer."""
+        """Give back the place, and the connection if the body was read to its end. Idempotent; never waits for the peer."""
         self._response.close()
         place, self._place = self._place, None
         if place is not None:

@@ -1,7 +1,7 @@
-"""What is found before a session opens, and the opening.
+"""Find a session's settings, and open what sends its requests.
 
-aioboto3 and botocore are imported only where they are needed, and not on the event loop: that takes longer than the
-first hundred requests.
+aioboto3 and botocore are imported only if they are needed, and in a thread: the import takes longer than the first
+hundred requests.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _log = logging.getLogger("aiodreamobjects")
 async def find(
     profile: str | None, boto_session: BotoSession | None, explicit: Credentials | None, *, needs_endpoint: bool
 ) -> Found:
-    """Return what aioboto3 finds. It is asked only if the environment's variables are not all there is to find.
+    """Return what aioboto3 finds. Do without it if environment variables are all that there is to find.
 
-    Raises CredentialsError for a profile that is not there, and for credentials that are half there or cannot be had.
+    Raises CredentialsError if the profile is missing, or if credentials are incomplete or cannot be loaded.
     """
     if explicit and profile is None and boto_session is None:
         found = await in_thread(lambda: find_in_environment(needs_endpoint=needs_endpoint))
@@ -56,9 +56,9 @@ async def open_s3(
     found: Found,
     ca: str | os.PathLike[str] | None,
 ) -> S3:
-    """Open what a session sends its requests by, through the environment's HTTP proxy if there is one for the endpoint.
+    """Return the requests of a session, which use the HTTP proxy that the environment names for the endpoint.
 
-    Raises FileNotFoundError or ValueError for a bad ``ca``, and ValueError for a proxy that is no URL.
+    Raises FileNotFoundError or ValueError for a bad ``ca``, and ValueError for a proxy that is not a URL.
     """
     is_tls, proxy = service.scheme == "https", find_proxy(service.scheme, service.host)
     if proxy is not None:
@@ -80,7 +80,7 @@ async def open_s3(
 
 
 def cold_opener(session: BotoSession | None, explicit: Credentials | None) -> Callable[[Caller], Awaitable[Cold]]:
-    """Return what makes the client for requests that are rarely sent."""
+    """Return the function that makes the client for rare requests."""
 
     async def open_cold(caller: Caller) -> Cold:
         await in_thread(_import_client)

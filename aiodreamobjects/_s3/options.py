@@ -1,6 +1,6 @@
-"""The options of reads and writes: a frozen value each, made by the public verb and handed down unchanged.
+"""The options of reads and writes. The public verb makes a frozen value of them, and hands it down unchanged.
 
-To add an option, add it to the arguments and to the value, and a row to the table that makes headers of it.
+To add an option, add it to the arguments, to the value, and to the table of headers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _VERIFY = get_args(Verify)
 
 
 class HeaderArguments(TypedDict, total=False):
-    """What ``set_headers`` takes. It keeps what is not given, and ``None`` removes."""
+    """The options of ``set_headers``. It keeps a header that is not given. ``None`` removes one."""
 
     content_type: str | None
     metadata: Mapping[str, str] | None
@@ -45,7 +45,10 @@ class HeaderArguments(TypedDict, total=False):
 
 
 class ContentArguments(HeaderArguments, total=False):
-    """What ``put``, ``upload``, ``writer`` and ``copy_to`` take. ``copy_to`` keeps what is not given, and ``None`` removes."""
+    """The options of ``put``, ``upload``, ``writer`` and ``copy_to``.
+
+    ``copy_to`` keeps a header that is not given. ``None`` removes one.
+    """
 
     acl: CannedAcl | None
     headers: Mapping[str, str] | None
@@ -54,7 +57,7 @@ class ContentArguments(HeaderArguments, total=False):
 
 
 class WriteArguments(ContentArguments, total=False):
-    """What ``put``, ``upload`` and ``writer`` take."""
+    """The options of ``put``, ``upload`` and ``writer``."""
 
     verify: Verify
 
@@ -68,16 +71,13 @@ HEADERS: Final[Mapping[str, str]] = {
     "expires": "expires",
     "website_redirect": "x-amz-website-redirect-location",
 }
-"""The header of each option that is stored as it is given, and comes back with the object."""
+"""The header of each option that the service stores, and returns with the object."""
 _ALL_HEADERS: Final[Mapping[str, str]] = {**HEADERS, "storage_class": "x-amz-storage-class", "acl": "x-amz-acl"}
 
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """What is stored beside an object's bytes, and what must hold for the write to happen.
-
-    Raises ValueError for what no header can carry.
-    """
+    """What a write stores besides the bytes, and its conditions. Raises ValueError for a value that no header can carry."""
 
     content_type: str | None = None
     metadata: Mapping[str, str] | None = None
@@ -90,14 +90,14 @@ class WriteOptions:
     storage_class: str | None = None
     acl: CannedAcl | None = None
     headers: Mapping[str, str] | None = None
-    """Others, which the library knows nothing of."""
+    """Further headers, which the library sends as they are."""
     if_absent: bool = False
-    """There must be no object yet."""
+    """Write only if there is no object yet."""
     if_match: str | None = None
-    """The object that is there must have this ETag."""
+    """Write only if the present object has this ETag."""
     verify: Verify = "auto"
     carried: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Headers of another object, as its service sent them: each character is a byte. What is given replaces them."""
+    """Headers of a copy's source, as its service sent them: each character is a byte. Other options override them."""
     _stored: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +110,7 @@ class WriteOptions:
                 object.__setattr__(self, name, http_date_of(name, value))
             else:
                 check_field_value(name, value)
-            if value:  # an empty header is the same as none
+            if value:  # an empty value means no header
                 stored[_ALL_HEADERS[name]] = getattr(self, name)
         if self.metadata:
             _check_metadata(self.metadata)
@@ -121,13 +121,13 @@ class WriteOptions:
         object.__setattr__(self, "_stored", stored)
         check_token("if_match", self.if_match)
         if self.if_absent and self.if_match is not None:
-            msg = f"if_absent and if_match={self.if_match!r} cannot both hold: choose one"
+            msg = f"if_absent and if_match={self.if_match!r} exclude each other: give one"
             raise ValueError(msg)
         check_one_of("verify", self.verify, _VERIFY)
 
     @classmethod
     def of(cls, given: Mapping[str, object]) -> WriteOptions:
-        """Return the value for the arguments that a verb was given, of those of ``WriteArguments``."""
+        """Return the value for a verb's arguments, which are some of ``WriteArguments``."""
         return cls(**cast(WriteArguments, given)) if given else PLAIN
 
     @property
@@ -136,33 +136,33 @@ class WriteOptions:
 
     @property
     def has_headers(self) -> bool:
-        """Whether any header or metadata is given that is stored, or carried over."""
+        """Whether there is any header or metadata to store, given or carried over."""
         is_given = self.metadata is not None or any(getattr(self, name) is not None for name in HEADERS)
         return is_given or bool(self.carried)
 
     def put_headers(self) -> Mapping[str, str]:
-        """Return the headers of a request that stores an object at once."""
+        """Return the headers of a request that stores an object in one go."""
         return {**self._stored, **self.condition_headers()} if self.is_conditional else self._stored
 
     def content_headers(self) -> Mapping[str, str]:
-        """Return the headers of a request that begins to store an object. Each character is a byte."""
+        """Return the headers of a request that begins an upload. Each character is a byte."""
         return self._stored
 
     def condition_headers(self) -> Mapping[str, str]:
-        """Return the headers of the request that makes the object appear."""
+        """Return the conditions, for the request that makes the object appear."""
         if self.if_absent:
             return {"if-none-match": "*"}
-        # Unquoted: Ceph RGW 16.2 refuses the quotes here, S3's own examples have none.
+        # Without quotes: Ceph RGW 16.2 refuses them here, and S3's own examples have none.
         return NOTHING if self.if_match is None else {"if-match": unquoted(self.if_match) or ""}
 
 
 PLAIN: Final = WriteOptions()
-"""Nothing is asked for."""
+"""No options."""
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
     if len({name.lower() for name in metadata if isinstance(name, str)}) != len(metadata):
-        msg = f"metadata names {sorted(metadata)} must differ by more than case"
+        msg = f"metadata names {sorted(metadata)} differ only in case: S3 ignores case, so choose other names"
         raise ValueError(msg)
     for name, value in metadata.items():
         check_field_name("metadata name", name)
@@ -174,7 +174,7 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What must hold for an object to be read, which version to read, and whether to compare its bytes with its ETag."""
+    """The conditions of a read, the version to read, and whether to compare the bytes with the ETag."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -202,7 +202,7 @@ class ReadOptions:
 
 
 def unquoted(etag: str | None) -> str | None:
-    """Return the ETag without its quotes. A weak one keeps them as a part of it."""
+    """Return the ETag without its quotes. A weak ETag keeps them."""
     return etag[1:-1] if etag and len(etag) > 1 and etag[0] == etag[-1] == '"' else etag or None
 
 
@@ -214,7 +214,7 @@ def quoted(etag: str) -> str:
 
 
 class _Kept:
-    """What ``help()`` shows for an argument that was not given, where ``None`` has a meaning of its own."""
+    """The default that ``help()`` shows where a missing argument and ``None`` mean different things."""
 
     def __repr__(self) -> str:
         return "<kept>"
@@ -224,9 +224,9 @@ _KEPT: Final = _Kept()
 
 
 def shows(arguments: type[HeaderArguments], *, keeps: bool = False) -> Callable[[V], V]:
-    """Have ``help()`` and the documentation show each option of a verb that takes ``**options``.
+    """Make ``help()`` and the documentation show each option of a verb that takes ``**options``.
 
-    ``keeps``: the verb keeps the headers that are not given.
+    With ``keeps``, they show that the verb keeps headers that are not given.
     """
 
     def show(verb: V) -> V:

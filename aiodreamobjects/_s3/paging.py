@@ -1,8 +1,8 @@
-"""The pages of every listing, one after the other. Each page is checked before anything of it is used.
+"""The pages of every listing, one after the other. Each page is checked before any of its items is used.
 
-Whatever is listed may be deleted, overwritten or aborted next. So every item must start with the prefix that was asked
-for, the items must be in the order that S3 promises, and the listing must get on. A page that breaks a rule is an error,
-and its items are not handed out.
+The caller may delete, overwrite or abort whatever is listed. So every item must start with the given prefix, the items
+must be in the order that S3 promises, and the listing must advance. A page that breaks a rule raises an error, and none
+of its items is handed out.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 PAGE_KEYS = 1000
-"""S3 gives no more in one page."""
+"""The most items that S3 puts on a page."""
 DELIMITER = "/"
 MOST_EMPTY_PAGES = 1000
-"""In a row. A service sends empty pages while it passes over what it does not list, such as delete markers: about 1,000 in a
-request, so this is a million of them. A listing that never ends looks the same, and costs a request for each page.
+"""The most empty pages in a row. A service sends them while it skips what it does not list, such as delete markers: about
+1,000 in a request, so this allows a million of them. A listing that never ends looks the same.
 """
 MOST_REMEMBERED = 10_000
-"""So many versions or uploads of one key are remembered, about 2 MB."""
+"""The most versions or uploads of one key to remember. They take about 2 MB."""
 
 Fetch = Callable[[Cursor | None, int], Awaitable[Page[S]]]
-"""Ask for a page: from this cursor on, with at most so many items."""
+"""Fetches the page at this cursor, with at most this number of items."""
 Id = tuple[str, str | None]
 
 
 class Check(Protocol[S_contra, T_co]):
-    """What must hold of the pages of one listing. It keeps what it must know of the pages before."""
+    """Checks the pages of one listing. It remembers what it needs to know of earlier pages."""
 
     where: str
-    """What was asked for, for the words of an error."""
+    """The listing, for error messages."""
 
     def take(self, page: Page[S_contra]) -> Sequence[T_co]:
-        """Return the items of the next page that are to be used. Raises ServiceError for a page that is wrong."""
+        """Return the items of the next page to use. Raises ServiceError for a page that breaks a rule."""
         ...
 
 
@@ -61,7 +61,7 @@ def objects(
 
 
 async def objects_behind(s3: S3, bucket: str, prefix: str, after: str | None, count: int) -> Page[ObjectInfo]:
-    """Return one page, of the keys behind this one."""
+    """Return one page of the keys after this one."""
     page = await s3.list_objects(bucket, prefix=prefix, start_after=after, max_keys=count)
     return Page(Objects(bucket, prefix, after).take(page), page.next)
 
@@ -101,14 +101,14 @@ async def _one_after_the_other(
     while left is None or left > 0:
         page = await fetch(cursor, PAGE_KEYS if left is None else min(PAGE_KEYS, left))
         if page.next is not None and page.next == cursor:
-            _refuse(check.where, f"the listing does not get on: the service says again to continue at {page.next!r}")
+            _refuse(check.where, f"the listing does not advance: the service repeats the marker {page.next!r}")
         items = list(check.take(page))
         if left is not None:
             items = items[:left]
             left -= len(items)
         empty = 0 if items else empty + 1
         if page.next is not None and empty > MOST_EMPTY_PAGES:
-            _refuse(check.where, f"the listing does not get on: {empty:,} pages in a row hold nothing, and more follow")
+            _refuse(check.where, f"the listing does not advance: {empty:,} pages in a row are empty, and more follow")
         if items:
             yield items
         if page.next is None:
@@ -117,9 +117,9 @@ async def _one_after_the_other(
 
 
 class Objects:
-    """Keys start with the prefix and grow strictly, in the order of their UTF-8 bytes, which is that of ``str``.
+    """Require keys that start with the prefix and grow strictly. The order of UTF-8 bytes is that of ``str``.
 
-    Keys up to ``start_after`` are dropped: some services ignore it.
+    Drop keys up to ``start_after``: some services ignore it.
     """
 
     def __init__(self, bucket: str, prefix: str, start_after: str | None) -> None:
@@ -128,11 +128,11 @@ class Objects:
         self._last: str | None = None
 
     def take(self, page: Page[ObjectInfo | CommonPrefix]) -> Sequence[ObjectInfo]:
-        items = cast("Sequence[ObjectInfo]", page.items)  # as is seen next
+        items = cast("Sequence[ObjectInfo]", page.items)  # the next lines check this
         keys = [item.key for item in items if type(item) is ObjectInfo]
         if len(keys) < len(items):
             odd = next(item for item in page.items if isinstance(item, CommonPrefix))
-            _refuse(self.where, f"the service lists the common prefix {odd.prefix!r}, and was given no delimiter")
+            _refuse(self.where, f"the service lists the common prefix {odd.prefix!r} although no delimiter was given")
         if not keys:
             return items
         _check_growth(self.where, keys, self._last)
@@ -140,16 +140,16 @@ class Objects:
         if self._last is None and self._start_after and keys[0] <= self._start_after:
             items = items[bisect_right(keys, self._start_after) :]
             if not items:
-                what = f"behind {self._start_after!r}, and lists only {keys[0]!r} to {keys[-1]!r}"
-                _refuse(self.where, f"the service was asked for keys {what}: it may not know start_after")
+                what = f"after {self._start_after!r}, but lists only {keys[0]!r} to {keys[-1]!r}"
+                _refuse(self.where, f"the service was asked for keys {what}: it may not support start_after")
         self._last = keys[-1]
         return items
 
 
 class Directory:
-    """The same for one level: its objects and common prefixes together.
+    """Require the same of one level, with its objects and common prefixes together.
 
-    A common prefix at the end of a page may come again at the beginning of the next page. It is dropped.
+    A common prefix at the end of a page may come again at the beginning of the next page. Drop it.
     """
 
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -176,15 +176,15 @@ class Directory:
 
 
 class _Unique:
-    """Notices versions or uploads that come again, in bounded memory.
+    """Notices versions or uploads that come twice, in bounded memory.
 
-    Of one key there may be any number, and nothing but their ids tells them apart. All that a page holds of its last key
-    are remembered, up to a bound. Farther back, an item at a distance that doubles is remembered (Brent's algorithm), so
-    that pages in a circle are noticed however long it is.
+    One key may have any number of them, and only their ids tell them apart. Remember those of a page's last key, up to a
+    bound. Also remember one item at a distance that doubles (Brent's algorithm): this detects a circle of pages of any
+    length.
     """
 
     def __init__(self, where: str, *, is_sorted: bool) -> None:
-        """``is_sorted``: a key that is passed does not come again, so that only the last one's need be remembered."""
+        """With ``is_sorted``, an earlier key cannot come again, so only the ids of the last key are remembered."""
         self._where, self._is_sorted = where, is_sorted
         self._ids: set[Id] = set()
         self._key: str | None = None
@@ -196,7 +196,7 @@ class _Unique:
         if len(found) < len(ids) or self._milestone in found or not found.isdisjoint(self._ids):
             again = Counter([*found.intersection({*self._ids, self._milestone}), *ids]).most_common(1)[0][0]
             what = f"the service lists {again[0]!r} with the id {again[1]!r} twice"
-            _refuse(self._where, f"the listing does not get on: {what}")
+            _refuse(self._where, f"the listing does not advance: {what}")
         if ids:
             self._remember(ids)
 
@@ -212,7 +212,7 @@ class _Unique:
 
 
 class Versions:
-    """Keys start with the prefix and never go back. No version comes twice."""
+    """Require keys that start with the prefix and never go back, and no version twice."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self.where = _where("versions", bucket, prefix)
@@ -223,7 +223,7 @@ class Versions:
         keys = [item.key for item in page.items]
         if keys:
             if (back := _first_back([self._last, *keys])) is not None:
-                _refuse(self.where, f"the service lists {back[1]!r} behind {back[0]!r}: {_ORDER}")
+                _refuse(self.where, f"the service lists {back[1]!r} after {back[0]!r}: {_ORDER}")
             _check_ends(self.where, keys, self._prefix)
             self._unique.check([(item.key, item.version_id) for item in page.items])
             self._last = keys[-1]
@@ -231,10 +231,10 @@ class Versions:
 
 
 class Uploads:
-    """Keys start with the prefix. No upload comes twice.
+    """Require keys that start with the prefix, and no upload twice.
 
-    Their order is not looked at, since services do not agree on it: Ceph RGW sorts by the key, a dot and the id, so that
-    ``a-b`` comes before ``a``; moto keeps the order in which they began.
+    Do not check their order: services do not agree on it. Ceph RGW sorts by the key, a dot and the id, so ``a-b`` comes
+    before ``a``. moto keeps the order in which uploads began.
     """
 
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -245,13 +245,13 @@ class Uploads:
     def take(self, page: Page[UploadInfo]) -> Sequence[UploadInfo]:
         for item in page.items:
             if not item.key.startswith(self._prefix):
-                _refuse(self.where, f"asked for keys that start with {self._prefix!r}, the service lists {item.key!r}")
+                _refuse(self.where, f"the service lists {item.key!r}, which does not start with {self._prefix!r}")
         self._unique.check([(item.key, item.upload_id) for item in page.items])
         return page.items
 
 
 class Parts:
-    """Numbers grow strictly, and none is higher than the service's parts go."""
+    """Require numbers that grow strictly, up to the highest that the service has."""
 
     def __init__(self, address: Address, upload_id: str, most_parts: int) -> None:
         self.where = f"list the parts of the upload {printable(upload_id)} of {address}"
@@ -260,7 +260,7 @@ class Parts:
     def take(self, page: Page[Part]) -> Sequence[Part]:
         for part in page.items:
             if not self._last < part.number <= self._most:
-                what = f"part {part.number} behind part {self._last}, and up to {self._most:,} may be"
+                what = f"part {part.number} after part {self._last}; numbers must grow, up to {self._most:,}"
                 _refuse(self.where, f"the service lists {what}")
             self._last = part.number
         return page.items
@@ -274,26 +274,26 @@ def _where(what: str, bucket: str, prefix: str) -> str:
 
 
 def _check_growth(where: str, names: list[str], last: str | None) -> None:
-    """Sorting what is sorted, and a set, take half the time of comparing each pair."""
+    """Require names that grow strictly. Sorting sorted names, and a set, take half the time of comparing each pair."""
     is_growing = (last is None or names[0] > last) and sorted(names) == names and len(set(names)) == len(names)
     if is_growing:
         return
     if last is not None and names[0] <= last:
-        _refuse(where, f"the listing does not get on: the service lists {names[0]!r} on the page behind {last!r}")
+        _refuse(where, f"the listing does not advance: the service lists {names[0]!r} on the page after {last!r}")
     before, behind = next(pair for pair in pairwise(names) if pair[1] <= pair[0])
-    how = "twice" if before == behind else f"behind {before!r}: {_ORDER}"
+    how = "twice" if before == behind else f"after {before!r}: {_ORDER}"
     _refuse(where, f"the service lists {behind!r} {how}")
 
 
 def _check_ends(where: str, names: Sequence[str], prefix: str) -> None:
-    """Of names that are in order: what lies between two with the prefix has it too."""
+    """Require the prefix of names that are in order. If the first and the last have it, all between them do."""
     for name in (names[0], names[-1]):
         if not name.startswith(prefix):
-            _refuse(where, f"asked for keys that start with {prefix!r}, the service lists {name!r}")
+            _refuse(where, f"the service lists {name!r}, which does not start with {prefix!r}")
 
 
 def _first_back(names: list[str]) -> tuple[str, str] | None:
-    """Two neighbours of which the second would have to come first."""
+    """Return the first two neighbours in the wrong order, if there are any."""
     if sorted(names) == names:
         return None
     return next(pair for pair in pairwise(names) if pair[1] < pair[0])

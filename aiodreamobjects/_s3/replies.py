@@ -1,4 +1,4 @@
-"""Make our values of the headers and pages of a reply."""
+"""Turn the headers and documents of replies into our values, or refuse them."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ Headers = Mapping[bytes, bytes]
 
 MOST_DIGITS = 19
 MILLISECONDS_DIGITS = 13
-"""Of milliseconds since 1970, from 2001 to 2286."""
+"""The number of digits of milliseconds since 1970, for the years 2001 to 2286."""
 _OK, _PARTIAL_CONTENT = int(HTTPStatus.OK), int(HTTPStatus.PARTIAL_CONTENT)
 
 
 def object_info(address: Address, headers: Headers) -> ObjectInfo:
-    """Return what a GET or HEAD reply tells of an object."""
+    """Return what a reply to a GET or HEAD says of an object."""
     modified = http_date(headers.get(b"last-modified"))
     version = version_id(raw_text(headers.get(b"x-amz-version-id")))
     return _info(address, place_of(headers)[1], etag_of(headers), modified, version, headers)
@@ -60,24 +60,24 @@ def _info(
     headers: Headers,
     verified: Verified | None = None,
 ) -> ObjectInfo:
-    """``headers``: those that the object is stored with."""
-    told = headers.get
+    """Return the description of an object with these stored headers."""
+    get = headers.get
     return make_object_info(
         address.bucket,
         address.key,
         size,
         etag,
         modified,
-        text(told(b"content-type")),
+        text(get(b"content-type")),
         metadata_of(headers),
         version,
-        text(told(b"x-amz-storage-class")),
-        text(told(b"cache-control")),
-        text(told(b"content-disposition")),
-        text(told(b"content-encoding")),
-        text(told(b"content-language")),
-        text(told(b"expires")),
-        text(told(b"x-amz-website-redirect-location")),
+        text(get(b"x-amz-storage-class")),
+        text(get(b"cache-control")),
+        text(get(b"content-disposition")),
+        text(get(b"content-encoding")),
+        text(get(b"content-language")),
+        text(get(b"expires")),
+        text(get(b"x-amz-website-redirect-location")),
         verified,
     )
 
@@ -90,7 +90,7 @@ def metadata_of(headers: Headers) -> dict[str, str]:
 
 
 def as_text(value: bytes) -> str:
-    """Read a header's value for people: as UTF-8, which most tools store, else as latin-1."""
+    """Decode a header's value for people: as UTF-8, which most tools store, or else as latin-1."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -102,15 +102,15 @@ def text(value: bytes | None) -> str | None:
 
 
 def raw_text(value: bytes | None) -> str | None:
-    """Read a value that goes back to the service: each character is a byte."""
+    """Decode a value that goes back to the service unchanged: each character is a byte."""
     return value if value is None else value.decode("latin-1")
 
 
 def headers_to_carry(headers: Headers, *, replaced: Collection[str], is_itself: bool) -> dict[str, str]:
-    """Return the headers that a copy of an object takes over, as the service sent them: each character is a byte.
+    """Return the headers that a copy takes over from its source, as the service sent them: each character is a byte.
 
-    ``replaced``: the options that are given for the copy. ``is_itself``: the copy takes the object's place, and keeps what
-    belongs to the place too.
+    ``replaced`` names the options that the caller gives for the copy. If the copy ``is_itself`` the object, it also keeps
+    the headers that say how the object is kept.
     """
     names = [header for option, header in HEADERS.items() if option not in replaced]
     if is_itself:
@@ -133,11 +133,11 @@ _OF_THE_PLACE = (
     "x-amz-server-side-encryption-bucket-key-enabled",
     *(name.decode() for name in (LOCK_MODE, LOCK_UNTIL, LEGAL_HOLD)),
 )
-"""Headers that say how an object is kept where it is. Another bucket or service has its own ways."""
+"""Headers that say how an object is kept in its bucket. Another bucket or service may have other rules."""
 
 
 def length(headers: Headers) -> int | None:
-    """Return the length of the body. The HTTP parser has checked that it is a number."""
+    """Return the Content-Length. The HTTP parser has checked that it is a number."""
     value = headers.get(b"content-length")
     return value if value is None else int(value)
 
@@ -147,19 +147,19 @@ def texts(headers: Headers) -> dict[str, str]:
 
 
 def encryption(headers: Headers) -> str | None:
-    """Return how the service encrypted an object, as far as it says."""
+    """Return how the service encrypted an object, if it says so."""
     if b"x-amz-server-side-encryption-customer-algorithm" in headers:
         return "a customer's key"
     return text(headers.get(b"x-amz-server-side-encryption"))
 
 
 def obstacle(headers: Headers, service: Service) -> str | None:
-    """Return what keeps the ETags of this reply from being digests: the service's own way, or how it encrypts."""
+    """Return what may keep the ETag of this reply from being a digest: an encryption, or the service's own way."""
     return encryption(headers) if service.digests == "all" else f"digests of {service.digests}"
 
 
 def http_date(value: bytes | None) -> datetime | None:
-    """Read a date in the forms of RFC 9110 section 5.6.7: fast in the one that is not obsolete."""
+    """Parse a date in the forms of RFC 9110 section 5.6.7. The form that is not obsolete takes the fast way."""
     if value is None:
         return None
     if len(value) != len("Sun, 06 Nov 1994 08:49:37 GMT") or value[25:] != b" GMT":
@@ -175,11 +175,11 @@ def http_date(value: bytes | None) -> datetime | None:
             tzinfo=UTC,
         )
     except (KeyError, ValueError):
-        refuse_reply(f"a date that is none, {value[:40]!r}")
+        refuse_reply(f"an invalid date {value[:40]!r}")
 
 
 def time_of_reply(headers: Headers) -> datetime | None:
-    """Return when the reply was made, by the service's clock; None if it does not tell, or in an unknown form."""
+    """Return when the reply was made, by the service's clock. None without a valid ``Date``."""
     try:
         return http_date(headers.get(b"date"))
     except ServiceError:
@@ -187,7 +187,7 @@ def time_of_reply(headers: Headers) -> datetime | None:
 
 
 def check_date(value: bytes | None) -> None:
-    """Refuse what does not look like a date, for a reply whose date may never be read."""
+    """Refuse an invalid date. One of the usual form passes unparsed: the caller may never read it."""
     if value is not None and not (len(value) == len("Sun, 06 Nov 1994 08:49:37 GMT") and value[25:] == b" GMT"):
         http_date(value)
 
@@ -197,11 +197,11 @@ def _other_date(value: str) -> datetime:
         found = parsedate_to_datetime(value.strip())
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
-        refuse_reply(f"a date that is none, {value[:40]!r}")
+        refuse_reply(f"an invalid date {value[:40]!r}")
 
 
 def listed_date(value: str | None) -> datetime | None:
-    """Read a date of a document: ISO 8601, or what some gateways write, RFC 9110's form or milliseconds since 1970."""
+    """Parse a date in a document: ISO 8601, or as some gateways write it, RFC 9110's form or milliseconds since 1970."""
     if value is None:
         return None
     value = value.strip()
@@ -221,12 +221,12 @@ def whole(value: str | None) -> int | None:
         return None
     digits = value.strip()
     if not digits.isascii() or not digits.isdigit() or len(digits) > MOST_DIGITS:
-        refuse_reply(f"a number that is none, {value[:40]!r}")
+        refuse_reply(f"an invalid number {value[:40]!r}")
     return int(digits)
 
 
 def flag(root: xml.Element, name: str) -> bool | None:
-    """Return what a child says, one of XML Schema's booleans in any case (gofakes3 writes ``True``); None without one."""
+    """Read a child as one of XML Schema's booleans, in any case: gofakes3 writes ``True``. None if there is no child."""
     value = (root.get(name) or "").strip().lower()
     if value not in _BOOLEANS:
         refuse_reply(f"{name} {value[:40]!r}, which is neither true nor false")
@@ -237,28 +237,28 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": None}
 
 
 def version_id(found: str | None) -> str | None:
-    """Return the version; None for ``null``, which is that of an object that was put without versioning."""
+    """Return the version, or None for ``null``: S3 calls the version of an object that was put without versioning so."""
     return None if found == "null" else found
 
 
 _CONTENT_RANGE = re.compile(r"bytes[ =]([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _RANGE_OF_NOTHING = re.compile(r"bytes[ =](?:0-+[01]?|\*)/0")
-"""What services write for an empty object: ``bytes 0--1/0`` (Ceph, MinIO), ``bytes */0``."""
+"""The Content-Range of an empty object: ``bytes 0--1/0`` (Ceph, MinIO) or ``bytes */0``."""
 
 
 def parse_content_range(value: str) -> tuple[int, int, int | None]:
-    """Return the first and the last position, and the whole length where it is known (RFC 9110 section 14.4)."""
+    """Return the first and the last position, and the whole length if it is known (RFC 9110 section 14.4)."""
     if _RANGE_OF_NOTHING.fullmatch(value.strip()):
         return 0, -1, 0
     match = _CONTENT_RANGE.fullmatch(value.strip())
     if match is None:
-        refuse_reply(f"a Content-Range that is none, {value[:60]!r}")
+        refuse_reply(f"an invalid Content-Range {value[:60]!r}")
     first, last, total = match.groups()
     return int(first), int(last), None if total == "*" else int(total)
 
 
 def announced_length(headers: Headers) -> int | None:
-    """Return the length of an object's body: its Content-Length, or by its Content-Range if it comes in chunks."""
+    """Return the length of an object's body, from Content-Length, or from Content-Range if the body comes in chunks."""
     content_range = headers.get(b"content-range")
     if content_range is None or b"content-length" in headers:
         return length(headers)
@@ -267,7 +267,7 @@ def announced_length(headers: Headers) -> int | None:
 
 
 def place_of(headers: Headers) -> tuple[int, int | None]:
-    """Return the position in the object of a reply's first byte, and the object's size."""
+    """Return the position of a body's first byte in the object, and the object's size if it is known."""
     content_range = headers.get(b"content-range")
     if content_range is None:
         return 0, length(headers)
@@ -280,9 +280,9 @@ def etag_of(headers: Headers) -> str | None:
 
 
 def is_same(one: ObjectInfo, other: ObjectInfo) -> bool:
-    """Return whether two replies tell of the same state of an object: by its ETag, else by its time; and by its size.
+    """Return whether two replies show the same state of an object. Compare sizes and ETags, or without ETags the times.
 
-    ETags are compared weakly (RFC 9110 section 8.8.3.2): a proxy may make a strong one weak on its way.
+    ETags are compared weakly (RFC 9110 section 8.8.3.2): a proxy may turn a strong ETag into a weak one.
     """
     if one.size is not None and other.size is not None and one.size != other.size:
         return False
@@ -292,14 +292,14 @@ def is_same(one: ObjectInfo, other: ObjectInfo) -> bool:
 
 
 def check_answer(status: int, headers: Headers) -> None:
-    """Refuse what is no answer to a GET of an object: a page of somebody else's, a part that does not say which.
+    """Refuse a reply that cannot be an object: a web page of a proxy, or a part that does not say which part it is.
 
-    A part may come with a 200 (lakeFS, gofakes3): its Content-Range says what it is.
+    A part may come with a 200 (lakeFS, gofakes3). Its Content-Range shows that it is a part.
     """
     if status not in (_OK, _PARTIAL_CONTENT):
         refuse_reply(f"status {status} in answer to a GET")
     if b"etag" not in headers and not _is_of_service(headers):
-        refuse_reply("an object without ETag, and nothing else that a page of somebody else would not have")
+        refuse_reply("an object without ETag, nor any other header that tells it from a web page")
     if b"content-length" not in headers and b"transfer-encoding" not in headers:
         refuse_reply("an object without its length")
     if status == _PARTIAL_CONTENT and b"content-range" not in headers:
@@ -307,22 +307,22 @@ def check_answer(status: int, headers: Headers) -> None:
 
 
 def _is_of_service(headers: Headers) -> bool:
-    """Return whether a reply without an ETag looks like an object all the same: some gateways send none."""
+    """Return whether a reply without an ETag still looks like an object: some gateways send no ETag."""
     if any(name.startswith(b"x-amz-") for name in headers):
         return True
     return b"last-modified" in headers and not headers.get(b"content-type", b"").startswith(b"text/html")
 
 
-# Objects that a request has made
+# Objects that a request made
 
 
 def check_etag(what: str, etag: str, obstacle: str | None, digest: Md5 | None) -> bool:
-    """Return whether the ETag that the service gave a body says that it has these bytes. Raises ChecksumMismatchError."""
+    """Return whether the ETag verifies the body with this MD5. Raises ChecksumMismatchError if it contradicts it."""
     expected = md5_of_etag(etag, obstacle)
     if digest is None or expected is None:
         return False
     if expected != digest.hexdigest():
-        msg = f"{what}: the service stored other bytes: ETag {etag}, MD5 {digest.hexdigest()}; {IF_NO_DIGEST}"
+        msg = f"{what}: the service stored other bytes: ETag {etag}, sent MD5 {digest.hexdigest()}; {IF_NO_DIGEST}"
         raise ChecksumMismatchError(msg)
     return True
 
@@ -339,7 +339,7 @@ def stored_object(
     headers: Headers,
     verified: Verified | None,
 ) -> ObjectInfo:
-    """Return what is known of an object that was put."""
+    """Return the description of an object that was put."""
     version = version_id(raw_text(headers.get(b"x-amz-version-id")))
     return described(address, options, size, etag, version, verified)
 
@@ -352,15 +352,15 @@ def described(
     version: str | None,
     verified: Verified | None,
 ) -> ObjectInfo:
-    """Return what is known of an object by what it was stored with."""
+    """Return the description of an object, from the options that it was stored with."""
     stored = {name.encode("latin-1"): value.encode("latin-1") for name, value in options.content_headers().items()}
     return _info(address, size, etag, None, version, stored, verified)
 
 
 def assembled_object(address: Address, etag: str | None, modified: str | None, headers: Headers) -> ObjectInfo:
-    """Return what is known of an object that was copied, or completed from parts. Only an ETag says that it was.
+    """Return the description of an object that was copied, or completed from parts.
 
-    Ceph RGW 16.2 leaves the element empty when it completes an upload.
+    Only an ETag element proves that it was. It may be empty: Ceph RGW 16.2 sends it so when it completes an upload.
     """
     if etag is None:
         refuse_reply("a reply without ETag")
@@ -378,7 +378,7 @@ def listed_part(number: str | None, etag: str | None, size: str | None) -> Part:
 
 
 def bucket_info(name: str, headers: Headers) -> BucketInfo:
-    """Read the headers of a HEAD. Only Ceph RGW counts objects (``X-RGW-*``)."""
+    """Return what a HEAD says of a bucket. Only Ceph RGW counts objects (``X-RGW-*``)."""
     return BucketInfo(
         name=name,
         region=text(headers.get(b"x-amz-bucket-region")),
@@ -392,14 +392,14 @@ def _count(value: bytes | None) -> int | None:
 
 
 def acl_of(root: xml.Element) -> Acl:
-    return xml.acl_of(root) or refuse_reply("a reply without Owner/ID, or with grants that are none")
+    return xml.acl_of(root) or refuse_reply("an ACL without Owner/ID, or with invalid grants")
 
 
 # Errors
 
 
 def words_of(document: bytes) -> Words:
-    """Read an error document: S3's, one that is wrapped as Amazon's other services do, or JSON, as some gateways send."""
+    """Read an error document: S3's, one wrapped as in Amazon's other services, or JSON, which some gateways send."""
     document = document.lstrip()
     if document.startswith(b"{"):
         return _words_of_json(document)
@@ -410,7 +410,7 @@ def words_of(document: bytes) -> Words:
 
 
 def words_of_xml(root: xml.Element) -> Words:
-    """Read the first element named ``Error``, wherever it is."""
+    """Read the first ``Error`` element at any depth."""
     if root.name == "Error":
         return Words(root.get("Code") or "", root.get("Message") or "", root.get("RequestId"))
     found = next((words for child in root.children if (words := words_of_xml(child)) != Words()), Words())
@@ -422,11 +422,11 @@ def _words_of_json(document: bytes) -> Words:
         read: object = json.loads(document)
     except (ValueError, RecursionError):
         return Words()
-    told = {name.lower(): value for name, value in read.items()} if isinstance(read, dict) else {}
-    if isinstance(told.get("error"), dict):
-        told |= {str(name).lower(): value for name, value in told["error"].items()}
+    fields = {name.lower(): value for name, value in read.items()} if isinstance(read, dict) else {}
+    if isinstance(fields.get("error"), dict):
+        fields |= {str(name).lower(): value for name, value in fields["error"].items()}
     code, text, request_id = (
-        next((value for name in names if isinstance(value := told.get(name), str)), "")
+        next((value for name in names if isinstance(value := fields.get(name), str)), "")
         for names in (
             ("code", "__type", "errorcode", "error"),
             ("message", "error_description", "detail"),
@@ -450,22 +450,22 @@ def headers_of_source(source: Address, version: str | None, if_match: str | None
 
 
 def key_decoder(encoding_type: str | None, names: Iterable[str]) -> Callable[[str], str]:
-    """How a page's keys and prefixes are read: decoded only where the service says that it encoded them.
+    """Return the function that decodes a page's keys and prefixes. It does nothing unless the page says they are encoded.
 
-    Refused if they were not encoded and XML could not carry one.
+    Refuse a page that is not encoded if XML could not carry one of its names.
     """
     if encoding_type == "url":
         return decoded
     if any(DAMAGED in name for name in names):
-        refuse_reply("a key that XML cannot carry, and did not encode it")
+        refuse_reply("a key that XML cannot carry without encoding it")
     return str
 
 
 def prefix_decoder(names: Sequence[str], prefix: str, decode: Callable[[str], str]) -> Callable[[str], str]:
-    """Return how a page's common prefixes are read: some services encode the keys and leave these as they are.
+    """Return the function that decodes a page's common prefixes. Some services encode keys but not prefixes.
 
-    That shows where one holds what an encoded name cannot hold, or would not start with the prefix that was asked for.
-    Ceph tracker issue 41870.
+    A prefix was not encoded if it holds a character that encoding replaces, or if it would not start with the listing's
+    prefix once decoded (Ceph tracker issue 41870).
     """
     if decode is decoded and not all(_ENCODED.fullmatch(name) and decoded(name).startswith(prefix) for name in names):
         return str
@@ -485,23 +485,23 @@ def next_cursor(
     decode: Callable[[str], str] = str,
     last: Sequence[ObjectInfo | UploadInfo] = (),
 ) -> Cursor | None:
-    """Return where the listing goes on; None at its end.
+    """Return where the listing continues, or None at its end.
 
-    Without IsTruncated, the end is where there is no marker (gofakes3). A key marker is encoded as the keys are, but not by
+    Without IsTruncated, a page without a marker is the last (gofakes3). A key marker is encoded as the keys are, except by
     Ceph RGW.
     """
     key, *rest = (marker or "" for marker in markers)
     if not is_truncated and (is_truncated is False or not key):
         return None
     if not key:
-        refuse_reply("a listing that goes on, but not where")
+        refuse_reply("a truncated page without the marker of the next one")
     if last and (DAMAGED in key or last[0].key == key):
         return (last[0].key, *rest)
     return (decode(key), *rest)
 
 
 def objects_cursor(token: Cursor | None, items: Sequence[ObjectInfo | CommonPrefix]) -> Cursor | None:
-    """Of a page of objects: its token, or the last item where XML could not carry that."""
+    """Return the cursor after a page of objects: its token, or its last item if XML could not carry the token."""
     if token is None or DAMAGED not in token[0] or not items:
         return token and (*token, "")
     return ("", _end_of(items[-1]))
@@ -512,19 +512,22 @@ def marker_cursor(
     items: Sequence[ObjectInfo | CommonPrefix],
     marker: str | None,
 ) -> Cursor | None:
-    """Of a page of the older kind of list. Its last item serves: services disagree on NextMarker and its encoding."""
+    """Return the cursor after a page of the first version of the list.
+
+    Use its last item: services disagree on NextMarker and its encoding.
+    """
     goes_on = bool(marker) if is_truncated is None else is_truncated
     found = next_cursor(goes_on, [_end_of(items[-1]) if items else marker])
     return found and ("", *found)
 
 
 def _end_of(item: ObjectInfo | CommonPrefix) -> str:
-    """Return what a listing starts after to go on behind this item."""
+    """Return the name after which a listing continues: for a common prefix, one behind all keys that start with it."""
     return item.key if isinstance(item, ObjectInfo) else f"{item.prefix}\U0010ffff"
 
 
 def name_of(item: ObjectInfo | CommonPrefix) -> str:
-    """Return what a page is sorted by: the order of ``str`` is that of UTF-8 bytes."""
+    """Return the name by which a page is sorted. The order of ``str`` is that of UTF-8 bytes."""
     return item.key if isinstance(item, ObjectInfo) else item.prefix
 
 

@@ -1,4 +1,4 @@
-"""Whether a failed request is tried again, after how long, and beside how many others."""
+"""Decide whether to retry a failed request, and after how long, and how many requests to send at once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aiodreamobjects._limits import Crowd
 
 T = TypeVar("T")
 
-# The budget of the AWS SDKs' "standard" retry mode (AWS SDKs and Tools reference guide, "Retry behavior"): a dead
-# service soon gets one attempt a request, a healthy one never notices.
+# The budget of the AWS SDKs' "standard" retry mode (AWS SDKs and Tools reference guide, "Retry behavior"). If the service
+# is down, each request soon gets one attempt only. If it is healthy, the budget never runs out.
 BUDGET = 500
 RETRY_COST = 5
 SUCCESS_REFUND = 1
@@ -22,30 +22,30 @@ SUCCESS_REFUND = 1
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt: its error, and what may be done about it."""
+    """A failed attempt: its error, and what can be done about it."""
 
     error: DreamObjectsError
     retry_after: float | None = None
-    """Seconds the service asked for."""
+    """The seconds that the service asked us to wait."""
     is_throttle: bool = False
-    """The service is alive and asks for patience: waiting is due, the budget is not touched."""
+    """The service asks for fewer requests. Waiting helps, so this does not use up the budget."""
     has_expired: bool = False
-    """The service no longer takes the credentials: with others, worth one more attempt."""
+    """The service no longer accepts the credentials. New ones are worth one more attempt."""
     clock_offset: float | None = None
-    """By how many seconds the service's clock is ahead, where it complains of ours: worth one more attempt."""
+    """How many seconds the service's clock is ahead, if it refused ours. The corrected time is worth one more attempt."""
     may_be_done: bool = False
-    """The service may have done it all the same: the reply was lost, or says nothing of it."""
+    """The service may have carried out the request: the reply was lost, or does not say."""
 
 
 class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to the loop below, never seen outside
     def __init__(self, failure: Failure, decreases: int | None = None) -> None:
-        """``decreases``: of the crowd, when the attempt had its place."""
+        """Keep the failure. ``decreases`` is ``Crowd.decreases`` at the time when the attempt got its place."""
         super().__init__(str(failure.error))
         self.failure, self.decreases = failure, decreases
 
 
 class Owner(Protocol):
-    """Whose retries they are: it waits, and mends what a service complains of."""
+    """The session's side of a retry: it waits, renews credentials and corrects the clock."""
 
     @property
     def credentials(self) -> Credentials: ...
@@ -55,7 +55,7 @@ class Owner(Protocol):
 
 
 class Retrier:
-    """A session's retries: runs attempts until one succeeds or trying again is of no use."""
+    """The retries of a session. It runs attempts until one succeeds or another one is pointless."""
 
     def __init__(self, retry: Retry, crowd: Crowd, owner: Owner) -> None:
         self._retry, self.crowd, self._owner = retry, crowd, owner
@@ -70,15 +70,16 @@ class Retrier:
         on_doubt: Callable[[], None] | None = None,
         on_failure: Callable[[int, DreamObjectsError, float | None], None] | None = None,
     ) -> T:
-        """Return the first result of ``attempt``. What it raises as AttemptFailed may be tried again.
+        """Return the first result of ``attempt``. It raises AttemptFailed for a failure that may be retried.
 
-        ``is_conditional``: a refusal may be due to an attempt of this call whose reply was lost; the error says so.
-        ``on_doubt`` is called for each attempt that may have been carried out although it failed. ``on_failure`` is
-        called after each failed attempt with its number, its error, and the seconds until the next attempt.
+        ``is_conditional``: an earlier attempt whose reply was lost may cause a refusal. The error then says so.
+        ``on_doubt`` is called for each failed attempt that the service may have carried out. ``on_failure`` is called
+        after each failed attempt, with its number, its error, and the seconds until the next attempt.
         """
         number, spent, may_be_done = 1, 0, False
         mended: list[str] = []
         crowd, owner = self.crowd, self._owner
+        # Each round: 1. an attempt, 2. what a failure means for the caller, 3. mend, wait or give up.
         while True:
             decreases, used = crowd.decreases, owner.credentials
             try:
@@ -89,10 +90,11 @@ class Retrier:
             else:
                 if crowd.is_reduced:
                     crowd.served()
-                if self._budget < BUDGET:
+                if self._budget < BUDGET:  # the attempt that succeeds gets back what it cost
                     self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
                 return result
 
+            # An earlier attempt may have made the object that now fails the condition.
             if may_be_done and is_conditional and isinstance(failure.error, PreconditionFailedError | NotFoundError):
                 failure.error.args = (f"{failure.error}; {_DOUBT}",)
             may_be_done |= failure.may_be_done
@@ -115,16 +117,16 @@ class Retrier:
             number += 1
 
     def _wait_after(self, failure: Failure, number: int, spent: int) -> float | None:
-        """Return the seconds to wait before the next attempt; None if another one is of no use."""
+        """Return the seconds to wait before the next attempt, or None if there must not be another one."""
         if not failure.error.retryable or number >= self._retry.attempts:
             return None
         if self._budget < spent:
-            failure.error.add_note("not tried again: too many requests of this session failed lately")
+            failure.error.add_note("not retried: too many requests of this session failed lately")
             return None
         return backoff(self._retry, number, failure.retry_after)
 
     async def _is_mended(self, failure: Failure, used: Credentials, mended: list[str]) -> bool:
-        """Whether what was refused is another now, our clock or the credentials: each once a call."""
+        """Correct the clock, or renew the credentials, if the service refused them. Return True once for each in a call."""
         if failure.clock_offset is not None:
             self._owner.correct_clock(failure.clock_offset)
             what, is_new = "clock", True
@@ -137,11 +139,11 @@ class Retrier:
         return is_first and is_new
 
 
-_DOUBT = "an earlier attempt of this very call, whose reply was lost, may have done it"
+_DOUBT = "an earlier attempt of this call may have caused this: its reply was lost"
 
 
 def backoff(retry: Retry, attempts_made: int, retry_after: float | None = None) -> float:
-    """Seconds to wait after so many attempts: full jitter, at least Retry-After, at most the cap."""
+    """Return the seconds to wait after a number of attempts: full jitter, at least Retry-After, at most the cap."""
     ceiling = min(retry.cap, retry.base * 2.0 ** min(attempts_made - 1, 64))
     jittered = random.uniform(0, ceiling)  # noqa: S311 - spreads clients out, hides nothing
     return max(jittered, min(retry_after or 0.0, retry.cap))

@@ -1,4 +1,4 @@
-"""Everything that a session asks of its service: each S3 request once, and the end of them all."""
+"""All requests that a session sends to its service, and how they end."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _log = logging.getLogger("aiodreamobjects")
 class S3(Abilities, Listings, Buckets):
     """The requests of one session. Made on the loop that uses it.
 
-    Each method sends its request as often as ``Retry`` allows. It raises SessionClosedError once this is closed,
-    ServiceError for what the service answers, ConnectionFailedError where there is no answer.
+    Each method sends its request as often as ``Retry`` allows. It raises SessionClosedError if this is closed,
+    ServiceError if the service refuses, and ConnectionFailedError if there is no answer.
     """
 
     def __init__(self, gate: Gate, transport: Transport, open_cold: Callable[[Caller], Awaitable[Cold]]) -> None:
-        """``open_cold`` makes the client for requests that are rarely sent, the first time that one is needed."""
+        """Make the requests. ``open_cold`` makes the client for rare requests, when the first of them is sent."""
         super().__init__(Caller(gate, transport))
         self._transport, self._open_cold = transport, open_cold
         self._cold: Cold | None = None
         self._opening = asyncio.Lock()
 
     def stop(self) -> None:
-        """Refuse every request from now on with SessionClosedError, except those of clean-ups (``gate.DEPARTURE``)."""
+        """Make every later request raise SessionClosedError, except those of clean-ups (``gate.DEPARTURE``)."""
         self._gate.stop()
 
     async def aclose(self) -> None:
@@ -60,7 +60,7 @@ class S3(Abilities, Listings, Buckets):
                 await self._cold.aclose()
 
     def abandon(self) -> None:
-        """Let go of what is open, for a session that nobody closed. Its event loop may be gone."""
+        """Release what is open, for a session that nobody closed. Its event loop may be gone."""
         self._gate.abandon()
         self._transport.abandon(closed_meanwhile)
 
@@ -81,15 +81,15 @@ class S3(Abilities, Listings, Buckets):
 
     @property
     def service(self) -> Service:
-        """The service, with what it turned out to lack."""
+        """The service, with the features that it turned out to lack."""
         return self._gate.service
 
     def signer(self) -> Signer:
-        """Return a signer with the credentials of this moment: they may be refreshed while a session lives."""
+        """Return a signer with the current credentials, which may be renewed later."""
         return self._gate.signer()
 
     def now(self) -> float:
-        """Return the service's time, as far as it is known to differ from ours: seconds since the epoch."""
+        """Return the service's time in seconds since the epoch: our clock, corrected by the known difference."""
         return self._gate.now()
 
     async def sleep(self, seconds: float) -> None:
@@ -99,9 +99,10 @@ class S3(Abilities, Listings, Buckets):
     async def unasked(
         self, feature: Feature, request: Callable[[], Awaitable[T]], *, is_write: bool = False
     ) -> T | None:
-        """Make a request of ours that nobody asked for. Return None if the service refuses it, or lacks the feature.
+        """Make an optional request, for which the caller did not ask. Return None if the service refuses or lacks it.
 
-        A service that lacks the feature is asked once in a session. What is written may be refused for its own sake.
+        Remember a lacking feature: later requests for it are not sent. A refused write does not prove the lack, since
+        its content may be the reason.
         """
         if feature in self._gate.service.unsupported:
             return None
@@ -112,10 +113,10 @@ class S3(Abilities, Listings, Buckets):
                 raise
             if isinstance(error, UnsupportedByServiceError) or (lacks_request(error) and not is_write):
                 self._gate.note_lack(feature, "the service refused it earlier in this session")
-            _log.warning("%s; nobody asked for this, so it is left out", error)
+            _log.warning("%s; this request is optional, so the work goes on without it", error)
             return None
 
-    # What aioboto3 asks
+    # Requests through aioboto3
 
     async def boto_client(self) -> S3Client:
         return (await self._opened_cold()).client
@@ -130,7 +131,7 @@ class S3(Abilities, Listings, Buckets):
         return self._cold
 
     async def get_setting(self, bucket: str, setting: Setting[T]) -> T:
-        """Return the setting's value; its empty value (``[]``, ``{}`` or ``None``) if the bucket carries none."""
+        """Return the setting's value, or its empty value (``[]``, ``{}`` or ``None``) if the bucket has none."""
         form = setting.form
         if isinstance(form, AsXml):
             return await self.get_as_xml(bucket, setting, form)

@@ -1,6 +1,6 @@
-"""The settings of a bucket, a row each: to add one, add its row here and its verbs to ``Bucket``.
+"""The settings of a bucket, one row each. To add one, add its row here and its verbs to ``Bucket``.
 
-A row says how the setting is read, written and removed: as our own XML, or by aioboto3 where it is seldom asked for.
+A row says how to read, write and remove the setting: as our own XML, or through aioboto3 if it is rarely used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiodreamobjects._service import Feature
 T = TypeVar("T")
 
 BotoReply = Mapping[str, Any]
-"""botocore's reply, whose values have no types: it goes no further than this table and ``cold``."""
+"""botocore's reply. Its values have no types, so only this table and ``cold`` use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class AsXml(Generic[T]):
     write: Callable[[T], bytes]
     other_root: str = ""
     deleted_by_putting: T | None = None
-    """The value that stands for no setting, where a service has no ``DELETE`` of it."""
+    """The value that means no setting, if S3 has no ``DELETE`` for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class ByBoto(Generic[T]):
     read: Callable[[BotoReply], T]
     write: Callable[[T], dict[str, Any]]
     root: str
-    """Of the document that answers ``get``; ``{`` for one in JSON."""
+    """The root of the document that answers ``get``. ``{`` stands for JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """A document that a bucket carries or not."""
+    """A document that a bucket may have."""
 
     name: str
     form: AsXml[T] | ByBoto[T]
     empty: Callable[[], T]
-    """Makes the value of a bucket that carries none."""
+    """Makes the value of a bucket without this setting."""
     absent: str = ""
-    """The error code by which a service says that there is none."""
+    """The service's error code for a bucket without this setting."""
     feature: Feature | None = None
 
 
@@ -79,7 +79,7 @@ def _policy_of(reply: BotoReply) -> PolicyDocument:
     except (KeyError, ValueError):
         document = None
     if not isinstance(document, dict):
-        refuse_reply("a policy that is no JSON object")
+        refuse_reply("a policy that is not a JSON object")
     return document
 
 

@@ -1,4 +1,4 @@
-"""Signatures: SigV4 and SigV2, as headers, as URLs, as browser forms. Pure: the time is an argument.
+"""Compute signatures: SigV4 and SigV2, as headers, URLs and browser forms. The time is an argument.
 
 Sources: Amazon S3 API reference, "Authenticating Requests (AWS Signature Version 4)"; Amazon S3 developer guide
 (2006-03-01), "Signing and Authenticating REST Requests" for version 2, which the older Ceph clusters use.
@@ -25,7 +25,8 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 _BARE_NAMES = "host;x-amz-content-sha256;x-amz-date"
 V4_LONGEST_PRESIGN = 7 * 24 * 3600
 
-# The query parameters that belong to a SigV2 resource; values of response-* are signed as they are, unquoted.
+# The query parameters that SigV2 signs as a part of the resource. Their values are signed unquoted.
+# Not object-lock, although botocore signs it: Ceph RGW 16.2 does not, and then refuses the signature.
 _V2_SUBRESOURCES = frozenset(
     [
         "acl",
@@ -60,20 +61,20 @@ _V2_SUBRESOURCES = frozenset(
 
 @dataclass(slots=True)
 class Request:
-    """What is signed of a request. ``path`` and ``host`` as they go out; ``query`` and ``headers`` unencoded."""
+    """The parts of a request that are signed. ``path`` and ``host`` are as sent, ``query`` and ``headers`` unencoded."""
 
     method: str
     scheme: str
     host: str
     path: str
     resource: str
-    """``/bucket/key``, percent-encoded: what SigV2 signs in the path's place, whatever the addressing."""
+    """``/bucket/key``, percent-encoded. SigV2 signs this instead of the path, for every kind of addressing."""
     query: Mapping[str, str]
     headers: Mapping[str, str]
 
 
 class Signer:
-    """SigV4 for one set of credentials. What stays the same for a day or a second is computed once.
+    """Signs by SigV4, with one set of credentials. It computes once what stays the same for a day or a second.
 
     Times are seconds since the epoch.
     """
@@ -97,7 +98,7 @@ class Signer:
         self._key = b""
 
     def sign(self, request: Request, now: float, payload_hash: str = UNSIGNED_PAYLOAD) -> dict[str, str]:
-        """The request's headers, signed; all that are given are signed."""
+        """Return all headers of the signed request. The signature covers every header that is given."""
         self._set_clock(now)
         headers = {"host": request.host, "x-amz-content-sha256": payload_hash, "x-amz-date": self._timestamp}
         if self.credentials.session_token:
@@ -107,7 +108,7 @@ class Signer:
             names = ";".join(sorted(headers))
             lines = "".join([f"{name}:{_folded(headers[name])}\n" for name in sorted(headers)])
         else:
-            names = ";".join(headers)  # they are in order
+            names = ";".join(headers)  # already sorted
             lines = "".join([f"{name}:{value}\n" for name, value in headers.items()])
         query = canonical_query(request.query) if request.query else ""
         signature = self._signature(request, query, lines, names, payload_hash)
@@ -115,9 +116,9 @@ class Signer:
         return headers
 
     def sign_bare(self, method: str, host: str, path: str, query: str, now: float, payload_hash: str) -> str:
-        """The header lines of a request that has no others, as ``sign`` gives them, without a dictionary's detour.
+        """Return the header lines of a request without further headers. Faster than ``sign``: it needs no dictionary.
 
-        For credentials without a session token. ``query``: in canonical form.
+        The credentials must have no session token. ``query`` is in canonical form.
         """
         self._set_clock(now)
         stamp = self._timestamp
@@ -129,9 +130,9 @@ class Signer:
         )
 
     def presign(self, request: Request, now: float, expires_in: int) -> str:
-        """A URL that carries its signature. Whoever uses it must send the same headers, if any were given.
+        """Return a URL that carries its signature. Whoever uses it must send the given headers too.
 
-        Raises ValueError beyond seven days, S3's limit for SigV4.
+        Raises ValueError for more than seven days, the limit of SigV4.
         """
         if expires_in > V4_LONGEST_PRESIGN:
             msg = f"expires_in {expires_in} is over 7 days (604800 seconds), the longest that SigV4 allows"
@@ -146,7 +147,7 @@ class Signer:
         return f"{request.scheme}://{request.host}{request.path}?{query}&X-Amz-Signature={signature}"
 
     def _presigned_query(self, extra: Mapping[str, str], expires_in: int, signed_headers: list[str]) -> str:
-        """In canonical order, which is the order of these names."""
+        """Return the query without its signature. The names are written in canonical order, so only ``extra`` needs sorting."""
         token = self.credentials.session_token
         security = f"&X-Amz-Security-Token={_quote(token)}" if token else ""
         signed = "%3B".join(map(_quote, signed_headers)) if len(signed_headers) > 1 else "host"
@@ -181,7 +182,7 @@ class Signer:
 
 
 def sign_v2(request: Request, credentials: Credentials, now: float) -> dict[str, str]:
-    """The request's headers with a SigV2 ``authorization``."""
+    """Return the request's headers with a SigV2 ``authorization``."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     headers["date"] = formatdate(now, usegmt=True)
     if credentials.session_token:
@@ -191,7 +192,7 @@ def sign_v2(request: Request, credentials: Credentials, now: float) -> dict[str,
 
 
 def presign_v2(request: Request, credentials: Credentials, now: float, expires_in: int) -> str:
-    """A SigV2 URL, for the older clusters; it may live as long as you like."""
+    """Return a SigV2 URL that carries its signature, for older clusters. ``expires_in`` has no limit."""
     expires = str(math.floor(now) + expires_in)
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = dict(request.query)
@@ -213,7 +214,7 @@ def post_form(
     *,
     signature: Signature,
 ) -> dict[str, str]:
-    """The fields of a browser form that may store this one key until it expires."""
+    """Return the fields of a browser form that may store this one key until it expires."""
     asked = list(conditions)
     scope = _scope(region, now)
     signed: dict[str, str] = {}
@@ -269,7 +270,7 @@ def _signature_v2(request: Request, headers: Mapping[str, str], date: str, crede
 
 
 def _as_bytes(value: str) -> str:
-    """Return a header's value, each character of which is a byte, such that it becomes these bytes with the rest."""
+    """Convert a header's value, in which each character is a byte, to text that encodes to these bytes in UTF-8."""
     return value.strip(" \t").encode("latin-1").decode(errors="surrogateescape")
 
 
@@ -279,7 +280,7 @@ def _hmac_sha1(credentials: Credentials, text: str) -> str:
 
 
 def canonical_query(query: Mapping[str, str]) -> str:
-    """Percent-encoded and sorted: as it is signed, and as it goes out."""
+    """Return the query percent-encoded and sorted, as it is signed and sent."""
     return "&".join([f"{name}={value}" for name, value in sorted(_quoted_pairs(query))])
 
 
@@ -288,9 +289,9 @@ def _quoted_pairs(query: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _folded(value: str) -> str:
-    """Return a header's value as SigV4 signs it: without outer blanks, and with one for several inside.
+    """Return a header's value as SigV4 signs it: without outer blanks, and with one space for several blanks inside.
 
-    A single tab stays a tab: so Ceph RGW has it. Of what is no ASCII, each character is a byte, and none is a blank.
+    A single tab stays a tab, as in Ceph RGW. Only spaces and tabs are blanks: other characters may be bytes of UTF-8.
     """
     return _SEVERAL_BLANKS.sub(" ", value.strip(" \t")) if " " in value or "\t" in value else value
 

@@ -1,4 +1,4 @@
-"""Requests about one upload in parts."""
+"""Requests about one multipart upload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Uploads:
     async def create_upload(
         self, address: Address, options: WriteOptions, on_doubt: Callable[[], None] | None = None
     ) -> CreatedUpload:
-        """Begin an upload. A lost reply leaves one behind that nobody knows: ``on_doubt`` is called for each."""
+        """Begin an upload. A lost reply may leave an upload whose id is unknown: ``on_doubt`` is called for each."""
         call = Call(
             "create_multipart_upload", "POST", address.bucket, address.key, self._caller.document, {"uploads": ""}
         )
@@ -43,7 +43,7 @@ class Uploads:
         verify: bool = True,
         sent: Gauge | None = None,
     ) -> Part:
-        """Store part ``number``, from 1 to 10,000. Raises ChecksumMismatchError for an ETag of other bytes."""
+        """Store part ``number``, from 1 to 10,000. Raises ChecksumMismatchError if the ETag is not the MD5 of the body."""
         query = {"partNumber": str(number), "uploadId": upload_id}
         caller = self._caller
         call = Call("upload_part", "PUT", address.bucket, address.key, caller.document, query)
@@ -64,9 +64,9 @@ class Uploads:
     async def _explain_etag_of_part(
         self,
         error: ChecksumMismatchError,
-        address: Address,  # noqa: ARG002 - for Abilities, which stores something beside it
+        address: Address,  # noqa: ARG002 - Abilities stores a small object beside it
     ) -> None:
-        """Raise the error, unless this service's ETags are found to be no digests."""
+        """Raise the error, unless the service's ETags turn out not to be digests."""
         raise error
 
     async def copy_part(
@@ -91,7 +91,7 @@ class Uploads:
     async def complete_upload(
         self, address: Address, upload_id: str, parts: Sequence[Part], options: WriteOptions
     ) -> ObjectInfo:
-        """Return what the reply tells of the object: ETag and version. Raises ServiceError for a 200 without an ETag."""
+        """Make the object appear. Return its ETag and version. Raises ServiceError for a 200 without an ETag."""
         call = Call("complete_multipart_upload", "POST", address.bucket, address.key, self._caller.slow_document)
         call.query = {"uploadId": upload_id}
         call.headers = options.condition_headers()

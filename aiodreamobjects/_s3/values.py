@@ -1,22 +1,18 @@
-"""What requests are given, and what answers are made into."""
+"""The values that requests take and return."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-if TYPE_CHECKING:
-    pass
-
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Buffer = bytes | bytearray | memoryview
 
 Cursor = tuple[str, ...]
-"""Where a listing goes on, opaque to callers."""
+"""Where a listing continues. Opaque to callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +22,7 @@ class Page(Generic[T_co]):
 
 
 class VersionedKey(NamedTuple):
-    """Not checked when made: there may be millions."""
+    """A key, and its version if one is named. Not checked when made: there may be millions."""
 
     key: str
     version_id: str | None = None
@@ -34,13 +30,13 @@ class VersionedKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a multipart upload that the service holds. ``size`` is known from a listing, or because it was put."""
+    """A part of a multipart upload that the service holds. A copied part has no known ``size``."""
 
     number: int
     etag: str
     size: int | None = None
     md5: str | None = field(default=None, compare=False)
-    """Of its content, where that was sent from here and the service did not contradict it."""
+    """The MD5 of its content, if this process sent it and the service's ETag agrees."""
 
 
 class CreatedUpload(NamedTuple):
@@ -48,4 +44,4 @@ class CreatedUpload(NamedTuple):
 
     upload_id: str
     at: datetime | None = None
-    """When, by the service's clock and in whole seconds; None where the reply does not tell."""
+    """When the upload began, by the service's clock, in whole seconds. None if the reply does not say."""

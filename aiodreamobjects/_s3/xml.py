@@ -1,7 +1,7 @@
-"""S3's XML, read and written. Nothing here knows HTTP.
+"""Read and write S3's XML. Nothing here knows HTTP.
 
-Documents come from whoever answers at the endpoint: a document type, and with it every entity, is refused; depth, the
-number of elements and the length of tags and texts are bounded. The size of a document is bounded where it is received.
+Documents are not trusted: anybody may answer at the endpoint. Document types, and so all entities, are refused. Depth, the
+number of elements, and the length of tags and texts are limited. The receiver limits the size of a document.
 """
 
 from __future__ import annotations
@@ -19,27 +19,25 @@ from aiodreamobjects._s3.values import Part, VersionedKey
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DEEPEST = 32
 MOST_ELEMENTS = 100_000
-"""A page of 1,000 versions has some 15,000."""
+"""The most elements of a document. A page of 1,000 versions has about 15,000."""
 LONGEST_TEXT = 64 << 10
 MOST_DAMAGE = 10_000
-"""What is more is left to the parser, which refuses it."""
+"""The most forbidden characters to replace. The parser refuses a document with more."""
 DAMAGED = "\ufffd"
-"""What stands for a character that XML cannot carry."""
+"""Replaces a character that XML cannot carry."""
 
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>'
-# XML 1.0 section 2.2, as bytes and as references.
+# The characters that XML 1.0 section 2.2 forbids, as bytes and as references.
 _FORBIDDEN = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
     rb"|&#(?:x0*(?:[0-8bcef]|1[0-9a-f]|fff[ef])|0*(?:[0-8]|1[1245-9]|2[0-9]|3[01]|6553[45]));",
     re.IGNORECASE,
 )
-
-
 _LONG_TAG = re.compile(rb"<[^<>]{4096}")
 
 
 class MalformedError(ValueError):
-    """The document is no XML, or more of it than S3 ever sends."""
+    """The document is not XML, or exceeds a limit that no document of S3 reaches."""
 
 
 class Element:
@@ -78,15 +76,15 @@ _TELLING: Mapping[str, tuple[str, ...]] = {
     "ListVersionsResult": ("Version", "DeleteMarker"),
     "Tagging": ("TagSet",),
 }
-"""The root of each kind of document, and the children by which it is known under another root.
+"""The root of each kind of document, and the children that identify it under another root.
 
-A completion and a copy are not here: to take something else for one of these loses data.
+Completions and copies are not here: mistaking another document for one of these would lose data.
 """
 _ROOTS = (*_TELLING, "CompleteMultipartUploadResult", "CopyObjectResult", "VersioningConfiguration")
 
 
 def is_document(root: Element, root_name: str) -> bool:
-    """Return whether a document is of the kind that has this root. ``""``: of any kind."""
+    """Return whether a document is of the kind with this root. ``""`` means any kind."""
     if root.name.lower() == "html":
         return False
     if root.name.startswith(root_name):
@@ -98,19 +96,19 @@ def is_document(root: Element, root_name: str) -> bool:
 
 
 def is_another(root: Element, root_name: str) -> bool:
-    """Return whether a document is of a kind that S3 has, and of another one than the kind with this root."""
+    """Return whether a document is one of S3's kinds, but not the kind with this root."""
     return not root.name.startswith(root_name) and root.name in _ROOTS
 
 
 def legible(document: bytes) -> bytes:
-    """What XML 1.0 forbids is made ``DAMAGED``: Ceph RGW writes markers, prefixes and tokens as they are."""
+    """Replace what XML 1.0 forbids by ``DAMAGED``. Ceph RGW writes markers, prefixes and tokens without encoding them."""
     return _FORBIDDEN.sub(DAMAGED.encode(), document, count=MOST_DAMAGE)
 
 
 def parse(document: bytes) -> Element:
-    """The root element. Raises MalformedError."""
+    """Return the root element. Raises MalformedError."""
     if _LONG_TAG.search(document):
-        msg = "a tag of over 4,096 bytes"
+        msg = "the document has a tag of over 4,096 bytes"
         raise MalformedError(msg)
     builder = _Builder()
     parser = expat.ParserCreate(encoding="utf-8")
@@ -136,7 +134,7 @@ class _Builder:
     def start(self, name: str, _: Mapping[str, str]) -> None:
         self._count += 1
         if self._count > MOST_ELEMENTS or len(self._path) == DEEPEST:
-            msg = f"over {MOST_ELEMENTS:,} elements, or {DEEPEST} deep"
+            msg = f"the document has over {MOST_ELEMENTS:,} elements, or over {DEEPEST} levels"
             raise MalformedError(msg)
         element = Element(name.rpartition(":")[2])
         if self._path:
@@ -152,22 +150,21 @@ class _Builder:
         element = self._path[-1]
         element.text += text
         if len(element.text) > LONGEST_TEXT:
-            msg = f"a text of over {LONGEST_TEXT:,} characters"
+            msg = f"the document has a text of over {LONGEST_TEXT:,} characters"
             raise MalformedError(msg)
 
     def refuse_doctype(self, *_: object) -> None:
-        msg = "a document type, which S3 never sends"
+        msg = "the document has a document type, which S3 never sends"
         raise MalformedError(msg)
 
 
-# Pages of objects: a thousand entries of one shape, for which a tree would cost more than the request
-
+# Pages of objects. A tree of a thousand entries would cost more than the request, so a pattern reads them.
 
 Entry = tuple[str, str | None, str | None, str | None, str | None]
-"""Key, LastModified, ETag, Size and StorageClass of an object on a page: the ETag without its quotes, Size in digits."""
+"""Key, LastModified, ETag, Size and StorageClass of an object on a page. The ETag has no quotes, the size is in digits."""
 
-# The order and the neighbours that Amazon S3, Ceph RGW, Backblaze B2 and moto have. Texts hold no markup, and except for the
-# keys no references: so whatever this takes, a parser would take for the same.
+# The elements in the order of Amazon S3, Ceph RGW, Backblaze B2 and moto. Texts must hold no markup, and only keys may hold
+# references. So a parser would read whatever this matches in the same way.
 _TEXT = "[^<>&\\x00-\\x1f]{0,4096}"
 _OWNER = rf"(?:<Owner>\s*(?:<ID>{_TEXT}</ID>\s*)?(?:<DisplayName>{_TEXT}</DisplayName>\s*)?</Owner>\s*)?"
 _ENTRY = re.compile(
@@ -177,18 +174,18 @@ _ENTRY = re.compile(
     rf"<Size>([0-9]{{1,19}})</Size>\s*{_OWNER}(?:<StorageClass>([A-Za-z0-9_-]*)</StorageClass>\s*)?{_OWNER}"
     rf"(?:<Type>{_TEXT}</Type>\s*)?</Contents>\s*",
 )
-# A key of which DeleteObjects tells nothing but that it is gone.
+# A deleted key without a version.
 _DELETED = re.compile(r"<Deleted>\s*<Key>([^<>]{0,4096})</Key>\s*</Deleted>\s*")
 _SHAPES = {"ListBucketResult": ("Contents", _ENTRY), "DeleteResult": ("Deleted", _DELETED)}
-# What a parser would not read as it stands, beside the references that S3 writes.
+# What a parser would refuse, replace or resolve. The five references that S3 writes are left to ``html.unescape``.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|&(?!(?:amp|lt|gt|quot|apos);)")
 
 
 def read(document: bytes, root_name: str) -> tuple[Iterable[Entry], Element]:
-    """A document's root, and beside it its entries, to be gone through once. Raises MalformedError.
+    """Return a document's entries, to be iterated once, and its root without them. Raises MalformedError.
 
-    There are entries in a page of objects, and in what tells of deleted keys, with nothing but these; else none, ``[]``.
-    There are none either where they have an unusual shape: all stay in the tree then.
+    Only pages of objects and replies about deleted keys have entries. Otherwise, and if any of them has an unusual shape,
+    return ``[]``: then all elements are in the tree.
     """
     if root_name not in _SHAPES or (found := _cut(document, *_SHAPES[root_name])) is None:
         return [], parse(document)
@@ -197,19 +194,20 @@ def read(document: bytes, root_name: str) -> tuple[Iterable[Entry], Element]:
 
 
 def _cut(document: bytes, name: str, shape: re.Pattern[str]) -> tuple[list[Iterable[str]], Element] | None:
-    """The entries, by columns with the keys first, and the tree without them; None for whatever a parser has to look at."""
+    """Return the entries as columns, keys first, and the tree without them. None if the pattern does not match them all."""
     if b"<!" in document or b"<?" in document[1:]:  # comments, CDATA sections and the like
         return None
     try:
         pieces: list[str] = shape.split(document.decode())
     except UnicodeDecodeError as error:
         raise MalformedError(str(error)) from error
-    stride = shape.groups + 1
+    stride = shape.groups + 1  # split() gives the text before each match, and then its groups
     keys, *columns = (pieces[number::stride] for number in range(1, stride))
     written = " ".join(keys)
     is_odd = ("&" in written or not written.isprintable()) and _ODD.search(written)
     if not keys or len(keys) > MOST_ELEMENTS or any(pieces[stride:-1:stride]) or is_odd:
         return None
+    # An empty element takes the place of all entries: the parser then shows that they were where they belong.
     rest = parse(f"{pieces[0]}<{name}/>{pieces[-1]}".encode())
     if [len(entry.children) for entry in rest.find_all(name)] != [0]:
         return None
@@ -217,13 +215,13 @@ def _cut(document: bytes, name: str, shape: re.Pattern[str]) -> tuple[list[Itera
     return [list(map(html.unescape, keys)) if "&" in written else keys, *columns], rest
 
 
-# Documents to be sent
+# Documents to send
 
 
 def delete_document(keys: Sequence[VersionedKey]) -> bytes:
-    """Of DeleteObjects. Not "Quiet": a key that the reply does not name is a key of which nothing is known."""
-    names = _text("\0".join([key for key, _ in keys])).split("\0")  # all at once: there are a thousand
-    if len(names) != len(keys):  # no key that XML can carry has one
+    """Return the body of DeleteObjects. It is not "Quiet": only a key that the reply names is known to be gone."""
+    names = _text("\0".join([key for key, _ in keys])).split("\0")  # one call for a thousand keys
+    if len(names) != len(keys):  # a key holds the separator
         names = [_text(key) for key, _ in keys]
     objects = "".join(
         [
@@ -237,7 +235,7 @@ def delete_document(keys: Sequence[VersionedKey]) -> bytes:
 
 
 def complete_document(parts: Sequence[Part]) -> bytes:
-    """Of CompleteMultipartUpload."""
+    """Return the body of CompleteMultipartUpload."""
     return _document(
         "CompleteMultipartUpload",
         "".join(
@@ -248,7 +246,7 @@ def complete_document(parts: Sequence[Part]) -> bytes:
 
 
 def acl_document(acl: Acl) -> bytes:
-    """Of PutObjectAcl."""
+    """Return the body of PutObjectAcl and PutBucketAcl."""
     grants = "".join(
         f"<Grant>{_grantee(grant)}<Permission>{grant.permission}</Permission></Grant>" for grant in acl.grants
     )
@@ -274,7 +272,7 @@ def versioning_document(status: str) -> bytes:
 
 
 def location_document(region: str) -> bytes:
-    """Of CreateBucket."""
+    """Return the body of CreateBucket."""
     return _document("CreateBucketConfiguration", f"<LocationConstraint>{_text(region)}</LocationConstraint>")
 
 
@@ -290,7 +288,7 @@ def _grantee(grant: Grant) -> str:
 
 
 def acl_of(root: Element) -> Acl | None:
-    """Of an AccessControlPolicy; None where what S3 promises is not there."""
+    """Read an AccessControlPolicy. Return None if it lacks what S3 promises."""
     owner = root.find("Owner")
     listed = root.find("AccessControlList")
     owner_id = owner.get("ID") if owner else None
@@ -317,5 +315,5 @@ def _document(name: str, content: str) -> bytes:
 
 
 def _text(text: str) -> str:
-    """As the text of an element; a parser would turn a carriage return into a line feed."""
+    """Escape the text of an element. References keep line ends: a parser turns a bare carriage return into a line feed."""
     return html.escape(text, quote=False).replace("\r", "&#xD;").replace("\n", "&#xA;")

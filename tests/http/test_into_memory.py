@@ -222,7 +222,7 @@ async def test_memory_is_left_alone_once_its_reader_has_given_up(serve: Serve) -
         assert client.pool.open_connections == 0
         del receiving  # and its traceback
         memory.clear()  # nobody holds on to it
-        with failing("the response was left"):
+        with failing("the response was not read to its end"):
             await response.read_into(memoryview(bytearray(10)))
         response.close()
         await assert_serves(client)

@@ -161,6 +161,6 @@ async def test_a_peer_that_speaks_first_is_not_believed() -> None:
         await peer.until_gone()
 
     async with served(script, echo) as (_, client):
-        with failing("that nobody asked for|does not answer in HTTP|spoke before it was asked"):
+        with failing("that answer no request|does not answer in HTTP|before the first request"):
             await client.get()
         await assert_serves(client)

@@ -174,5 +174,5 @@ async def test_a_broken_chunk_ends_a_stream_after_what_came_before_it() -> None:
             except dream.IncompleteBodyError:  # it came with the head
                 continue
             assert await response.read_chunk() == b"hello"
-            with failing("broke a body off", dream.IncompleteBodyError):
+            with failing("a body that is not valid HTTP", dream.IncompleteBodyError):
                 await response.read_chunk()
