@@ -1,10 +1,10 @@
-"""Services that answer otherwise than Amazon S3, and are right: what other clients take is taken, and nothing is lost."""
+"""Services whose answers differ from Amazon S3's: the library accepts what other clients accept, and loses nothing."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -24,7 +24,7 @@ ALWAYS = None
 
 @pytest_asyncio.fixture
 async def bucket(faulty: FaultyServer) -> AsyncIterator[dream.Bucket]:
-    """Of a service of which nothing is known."""
+    """Return a bucket of a service that the library does not know."""
     faulty.dialect.refuses = frozenset()
     service = replace(faulty.service, is_known=False)
     limits = dream.Limits(part_size=PART, parts_per_object=4)
@@ -37,7 +37,7 @@ def always(op: str, *actions: Action, may_be_idle: bool = False) -> Rule:
 
 
 def edited(pattern: str, new: str) -> Make:
-    """The document with this in place of what the pattern finds."""
+    """Replace what the pattern finds in the reply's document."""
     return Make(lambda reply: replace(reply, body=re.sub(pattern.encode(), new.encode(), reply.body, flags=re.DOTALL)))
 
 
@@ -55,10 +55,10 @@ def with_etag(make: Callable[[str], str]) -> Make:
     )
 
 
-# C1: a range with a 200
+# A range with status 200
 
 
-async def test_a_range_that_is_the_one_asked_for_is_taken_with_a_200(
+async def test_the_requested_range_is_accepted_with_a_200(
     faulty: FaultyServer, bucket: dream.Bucket, tmp_path: Path
 ) -> None:
     faulty.put("bucket", "a", LARGE)
@@ -72,9 +72,7 @@ async def test_a_range_that_is_the_one_asked_for_is_taken_with_a_200(
         assert await file.read(100) == LARGE[200_000:200_100]
 
 
-async def test_a_range_that_is_another_one_is_refused_with_a_200_too(
-    faulty: FaultyServer, bucket: dream.Bucket
-) -> None:
+async def test_another_range_is_refused_with_a_200_too(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     faulty.put("bucket", "a", SMALL)
     moved = with_headers(lambda headers: headers | {"Content-Range": "bytes 3-6/14"}, status=200)
     faulty.will(always("GetObject", moved))
@@ -82,13 +80,13 @@ async def test_a_range_that_is_another_one_is_refused_with_a_200_too(
         await bucket.object("a").read(range=(2, 6))
 
 
-# C2: other roots
+# Other root elements
 
 
 @pytest.mark.parametrize(
     "root", ["InitiateMultipartUpload", "x:Whatever xmlns:x='urn:x'", "CreateMultipartUploadOutput"]
 )
-async def test_an_upload_id_is_taken_under_any_root(faulty: FaultyServer, bucket: dream.Bucket, root: str) -> None:
+async def test_an_upload_id_is_accepted_under_any_root(faulty: FaultyServer, bucket: dream.Bucket, root: str) -> None:
     opening = edited(
         r"<InitiateMultipartUploadResult[^>]*>(.*)</InitiateMultipartUploadResult>",
         rf"<{root}>\1</{root.split(maxsplit=1)[0]}>",
@@ -107,7 +105,7 @@ async def test_an_upload_id_is_taken_under_any_root(faulty: FaultyServer, bucket
         ("ListMultipartUploads", "ListMultipartUploadsResult", lambda bucket: bucket.uploads()),
     ],
 )
-async def test_a_listing_is_taken_under_another_root(
+async def test_a_listing_is_accepted_under_another_root(
     faulty: FaultyServer, bucket: dream.Bucket, op: str, root: str, ask: Callable[[dream.Bucket], dream.Listing[object]]
 ) -> None:
     faulty.put("bucket", "a", SMALL)
@@ -117,22 +115,24 @@ async def test_a_listing_is_taken_under_another_root(
     assert len(await ask(bucket).collect()) == 1
 
 
-@pytest.mark.parametrize("op", ["CompleteMultipartUpload", "CopyObject"])
-async def test_what_makes_an_object_is_not_believed_under_another_root(
-    faulty: FaultyServer, bucket: dream.Bucket, op: str
+@pytest.mark.parametrize(
+    ("op", "write"),
+    [
+        ("CompleteMultipartUpload", lambda bucket: bucket.object("b").put(iter([LARGE]))),
+        ("CopyObject", lambda bucket: bucket.object("a").copy_to(bucket.object("b"))),
+    ],
+)
+async def test_a_completion_or_copy_is_refused_under_another_root(
+    faulty: FaultyServer, bucket: dream.Bucket, op: str, write: Callable[[dream.Bucket], Awaitable[object]]
 ) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(always(op, Say(200, {}, b"<Result><ETag>&quot;x&quot;</ETag></Result>", is_done=False)))
     with pytest.raises(dream.ServiceError, match="not S3's XML"):
-        await (
-            bucket.object("b").put(iter([LARGE]))
-            if op.startswith("Compl")
-            else bucket.object("a").copy_to(bucket.object("b"))
-        )
+        await write(bucket)
     assert faulty.content("bucket", "b") is None
 
 
-# C3: the end of a listing
+# The end of a listing
 
 
 @pytest.mark.parametrize("op", ["ListObjectsV2", "ListObjectVersions", "ListMultipartUploads"])
@@ -141,7 +141,7 @@ async def test_what_makes_an_object_is_not_believed_under_another_root(
     [("True", "False"), (" true\n", "\tfalse "), ("1", "0"), ("TRUE", "")],
     ids=["capital", "blanks", "digits", "absent at the end"],
 )
-async def test_the_end_of_a_listing_is_known(
+async def test_a_listing_finds_its_end(
     faulty: FaultyServer, bucket: dream.Bucket, op: str, true: str, false: str
 ) -> None:
     keys = [f"k{number}" for number in range(7)]
@@ -169,14 +169,14 @@ def short_pages() -> list[Rule]:
     return [Rule(op, Mishear(query={name: "3"}), times=ALWAYS, may_be_idle=True) for op, name in names.items()]
 
 
-async def test_a_truncation_that_says_nothing_is_refused(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_an_unknown_value_of_is_truncated_is_refused(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(always("ListObjectsV2", edited("<IsTruncated>false<", "<IsTruncated>perhaps<")))
     with pytest.raises(dream.ServiceError, match="IsTruncated 'perhaps'"):
         await bucket.list().collect()
 
 
-async def test_a_service_that_knows_only_the_older_list_is_listed_by_that(
+async def test_a_service_without_list_type_2_is_listed_by_the_first_version(
     faulty: FaultyServer, bucket: dream.Bucket
 ) -> None:
     keys = [f"k{number}" for number in range(7)]
@@ -194,11 +194,11 @@ async def test_a_service_that_knows_only_the_older_list_is_listed_by_that(
     assert len(faulty.asked("ListObjectsV2")) == 1
 
 
-# C4: buckets that exist
+# Buckets that exist
 
 
 @pytest.mark.parametrize("code", ["BucketAlreadyExists", "BucketAlreadyOwnedByYou", "BucketNameUnavailable"])
-async def test_a_bucket_of_ones_own_exists_whatever_the_service_calls_that(
+async def test_your_own_bucket_exists_under_any_error_code(
     faulty: FaultyServer, bucket: dream.Bucket, code: str
 ) -> None:
     faulty.will(always("CreateBucket", Refuse(409, code)))
@@ -208,17 +208,17 @@ async def test_a_bucket_of_ones_own_exists_whatever_the_service_calls_that(
 
 
 @pytest.mark.parametrize("code", ["BucketAlreadyExists", "BucketNameUnavailable"])
-async def test_a_bucket_of_somebody_else_is_an_error(faulty: FaultyServer, bucket: dream.Bucket, code: str) -> None:
+async def test_somebody_elses_bucket_is_an_error(faulty: FaultyServer, bucket: dream.Bucket, code: str) -> None:
     faulty.will(always("CreateBucket", Refuse(409, code)), always("HeadBucket", Refuse(403, "AccessDenied")))
     with pytest.raises(dream.AlreadyExistsError):
         await bucket.create(exist_ok=True)
 
 
-# C5: ETags that look like digests
+# ETags that look like digests, but are not
 
 
 def other_digest(value: str) -> str:
-    """As a service that makes them of something else: always the same for the same."""
+    """Return another digest, always the same one for the same ETag."""
     return f'"{md5_hex(value.encode())}"'
 
 
@@ -228,7 +228,7 @@ OPAQUE = [
 ]
 
 
-async def test_an_etag_that_is_no_digest_is_found_out(
+async def test_an_etag_that_is_not_a_digest_is_detected(
     faulty: FaultyServer, bucket: dream.Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     faulty.will(*OPAQUE)
@@ -237,13 +237,15 @@ async def test_an_etag_that_is_no_digest_is_found_out(
     assert faulty.content("bucket", "a") == SMALL
     await bucket.object("b").put(SMALL)
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
-        f"{faulty.service.name}: its ETags look like digests and are none; objects are verified by their size"
+        f"{faulty.service.name}: its ETags look like MD5 digests but are not; only sizes are verified"
     ]
     assert len(faulty.asked("GetObject")) == 1
     assert await bucket.object("a").read() == SMALL
 
 
-async def test_parts_whose_etags_are_no_digests_are_found_out(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_an_etag_of_parts_that_is_not_made_of_their_digests_is_detected(
+    faulty: FaultyServer, bucket: dream.Bucket
+) -> None:
     def composite(reply: Reply) -> Reply:
         return replace(reply, body=re.sub(rb"[0-9a-f]{32}-", b"0" * 32 + b"-", reply.body))
 
@@ -257,7 +259,7 @@ async def test_parts_whose_etags_are_no_digests_are_found_out(faulty: FaultyServ
         assert body.info.verified == "size"
 
 
-async def test_etags_that_are_no_digests_are_found_out_by_the_first_part(
+async def test_etags_that_are_not_digests_are_detected_at_the_first_part(
     faulty: FaultyServer, bucket: dream.Bucket
 ) -> None:
     opaque = b"<CompleteMultipartUploadResult><ETag>opaque</ETag></CompleteMultipartUploadResult>"
@@ -268,25 +270,25 @@ async def test_etags_that_are_no_digests_are_found_out_by_the_first_part(
     assert faulty.keys("bucket") == []
 
 
-async def test_bytes_that_were_changed_on_their_way_are_still_an_error(
-    faulty: FaultyServer, bucket: dream.Bucket
-) -> None:
+async def test_bytes_that_change_on_their_way_are_still_an_error(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     faulty.will(Rule("PutObject", with_etag(other_digest)), Rule("GetObject", Flip(3)))
     with pytest.raises(dream.ChecksumMismatchError, match="verify='off'"):
         await bucket.object("a").put(SMALL)
 
 
-async def test_a_service_that_has_shown_digests_is_held_to_them(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_a_service_that_once_sent_a_digest_must_go_on_sending_them(
+    faulty: FaultyServer, bucket: dream.Bucket
+) -> None:
     await bucket.object("a").put(SMALL)
     faulty.will(*OPAQUE)
     with pytest.raises(dream.ChecksumMismatchError):
         await bucket.object("b").put(SMALL)
 
 
-# C6: no ETag, weak ones, blanks
+# No ETag, weak ETags, blanks
 
 
-async def test_an_object_without_etag_is_read_and_verified_by_its_size(
+async def test_an_object_without_an_etag_is_read_and_verified_by_its_size(
     faulty: FaultyServer, bucket: dream.Bucket, tmp_path: Path
 ) -> None:
     faulty.put("bucket", "small", SMALL)
@@ -305,7 +307,7 @@ async def test_an_object_without_etag_is_read_and_verified_by_its_size(
             assert await file.read() == content
 
 
-async def test_without_an_etag_a_replaced_object_is_noticed_by_its_time(
+async def test_a_replaced_object_without_an_etag_is_noticed_by_its_time(
     faulty: FaultyServer, bucket: dream.Bucket
 ) -> None:
     faulty.put("bucket", "a", LARGE * 4)
@@ -336,7 +338,7 @@ async def test_a_weak_etag_is_compared_weakly(faulty: FaultyServer, bucket: drea
     assert (tmp_path / "a").read_bytes() == LARGE
 
 
-async def test_blanks_behind_a_header_are_no_part_of_it(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_blanks_after_a_header_do_not_belong_to_it(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(
         always("*Object", with_headers(lambda headers: {name: f"{value} \t" for name, value in headers.items()}))
@@ -348,7 +350,7 @@ async def test_blanks_behind_a_header_are_no_part_of_it(faulty: FaultyServer, bu
     assert (await bucket.object("a").head()).content_type == "binary/octet-stream"
 
 
-# C7: an empty object
+# An empty object
 
 
 @pytest.mark.parametrize("told", ["bytes 0--1/0", "bytes 0-0/0", "bytes */0", "400", "416"])
@@ -365,7 +367,7 @@ async def test_an_empty_object_is_empty(faulty: FaultyServer, bucket: dream.Buck
         assert await file.read() == b""
 
 
-# C9: parts of a resource that a service does not know
+# Subresources that a service does not support
 
 LISTING = b"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
 IGNORING = {"a listing": Say(200, {}, LISTING), "nothing": Say(200, {}, b""), "the object": Say(200, {}, SMALL)}
@@ -384,20 +386,20 @@ IGNORING = {"a listing": Say(200, {}, LISTING), "nothing": Say(200, {}, b""), "t
         ("ListMultipartUploads", lambda bucket: bucket.uploads().collect()),
     ],
 )
-async def test_a_part_that_the_service_does_not_know_is_not_empty(
-    faulty: FaultyServer, bucket: dream.Bucket, op: str, ask: Callable[[dream.Bucket], object], answer: str
+async def test_an_unsupported_subresource_is_an_error_and_not_an_empty_value(
+    faulty: FaultyServer, bucket: dream.Bucket, op: str, ask: Callable[[dream.Bucket], Awaitable[object]], answer: str
 ) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(always(op, IGNORING[answer]))
-    with pytest.raises(dream.UnsupportedByServiceError, match="does not know this request"):
-        await ask(bucket)  # type: ignore[misc]  # a coroutine
+    with pytest.raises(dream.UnsupportedByServiceError, match="does not support this request"):
+        await ask(bucket)
 
 
-# C10: the list of buckets, dates, prefixes
+# The list of buckets, dates, prefixes
 
 
 @pytest.mark.parametrize("document", [b"", LISTING, b"<html><body>Welcome</body></html>", b"<Anything/>"])
-async def test_what_is_no_list_of_buckets_is_an_error(
+async def test_a_document_that_is_not_a_list_of_buckets_is_an_error(
     faulty: FaultyServer, bucket: dream.Bucket, document: bytes
 ) -> None:
     faulty.will(always("ListBuckets", Say(body=document)))
@@ -414,7 +416,7 @@ async def test_a_date_may_be_in_milliseconds(faulty: FaultyServer, bucket: dream
     assert info.last_modified.isoformat() == "2025-11-10T20:48:33.250000+00:00"
 
 
-async def test_prefixes_that_were_not_encoded_are_read_as_they_are(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_prefixes_that_are_not_encoded_are_read_as_they_are(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     for key in ("a b+c/x", "ü/x", "plain/x"):
         faulty.put("bucket", key, SMALL)
 
@@ -430,7 +432,7 @@ async def test_prefixes_that_were_not_encoded_are_read_as_they_are(faulty: Fault
     ]
 
 
-# B3: forced deletion
+# Deletion of a bucket with its content
 
 LACKING: dict[str, Action] = {
     "501": Refuse(501, "NotImplemented"),
@@ -444,7 +446,7 @@ LACKING: dict[str, Action] = {
 
 @pytest.mark.parametrize("uploads", LACKING)
 @pytest.mark.parametrize("versions", [*LACKING, "no version"])
-async def test_a_bucket_is_deleted_with_its_content_where_versions_or_uploads_cannot_be_listed(
+async def test_a_bucket_is_deleted_with_its_content_if_versions_or_uploads_cannot_be_listed(
     faulty: FaultyServer, bucket: dream.Bucket, uploads: str, versions: str
 ) -> None:
     for number in range(3):
@@ -466,7 +468,7 @@ async def test_emptying_a_missing_bucket_is_an_error(faulty: FaultyServer, bucke
         await bucket.delete(force=True)
 
 
-# B4: what a deletion of many does not say
+# Replies to DeleteObjects that leave things out
 
 SILENT: dict[str, Make] = {
     "says nothing": edited(r"<Deleted>.*</Deleted>", ""),
@@ -479,7 +481,7 @@ SILENT: dict[str, Make] = {
 
 @pytest.mark.parametrize("silence", SILENT)
 @pytest.mark.parametrize("keeps_versions", [False, True])
-async def test_many_are_deleted_whatever_the_reply_leaves_out(
+async def test_keys_are_deleted_whatever_the_reply_leaves_out(
     faulty: FaultyServer, *, silence: str, keeps_versions: bool
 ) -> None:
     name = faulty.make_bucket("versioned" if keeps_versions else "plain", keeps_versions=keeps_versions)
@@ -493,7 +495,7 @@ async def test_many_are_deleted_whatever_the_reply_leaves_out(
     assert faulty.versions(name) == 0
 
 
-async def test_a_key_of_which_nothing_is_said_is_deleted_by_itself_and_its_refusal_told(
+async def test_a_key_that_the_reply_leaves_out_is_deleted_alone_and_its_error_reported(
     faulty: FaultyServer, bucket: dream.Bucket
 ) -> None:
     for number in range(3):
@@ -505,11 +507,11 @@ async def test_a_key_of_which_nothing_is_said_is_deleted_by_itself_and_its_refus
     assert isinstance(report.failures[0].error, dream.AccessDeniedError)
 
 
-# B5: a missing key
+# Deletion of a missing key
 
 
 @pytest.mark.parametrize("answer", [Refuse(404, "NoSuchKey"), Refuse(404, "NoSuchVersion"), Say(404, {}, b"")])
-async def test_a_missing_key_is_deleted_whatever_the_service_answers(
+async def test_deleting_a_missing_key_succeeds_whatever_the_service_answers(
     faulty: FaultyServer, bucket: dream.Bucket, answer: Action
 ) -> None:
     faulty.will(always("DeleteObject", answer))
@@ -518,19 +520,19 @@ async def test_a_missing_key_is_deleted_whatever_the_service_answers(
     assert (await bucket.delete_many(["missing"])).done == 1
 
 
-async def test_a_missing_bucket_is_an_error_of_a_deletion(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_deleting_from_a_missing_bucket_is_an_error(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     faulty.will(always("DeleteObject", Refuse(404, "NoSuchBucket")))
     with pytest.raises(dream.NotFoundError):
         await bucket.object("a").delete()
 
 
-async def test_keys_that_are_reported_missing_are_deleted(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_keys_that_the_reply_reports_missing_count_as_deleted(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     missing = b"<DeleteResult><Error><Key>a</Key><Code>NoSuchKey</Code><Message/></Error></DeleteResult>"
     faulty.will(always("DeleteObjects", Say(body=missing)))
     assert (await bucket.delete_many(["a"])).done == 1
 
 
-# B9: conditions and parts that a service ignores
+# Conditions and subresources that a service ignores
 
 
 def ignoring(*headers: str) -> Mishear:
@@ -544,7 +546,7 @@ CONDITIONS = {
 
 
 @pytest.mark.parametrize("ignored", CONDITIONS)
-async def test_a_condition_that_the_service_ignores_is_refused_before_anything_is_replaced(
+async def test_an_ignored_condition_is_an_error_before_anything_is_replaced(
     faulty: FaultyServer, bucket: dream.Bucket, tmp_path: Path, ignored: str
 ) -> None:
     mishear, conditions = CONDITIONS[ignored]
@@ -560,14 +562,14 @@ async def test_a_condition_that_the_service_ignores_is_refused_before_anything_i
             obj.upload(tmp_path / "new", **condition),
             source.copy_to(obj, **condition),
         ):
-            with pytest.raises(dream.UnsupportedByServiceError, match="does not know if_"):
+            with pytest.raises(dream.UnsupportedByServiceError, match="does not support if_"):
                 await written
     assert faulty.content("bucket", "dir/a") == SMALL
     assert faulty.keys("bucket") == ["dir/a", "source"]
     assert len(faulty.asked("PutObject")) == 2
 
 
-async def test_if_absent_is_used_where_only_if_match_is_ignored(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_if_absent_works_if_only_if_match_is_ignored(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(always("PutObject", ignoring("if-match")))
     with pytest.raises(dream.AlreadyExistsError):
@@ -576,7 +578,9 @@ async def test_if_absent_is_used_where_only_if_match_is_ignored(faulty: FaultySe
     assert faulty.keys("bucket") == ["a", "b"]
 
 
-async def test_conditions_are_asked_for_once_and_leave_nothing(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_conditions_are_probed_once_and_the_probe_leaves_nothing(
+    faulty: FaultyServer, bucket: dream.Bucket
+) -> None:
     etag = faulty.put("bucket", "a", SMALL)
     for number in range(3):
         await bucket.object(f"new{number}").put(b"new", if_absent=True)
@@ -590,21 +594,21 @@ async def test_conditions_are_asked_for_once_and_leave_nothing(faulty: FaultySer
 
 
 @pytest.mark.parametrize("kind", ["acl", "tagging"])
-async def test_a_part_of_an_object_is_not_written_where_it_would_replace_the_content(
+async def test_an_acl_or_tags_are_not_written_if_that_would_replace_the_content(
     faulty: FaultyServer, bucket: dream.Bucket, kind: str
 ) -> None:
     faulty.put("bucket", "a", SMALL)
     faulty.will(always("*", Mishear(query={kind: None})))
     obj = bucket.object("a")
     for _ in range(2):
-        with pytest.raises(dream.UnsupportedByServiceError, match="does not know"):
+        with pytest.raises(dream.UnsupportedByServiceError, match="does not support"):
             await (obj.set_acl("public-read") if kind == "acl" else obj.set_tags({"a": "b"}))
     assert faulty.content("bucket", "a") == SMALL
     assert {asked.op for asked in faulty.log} == {"GetObjectAcl" if kind == "acl" else "GetObjectTagging"}
 
 
 @pytest.mark.parametrize("refusal", [None, Refuse(403, "AccessDenied")])
-async def test_a_service_that_knows_parts_of_objects_is_asked_once(
+async def test_a_service_with_acls_and_tags_is_probed_once(
     faulty: FaultyServer, bucket: dream.Bucket, refusal: Refuse | None
 ) -> None:
     for key in ("a", "b"):
@@ -620,7 +624,7 @@ async def test_a_service_that_knows_parts_of_objects_is_asked_once(
     ]
 
 
-async def test_what_a_service_turned_out_to_lack_is_in_its_value(faulty: FaultyServer, bucket: dream.Bucket) -> None:
+async def test_the_session_keeps_what_its_service_lacks(faulty: FaultyServer, bucket: dream.Bucket) -> None:
     service = replace(faulty.service, is_known=False)
     async with faulty.session(service=service) as session:
         assert not session.service.unsupported
