@@ -1,12 +1,12 @@
-"""The content type of a file, guessed from its name: the same on every machine, whatever /etc/mime.types says."""
+"""Guess a file's content type from its name. The table is fixed, so the result does not depend on /etc/mime.types."""
 
 from __future__ import annotations
 
 import os
 
 # IANA's registry (https://www.iana.org/assignments/media-types), with RFC 9239 for scripts and RFC 7845 for Opus.
-# "x-" types are the usual ones of what is not registered. A compressed file has the type of its compression: it is
-# stored without a Content-Encoding, so a browser would get bytes that are not what the inner type says.
+# "x-" types are the usual ones for unregistered formats. A compressed file has the type of its compression: it is stored
+# without a Content-Encoding, so a browser would take the compressed bytes for the inner type.
 _ENDINGS = {
     # The web
     "text/html": "html htm",
@@ -194,5 +194,5 @@ _TYPES = {ending: kind for kind, endings in _ENDINGS.items() for ending in endin
 
 
 def content_type_of(path: str) -> str | None:
-    """Return the type that the name's ending stands for, in either case; None where the table has none."""
+    """Return the content type for the name's ending, or None if the table has none. Upper and lower case are equal."""
     return _TYPES.get(os.path.splitext(path)[1][1:].lower())  # noqa: PTH122 - a third of a Path's time

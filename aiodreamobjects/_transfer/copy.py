@@ -1,4 +1,4 @@
-"""One object to another place: by the service itself, in parts when it is large; streamed through to another service."""
+"""Copy one object. The service copies it itself, in parts if it is large. Between services it is streamed through here."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ from aiodreamobjects._transfer.parts import PART_SIZE_NAME
 from aiodreamobjects._transfer.upload import put
 
 COPY_PART_BYTES = 256 << 20
-"""Copied by one request, where an object takes several: nothing of it passes through here."""
+"""The size of a part that the service copies. It needs no memory here, so it may be larger than an uploaded part."""
 FINISH_SECONDS = 10.0
-"""How long the tags and grants of an object that was copied onto itself may take when the caller is cancelled."""
+"""After a cancellation, restoring the tags and ACL of an object that was copied onto itself may take this long."""
 
 _log = logging.getLogger("aiodreamobjects")
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to be different at the copy."""
+    """The differences between the copy and its source."""
 
     options: WriteOptions
     replaced: frozenset[str] = frozenset()
-    """The names of the headers that are given, ``metadata`` among them. What was given as ``None`` is left out of the copy."""
+    """The names of the given header options, including ``metadata``. An option given as ``None`` removes the header."""
     tags: Mapping[str, str] | None = None
-    """``None`` keeps the source's."""
+    """``None`` keeps the source's tags."""
     copies_acl: bool | None = None
-    """``None``: only a copy onto itself keeps the ACL, as far as the service lets us read it."""
+    """``None``: only a copy onto itself keeps the ACL, if the service lets us read it."""
 
     @classmethod
     def of(
@@ -67,7 +67,7 @@ class Changes:
         tags: Mapping[str, str] | None = None,
         copies_acl: bool | None = None,  # noqa: FBT001 - as copy_to has it
     ) -> Changes:
-        """Make the value of what a verb was given. Raises ValueError for what cannot be."""
+        """Return the changes that a verb's arguments describe. Raise ValueError if they contradict each other."""
         if copies_acl and given.get("acl") is not None:
             msg = f"copy_acl=True and acl={given['acl']!r} exclude each other: choose one"
             raise ValueError(msg)
@@ -75,19 +75,19 @@ class Changes:
         return cls(WriteOptions.of(given), replaced, tags, copies_acl)
 
     @property
-    def has_any(self) -> bool:
-        """Whether a copy onto itself has a purpose."""
+    def has_effect(self) -> bool:
+        """Return whether a copy onto itself would change anything."""
         return bool(self.replaced or self.options.acl or self.options.headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The object that is copied, as it was looked at."""
+    """The object to copy, in the state that a HEAD found before the copy."""
 
     runtime: Runtime
     address: Address
     headers: Headers
-    """As the service sent them, byte for byte."""
+    """The headers exactly as the service sent them."""
     found: ObjectInfo
 
     @classmethod
@@ -97,11 +97,11 @@ class Source:
 
     @property
     def has_redirect(self) -> bool:
-        """Whether it has a header that S3 itself leaves behind in a plain copy (S3 API reference, "CopyObject")."""
+        """Return whether it has a website redirect, which S3 drops in a plain copy (S3 API reference, "CopyObject")."""
         return self.found.website_redirect is not None
 
     async def check(self) -> None:
-        """Raise ObjectChangedError unless the object is still what it was at first."""
+        """Raise ObjectChangedError if the object was changed or deleted since the first HEAD."""
         try:
             now = await self.runtime.s3.head_object(self.address)
         except NotFoundError as error:
@@ -116,8 +116,8 @@ class Source:
 class Copied:
     source: Source
     info: ObjectInfo
-    is_sure: bool
-    """Whether a digest or a length tells that all of the source was copied."""
+    is_confirmed: bool
+    """Whether a digest or a length proves that the whole source was copied."""
 
 
 async def copy(
@@ -126,19 +126,19 @@ async def copy(
     changes: Changes,
     progress: ProgressCallback | None,
 ) -> Copied:
-    """Copy, and look at the source again. If a copy was streamed and the source changed meanwhile, copy once more.
+    """Copy, then check the source again. If it changed during a streamed copy, copy it once more.
 
-    A copy of the older state is younger than the source. Whoever compares times would take it for the newer state.
+    A copy of the old state would have a newer time than the source. A comparison by time would never correct it.
     """
     (from_runtime, address), (to_runtime, target) = source, to
     from_runtime.require_open()
     to_runtime.require_open()
-    told = Growing(progress) if progress is not None else None
+    growing = Growing(progress) if progress is not None else None
     async with Job(from_runtime, to_runtime) as job, job.telling_doubt():
-        # A second copy could not meet the conditions: the first one has broken them.
+        # A conditional copy is not repeated: the first copy changed the target, so the condition would fail.
         for is_last in (changes.options.is_conditional, True):
             found = await Source.look(from_runtime, address)
-            transfer = _Copy(found, to_runtime, target, changes, told, job)
+            transfer = _Copy(found, to_runtime, target, changes, growing, job)
             info = await transfer.run()
             try:
                 if transfer.took_time:
@@ -146,11 +146,11 @@ async def copy(
             except ObjectChangedError as error:
                 is_gone = isinstance(error.__cause__, NotFoundError)
                 if is_last or is_gone or not transfer.was_streamed:
-                    msg = f"{error}: {target} is a copy of the older state"
+                    msg = f"{error}: {target} is a copy of its old state; copy it again if you need the new one"
                     raise ObjectChangedError(msg) from error
                 _log.info("%s; copying it again", error)
             else:
-                return Copied(found, info, transfer.is_sure)
+                return Copied(found, info, transfer.is_confirmed)
     raise AssertionError
 
 
@@ -160,9 +160,9 @@ async def move(
     changes: Changes,
     progress: ProgressCallback | None,
 ) -> ObjectInfo:
-    """Copy, look at both, and only then delete the source: the very version that was copied, where there are versions.
+    """Copy, check both objects, and only then delete the source. With versioning, delete exactly the copied version.
 
-    The source is deleted only if the copy was compared with what was read, and what was read with its digest or length.
+    Delete the source only if a digest or a length confirmed both the bytes that were read and the stored copy.
     """
     (from_runtime, address), (to_runtime, target) = source, to
     from_runtime.require_open()
@@ -174,16 +174,16 @@ async def move(
     found, info = copied.source.found, copied.info
     stored = await to_runtime.s3.head_object(target)
     if _differ(stored.size, found.size) or _differ(stored.etag, info.etag):
-        msg = f"{target} is not what was copied from {address}, which was left where it is"
+        msg = f"{target} is not the copy that was made of {address}: the source was not deleted"
         raise ObjectChangedError(msg)
     is_compared = info.verified in ("md5", "parts") or (info.size is not None and stored.size == info.size)
-    if not (copied.is_sure and is_compared):
+    if not (copied.is_confirmed and is_compared):
         msg = (
-            f"{target} was stored, but no digest and no length tells whether it is all of {address}, "
-            "which was left where it is. Compare the two, then delete it"
+            f"{target} was stored, but no digest and no length shows whether it is complete. "
+            f"{address} was not deleted: compare the two, then delete it"
         )
         error = TransferError(msg)
-        error.in_doubt = True  # the copy is there
+        error.in_doubt = True  # the copy exists
         raise error
     await copied.source.check()
     await from_runtime.s3.delete_object(address, found.version_id)
@@ -191,19 +191,19 @@ async def move(
 
 
 def _differ(one: int | str | None, other: int | str | None) -> bool:
-    """Return whether two sizes or ETags are known, and not the same."""
+    """Return whether two sizes or ETags are both known and differ."""
     return None not in (one, other) and one != other
 
 
 def _verified_by_etag(etag: str | None) -> Verified | None:
-    """How a copy was verified that has the ETag of its source. One that tells nothing may be the same for all."""
+    """Return what the ETag of a copy proves if it equals the source's. An ETag that is no digest proves nothing."""
     if md5_of_etag(etag, None):
         return "md5"
     return "parts" if parts_of_etag(etag, None) else None
 
 
 class _Copy:
-    """One object on its way to another place."""
+    """The copy of one object to one target."""
 
     def __init__(
         self,
@@ -223,35 +223,36 @@ class _Copy:
         self._is_within = self._from is self._to
         self._is_itself = (self._from.service.endpoint, self._address) == (self._to.service.endpoint, target)
         self._tags: Mapping[str, str] | None = None
-        """The source's, once they were looked at."""
+        """The source's tags, once they were read."""
         self._acl: Acl | None = None
-        """The source's, if the copy is to have it."""
-        self.is_sure = True
-        """Whether a digest or a length tells that all of the source was copied."""
+        """The source's ACL, if the copy gets it."""
+        self.is_confirmed = True
+        """Whether a digest or a length proves that the whole source was copied."""
         self.was_streamed = False
         self.took_time = False
-        """Whether the source may have changed while it was copied: it was read in several requests, or in a long one."""
+        """Whether the copy took several requests or a long one, so that the source may have changed meanwhile."""
 
     async def run(self) -> ObjectInfo:
-        await self._refuse()
+        await self._check_request()
         await self._read_acl()
         if not self._is_itself:
-            info, finish = await self._make()
+            info, finish = await self._copy_content()
             await finish
             return info
-        await self._source_tags()  # now: the copy replaces what they are read from
+        await self._source_tags()  # read them first: the copy overwrites the object that has them
         try:
-            info, finish = await self._make()
+            info, finish = await self._copy_content()
         except BaseException as error:
-            if not isinstance(error, Exception) or getattr(error, "in_doubt", False):  # the copy may be there
+            # The copy may have happened, and then the object has lost its tags and ACL.
+            if not isinstance(error, Exception) or getattr(error, "in_doubt", False):
                 with suppress(DreamObjectsError):
                     await clean_up(self._finish(is_new=False, keeps_tags=False), grace=FINISH_SECONDS)
             raise
-        await clean_up(finish, grace=FINISH_SECONDS)  # cancelled now, the object would have lost its tags and grants
+        await clean_up(finish, grace=FINISH_SECONDS)  # a cancellation here would leave it without tags and ACL
         return info
 
-    async def _make(self) -> tuple[ObjectInfo, Coroutine[None, None, None]]:
-        """Make the copy. Return what is known of it, and what is left to do for its tags and ACL."""
+    async def _copy_content(self) -> tuple[ObjectInfo, Coroutine[None, None, None]]:
+        """Copy the content and the headers. Return the copy's info, and a coroutine that sets its tags and ACL."""
         copied = await self._copy_within_or_nothing() if self._is_within else None
         info = copied or await self._stream()
         is_plain = copied is not None and not (self._replaces_headers or self._is_large())
@@ -260,33 +261,33 @@ class _Copy:
         self.took_time = not (is_at_once or self._is_itself)
         return info, self._finish(is_new=copied is None or self._is_large(), keeps_tags=is_plain)
 
-    async def _refuse(self) -> None:
-        """Refuse, before anything is stored, what cannot be done."""
-        if self._is_within and self._is_itself and not self._changes.has_any:
+    async def _check_request(self) -> None:
+        """Raise an error for an impossible copy before anything is stored."""
+        if self._is_within and self._is_itself and not self._changes.has_effect:
             msg = f"a copy of {self._address} onto itself must change something, such as its metadata"
             raise ValueError(msg)
         if self._changes.tags and (advice := self._to.service.unsupported.get("tagging")):
-            msg = f"{self._to.service.name} keeps no tags, and {self._target} was to have some; {advice}"
+            msg = f"{self._to.service.name} keeps no tags, so {self._target} cannot get any; {advice}"
             raise UnsupportedByServiceError(msg, code="NotImplemented")
         await self._to.s3.require_conditions(self._target, self._changes.options)
 
     @property
     def _replaces_headers(self) -> bool:
-        """Whether all headers must be sent with the copy. A copy onto itself must replace them, or S3 refuses it."""
-        asked = self._changes.replaced - {"storage_class"}
-        return bool(asked) or self._is_itself or self._source.has_redirect
+        """Return whether the copy must send all headers. S3 refuses a copy onto itself that does not replace them."""
+        given = self._changes.replaced - {"storage_class"}
+        return bool(given) or self._is_itself or self._source.has_redirect
 
     @property
     def _is_pinned(self) -> bool:
         return self._pin is not None or self._found.etag is None
 
     async def _copy_within_or_nothing(self) -> ObjectInfo | None:
-        """Return None where the service cannot do it, and it can be streamed through here."""
+        """Let the service copy. Return None if it cannot and the object must be streamed through here."""
         key = self._address.key
         if self._is_large() and "copy_in_parts" in self._to.service.unsupported:
             return None
         if self._is_large() and (unquote(key) != key or "?versionId=" in key):
-            return None  # Ceph RGW 16.2 decodes the key of a part's source twice, and may find another object
+            return None  # Ceph RGW 16.2 decodes the source key of a part twice, and may copy another object
         try:
             async with self._meter:
                 return await self._copy_within()
@@ -308,20 +309,23 @@ class _Copy:
         has_its_etag = info.etag is not None and info.etag == found.etag
         if has_its_etag and (verified := _verified_by_etag(info.etag)):
             return replace(info, size=found.size, verified=verified)
-        # A copy of many parts has another ETag: so look at what it is a copy of.
+        # A copy in parts has another ETag, so it cannot show whether the source changed. Check the source instead.
         if not has_its_etag and not self._is_itself:
             await self._source.check()
         stored = await self._to.s3.head_object(self._target)
         if _differ(stored.size, found.size):
-            msg = f"{self._target} has {stored.size} bytes after the copy, {self._address} has {found.size}"
+            msg = (
+                f"{self._target} has {stored.size} bytes after the copy, but {self._address} has {found.size}; "
+                "copy it again"
+            )
             raise ChecksumMismatchError(msg)
-        self.is_sure = None not in (stored.size, found.size)
+        self.is_confirmed = None not in (stored.size, found.size)
         return replace(
             info,
             etag=stored.etag,
             last_modified=stored.last_modified,
             size=stored.size if found.size is None else found.size,
-            verified="size" if self.is_sure else None,
+            verified="size" if self.is_confirmed else None,
         )
 
     async def _copy_at_once(self, size: int) -> ObjectInfo:
@@ -338,14 +342,16 @@ class _Copy:
             except PreconditionFailedError:
                 if not await self._may_unpin(self._pin):
                     raise
-                await check_conditions(s3, self._target, options)  # it may have been these that failed
+                await check_conditions(s3, self._target, options)  # the 412 may mean these, and not the pin
                 return await copy_object()
 
     async def _may_unpin(self, pin: str | None) -> bool:
-        """Return whether to copy once more without this pin: it was refused, and the source has not changed.
+        """Return whether to repeat the copy without this pin, an If-Match that failed although the source is unchanged.
 
-        Raise ObjectChangedError if it has. OpenStack Swift compares the pin of an object in parts with an ETag that it tells
-        nobody. The source is looked at again after such a copy.
+        Raise ObjectChangedError if the source did change.
+
+        OpenStack Swift compares the pin of an object in parts with an internal ETag, so it always fails. Without a pin,
+        the source is checked again after the copy.
         """
         await self._source.check()
         self._pin = None
@@ -381,7 +387,7 @@ class _Copy:
                 parts[number] = replace(part, size=min(part_size, size - start))
 
         await pull(self._to.limits.parts_per_object, take, copy_part)
-        await self._source.check()  # Ceph RGW ignores what pins a part to its source
+        await self._source.check()  # Ceph RGW ignores the If-Match of a copied part
         await self._meter.complete()
         return [part for _, part in sorted(parts.items())]
 
@@ -390,7 +396,7 @@ class _Copy:
         return await self._to.s3.copy_part(source, target, upload.upload_id, number, copied, source_if_match=pin)
 
     async def _stream(self) -> ObjectInfo:
-        """Copy through here, in parts within the session's memory."""
+        """Download and upload at the same time, within the session's memory."""
         self.was_streamed = True
         pinned, found = ReadOptions(if_match=self._pin), self._found
         known = found.etag, found.size
@@ -400,8 +406,9 @@ class _Copy:
                     msg = f"{self._address} changed while it was copied"
                     raise ObjectChangedError(msg)
                 info = await put(self._to, self._target, body, self._options(), self._progress, self._job)
-                self.is_sure = body.info.verified is not None
-                return info if self.is_sure else replace(info, verified=None)
+                self.is_confirmed = body.info.verified is not None
+                # The upload's digest only proves that the bytes arrived as they were read, not that all were read.
+                return info if self.is_confirmed else replace(info, verified=None)
         except PreconditionFailedError:
             await self._source.check()
             raise
@@ -409,25 +416,26 @@ class _Copy:
     # Headers
 
     def _options(self) -> WriteOptions:
-        """Return what was given, and the source's headers for the rest."""
-        asked, headers = self._changes.options, self._source.headers
+        """Return the given options, and the source's headers for all others."""
+        given, headers = self._changes.options, self._source.headers
         carried = headers_to_carry(headers, replaced=self._changes.replaced, is_itself=self._is_itself)
-        if (part_size := headers.get(_PART_SIZE_HEADER)) is not None:  # it says how the content is cut, not what it is
+        # Keep the part size even if the metadata is replaced: a download needs it to compute the ETag.
+        if (part_size := headers.get(_PART_SIZE_HEADER)) is not None:
             carried[_PART_SIZE_HEADER.decode()] = part_size.decode("latin-1")
-        metadata = asked.metadata
+        metadata = given.metadata
         if metadata is not None:
             metadata = {name: value for name, value in metadata.items() if name.lower() != PART_SIZE_NAME}
-        return self._with_acl(replace(asked, metadata=metadata, carried=carried))
+        return self._with_acl(replace(given, metadata=metadata, carried=carried))
 
     def _with_acl(self, options: WriteOptions) -> WriteOptions:
-        """Add the source's ACL if it has a name. So there is no moment at which the copy has another one."""
+        """Add the source's ACL if it is a canned one. The copy then has it from the start."""
         name = self._acl.canned if self._acl is not None else None
         return options if name in (None, "private") else replace(options, acl=name)
 
-    # What a copy does not take with it
+    # Tags, ACL and lock, which S3 does not copy
 
     async def _read_acl(self) -> None:
-        """Read the source's ACL if the copy is to have it. Its refusal is an error only if somebody asked for it."""
+        """Read the source's ACL if the copy gets it. A refusal is an error only if the caller requested the ACL."""
         wanted, s3 = self._changes.copies_acl, self._from.s3
         if wanted:
             self._acl = await s3.get_object_acl(self._address)
@@ -435,16 +443,16 @@ class _Copy:
             self._acl = await s3.unasked("object_acl", lambda: s3.get_object_acl(self._address))
 
     async def _finish(self, *, is_new: bool, keeps_tags: bool) -> None:
-        """Set what the copy did not take with it: tags, an ACL that has no name, and the lock of one onto itself.
+        """Set the tags, an ACL that is not canned, and the lock of a copy onto itself. The copy request did not set them.
 
-        ``is_new``: the copy was stored as any new object, and has no tags.
+        ``is_new``: the copy was uploaded as a new object, and has no tags yet.
         """
-        asked, acl = self._changes.tags, self._acl
+        given, acl = self._changes.tags, self._acl
         if self._is_itself:
             await self._keep_lock()
-        if asked or (asked is not None and not is_new and await self._source_tags()):
-            await self._to.s3.put_object_tags(self._target, asked)
-        elif asked is None and not keeps_tags and (tags := await self._source_tags()):
+        if given or (given is not None and not is_new and await self._source_tags()):
+            await self._to.s3.put_object_tags(self._target, given)
+        elif given is None and not keeps_tags and (tags := await self._source_tags()):
             s3 = self._to.s3
             await s3.unasked("tagging", lambda: s3.put_object_tags(self._target, tags), is_write=True)
         if acl is not None and acl.canned is None:
@@ -458,7 +466,7 @@ class _Copy:
             await s3.unasked("object_acl", lambda: s3.put_object_acl(self._target, acl), is_write=True)
 
     async def _keep_lock(self) -> None:
-        """Lock the object again if the copy has lost its lock, as on Ceph RGW 16.2, which answers 200 to the headers."""
+        """Lock the object again if the copy has lost its lock. Ceph RGW 16.2 answers 200 but ignores the lock headers."""
         was, s3 = self._source.headers, self._to.s3
         mode, until, hold = was.get(LOCK_MODE), was.get(LOCK_UNTIL), was.get(LEGAL_HOLD)
         if mode is None and hold is None:
@@ -470,7 +478,7 @@ class _Copy:
             await s3.put_object_legal_hold(self._target, hold.decode())
 
     async def _source_tags(self) -> Mapping[str, str]:
-        """Return the source's tags; none if the service has none, or does not show them to us."""
+        """Return the source's tags. Return none if the service has no tags or does not let us read them."""
         if self._tags is None:
             s3, can_have_some = self._from.s3, "tagging" not in self._to.service.unsupported
             found = await s3.unasked("tagging", lambda: s3.get_object_tags(self._address)) if can_have_some else None

@@ -1,13 +1,14 @@
-"""The times of files and objects: what tells them, how exactly, and whether two of them are the same.
+"""Read and compare the times of files and objects.
 
 ====================================================  ==========================================
-what tells the time                                   how exactly
+source of the time                                    precision
 ====================================================  ==========================================
-an object's metadata: ``mtime`` (ours, and that of    to its last digit
-rclone and s3fs), or ``s3cmd-attrs`` (s3cmd's)
+an object's metadata: ``mtime`` (from us, rclone or   its last digit
+s3fs) or ``s3cmd-attrs`` (from s3cmd)
 a listing: when the object was stored                 milliseconds on Ceph and MinIO, else seconds
-``Last-Modified`` of a HEAD or GET: the same          seconds
-a file                                                what its disk keeps: see ``precision_of_disk``
+``Last-Modified`` of a HEAD or GET: also when it was  seconds
+stored
+a file                                                depends on the disk: ``precision_of_disk``
 ====================================================  ==========================================
 
 Two times are compared at the coarser of their precisions.
@@ -34,28 +35,28 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNITS = (2 * SECOND, SECOND, 10_000_000, 1_000_000, 1000, 100, 1)  # FAT keeps even seconds, exFAT hundredths
 _PROBE = 1_000_000_001_987_654_321
-"""An odd second, and a fraction whose digits all show where they are cut off."""
+"""An odd second with a fraction. Every possible rounding changes it by a different amount."""
 
 
 class Time(NamedTuple):
     nanoseconds: int
-    """Since the epoch."""
+    """Nanoseconds since the epoch."""
     precision: int = 1
-    """In nanoseconds: the time of the original was cut down to a multiple of this."""
+    """The original time was rounded down to a multiple of this many nanoseconds."""
 
     def is_that_of(self, file: int, disk: int) -> bool:
-        """Return whether a file with this time has it from here. ``disk``: the precision of the disk it is on."""
+        """Return whether the time of a file may come from this one. ``disk``: the precision of the file's disk."""
         precision = max(self.precision, disk)
         if self.nanoseconds // precision == file // precision:
             return True
-        # A file's time of whole seconds, or even ones, may have come through something coarser: tar, zip, a FAT disk.
+        # A file time of whole or even seconds may have passed through something coarser, such as tar, zip or a FAT disk.
         if file % SECOND or not self.nanoseconds % SECOND:
             return False
         coarser = SECOND if file % (2 * SECOND) else 2 * SECOND
         return self.nanoseconds // coarser * coarser == file
 
     def is_before(self, other: Time) -> bool | None:
-        """Return None where they are the same as far as both tell. Who tells a whole second may tell no fractions."""
+        """Return whether this time is earlier. Return None if both are equal at the precision that their digits suggest."""
         precision = max(_unit(self.nanoseconds), _unit(other.nanoseconds))
         one, two = self.nanoseconds // precision, other.nanoseconds // precision
         return None if one == two else one < two
@@ -67,7 +68,7 @@ def text_of(nanoseconds: int) -> str:
 
 
 def kept_in(metadata: Mapping[str, str] | None) -> Time | None:
-    """Return the original file's time; None where the metadata has none, or something else under its name."""
+    """Return the original file's time from the metadata. Return None if there is none, or if it is unreadable."""
     metadata = metadata or {}
     match = _SECONDS.fullmatch(metadata.get(NAME, ""))
     if match is None and (attributes := _S3CMD.fullmatch(metadata.get("s3cmd-attrs", ""))):
@@ -80,14 +81,17 @@ def kept_in(metadata: Mapping[str, str] | None) -> Time | None:
 
 
 def stored(info: ObjectInfo) -> Time | None:
-    """Return when the object was stored. A file that is made of it gets exactly this time."""
+    """Return when the object was stored. A file downloaded from it gets exactly this time."""
     if info.last_modified is None:
         return None
     return Time((info.last_modified - _EPOCH) // _MICROSECOND * 1000)
 
 
 def of(info: ObjectInfo, listed: ObjectInfo | None = None) -> Time | None:
-    """Return the original's time, else when the object was stored: as it was listed, if that was the same object."""
+    """Return the original file's time, or else when the object was stored.
+
+    The time in ``listed`` is more precise, so it is preferred if its ETag shows the same object.
+    """
     kept = kept_in(info.metadata)
     if kept is not None:
         return kept
@@ -95,7 +99,7 @@ def of(info: ObjectInfo, listed: ObjectInfo | None = None) -> Time | None:
 
 
 def nanoseconds_of(info: ObjectInfo, listed: ObjectInfo | None = None) -> int | None:
-    """Return the time that a file made of this object gets."""
+    """Return the time that a file downloaded from this object gets."""
     time = of(info, listed)
     return None if time is None else time.nanoseconds
 
@@ -105,11 +109,11 @@ def _unit(nanoseconds: int) -> int:
 
 
 def precision_of_disk(directory: int, *, may_write: bool) -> int:
-    """Return how exactly the disk of this open directory keeps times, in nanoseconds.
+    """Return the precision of file times on the disk of this open directory, in nanoseconds.
 
-    It gives a time to a file and reads it back. The file has no name, so nobody sees it; only where the disk has no such
-    files it has one, for a moment, if ``may_write``. Otherwise the time of the directory's last change tells, which the
-    kernel has set: with a fraction, the disk keeps all; without one, it may be the coarsest disk that there is.
+    Set the time of a temporary file and read it back. The file has no name, so nobody sees it. If the disk does not
+    support such files and ``may_write`` is true, the file has a name for a moment. Otherwise look at the time of the
+    directory's last change: a fraction shows full precision, and a whole second may mean the coarsest disk.
     """
     probe = _open_probe(directory, may_write=may_write)
     if probe is None:
@@ -125,13 +129,13 @@ def precision_of_disk(directory: int, *, may_write: bool) -> int:
 def _open_probe(directory: int, *, may_write: bool) -> int | None:
     try:
         return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    except (OSError, AttributeError):  # the disk, or the system, has no files without names
+    except (OSError, AttributeError):  # the disk or the system does not support files without names
         if not may_write:
             return None
     name = temporary_name("mtime", secrets.token_hex(4), "part")
     try:
         probe = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    except OSError:  # it cannot be written, and each file will say so
+    except OSError:  # the directory is not writable, and each file will raise its own error
         return None
     os.unlink(name, dir_fd=directory)
     return probe

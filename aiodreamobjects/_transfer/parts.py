@@ -1,4 +1,4 @@
-"""How an object is cut into parts. Arithmetic only."""
+"""Compute the sizes of an object's parts. This module only calculates."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from aiodreamobjects._service import MultipartRules
 
 MIB = 1 << 20
 PART_SIZE_NAME = "part-size"
-"""The metadata in which a multipart upload keeps its part size, so that a download can compute its ETag."""
+"""The metadata name under which a multipart upload stores its part size. A download needs it to compute the ETag."""
 ANY_SIZE = 1 << 62
-"""No object is larger: of a single part whose length is not known."""
+"""The size of a single part of unknown length. No object is larger."""
 EVEN_PARTS = 1000
-"""Of an upload whose length is not known, so many parts have the usual size; then they grow."""
+"""If the length is unknown, this many parts have the usual size. The parts after them grow."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartSizes:
-    """``sizes(number)``, from 1: all parts are of the ``first`` size, or from the 1,001st on each is larger by ``step``.
+    """The size of each part: ``sizes(number)``, counted from 1.
 
-    The last part of an object is as large as it is.
+    Parts have the size ``first``. From the 1,001st on, each is ``step`` bytes larger than the one before. The last part of
+    an object may be smaller.
     """
 
     first: int
@@ -32,7 +33,7 @@ class PartSizes:
         return self.first + max(0, number - EVEN_PARTS) * self.step
 
     def start_of(self, number: int) -> int:
-        """Where this part begins in the object."""
+        """Return the offset of this part in the object."""
         before = number - 1
         growing = max(0, before - EVEN_PARTS)
         return before * self.first + self.step * growing * (growing + 1) // 2
@@ -41,15 +42,16 @@ class PartSizes:
         return f"{self.first}+{self.step}" if self.step else str(self.first)
 
     def make(self, count: int, size: int) -> bool:
-        """Whether an object of this size has so many parts."""
+        """Return whether an object of this size has ``count`` parts."""
         return self.start_of(count) < size <= self.start_of(count + 1)
 
 
 def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
-    """The parts of an object of this size, or of one whose end is not known. ValueError where no parts can make it.
+    """Return the part sizes for an object of this size, or of unknown size. Raise ValueError if it is too large.
 
-    A known size is cut evenly. An unknown one begins with the usual size and grows so that the most parts that there
-    may be hold the largest object, where parts may have different sizes.
+    An object of known size gets parts of one size. If the size is unknown, the first parts have the usual size, and later
+    parts grow, so that the allowed number of parts can hold the largest object. Services that require equal parts get
+    equal parts.
     """
     first = max(part_size, rules.smallest_part)
     if size is None:
@@ -62,7 +64,7 @@ def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
         step = ceil(missing / (growing * (growing + 1) / 2))
         return PartSizes(first, min(step, max(0, rules.largest_part - first) // growing))
     if size > rules.largest_object:
-        msg = f"{size:,} bytes are more than the {rules.largest_object:,} that an object can have"
+        msg = f"{size:,} bytes are too many for one object: this service allows {rules.largest_object:,}"
         raise ValueError(msg)
     if size > first * rules.most_parts:
         least = -(-size // rules.most_parts)
@@ -71,11 +73,11 @@ def plan(size: int | None, part_size: int, rules: MultipartRules) -> PartSizes:
 
 
 def known_parts(size: int | None, count: int, metadata: Mapping[str, str] | None) -> tuple[PartSizes | None, bool]:
-    """Return the sizes of the parts that an object is likely made of, and whether they are certain. Ask nobody.
+    """Return the likely part sizes of an object, and whether they are certain. Send no request.
 
-    An upload of ours keeps the size in the metadata. Most other tools use whole numbers of MiB, and mostly just one of
-    them makes so many parts of so many bytes. Where the size is not known yet, whether the parts make it is to be seen
-    when all has arrived.
+    Our own uploads store the part size in the metadata. Most other tools use whole numbers of MiB, and usually only one
+    such number fits the object's size and its count of parts. If the object's size is unknown, the caller must check the
+    stored part size after the download.
     """
     kept = re.fullmatch(r"([1-9][0-9]{0,12})(?:\+([0-9]{1,13}))?", (metadata or {}).get(PART_SIZE_NAME, ""))
     if kept:

@@ -1,4 +1,4 @@
-"""Where a download's bytes can go."""
+"""Write a download to a file that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class PathSink:
     """A file that appears under its name when it is complete, or not at all.
 
-    Bytes go to a temporary file in the same directory, which ``commit`` renames over the name. Leaving without a
-    commit, for whatever reason, removes it; only a killed process leaves one behind (``.NAME.*.part``, hidden), or
-    one who wants to go on later: ``partial`` names the file, and ``is_kept`` says that it is worth keeping.
+    The bytes go to a hidden temporary file in the same directory, ``.NAME.*.part``. ``commit`` renames it to the final
+    name. Without a commit, the temporary file is removed at the end. It stays only if the process is killed, or if the
+    download can be resumed: then ``partial`` is its name and ``is_kept`` is true.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PathSink:
         is_kept: bool = False,
         directory: int | None = None,
     ) -> None:
-        """``directory``: the open one that ``path`` is relative to, which its owner closes later."""
+        """``directory``: an open directory that ``path`` is relative to. The caller closes it."""
         self._path, self._directory = Path(path), directory
         self._temporary = partial or beside(self._path, secrets.token_hex(4), "part")
         self._is_new = partial is None
@@ -53,7 +53,7 @@ class PathSink:
         self.is_kept, self.is_published = is_kept, False
 
     async def __aenter__(self) -> Self:
-        """Raises the OSError of a directory that is missing or read-only, before anything is asked of the service."""
+        """Open the temporary file. Raise OSError for a missing or read-only directory, before any request is sent."""
         try:
             await finish(self._open())
         except BaseException:
@@ -68,7 +68,7 @@ class PathSink:
             await finish(self._discard())
 
     async def write_at(self, position: int, data: Buffer) -> None:
-        """To its end, whatever cancels the caller: the memory is its owner's again afterwards."""
+        """Write all of ``data``, even if the caller is cancelled: afterwards its owner may reuse the memory."""
         assert self._file is not None
         try:
             await finish(_write_at(self._file.fileno(), data, position))
@@ -77,12 +77,12 @@ class PathSink:
             raise
 
     async def read_at(self, position: int, memory: memoryview) -> int:
-        """What an earlier process wrote there; how many bytes it is."""
+        """Read what an earlier process wrote at this position. Return how many bytes there were."""
         assert self._file is not None
         return await finish(_read_at(self._file.fileno(), [memory], position))
 
     async def commit(self, modified: int | None, size: int) -> None:
-        """Give the file its name, its length, and the object's time, in nanoseconds since the epoch."""
+        """Set the file's length, time and mode, then publish it. ``modified`` is in nanoseconds since the epoch."""
         await finish(self._commit(modified, size))
 
     async def _open(self) -> None:
@@ -94,9 +94,10 @@ class PathSink:
     async def _commit(self, modified: int | None, size: int) -> None:
         assert self._file is not None
         if os.fstat(self._file.fileno()).st_size < size:
-            raise OSError(errno.EIO, "somebody else shortened it while it was written", str(self._temporary))
+            msg = "another process truncated the partial file during the download; download it again"
+            raise OSError(errno.EIO, msg, str(self._temporary))
         await self._file.truncate(size)
-        await in_thread(self._dress, self._file.fileno(), modified)
+        await in_thread(self._set_time_and_mode, self._file.fileno(), modified)
         if self._fsync:
             await in_thread(os.fsync, self._file.fileno())
         await self._file.close()
@@ -107,13 +108,13 @@ class PathSink:
         file, self._file = self._file, None
         if file is not None:
             try:
-                with suppress(OSError):  # a full disk refuses the last bytes once more
+                with suppress(OSError):  # on a full disk, closing fails as well
                     await file.close()
             finally:
                 if not self.is_kept:
                     try:
                         await in_thread(self._unlink, self._temporary)
-                    except RuntimeError:  # there is no thread to be had
+                    except RuntimeError:  # no thread can be started
                         self._unlink(self._temporary)
 
     def _check_target(self) -> None:
@@ -133,7 +134,10 @@ class PathSink:
         self._mode = stat.S_IMODE(found.st_mode) & 0o777
 
     def _create(self, path: str, flags: int) -> int:
-        """With the mode that the umask gives; for nobody else until it takes the place, and the mode, of a file."""
+        """Create or open the temporary file. A new file gets its mode from the umask.
+
+        A file that replaces another one is private until it gets the mode of that one: nobody may read it too early.
+        """
         mode = 0o666 if self._mode is None else 0o600
         descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=self._directory)
         if self._is_new:
@@ -145,14 +149,14 @@ class PathSink:
         except BaseException:
             os.close(descriptor)
             raise
-        # Somebody else's, or the published file as well: so it is after a kill in the middle of _publish_if_absent.
+        # It belongs to another user, or has a second name. A process killed within _publish_if_absent leaves it with two.
         os.close(descriptor)
         os.unlink(path, dir_fd=self._directory)
         return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=self._directory)
 
-    def _dress(self, descriptor: int, modified: int | None) -> None:
+    def _set_time_and_mode(self, descriptor: int, modified: int | None) -> None:
         if modified is not None:
-            with suppress(OSError, OverflowError):  # a time that this file system cannot keep
+            with suppress(OSError, OverflowError):  # the file system cannot store this time
                 os.utime(descriptor, ns=(modified, modified))
         if self._mode is not None:
             os.fchmod(descriptor, self._mode)
@@ -166,7 +170,7 @@ class PathSink:
             else:
                 self._publish_if_absent()
             if directory is not None:
-                os.fsync(directory)
+                os.fsync(directory)  # otherwise the new name may be lost in a power failure
         finally:
             if directory is not None:
                 os.close(directory)
@@ -174,11 +178,12 @@ class PathSink:
     def _publish_if_absent(self) -> None:
         here = self._directory
         try:
-            # Unlike a rename it refuses a name that was taken meanwhile.
+            # A rename would replace a file that was created meanwhile. A hard link fails instead.
             os.link(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
+            # Without hard links, reserve the name with an empty file, then rename over that one.
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=here))
             try:
                 os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
@@ -196,19 +201,19 @@ class PathSink:
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-def beside(path: Path, word: str, kind: str) -> Path:
-    """Return a hidden name in the same directory, for what is on its way to this one."""
-    return path.with_name(temporary_name(path.name, word, kind))
+def beside(path: Path, identity: str, kind: str) -> Path:
+    """Return a hidden name in the same directory, for a temporary file of this path."""
+    return path.with_name(temporary_name(path.name, identity, kind))
 
 
-def temporary_name(name: str, word: str, kind: str) -> str:
-    """Return a name that is short enough for any file system, with a check sum: others do not make up such names."""
+def temporary_name(name: str, identity: str, kind: str) -> str:
+    """Return a name that is short enough for any file system. Its check sum tells our files from those of others."""
     begin = name[:50]
-    return f".{begin}.{_check_sum(begin, word)}.{word}.{kind}"
+    return f".{begin}.{_check_sum(begin, identity)}.{identity}.{kind}"
 
 
 def is_left_over(path: str) -> bool:
-    """Return whether a file is what a download that is under way, or was killed, leaves beside its target."""
+    """Return whether this is a temporary file of a download, which is still running or was killed."""
     found = _LEFT_OVER.fullmatch(path) if path.endswith((".part", ".journal")) else None
     return found is not None and found[2] == _check_sum(found[1], found[3])
 
@@ -218,8 +223,8 @@ _LEFT_OVER = re.compile(
 )
 
 
-def _check_sum(begin: str, word: str) -> str:
-    return f"{zlib.crc32(f'aiodreamobjects {word} {begin}'.encode('utf-8', 'surrogatepass')):08x}"
+def _check_sum(begin: str, identity: str) -> str:
+    return f"{zlib.crc32(f'aiodreamobjects {identity} {begin}'.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def _write_all(descriptor: int, data: Buffer, position: int) -> None:

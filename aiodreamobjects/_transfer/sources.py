@@ -1,4 +1,4 @@
-"""What can be uploaded, each as something that fills memory: bytes, paths, files of every kind, iterables, bodies."""
+"""Read the content of an upload into memory, from bytes, paths, files, iterables and bodies."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ T = TypeVar("T")
 
 BLOCKED_SECONDS = 1.0
 CLOSE_GRACE_SECONDS = 10.0
-"""A source that is being closed may take this long after its caller is cancelled."""
+"""Closing a source may take this long after its caller is cancelled."""
 READ_BYTES = 1 << 20
-"""Asked of a file at once that gives its bytes in objects of its own."""
+"""The largest ``read`` from a file without ``readinto``. Each read allocates its own bytes."""
 _CANNOT_SEEK = {errno.ESPIPE, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""How systems say that a file cannot seek to its end. Files below ``/proc`` answer EINVAL."""
+"""Error numbers of a file that cannot seek to its end. Files below ``/proc`` raise EINVAL."""
 
 _log = logging.getLogger("aiodreamobjects")
 
 
 class BinaryFile(Protocol):
-    """An open file in binary mode: whatever has its ``read``."""
+    """An open binary file, or any object with the same ``read``."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class AsyncBinaryFile(Protocol):
-    """An aiofiles file in binary mode, or whatever has its ``read``."""
+    """A binary aiofiles file, or any object with the same ``read``."""
 
     def read(self, size: int, /) -> Awaitable[bytes]: ...
 
@@ -61,32 +61,33 @@ Uploadable: TypeAlias = (
 
 
 class Source(ABC):
-    """Bytes to be sent, in order. ``size``: how many there are in all, where that is known beforehand."""
+    """The bytes to send, in order."""
 
     size: int | None = None
+    """The number of all bytes. None if it is not known beforehand."""
     what: str
-    """For the words of an error."""
+    """The name of the source in error messages."""
     close_grace: float | None = None
-    """How many seconds closing may take once the caller is cancelled; None where it always ends by itself."""
+    """How many seconds closing may take after the caller is cancelled. None if closing always ends by itself."""
 
     def __init__(self) -> None:
         self.position = 0
         self._kept: deque[memoryview] = deque()
 
     async def fill(self, memory: memoryview) -> int:
-        """The next bytes, as many as fit, and fewer only at the end; how many these were."""
+        """Fill the memory with the next bytes, or less of it at the end. Return how many bytes were written into it."""
         count = 0
         while self._kept and count < len(memory):
-            count += self._take(self._kept.popleft(), memory[count:])
+            count += self._copy_chunk(self._kept.popleft(), memory[count:])
         self.position += count
         if count < len(memory):
-            filled = await self._fill(memory[count:])
-            self.position += filled
-            count += filled
+            added = await self._read_into(memory[count:])
+            self.position += added
+            count += added
         return count
 
     def push_back(self, data: Buffer) -> None:
-        """To be given again by the next ``fill``."""
+        """Return these bytes once more with the next ``fill``."""
         self._kept.appendleft(memoryview(data))
         self.position -= len(data)
 
@@ -99,8 +100,8 @@ class Source(ABC):
             self.push_back(probe)
         return not count
 
-    def _take(self, data: memoryview, memory: memoryview) -> int:
-        """What does not fit is kept for the next ``fill``."""
+    def _copy_chunk(self, data: memoryview, memory: memoryview) -> int:
+        """Copy a chunk into the memory. Keep the part that does not fit for the next ``fill``."""
         count = min(len(data), len(memory))
         memory[:count] = data[:count]
         if count < len(data):
@@ -108,18 +109,17 @@ class Source(ABC):
         return count
 
     async def check_end(self) -> None:
-        """Raise SourceChangedError unless all of it was given, and it is still what it was."""
+        """Raise SourceChangedError if the source became shorter, longer or otherwise different while it was sent."""
         if self.size is not None and self.position < self.size:
             msg = f"{self.what} changed while it was sent: it ends at byte {self.position:,} of {self.size:,}"
             raise SourceChangedError(msg)
         if not await self.is_at_end():
-            msg = (
-                f"{self.what} changed while it was sent: it goes on after byte {self.position:,}, where it had its end"
-            )
+            msg = f"{self.what} changed while it was sent: it is longer than the {self.position:,} bytes it had before"
             raise SourceChangedError(msg)
 
     @abstractmethod
-    async def _fill(self, memory: memoryview) -> int: ...
+    async def _read_into(self, memory: memoryview) -> int:
+        """Read up to ``len(memory)`` bytes, fewer only at the end. Return how many."""
 
     async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
         pass
@@ -127,7 +127,10 @@ class Source(ABC):
 
 @asynccontextmanager
 async def open_source(given: Uploadable, opener: Opener | None = None) -> AsyncIterator[Source]:
-    """TypeError or ValueError for what cannot be uploaded; a path's own OSError. ``opener``: of a path, as ``open`` has it."""
+    """Open a source, and close it at the end of the ``async with``. ``opener`` opens a path, as in the builtin ``open``.
+
+    Raise TypeError or ValueError for an object that cannot be uploaded, and OSError for a path that cannot be opened.
+    """
     source = await PathSource.open(given, opener) if isinstance(given, os.PathLike) else await _source_of(given)
     try:
         yield source
@@ -136,9 +139,9 @@ async def open_source(given: Uploadable, opener: Opener | None = None) -> AsyncI
 
 
 async def _close(source: Source) -> None:
-    """Log what a source raises while it is closed: the transfer has ended by now, well or with an error of its own.
+    """Close a source, and only log its errors: the transfer already has its own result.
 
-    Runs in a task of its own. So a CancelledError here is not our caller's: ``finish`` raises that one.
+    This runs in its own task. So a CancelledError here comes from the source. ``finish`` raises the caller's one.
     """
     try:
         await source.aclose()
@@ -167,7 +170,7 @@ async def _source_of(given: object) -> Source:
 
 
 class HeldSource(Source):
-    """Bytes that the caller holds: nothing of them is copied."""
+    """Bytes in the caller's memory. They are sent from there without a copy."""
 
     what = "the bytes"
 
@@ -180,14 +183,14 @@ class HeldSource(Source):
         self.position += size
         return self._data[self.position - size : self.position]
 
-    async def _fill(self, memory: memoryview) -> int:
+    async def _read_into(self, memory: memoryview) -> int:
         data = self._data[self.position : self.position + len(memory)]
         memory[: len(data)] = data
         return len(data)
 
 
 class AiofilesSource(Source):
-    """An aiofiles file, from where it stands. That a regular one changes while it is read is noticed."""
+    """An aiofiles file, from its current position. A change of a regular file during the upload is detected."""
 
     def __init__(self, what: str, file: AsyncFileIO, size: int | None, found: os.stat_result | None) -> None:
         super().__init__()
@@ -206,37 +209,37 @@ class AiofilesSource(Source):
         await super().check_end()
         await in_thread(_check_unchanged, self.what, self._file, self._found)
 
-    async def _fill(self, memory: memoryview) -> int:
-        """To its end, whatever cancels the caller: a thread that is left alone would write into another's memory."""
-        return await finish(_fill_from(self.what, self._file.readinto, memory))
+    async def _read_into(self, memory: memoryview) -> int:
+        """Read to the end even if the caller is cancelled: an abandoned thread would write into reused memory."""
+        return await finish(_read_fully(self.what, self._file.readinto, memory))
 
 
-async def _fill_from(what: str, readinto: Callable[[memoryview], Awaitable[int | None]], memory: memoryview) -> int:
-    """A short read is not the end of a file."""
+async def _read_fully(what: str, readinto: Callable[[memoryview], Awaitable[int | None]], memory: memoryview) -> int:
+    """Read until the memory is full or nothing comes. A short read is not yet the end of a file."""
     position = 0
     while position < len(memory):
         room = memory[position:]
-        if not (count := _counted(what, await readinto(room), len(room))):
+        if not (count := _checked_count(what, await readinto(room), len(room))):
             break
         position += count
     return position
 
 
-def _counted(what: str, count: int | None, room: int) -> int:
-    """The result of a ``readinto``, if it can be true."""
+def _checked_count(what: str, count: int | None, room: int) -> int:
+    """Return the result of a ``readinto``, or raise OSError if it is impossible."""
     if count is None:
         raise BlockingIOError(_NOTHING_TO_READ.format(what))
     if not 0 <= count <= room:
-        msg = f"{what}: readinto() said that it read {count} bytes into a buffer of {room}"
+        msg = f"{what}: readinto() returned {count} for a buffer of {room} bytes"
         raise OSError(errno.EIO, msg)
     return count
 
 
-_NOTHING_TO_READ = "{} does not block, and had nothing to read"
+_NOTHING_TO_READ = "{} is non-blocking and has nothing to read yet; open it in blocking mode"
 
 
 class PathSource(AiofilesSource):
-    """A regular file by its name."""
+    """A regular file, given by its path."""
 
     def __init__(self, path: str, file: AsyncFileIO, found: os.stat_result, content_type: str | None) -> None:
         super().__init__(path, file, found.st_size, found)
@@ -246,14 +249,14 @@ class PathSource(AiofilesSource):
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], opener: Opener | None = None) -> PathSource:
-        """OSError where it cannot be read; IsADirectoryError, or ValueError for a FIFO, a socket or a device."""
+        """Open a regular file. Raise OSError if that fails or it is a directory, ValueError for a FIFO, socket or device."""
         name = os.fspath(path)
         file: AsyncFileIO | None = None
 
         async def open_it() -> PathSource:
             nonlocal file
             if opener is None:
-                await in_thread(_look_at, name)
+                await in_thread(_check_path, name)  # before opening, which would block on a FIFO
             with naming_lack_of_threads():
                 file = await aiofiles.open(name, "rb", buffering=0, opener=opener)
             found = await in_thread(os.fstat, file.fileno())
@@ -271,20 +274,20 @@ class PathSource(AiofilesSource):
         await self._file.close()
 
 
-def _look_at(path: str) -> None:
-    _check_regular(path, os.stat(path).st_mode)  # noqa: PTH116 - a name, as it was given
+def _check_path(path: str) -> None:
+    _check_regular(path, os.stat(path).st_mode)  # noqa: PTH116 - the path is a str
 
 
 def _check_regular(path: str, mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(mode):
-        msg = f"{path} is not a regular file; open it, and put() what you opened"
+        msg = f"{path} is not a regular file; open it yourself and pass the open file to put()"
         raise ValueError(msg)
 
 
 class FileSource(Source):
-    """An open binary file, from where it stands, read in threads; or one whose ``read`` is to be awaited."""
+    """An open binary file, from its current position. It is read in threads, or awaited if its ``read`` is async."""
 
     def __init__(self, file: BinaryFile, size: int | None, found: os.stat_result | None) -> None:
         super().__init__()
@@ -299,30 +302,30 @@ class FileSource(Source):
         if inspect.iscoroutinefunction(file.read):
             return cls(file, None, None)
 
-        def looked_at() -> FileSource:
-            size = _size_of(file)  # first: seeking writes out what the file has buffered
+        def inspected() -> FileSource:
+            size = _size_of(file)  # before the stat: seeking flushes the file's buffer, which changes size and time
             return cls(file, size, _stat_of(file))
 
-        return await finish(in_thread(looked_at))
+        return await finish(in_thread(inspected))
 
     async def check_end(self) -> None:
         await super().check_end()
         await in_thread(_check_unchanged, self.what, self._file, self._found)
 
-    async def _fill(self, memory: memoryview) -> int:
+    async def _read_into(self, memory: memoryview) -> int:
         if self.size is not None and self._readinto is not None:
             try:
-                return await finish(in_thread(self._fill_in_thread, self._readinto, memory))
+                return await finish(in_thread(self._read_fully, self._readinto, memory))
             except AttributeError as error:
                 if error.name != "readinto" or self.position:
                     raise
-                self._readinto = None  # the file is a wrapper around one that has only read()
+                self._readinto = None  # the file wraps another one, which only has read()
         position = 0
         while position < len(memory):
             given = await self._read(min(len(memory) - position, READ_BYTES))
             if not (data := _checked(given, self.what, self.position + position)):
                 break
-            position += self._take(data, memory[position:])
+            position += self._copy_chunk(data, memory[position:])
         return position
 
     async def _read(self, size: int) -> object:
@@ -337,24 +340,24 @@ class FileSource(Source):
             raise BlockingIOError(_NOTHING_TO_READ.format(self.what))
         return data
 
-    def _fill_in_thread(self, readinto: Callable[[memoryview], int | None], memory: memoryview) -> int:
+    def _read_fully(self, readinto: Callable[[memoryview], int | None], memory: memoryview) -> int:
         position = 0
         while position < len(memory):
             room = memory[position:]
-            if not (count := _counted(self.what, readinto(room), len(room))):
+            if not (count := _checked_count(self.what, readinto(room), len(room))):
                 break
             position += count
         return position
 
 
 def _name_of(file: object) -> str:
-    name = getattr(file, "name", None)  # of what has no name, the number of its descriptor
+    name = getattr(file, "name", None)  # a file opened by descriptor has its number as name
     return f"the file {name if name and not isinstance(name, int) else type(file).__name__!r}"
 
 
 def _stat_of(file: object) -> os.stat_result | None:
-    """What a file on disk is, if it is a regular one."""
-    descriptor = _ask(file, "fileno")
+    """Return the stat of a regular file on disk, or None for any other file."""
+    descriptor = _call_if_supported(file, "fileno")
     if not isinstance(descriptor, int):
         return None
     try:
@@ -367,17 +370,18 @@ def _stat_of(file: object) -> os.stat_result | None:
 def _check_unchanged(what: str, file: object, before: os.stat_result | None) -> None:
     now = _stat_of(file) if before is not None else None
     if now and before and (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        msg = f"{what} changed while it was sent: it was written to"
+        msg = f"{what} changed while it was sent: its size or modification time is another one"
         raise SourceChangedError(msg)
 
 
 def _size_of(file: object) -> int | None:
-    """How many bytes there are from where the file stands to its end; None where it cannot seek.
+    """Return how many bytes are left from the file's position to its end. Return None if it cannot seek.
 
-    The file stands where it stood when this returns. Where it does not go back the object would lack its beginning:
-    ValueError, or what the file itself raises. Only ``tell()`` says where a file stands: what ``seek()`` returns is None for an mmap on Python 3.12.
+    The file is back at its position when this returns. If it cannot go back, the object would lack its beginning: raise
+    ValueError, or the file's own error. The position comes from ``tell()``, because ``seek()`` of an mmap returns None on
+    Python 3.12.
     """
-    here = _ask(file, "tell") if _ask(file, "seekable") else None
+    here = _call_if_supported(file, "tell") if _call_if_supported(file, "seekable") else None
     if not isinstance(here, int) or not callable(getattr(file, "seek", None)):
         return None
     failure: Exception | None = None
@@ -385,8 +389,8 @@ def _size_of(file: object) -> int | None:
     try:
         if not _seek(file, 0, os.SEEK_END):
             return None
-        end = file.tell()  # type: ignore[attr-defined]  # it was asked before
-    except Exception as error:  # noqa: BLE001 - raised below, when the file is back
+        end = file.tell()  # type: ignore[attr-defined]  # it was called before
+    except Exception as error:  # noqa: BLE001 - raised below, when the file is back at its position
         failure = error
     back: object = None
     lost: Exception | None = None
@@ -399,9 +403,9 @@ def _size_of(file: object) -> int | None:
         raise failure
     if back != here:
         msg = (
-            f"{_name_of(file)} stood at byte {here:,}. Its size was looked for at its end, and then it did not go back"
-            f"{'' if lost else f' (it stands at {back!r})'}. Make its seekable() return False:"
-            " then it is read from where it stands, without seeking"
+            f"{_name_of(file)} was at byte {here:,}. It was moved to its end to find its size, and then did not go back"
+            f"{'' if lost else f' (it is at {back!r})'}. Make its seekable() return False:"
+            " then it is read from its position, without seeking"
         )
         if lost is not None:
             lost.add_note(msg)
@@ -410,8 +414,8 @@ def _size_of(file: object) -> int | None:
     return max(0, end - here) if failure is None and isinstance(end, int) else None
 
 
-def _ask(file: object, name: str) -> object:
-    """What this method of the file returns. None where there is none, or the file does not support it."""
+def _call_if_supported(file: object, name: str) -> object:
+    """Call this method of the file and return its result. Return None if the file does not have or support it."""
     try:
         method = getattr(file, name)
         found: object = method() if callable(method) else None
@@ -421,16 +425,16 @@ def _ask(file: object, name: str) -> object:
         return None
     except OSError:
         return None
-    return None if _is_later(found) else found
+    return None if _discards_awaitable(found) else found
 
 
 def _seek(file: object, position: int, whence: int = os.SEEK_SET) -> bool:
-    """False where the file seeks by an awaitable: nothing has moved then."""
-    return not _is_later(file.seek(position, whence))  # type: ignore[attr-defined]  # its caller looked for it
+    """Seek, and return whether the file moved. A ``seek`` that must be awaited moves nothing here."""
+    return not _discards_awaitable(file.seek(position, whence))  # type: ignore[attr-defined]  # the caller checked it
 
 
-def _is_later(result: object) -> bool:
-    """Whether this is a result to be awaited. It is not going to be."""
+def _discards_awaitable(result: object) -> bool:
+    """Return whether a result must be awaited. If it is a coroutine, close it, because nobody will await it."""
     if inspect.iscoroutine(result):
         result.close()
     return inspect.isawaitable(result)
@@ -443,24 +447,24 @@ def _says_unsupported(error: Exception) -> bool:
 
 
 async def _in_thread_of_its_own(work: Callable[[], T]) -> T:
-    """What may block for as long as it likes: a cancelled caller waits a second for it, and then no more."""
+    """Run work that may block forever. After a cancellation, wait one second for it, then abandon the thread."""
     return await finish(in_thread(work, abandon_on_cancel=True), grace=BLOCKED_SECONDS)
 
 
 class BodySource(Source):
-    """Another object's bytes, as they arrive."""
+    """The bytes of another object, as they arrive."""
 
     def __init__(self, body: Body) -> None:
         super().__init__()
         self.what, self._body = f"{body!r}", body
         self.size = body.remaining
 
-    async def _fill(self, memory: memoryview) -> int:
+    async def _read_into(self, memory: memoryview) -> int:
         return await self._body.readinto(memory)
 
 
 class ChunksSource(Source):
-    """An iterable of bytes, taken in a thread: it may do what blocks."""
+    """An iterable of bytes. It is consumed in a thread, because it may block."""
 
     what = "the iterable"
     close_grace = CLOSE_GRACE_SECONDS
@@ -469,7 +473,7 @@ class ChunksSource(Source):
         super().__init__()
         self._chunks: Iterator[object] = iter(chunks)
 
-    async def _fill(self, memory: memoryview) -> int:
+    async def _read_into(self, memory: memoryview) -> int:
         position = 0
         while position < len(memory):
             wanted = min(len(memory) - position, READ_BYTES)
@@ -480,11 +484,11 @@ class ChunksSource(Source):
                 if position == len(memory):
                     self._kept.extend(chunks[number:])
                     break
-                position += self._take(chunk, memory[position:])
+                position += self._copy_chunk(chunk, memory[position:])
         return position
 
     def _next_chunks(self, wanted: int, position: int) -> list[memoryview]:
-        """So many bytes, or a little more; none at the end."""
+        """Return chunks with at least ``wanted`` bytes, or what is left. Return an empty list at the end."""
         chunks: list[memoryview] = []
         count = 0
         while count < wanted and (chunk := next(self._chunks, _END)) is not _END:
@@ -494,7 +498,7 @@ class ChunksSource(Source):
 
     async def aclose(self) -> None:
         chunks = self._chunks
-        if inspect.isgenerator(chunks) and not chunks.gi_running:  # else it is at work in a thread that was left to it
+        if inspect.isgenerator(chunks) and not chunks.gi_running:  # an abandoned thread may still be running it
             await in_thread(chunks.close, abandon_on_cancel=True)
 
 
@@ -508,14 +512,14 @@ class AsyncChunksSource(Source):
         super().__init__()
         self._chunks = aiter(chunks)
 
-    async def _fill(self, memory: memoryview) -> int:
+    async def _read_into(self, memory: memoryview) -> int:
         position = 0
         while position < len(memory):
             chunk = await anext(self._chunks, _END)
             if chunk is _END:
                 break
             data = _checked(chunk, self.what, self.position + position)
-            position += self._take(data, memory[position:])
+            position += self._copy_chunk(data, memory[position:])
         return position
 
     async def aclose(self) -> None:
@@ -527,12 +531,12 @@ _END = object()
 
 
 def _checked(data: object, what: str, position: int) -> memoryview:
-    """The chunk, as bytes that stay as they are: what is not ``bytes`` is copied before its source is asked for more.
+    """Return the chunk as bytes that cannot change. Copy it if it is not ``bytes``.
 
-    Sources fill one buffer again and again. A read-only view is no promise, because its buffer may be a bytearray.
+    Many sources reuse one buffer for all chunks. A read-only view is not safe either: its buffer may be a bytearray.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
-        msg = f"{what} gave {type(data).__name__} at byte {position:,}; it must give bytes"
+        msg = f"{what} returned {type(data).__name__} at byte {position:,}; it must return bytes"
         raise TypeError(msg)
     view = memoryview(data)
     stays = type(view.obj) is bytes and view.format == "B" and view.ndim == 1 and view.contiguous
@@ -540,9 +544,9 @@ def _checked(data: object, what: str, position: int) -> memoryview:
 
 
 def as_bytes(data: Buffer) -> memoryview:
-    """A view of these bytes, one after the other; of a copy where they are not so in memory."""
+    """Return a flat view of these bytes. Copy them first if they are not contiguous in memory."""
     view = memoryview(data)
     if view.c_contiguous and view.nbytes:
-        with suppress(ValueError, NotImplementedError):  # an item's format that memoryview cannot cast
+        with suppress(ValueError, NotImplementedError):  # memoryview cannot cast this item format
             return view.cast("B")
     return memoryview(view.tobytes())

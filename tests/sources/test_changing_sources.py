@@ -63,7 +63,7 @@ async def test_a_source_that_never_rests_is_an_error_and_stays(faulty: FaultySer
     faulty.will(Rule(op, Meanwhile(changing(size)), key="b", times=FOR_EVER))
     here, there = sessions(faulty)
     async with here, there:
-        with pytest.raises(dream.ObjectChangedError, match="is a copy of the older state") as caught:
+        with pytest.raises(dream.ObjectChangedError, match="is a copy of its old state") as caught:
             await getattr(here.object("s3://bucket/a"), verb)(there.object("s3://bucket/b"))
     assert caught.value.in_doubt
     assert faulty.ops.count(op) == 2
@@ -80,7 +80,7 @@ async def test_a_copy_with_a_condition_is_made_once(faulty: FaultyServer) -> Non
             faulty.log.clear()
             faulty.will(Rule("PutObject", Meanwhile(change), key=key))
             source, to = here.object("s3://bucket/a"), there.object(f"s3://bucket/{key}")
-            with pytest.raises(dream.ObjectChangedError, match="is a copy of the older state"):
+            with pytest.raises(dream.ObjectChangedError, match="is a copy of its old state"):
                 await (source.copy_to(to, if_absent=True) if key == "b" else source.copy_to(to, if_match=old))
             assert faulty.ops.count("PutObject") == 1
 
@@ -132,7 +132,7 @@ async def test_headers_that_a_copy_by_the_service_carries_over_are_not_of_an_old
     here, there = sessions(faulty)
     async with here, there:
         source, to = here.object("s3://bucket/a"), here.object("s3://bucket/b")
-        with pytest.raises(dream.ObjectChangedError, match="is a copy of the older state"):
+        with pytest.raises(dream.ObjectChangedError, match="is a copy of its old state"):
             await source.copy_to(to, cache_control="no-cache")
         await source.copy_to(to, cache_control="no-cache")
         assert (await to.head()).content_type == "text/new"

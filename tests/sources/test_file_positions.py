@@ -441,7 +441,7 @@ LOST: dict[str, Callable[[], File]] = {
 @pytest.mark.parametrize("how", LOST)
 async def test_a_file_that_does_not_go_back_is_refused(faulty: FaultyServer, how: str) -> None:
     faulty.put("bucket", "a", b"old")
-    message = r"the file 'own\.bin' stood at byte 70,000\. .* did not go back.* Make its seekable\(\) return False"
+    message = r"the file 'own\.bin' was at byte 70,000\. .* did not go back.* Make its seekable\(\) return False"
     with pytest.raises(
         (ValueError, OwnError), match=message
     ) as caught:  # a note, where the file raises an error of its own
@@ -556,7 +556,9 @@ async def test_text_is_refused_whatever_holds_it(faulty: FaultyServer, tmp_path:
             temporary.write(text)
             temporary.seek(0)
         for given in (file, compressed, spooled, named, io.StringIO(text)):
-            with pytest.raises(TypeError, match=r"text mode; open it with 'rb'|gave str at byte 0; it must give bytes"):
+            with pytest.raises(
+                TypeError, match=r"text mode; open it with 'rb'|returned str at byte 0; it must return bytes"
+            ):
                 await put(faulty, given)
     assert faulty.content("bucket", "a") == b"old"
 

@@ -234,7 +234,7 @@ async def test_a_file_cannot_have_read_more_than_there_was_room_for(faulty: Faul
     faulty.put("bucket", "a", b"old")
     file: Any = WrongReadinto(said)
     async with faulty.session(service=replace(faulty.service)) as session:
-        with pytest.raises(OSError, match=rf"'WrongReadinto': readinto\(\) said that it read {said} bytes"):
+        with pytest.raises(OSError, match=rf"'WrongReadinto': readinto\(\) returned {said} for a buffer"):
             await session.object("s3://bucket/a").put(file)
     assert faulty.content("bucket", "a") == b"old"
 
@@ -252,7 +252,7 @@ async def test_what_a_file_reads_must_be_bytes_also_at_its_end(
     file: Any = kind(Odd([b"x"], memoryview))
     async with faulty.session() as session:
         with pytest.raises(
-            BlockingIOError if given is None else TypeError, match=r"had nothing to read|must give bytes"
+            BlockingIOError if given is None else TypeError, match=r"has nothing to read|must return bytes"
         ):
             await session.object("s3://bucket/a").put(file)
     assert faulty.content("bucket", "a") == b"old"

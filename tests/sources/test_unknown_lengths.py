@@ -242,7 +242,7 @@ async def test_an_object_whose_length_nobody_tells_is_copied_and_not_moved(
             source, to = here.object("s3://bucket/a"), other.object("s3://target/b")
             faulty.will(*rules)
             assert (await source.copy_to(to)).verified is None
-            with pytest.raises(dream.TransferError, match="left where it is") as caught:
+            with pytest.raises(dream.TransferError, match="was not deleted") as caught:
                 await source.move_to(to)
             assert caught.value.in_doubt
             assert faulty.content("bucket", "a") == faulty.content("target", "b") == DATA[:20_000]
@@ -265,9 +265,9 @@ async def test_an_answer_without_a_length_is_no_answer_to_a_range(
     chunked = b'HTTP/1.1 200 OK\r\nETag: "%b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n'
     scripted.will(Raw(chunked % (etag.encode(), len(data), data)))
     async with scripted.session() as session:
-        with pytest.raises(dream.TransferError, match="asked for"):
+        with pytest.raises(dream.TransferError, match="was requested"):
             await session.object("s3://bucket/a").read(byte_range)
-        with pytest.raises(dream.TransferError, match="asked for"):
+        with pytest.raises(dream.TransferError, match="was requested"):
             async with session.object("s3://bucket/a").get(range=byte_range) as body:
                 await body.read()
         assert await session.object("s3://bucket/a").read((0, None)) == data
