@@ -119,7 +119,7 @@ def count(memory: MemoryService, verb: Verb) -> int:
 
 def told(log: pytest.LogCaptureFixture) -> list[str]:
     """Once each time that something is begun anew, or replaced."""
-    words = ("starts afresh", "a new one takes its place")
+    words = ("starts again", "a new journal replaces it")
     return [record.getMessage() for record in log.records if any(word in record.getMessage() for word in words)]
 
 

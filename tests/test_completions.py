@@ -68,7 +68,7 @@ async def test_an_upload_that_is_still_open_was_not_completed_and_is_aborted(fau
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [(replace_it, "an object of 16 bytes with the ETag some-etag"), (abort_all, "no object is there now")],
+    [(replace_it, "an object of 16 bytes with the ETag some-etag"), (abort_all, "there is no object now")],
     ids=["another object", "no object"],
 )
 async def test_an_upload_that_is_gone_leaves_a_doubt_and_the_error_says_what_is_there(
@@ -84,7 +84,7 @@ async def test_an_upload_that_is_gone_leaves_a_doubt_and_the_error_says_what_is_
 @pytest.mark.parametrize("op", ["ListParts", "HeadObject"])
 async def test_what_cannot_be_looked_at_stays_in_doubt_and_open(faulty: FaultyServer, op: str) -> None:
     faulty.will(completed(Say(200, body=ANOTHER, is_done=False)), Rule(op, Refuse(403, "AccessDenied"), times=FOR_EVER))
-    with pytest.raises(dream.ChecksumMismatchError, match="could not be found out") as caught:
+    with pytest.raises(dream.ChecksumMismatchError, match="could not find out what is stored now") as caught:
         await put(faulty)
     assert caught.value.in_doubt
     assert faulty.uploads("bucket") == ["a"]

@@ -76,7 +76,7 @@ async def test_another_range_is_refused_with_a_200_too(faulty: FaultyServer, buc
     faulty.put("bucket", "a", SMALL)
     moved = with_headers(lambda headers: headers | {"Content-Range": "bytes 3-6/14"}, status=200)
     faulty.will(always("GetObject", moved))
-    with pytest.raises(dream.TransferError, match="asked for bytes from 2"):
+    with pytest.raises(dream.TransferError, match="bytes from 2 were requested"):
         await bucket.object("a").read(range=(2, 6))
 
 

@@ -464,7 +464,7 @@ async def test_a_completion_in_doubt_is_never_aborted(memory: MemoryService, buc
     memory.break_connection("complete_upload", times=None)
     with pytest.raises(dream.ConnectionFailedError) as caught:
         await obj.put(DATA)
-    assert any("may be completed yet" in note for note in caught.value.__notes__)
+    assert any("may still be completed" in note for note in caught.value.__notes__)
     assert "abort_upload" not in verbs(memory)
     assert [upload.key async for upload in bucket.uploads()] == ["a"]
     assert await obj.read() == b"old"

@@ -1,4 +1,4 @@
-"""An object's bytes on their way down as one stream, pinned to one state of the object, taken up where it broke."""
+"""Download an object as one stream. The stream stays on one state of the object and resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -35,79 +35,78 @@ from aiodreamobjects._transfer.verify import ContentCheck, size_by_head, verifie
 
 NO_OPTIONS = ReadOptions()
 JOINED_INLINE_BYTES = 8 << 20
-"""Up to here, chunks are joined on the event loop, for some milliseconds; more of them in a thread."""
+"""Join up to this many bytes on the event loop, which takes a few milliseconds. Join more in a thread."""
 ENOUGH_BYTES = 64 << 10
-"""A response that brought so much before it broke was worth its request: the attempts are counted anew."""
+"""A response that delivered this many bytes before it failed made progress, so the count of attempts starts again."""
 
 _log = logging.getLogger("aiodreamobjects")
 
 
-Told = tuple[str | None, int | None]
-"""ETag and size of a whole object, as another answer had them."""
+EtagAndSize = tuple[str | None, int | None]
+"""The ETag and size of a whole object, from a listing, a HEAD or an earlier reply."""
 
 
 class AsyncWriter(Protocol):
-    """What bytes can be written to: an aiofiles file, or whatever has its ``write``."""
+    """An aiofiles file, or any object with the same ``write``."""
 
     def write(self, data: bytes, /) -> Awaitable[object]: ...
 
 
 class RangeIgnoredError(TransferError):
-    """A range was asked for, and another one came, or all of it."""
+    """The service sent other bytes than the range that was requested."""
 
-    told: Told | None = None
-    """As this answer has it, where it is of another length than it says."""
+    reported: EtagAndSize | None = None
+    """The ETag and size from this reply, if its length does not fit its range."""
 
 
 async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
-    return (await _read_surely(runtime, address, byte_range))[1]
+    return (await _read_and_repeat(runtime, address, byte_range))[1]
 
 
 async def read_with_info(
-    runtime: Runtime, address: Address, most: int, known: Told | None = None
+    runtime: Runtime, address: Address, most: int, known: EtagAndSize | None = None
 ) -> tuple[ObjectInfo, bytes]:
-    """Read a small object whole. ObjectChangedError if it has more than ``most`` bytes: it was said to be smaller.
+    """Read a whole small object. Raise ObjectChangedError if it has more than ``most`` bytes: it was smaller when listed.
 
-    ``known``: as a listing tells of it. Its size counts where the answer announces none.
+    ``known`` comes from the listing. Its size is used if the reply has no length.
     """
-    response, content = await _read_surely(runtime, address, None, most, known)
+    response, content = await _read_and_repeat(runtime, address, None, most, known)
     return response.info, content
 
 
-async def _read_surely(
+async def _read_and_repeat(
     runtime: Runtime,
     address: Address,
     byte_range: ByteRange | None,
     most: int | None = None,
-    known: Told | None = None,
+    known: EtagAndSize | None = None,
 ) -> tuple[ObjectBody | Body, bytes]:
-    """What is damaged, or changes on its way, is asked for once more."""
+    """Read, and read once more if the bytes were damaged or the object changed meanwhile."""
     try:
-        return await _read(runtime, address, byte_range, most, known)
+        return await _read_once(runtime, address, byte_range, most, known)
     except (ChecksumMismatchError, ObjectChangedError) as error:
-        _log.warning("%s; asking again", error)
-        return await _read(runtime, address, byte_range, most, known)
+        _log.warning("%s; reading it again", error)
+        return await _read_once(runtime, address, byte_range, most, known)
 
 
-async def _read(
-    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None, known: Told | None
+async def _read_once(
+    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None, known: EtagAndSize | None
 ) -> tuple[ObjectBody | Body, bytes]:
-    """A small object takes one request, and nothing of a Body's apparatus."""
-    response = await _ask(runtime, address, byte_range, NO_OPTIONS, streamed=False)
+    """Read with one request. A small object arrives with the reply and needs no Body, which would cost more time."""
+    response = await _request(runtime, address, byte_range, NO_OPTIONS, streamed=False)
     content = response.content
     if content is None or len(content) != response.length:
-        body = Body(runtime, address, byte_range, NO_OPTIONS, streamed=False, known=known)
-        async with _opened(body, response):
+        async with _opened(runtime, address, byte_range, NO_OPTIONS, response, streamed=False, known=known) as body:
             content = b"" if most is not None and (body.info.size or 0) > most else await body.read(_one_more(most))
             if most is not None and (len(content) > most or len(content) < (body.info.size or 0)):
-                msg = f"{address} has more than the {most:,} bytes now that it had at most when it was listed"
+                msg = f"{address} changed: it now has more than the {most:,} bytes that the listing allowed for"
                 raise ObjectChangedError(msg)
             return body, content
     if not _is_whole(response):
         return response, content
     if expected_md5 := md5_of_etag(response.etag, response.obstacle):
         if (found := (await md5(content)).hexdigest()) != expected_md5:
-            msg = f"{address}: the bytes have MD5 {found}, the ETag says {expected_md5}; {IF_NO_DIGEST}"
+            msg = f"{address}: the bytes that arrived have the MD5 {found}, but the ETag is {expected_md5}; {IF_NO_DIGEST}"
             raise ChecksumMismatchError(msg)
     elif parts_of_etag(response.etag, response.obstacle):
         check = ContentCheck.of(response.info, response.obstacle)
@@ -121,40 +120,42 @@ def _one_more(most: int | None) -> int:
     return -1 if most is None else most + 1
 
 
-async def _ask(
+async def _request(
     runtime: Runtime,
     address: Address,
     byte_range: ByteRange | None,
     options: ReadOptions,
     *,
     streamed: bool,
-    or_whole: bool = False,
+    accepts_whole: bool = False,
 ) -> ObjectBody:
-    """A reply to this question; once more where it is one to another. Then it is RangeIgnoredError.
+    """Request the range, and request it once more if the reply is unreadable or has other bytes.
 
-    ``or_whole``: all of the object is as good as its beginning.
+    Raise RangeIgnoredError if the second reply also has other bytes. ``accepts_whole``: the whole object will do too.
     """
     try:
-        return await _ask_once(runtime, address, byte_range, options, streamed=streamed, or_whole=or_whole)
+        return await _request_once(
+            runtime, address, byte_range, options, streamed=streamed, accepts_whole=accepts_whole
+        )
     except (RangeIgnoredError, ServiceError) as error:
         if not isinstance(error, RangeIgnoredError) and not is_unreadable(error):
             raise
-        _log.warning("%s; asking again", error)
-    return await _ask_once(runtime, address, byte_range, options, streamed=streamed, or_whole=or_whole)
+        _log.warning("%s; sending the request again", error)
+    return await _request_once(runtime, address, byte_range, options, streamed=streamed, accepts_whole=accepts_whole)
 
 
-async def _ask_once(
+async def _request_once(
     runtime: Runtime,
     address: Address,
     byte_range: ByteRange | None,
     options: ReadOptions,
     *,
     streamed: bool,
-    or_whole: bool,
+    accepts_whole: bool,
 ) -> ObjectBody:
     response = await runtime.s3.get_object(address, byte_range, options, streamed=streamed)
     try:
-        _check_answer(address, None if or_whole and _is_whole(response) else byte_range, response)
+        _check_reply(address, None if accepts_whole and _is_whole(response) else byte_range, response)
     except BaseException:
         await response.aclose()
         raise
@@ -162,7 +163,7 @@ async def _ask_once(
 
 
 def _is_whole(response: ObjectBody) -> bool:
-    """Whether the body is the whole object, however it was asked for. A None says that the service did not tell."""
+    """Return whether the body is the whole object, even if a range was requested. A length or size of None is unknown."""
     return response.start == 0 and response.length == response.size
 
 
@@ -174,53 +175,81 @@ async def open_body(
     options: ReadOptions,
     *,
     streamed: bool = True,
-    or_whole: bool = False,
-    known: Told | None = None,
+    accepts_whole: bool = False,
+    known: EtagAndSize | None = None,
 ) -> AsyncIterator[Body]:
-    """``streamed``: it takes a place among the streams, for as long as it is open and however often it breaks.
+    """Open a body for reading, and close it at the end of the ``async with``.
 
-    ``or_whole``: an answer with all of the object to a question for its beginning is as good.
+    ``streamed``: hold one of the session's places for streams while the body is open, also across reconnects.
 
-    ``known``: as a HEAD or a listing tells of it. Its size is the body's where the answer announces none.
+    ``accepts_whole``: accept a reply with the whole object, although its beginning was requested.
+
+    ``known`` comes from a HEAD or a listing. Its size is used if the reply has no length.
     """
     s3 = runtime.s3
     async with AsyncExitStack() as stack:
         if streamed:
             await stack.enter_async_context(s3.stream())
-        response = await _ask(runtime, address, byte_range, options, streamed=streamed, or_whole=or_whole)
-        asked = None if or_whole and _is_whole(response) else byte_range
-        body = Body(runtime, address, asked, options, streamed=streamed, known=known)
-        if response.content is not None:  # all is here: it needs no place
+        response = await _request(runtime, address, byte_range, options, streamed=streamed, accepts_whole=accepts_whole)
+        sent = None if accepts_whole and _is_whole(response) else byte_range
+        if response.content is not None:  # the whole body arrived with the reply, so it needs no connection
             await stack.aclose()
-        async with _opened(body, response):
+        async with _opened(runtime, address, sent, options, response, streamed=streamed, known=known) as body:
             yield body
 
 
 @asynccontextmanager
-async def _opened(body: Body, response: ObjectBody) -> AsyncIterator[Body]:
-    await body._begin(response)  # noqa: SLF001 - Body is public, its opening is not
+async def _opened(
+    runtime: Runtime,
+    address: Address,
+    byte_range: ByteRange | None,
+    options: ReadOptions,
+    response: ObjectBody,
+    *,
+    streamed: bool,
+    known: EtagAndSize | None,
+) -> AsyncIterator[Body]:
+    reply = _Reply(response)
     try:
-        yield body
+        yield Body(runtime, address, byte_range, options, reply, streamed=streamed, known=known)
     finally:
-        body._is_closed = True  # noqa: SLF001
-        await body._close()  # noqa: SLF001
+        await reply.end()
+
+
+class _Reply:
+    """The response that a Body reads from now. The opener of the Body ends it."""
+
+    def __init__(self, response: ObjectBody) -> None:
+        self.response: ObjectBody | None = response
+        self.has_ended = False
+
+    async def close(self) -> None:
+        """Close the response. The Body may open another one for the rest."""
+        response, self.response = self.response, None
+        if response is not None:
+            await response.aclose()
+
+    async def end(self) -> None:
+        """Close the response, and let no other one follow."""
+        self.has_ended = True
+        await self.close()
 
 
 class Body:
-    """An object's bytes as they arrive: ``async for chunk in body``, or ``read``, or ``write_to``.
+    """Give an object's bytes as they arrive: by ``async for chunk in body``, ``read``, ``readinto`` or ``write_to``.
 
-    Holds one chunk in memory, 256 KiB at most. A connection that breaks is replaced by a request for the rest, as often as
-    the session's ``Retry`` allows without a byte of progress. Raises ObjectChangedError if the object is replaced,
-    IncompleteBodyError if fewer bytes arrive than were announced, and ChecksumMismatchError if a whole object does not have
-    the digest that its ETag is. These come at the end at the latest: until then, do not trust what was read. At the end,
-    ``info.verified`` says what was compared; ``None`` means that there was neither a digest nor a length.
+    A body holds one chunk in memory, at most 256 KiB. If the connection fails, the body requests the rest. It gives up
+    after ``Retry.attempts`` failures without progress. Raises ObjectChangedError if the object was replaced,
+    IncompleteBodyError if too few bytes arrive, and ChecksumMismatchError if a whole object does not match its ETag.
+    These errors may come only at the end: do not trust the bytes before. At the end, ``info.verified`` says what was
+    compared. ``None`` means that there was neither a digest nor a length to compare.
     """
 
     info: ObjectInfo
     encryption: str | None
-    """How the service encrypted it, as far as it says."""
+    """How the service encrypted the object. None if it does not say."""
     obstacle: str | None
-    """What keeps the ETag from being a digest."""
+    """Why the ETag is not a digest. None if it may be one."""
 
     def __init__(
         self,
@@ -228,22 +257,24 @@ class Body:
         address: Address,
         byte_range: ByteRange | None,
         options: ReadOptions,
+        reply: _Reply,
         *,
         streamed: bool,
-        known: Told | None = None,
+        known: EtagAndSize | None = None,
     ) -> None:
         self._runtime, self._address = runtime, address
         self._range, self._options, self._streamed = byte_range, options, streamed
-        self._known = known
-        self._response: ObjectBody | None = None
+        self._known, self._reply = known, reply
         self._position = 0
         self._stop: int | None = None
         self._check: ContentCheck | None = None
         self.is_whole = byte_range is None
-        """Whether it is all of the object, however it was asked for."""
+        """Whether this is the whole object, even if a range was requested."""
         self._rest: deque[bytes] = deque()
         self._breaks = self._taken = 0
-        self._is_complete = self._is_closed = self._is_taken = False
+        self._is_complete = self._is_taken = False
+        assert reply.response is not None
+        self._check_and_start(reply.response)
 
     def __repr__(self) -> str:
         return f"<Body of {self._address}, at byte {self._position}>"
@@ -257,7 +288,7 @@ class Body:
         raise StopAsyncIteration
 
     async def read(self, n: int = -1) -> bytes:
-        """Return exactly ``n`` bytes, fewer only at the end; all that is left if ``n`` is negative. Raises as ``Body``."""
+        """Return exactly ``n`` bytes, or fewer at the end. Return the whole rest if ``n`` is negative. Raises as ``Body``."""
         pieces: list[bytes] = []
         missing = n
         try:
@@ -273,25 +304,24 @@ class Body:
             await self._look_for_end()
             if sum(map(len, pieces)) > JOINED_INLINE_BYTES:
                 return await finish(in_thread(b"".join, pieces))
-        except BaseException:  # a later read goes on where this one began
+        except BaseException:  # put the bytes back, so that the next read starts where this one did
             self._rest.extendleft(reversed(pieces))
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill the buffer, and less of it only at the end. Return how many bytes that was. Nothing is copied on the way.
+        """Fill the buffer, or less of it at the end. Return how many bytes were written into it.
 
-        An error or a cancellation closes the body; what the buffer got is lost.
+        The socket is read straight into the buffer. An error or a cancellation closes the body, and the bytes are lost.
         """
         self._runtime.require_loop()
         try:
-            return await self._fill(memoryview(buffer).cast("B"))
+            return await self._read_fully(memoryview(buffer).cast("B"))
         except BaseException:
-            self._is_closed = True
-            await self._close()
+            await self._reply.end()
             raise
 
-    async def _fill(self, memory: memoryview) -> int:
+    async def _read_fully(self, memory: memoryview) -> int:
         position = 0
         while position < len(memory):
             if self._rest:
@@ -309,7 +339,7 @@ class Body:
         return position
 
     async def _look_for_end(self) -> None:
-        """Have a whole object verified that was just read to its end, although no length tells that it is the end."""
+        """Verify a whole object that was just read to its end. Without a length, only one more read can find the end."""
         if self._stop is None and self.is_whole and not self._rest and not self._is_complete and self._check:
             chunk = await self._next()
             if chunk:
@@ -317,19 +347,20 @@ class Body:
 
     @property
     def position(self) -> int:
-        """Return the position in the object up to which bytes have arrived, also in the middle of a ``readinto``."""
-        under_way = self._response.taken - self._taken if self._response is not None else 0
+        """Return how far in the object bytes have arrived. It also advances during a ``readinto``."""
+        response = self._reply.response
+        under_way = response.taken - self._taken if response is not None else 0
         return self._position + max(0, under_way)
 
     @property
     def remaining(self) -> int | None:
-        """Return how many bytes are still to be read; None if the service did not tell the length."""
+        """Return how many bytes are still to be read. None if the service sent no length."""
         if self._stop is None:
             return None
         return self._stop - self._position + sum(map(len, self._rest))
 
     async def write_to(self, file: AsyncWriter) -> int:
-        """Write all that is left to an aiofiles file or its like. Return how many bytes that was. Raises as ``Body``."""
+        """Write the rest to an aiofiles file or a similar object. Return how many bytes were written. Raises as ``Body``."""
         written = 0
         async for chunk in self:
             await _write_all(file, chunk)
@@ -348,7 +379,7 @@ class Body:
                 await self._resume(error)
                 continue
             if chunk and self._check:
-                self._rest.append(chunk)
+                self._rest.append(chunk)  # so that a cancellation during the digest does not lose it
                 await self._check.update(chunk)
                 self._rest.pop()
             if not chunk or self._position == self._stop:
@@ -356,16 +387,17 @@ class Body:
             return chunk
 
     async def _next_into(self, memory: memoryview) -> int:
-        """At least a byte, and as many as fit while nothing breaks; 0 at the end."""
+        """Read at least one byte, and as many as fit until the connection fails. Return 0 at the end."""
         while True:
             await self._ensure_open()
-            response = self._response
+            response = self._reply.response
             if response is None or self._is_complete or response.content is not None:
                 chunk = await self._next()
                 if not chunk:
                     return 0
                 self._rest.appendleft(chunk)
-                return await self._fill(memory)
+                return await self._read_fully(memory)
+            # Bytes that arrived before a failure are already in the memory. Count them before asking for the rest.
             error: IncompleteBodyError | ConnectionFailedError | None = None
             try:
                 await response.read_into(memory)
@@ -386,19 +418,23 @@ class Body:
                 return count
 
     async def _ensure_open(self) -> None:
-        if self._response is None and not (self._is_complete or self._is_closed):
-            await self._open_rest()  # its attempts are spent when it fails
+        if self._reply.response is None and not (self._is_complete or self._reply.has_ended):
+            await self._open_rest()  # a failure here is final: the request has its own attempts
 
     async def _receive(self) -> bytes:
         if self._is_complete:
             return b""
-        if self._response is None:
-            msg = f"the body of {self._address} is closed: its 'async with' was left, or a readinto was cut short"
+        response = self._reply.response
+        if response is None:
+            msg = (
+                f"the body of {self._address} is closed: its 'async with' ended, or a readinto was interrupted; "
+                "open the object again"
+            )
             raise ValueError(msg)
-        if self._response.content is None:
-            chunk = await self._response.read_chunk()
+        if response.content is None:
+            chunk = await response.read_chunk()
         else:
-            chunk = b"" if self._is_taken else self._response.content
+            chunk = b"" if self._is_taken else response.content
             self._is_taken = True
         self._advance(len(chunk), is_end=not chunk)
         return chunk
@@ -412,20 +448,21 @@ class Body:
             raise IncompleteBodyError(msg)
 
     async def _resume(self, error: IncompleteBodyError | ConnectionFailedError) -> None:
-        """Make ready to ask for the rest. Raises the error where the rest cannot be told, or trying is of no use."""
+        """Prepare the request for the rest. Raise the error if the rest is unknown or another attempt cannot help."""
         etag, retry = self.info.etag, self._runtime.retry
         self._breaks = 1 if self._taken >= ENOUGH_BYTES else self._breaks + 1
-        # Without an ETag, the rest could be another object's of the same second. A weak one can be compared afterwards.
+        # Without an ETag, the rest could come from another object, stored in the same second. A weak ETag cannot go
+        # into If-Match, but it can be compared when the reply is there.
         is_pinned = pin_of(etag) is not None or (etag or "").startswith("W/")
         is_resumable = is_pinned and self._stop is not None and self._position <= self._stop
         if not error.retryable or not is_resumable or self._breaks >= retry.attempts:
             raise error
-        if self._position == self._stop:
+        if self._position == self._stop:  # all bytes arrived, and only the end of the response was lost
             self._is_complete = True
             return
         self._range = ByteRange(self._position, self._stop)
         self._options = replace(self._options, if_match=pin_of(etag), if_none_match=None)
-        await self._close()
+        await self._reply.close()
         await self._runtime.s3.sleep(backoff(retry, self._breaks))
 
     async def _open_rest(self) -> None:
@@ -436,20 +473,17 @@ class Body:
             raise ObjectChangedError(msg) from changed
 
     async def _open(self) -> None:
-        response = await _ask(self._runtime, self._address, self._range, self._options, streamed=self._streamed)
-        await self._begin(response)
-
-    async def _begin(self, response: ObjectBody) -> None:
-        self._response, self._is_taken, self._taken = response, False, 0
+        response = await _request(self._runtime, self._address, self._range, self._options, streamed=self._streamed)
+        self._reply.response, self._is_taken, self._taken = response, False, 0
         try:
             self._check_and_start(response)
         except BaseException:
-            await self._close()
+            await self._reply.close()
             raise
 
     def _check_and_start(self, response: ObjectBody) -> None:
-        """The reply must be to the question: this range, of this object, in its full length."""
-        start, stop = _check_answer(self._address, self._range, response)
+        """Check that the reply has this range of this object in full, and take over what it says of the object."""
+        start, stop = _check_reply(self._address, self._range, response)
         if self._stop is not None:
             if not is_same(response.info, self.info):
                 msg = f"{self._address} changed while it was read, after byte {self._position:,}"
@@ -458,17 +492,13 @@ class Body:
         self.info, self.encryption, self.obstacle = response.info, response.encryption, response.obstacle
         self._position = start
         self.is_whole = start == 0 and stop == response.size
+        # Without any length, take the size from the listing, if its ETag shows that it is the same object.
         if stop is None and response.length is None and self._known is not None and self._known[0] == response.etag:
             stop = self._known[1]
             self.info = replace(self.info, size=stop)
         self._stop = stop if stop is not None or response.length is None else start + response.length
         if self.is_whole and self._options.verify == "auto":
             self._check = ContentCheck.of(self.info, response.obstacle)
-
-    async def _close(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            await response.aclose()
 
     async def _verify(self) -> None:
         if self.info.verified is not None or not self.is_whole:
@@ -481,54 +511,54 @@ class Body:
         self.info = replace(self.info, verified=verified)
 
     async def _compare_with_head(self) -> None:
-        """Ask for the size that the answer did not tell, since an ETag of parts may tell nothing without it."""
+        """Get the missing size by a HEAD. Without it, an ETag of parts may not be comparable."""
         self._is_complete = True
-        await self._close()  # its place may be the only one
+        await self._reply.close()  # the HEAD may need its connection
         self._stop = await size_by_head(self._runtime.s3, self._address, self.info.etag)
         self.info = replace(self.info, size=self._stop)
         self._advance(0, is_end=True)
 
 
 async def _write_all(file: AsyncWriter, chunk: bytes) -> None:
-    """Write all of a chunk: an unbuffered file may take a part of it, where the disk is nearly full."""
+    """Write a whole chunk. An unbuffered file may write only a part of it, for example on a nearly full disk."""
     rest = chunk
     while rest:
         count = await file.write(rest)
         if not isinstance(count, int) or isinstance(count, bool) or count >= len(rest):
-            return  # a sink that returns no count has taken all
+            return  # a file that returns no count has written everything
         if count <= 0:
-            msg = f"write() took {count} of {len(rest)} bytes"
+            msg = f"write() returned {count} for {len(rest)} bytes: it must write at least one"
             raise OSError(errno.EIO, msg)
         rest = rest[count:]
 
 
-def _check_answer(address: Address, byte_range: ByteRange | None, response: ObjectBody) -> tuple[int, int | None]:
-    """Where the bytes asked for begin and end; TransferError unless these are the ones that are sent.
+def _check_reply(address: Address, byte_range: ByteRange | None, response: ObjectBody) -> tuple[int, int | None]:
+    """Return where the requested bytes start and stop. Raise RangeIgnoredError if the reply has other bytes.
 
-    An answer without a length cannot be told from a longer or shorter one: only all of the object may come so.
+    A reply to a range must have a length: without one, a longer or shorter reply would look the same.
     """
     start, stop = _expected(byte_range, response.size)
     if stop is None and response.is_part:
-        msg = f"{address}: asked for all that there is, the service sends a part and does not say of how much"
+        msg = f"{address}: the whole rest was requested, but the service sends a part and no total size"
         raise RangeIgnoredError(msg)
     if response.length is None and byte_range is not None and (byte_range.start, byte_range.stop) != (0, None):
-        msg = f"{address}: asked for a range, the service does not say how many bytes it sends"
+        msg = f"{address}: a range was requested, but the service does not say how many bytes it sends"
         raise RangeIgnoredError(msg)
     if response.start != start:
-        msg = f"{address}: asked for bytes from {start:,}, the service sends from {response.start:,}"
+        msg = f"{address}: bytes from {start:,} were requested, but the service sends from {response.start:,}"
         raise RangeIgnoredError(msg)
     if stop is not None and response.length is not None and response.length != stop - start:
-        msg = f"{address}: asked for {stop - start:,} bytes, the service announces {response.length:,}"
+        msg = f"{address}: {stop - start:,} bytes were requested, but the service sends {response.length:,}"
         error = RangeIgnoredError(msg)
-        error.told = None if response.size is None else (response.etag, response.size)
+        error.reported = None if response.size is None else (response.etag, response.size)
         raise error
     return start, stop
 
 
 def pin_of(etag: str | None) -> str | None:
-    """Return this ETag if it can go into a condition: a service may have made it of anything.
+    """Return this ETag if it can go into If-Match. Some services send ETags with characters that no header can carry.
 
-    A weak one cannot: no If-Match holds for it (RFC 9110 section 13.1.1).
+    Return None for a weak ETag: If-Match never holds for it (RFC 9110 section 13.1.1).
     """
     try:
         check_token("etag", etag)
@@ -538,12 +568,15 @@ def pin_of(etag: str | None) -> str | None:
 
 
 def may_be_empty(error: ServiceError) -> bool:
-    """Return whether a range from byte 0 was refused because there is no byte: with 416, or as nanio does, with 400."""
+    """Return whether the service may have refused a range from byte 0 because the object is empty.
+
+    Services answer with 416. nanio answers with 400 and the code InvalidRange.
+    """
     return error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or error.code == "InvalidRange"
 
 
 def _expected(byte_range: ByteRange | None, size: int | None) -> tuple[int, int | None]:
-    """Where the bytes asked for begin and end, in an object of this size."""
+    """Return where the requested bytes start and stop in an object of this size. An unknown stop is None."""
     if byte_range is None:
         return 0, size
     start = byte_range.start if byte_range.start >= 0 else max(0, (size or 0) + byte_range.start)

@@ -1,4 +1,4 @@
-"""An object to a file: ranges in parallel, all of one state of the object, each written where it belongs."""
+"""Download an object to a file. Parallel requests fetch ranges of one state of the object, each written at its offset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import ReadOptions
 from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.body import Body, RangeIgnoredError, Told, may_be_empty, open_body, pin_of
+from aiodreamobjects._transfer.body import Body, EtagAndSize, RangeIgnoredError, may_be_empty, open_body, pin_of
 from aiodreamobjects._transfer.journal import DownloadJournal, DownloadRecord
 from aiodreamobjects._transfer.sinks import PathSink, beside
 from aiodreamobjects._transfer.verify import ContentCheck, verified_by_size
@@ -40,7 +40,7 @@ MOST_RESTARTS = 1
 _log = logging.getLogger("aiodreamobjects")
 
 _UNCHECKED = ReadOptions(verify="off")
-"""Each body is a piece: the whole is compared here."""
+"""A body of a range checks no digest: the whole object is checked here."""
 
 
 async def download(
@@ -57,11 +57,11 @@ async def download(
 ) -> ObjectInfo:
     runtime.require_open()
     names = f"{runtime.service.endpoint} {address} {Path(path).name}"
-    word = hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    partial = beside(Path(path), word, "part") if resume else None
+    identity = hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    partial = beside(Path(path), identity, "part") if resume else None
     async with (
         runtime.file(),
-        _journal(beside(Path(path), word, "journal")) if resume else nullcontext() as journal,
+        _journal(beside(Path(path), identity, "journal")) if resume else nullcontext() as journal,
         PathSink(
             path,
             overwrite=overwrite,
@@ -82,9 +82,9 @@ async def download_into(
     if_changed: IfChanged,
     journal: DownloadJournal | None = None,
     time_of: Callable[[ObjectInfo], int | None] = mtime.nanoseconds_of,
-    listed: Told | None = None,
+    listed: EtagAndSize | None = None,
 ) -> ObjectInfo:
-    """``listed``: as a listing tells of it, which has its size where the answer has none."""
+    """Download into an open sink, and publish the file. ``listed``: from a listing, in case the reply has no length."""
     meter = Meter(progress, total_bytes=None, key=address.key)
     async with runtime.job(), meter:
         transfer = _Download(runtime, address, sink, journal, meter, verify, listed)
@@ -109,7 +109,7 @@ async def _journal(path: Path) -> AsyncIterator[DownloadJournal]:
 
 
 async def _with_second_chances(transfer: _Download, if_changed: IfChanged) -> ObjectInfo:
-    """Once more as one stream, where the service does not keep to ranges; and where the bytes were other ones."""
+    """Run the download, and repeat it: as one stream if ranges are ignored, once after a mismatch, once after a change."""
     in_ranges, may_mismatch, restarts = True, True, 0
     while True:
         try:
@@ -118,23 +118,23 @@ async def _with_second_chances(transfer: _Download, if_changed: IfChanged) -> Ob
             if not in_ranges:
                 raise
             in_ranges = False
-            transfer.told = error.told or transfer.told
-            _log.info("%s; asking for all of it instead", error)
+            transfer.reported = error.reported or transfer.reported
+            _log.info("%s; downloading the whole object as one stream", error)
         except ChecksumMismatchError as error:
             if not may_mismatch:
                 raise
-            may_mismatch, transfer.doubts = False, True
-            _log.warning("%s; asking again", error)
+            may_mismatch, transfer.had_mismatch = False, True
+            _log.warning("%s; downloading it again", error)
         except ObjectChangedError as error:
             restarts += 1
             if if_changed == "raise" or restarts > MOST_RESTARTS:
                 raise
-            _log.info("%s; starting over", error)
+            _log.info("%s; downloading the new state", error)
         await transfer.start_again()
 
 
 class _Download:
-    """One object on its way to one file."""
+    """The download of one object to one file."""
 
     def __init__(
         self,
@@ -144,16 +144,16 @@ class _Download:
         journal: DownloadJournal | None,
         meter: Meter,
         verify: Verify,
-        listed: Told | None,
+        listed: EtagAndSize | None,
     ) -> None:
         self._runtime, self._address = runtime, address
         self._sink, self._journal, self._meter, self._verify = sink, journal, meter, verify
         self._memory = runtime.memory.share()
         self._part_size = runtime.limits.part_size
-        self.doubts = False
-        """Whether the bytes did not have the digest that they should."""
-        self.told: Told | None = None
-        """As an earlier answer had it: all of it can have no other size."""
+        self.had_mismatch = False
+        """Whether an earlier run found a wrong digest."""
+        self.reported: EtagAndSize | None = None
+        """The ETag and size from an earlier reply. A later reply must not contradict them."""
         self._listed = listed
         self._check: ContentCheck | None = None
         self._turns: dict[int, asyncio.Event] = {}
@@ -166,33 +166,33 @@ class _Download:
             self._sink.is_kept = False
 
     async def run(self, *, in_ranges: bool) -> ObjectInfo:
-        """The first answer tells all there is to know; a small object is in it."""
+        """Download once. The first range needs no HEAD before it: its reply has the ETag and the size."""
         number, options = (self._resumed() if in_ranges else None) or (1, _UNCHECKED)
         start = (number - 1) * self._part_size
-        asked = ByteRange(start, start + self._part_size) if in_ranges else None
+        requested = ByteRange(start, start + self._part_size) if in_ranges else None
         try:
             async with open_body(
                 self._runtime,
                 self._address,
-                asked,
+                requested,
                 options,
-                or_whole=start == 0,
-                known=self.told or self._listed,
+                accepts_whole=start == 0,
+                known=self.reported or self._listed,
             ) as body:
                 return await self._receive(body, number)
         except (PreconditionFailedError, NotFoundError) as error:
             if options.if_match is None:
                 raise
-            _log.info("%s is not what was being downloaded, it starts afresh: %s", self._address, error)
+            _log.info("%s changed since the interrupted download, which starts again: %s", self._address, error)
             await self.start_again()
         except InvalidRequestError as error:
-            if asked is None or not may_be_empty(error):
+            if requested is None or not may_be_empty(error):
                 raise
-            in_ranges = False
+            in_ranges = False  # an empty object has no range
         return await self.run(in_ranges=in_ranges)
 
     def _resumed(self) -> tuple[int, ReadOptions] | None:
-        """The first range that is missing, if an earlier process has left something of this object."""
+        """Return the first missing range, pinned to the journal's ETag. Return None if there is nothing to resume."""
         journal = self._journal
         if journal is None or journal.record is None:
             return None
@@ -205,7 +205,10 @@ class _Download:
         )
         limits = self._runtime.limits
         if found != expected or not found.fits(limits.part_size, limits.memory) or pin_of(found.etag) is None:
-            _log.info("%s: the journal is of another download, or of other limits: it starts afresh", self._address)
+            _log.info(
+                "%s: the journal belongs to another download or to other limits; the download starts again",
+                self._address,
+            )
             journal.record, journal.held, self._sink.is_kept = None, {}, False
             return None
         self._part_size = found.part_size
@@ -214,35 +217,35 @@ class _Download:
 
     async def _receive(self, body: Body, number: int) -> ObjectInfo:
         info = body.info
-        if self.told and self.told[0] == info.etag and self.told[1] != info.size:
-            msg = f"{self._address}: the service says that there are {self.told[1]} bytes in all, and {info.size}"
+        if self.reported and self.reported[0] == info.etag and self.reported[1] != info.size:
+            msg = f"{self._address}: the service reports two sizes, {self.reported[1]} and {info.size} bytes"
             raise TransferError(msg)
         if info.size is None and not body.is_whole:
-            msg = f"{self._address}: the service does not say how many bytes there are in all"
+            msg = f"{self._address}: the service sends a range, but not the size of the whole object"
             raise RangeIgnoredError(msg)
         if info.etag is None and not body.is_whole:
-            msg = f"{self._address} has no ETag, so that its ranges could be those of different objects"
+            msg = f"{self._address} has no ETag, so its ranges could come from different objects"
             raise RangeIgnoredError(msg)
         if info.size is not None:
-            self.told = info.etag, info.size
+            self.reported = info.etag, info.size
         self._meter.total_bytes = info.size
         if self._verify == "auto":
             self._check = await ContentCheck.asking(
-                self._runtime.s3, self._address, info, body.obstacle, doubts=self.doubts
+                self._runtime.s3, self._address, info, body.obstacle, had_mismatch=self.had_mismatch
             )
         if info.size is None or body.remaining == info.size:
             size = await self._receive_stream(body)
         else:
             size = info.size
             await self._receive_ranges(body, number, size)
-        told = body.info.size if info.size is None else info.size  # the body may have asked for it
-        verified = verified_by_size(told)
+        announced = body.info.size if info.size is None else info.size  # the body may have sent a HEAD for it
+        verified = verified_by_size(announced)
         if self._check is not None:
-            verified = self._check.verdict(self._address, told)
+            verified = self._check.verdict(self._address, announced)
         return replace(info, size=size, verified=verified)
 
     async def _receive_stream(self, body: Body) -> int:
-        """All that there is comes in this body."""
+        """Write the whole object from this body. Return its size."""
         size = body.remaining
         piece = self._part_size if size is None else min(size, self._part_size)
         position = 0
@@ -259,7 +262,7 @@ class _Download:
                 return position
 
     async def _receive_ranges(self, body: Body, first: int, size: int) -> None:
-        """``body`` is that of the range with the number ``first``. Workers pull the ranges in their order."""
+        """Let workers pull the ranges in order. ``body`` is open at the range ``first``; other ranges get own requests."""
         count = -(-size // self._part_size)
         numbers = iter(range(1, count + 1))
         if self._journal is not None:
@@ -276,10 +279,10 @@ class _Download:
                 with self._meter.piece(len(data)) as gauge:
                     if number not in held or not await self._read_back(number, start, data):
                         if number == first:
-                            await self._fill(body, data, gauge)
+                            await self._read_range(body, data, gauge)
                         else:
-                            await self._fetch(body.info, start, data, gauge)
-                        await self._keep(number, start, data)
+                            await self._request_range(body.info, start, data, gauge)
+                        await self._write_range(number, start, data)
                     await self._digest(number, start, data)
 
         await pull(min(self._runtime.limits.parts_per_object, count), take, receive)
@@ -288,47 +291,48 @@ class _Download:
         record = DownloadRecord(
             self._runtime.service.endpoint, self._address.bucket, self._address.key, etag or "", size, self._part_size
         )
-        if pin_of(etag) is None:
+        if pin_of(etag) is None:  # without a strong ETag, a later process could mix two states of the object
             return
         if journal.record != record or not journal.held:
             await journal.start(record)
         self._sink.is_kept = True
 
-    async def _fetch(self, info: ObjectInfo, start: int, data: memoryview, gauge: Gauge) -> None:
-        """A range by a request of its own, of the very state of the object that the first answer told of."""
-        asked, pinned = ByteRange(start, start + len(data)), replace(_UNCHECKED, if_match=pin_of(info.etag))
+    async def _request_range(self, info: ObjectInfo, start: int, data: memoryview, gauge: Gauge) -> None:
+        """Fill ``data`` with a range of exactly the state of the object that ``info`` describes."""
+        requested, pinned = ByteRange(start, start + len(data)), replace(_UNCHECKED, if_match=pin_of(info.etag))
         try:
-            async with open_body(self._runtime, self._address, asked, pinned, streamed=False) as body:
+            async with open_body(self._runtime, self._address, requested, pinned, streamed=False) as body:
+                # Some services ignore If-Match, so compare the reply as well.
                 if not is_same(body.info, replace(info, size=None)):
                     raise ObjectChangedError(_changed(self._address, start))
                 if body.info.size != info.size:
-                    msg = f"{self._address}: the service says that there are {info.size} bytes in all, and {body.info.size}"
+                    msg = f"{self._address}: the service reports two sizes, {info.size} and {body.info.size} bytes"
                     raise RangeIgnoredError(msg)
-                await self._fill(body, data, gauge)
+                await self._read_range(body, data, gauge)
         except (PreconditionFailedError, NotFoundError) as error:
             raise ObjectChangedError(_changed(self._address, start)) from error
 
-    async def _fill(self, body: Body, data: memoryview, gauge: Gauge) -> None:
+    async def _read_range(self, body: Body, data: memoryview, gauge: Gauge) -> None:
         start = body.position
         gauge.count = lambda: body.position - start
         count = await body.readinto(data)
         if count != len(data):
-            msg = f"{self._address}: {count:,} bytes arrived of a range of {len(data):,}"
+            msg = f"{self._address}: only {count:,} bytes of a range of {len(data):,} arrived"
             raise IncompleteBodyError(msg)
 
-    async def _keep(self, number: int, start: int, data: memoryview) -> None:
+    async def _write_range(self, number: int, start: int, data: memoryview) -> None:
         await self._sink.write_at(start, data)
-        if self._journal is not None:
+        if self._journal is not None:  # a cancellation before this line only costs this range again
             await self._journal.add(number, data)
 
     async def _read_back(self, number: int, start: int, data: memoryview) -> bool:
-        """What an earlier process has written, if it is still that."""
+        """Read a range that an earlier process wrote. Return whether it still has the CRC from the journal."""
         assert self._journal is not None
         count = await self._sink.read_at(start, data)
         return count == len(data) and await self._journal.matches(number, data)
 
     async def _digest(self, number: int, start: int, data: memoryview) -> None:
-        """Each range by itself where the object's parts are cut like the ranges; else one after the other."""
+        """Add a range to the digest. If ranges and parts have the same size, any order works. Otherwise wait for the turn."""
         check = self._check
         if check is None:
             return
@@ -343,4 +347,4 @@ class _Download:
 
 
 def _changed(address: Address, position: int) -> str:
-    return f"{address} changed while it was downloaded: at byte {position:,} it is another object"
+    return f"{address} changed while it was downloaded: the range from byte {position:,} belongs to another state"

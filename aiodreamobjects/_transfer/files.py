@@ -1,4 +1,4 @@
-"""An object as a file: one to write, whose parts go up as they fill; one to read, that can be sought in."""
+"""Use an object as a file: a writer, which uploads each part when it is full, and a reader, which can seek."""
 
 from __future__ import annotations
 
@@ -34,61 +34,78 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
 
 PIECE_BYTES = 64 << 10
-"""Small writes are gathered to so much before they are handed on."""
+"""Collect small writes up to this size before they go to the upload."""
 HEAD_BYTES = 64 << 10
-"""Read with the first request: small objects are then there."""
+"""Read this much with the first request. A smaller object then needs no other one."""
 LEAST_WINDOW_BYTES = 256 << 10
-"""Asked for at first after a seek; twice as much with each request that goes on where the last one ended."""
+"""Request this much after a seek, and twice as much with each request that continues where the last one ended."""
+
+
+class _Feed:
+    """The bytes on their way from a writer to its upload, and the error that ended the upload.
+
+    A failed write must fail the upload too: otherwise an object without the lost bytes would be stored.
+    """
+
+    def __init__(self, sending: MemoryObjectSendStream[bytes]) -> None:
+        self.sending = sending
+        self.pending = bytearray()
+        self.failure: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first error. It is raised by the next write, or at the end of the ``async with``."""
+        self.failure = self.failure or error
+
+    async def add(self, view: memoryview) -> None:
+        for start in range(0, len(view), PIECE_BYTES):
+            self.pending += view[start : start + PIECE_BYTES]
+            if len(self.pending) >= PIECE_BYTES:
+                await self.flush()
+
+    async def flush(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        piece, self.pending = bytes(self.pending), bytearray()
+        try:
+            await self.sending.send(piece)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            if self.failure is None:
+                msg = "the writer is closed: write inside its 'async with'"
+                raise ValueError(msg) from error
+            raise self.failure from None
+        except BaseException:
+            self.fail(ValueError("a write was interrupted and its bytes are lost, so the object is not stored"))
+            raise
 
 
 class ObjectWriter:
-    """A file to write to: ``async with obj.writer() as file: await file.write(b"...")``."""
+    """Write an object like a file: ``async with obj.writer() as file: await file.write(b"...")``."""
 
     info: ObjectInfo
-    """Of the object, once the ``async with`` has been left without an error."""
+    """The stored object. Set when the ``async with`` ends without an error."""
 
-    def __init__(self, runtime: Runtime, sending: MemoryObjectSendStream[bytes]) -> None:
-        self._runtime, self._sending = runtime, sending
-        self._gathered = bytearray()
+    def __init__(self, runtime: Runtime, feed: _Feed) -> None:
+        self._runtime, self._feed = runtime, feed
         self._position = 0
-        self._failure: BaseException | None = None
 
     async def write(self, data: Buffer) -> int:
-        """Hand on bytes; return their number.
+        """Add bytes to the object and return their number.
 
-        Waits while as many parts are under way as may be. Raises what ended the upload, and ValueError once the file is closed.
+        Waits while the upload has as many parts in flight as its limits allow. Raises the error that ended the upload, and
+        ValueError if the writer is closed.
         """
         self._runtime.require_loop()
         if not isinstance(data, bytes | bytearray | memoryview):
             msg = f"write takes bytes, not {type(data).__name__}"
             raise TypeError(msg)
         view = as_bytes(data)
-        for start in range(0, len(view), PIECE_BYTES):
-            self._gathered += view[start : start + PIECE_BYTES]
-            if len(self._gathered) >= PIECE_BYTES:
-                await self._hand_on()
+        await self._feed.add(view)
         self._position += len(view)
         return len(view)
 
     def tell(self) -> int:
         """Return how many bytes were written."""
         return self._position
-
-    async def _hand_on(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        piece, self._gathered = bytes(self._gathered), bytearray()
-        try:
-            await self._sending.send(piece)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            if self._failure is None:
-                msg = "the writer is closed: write inside its 'async with'"
-                raise ValueError(msg) from error
-            raise self._failure from None
-        except BaseException:
-            if self._failure is None:
-                self._failure = ValueError("a write was cut short: what it held is lost, and the object is not stored")
-            raise
 
 
 @asynccontextmanager
@@ -100,28 +117,29 @@ async def open_writer(
 ) -> AsyncIterator[ObjectWriter]:
     runtime.require_open()
     sending, receiving = anyio.create_memory_object_stream[bytes](0)
-    writer = ObjectWriter(runtime, sending)
+    feed = _Feed(sending)
+    writer = ObjectWriter(runtime, feed)
 
     async def store() -> None:
         with receiving:
             try:
                 writer.info = await upload.put(runtime, address, receiving, options, progress)
-            except BaseException as error:  # noqa: BLE001 - raised where the writer is used or left
-                writer._failure = writer._failure or error  # noqa: SLF001 - one thing in two places
+            except BaseException as error:  # noqa: BLE001 - raised by the next write, or at the end of the 'async with'
+                feed.fail(error)
 
     storing = Background(store())
 
     def end(task: asyncio.Future[None]) -> None:
-        if task.cancelled():  # by somebody else, before it began
-            writer._failure = writer._failure or asyncio.CancelledError()  # noqa: SLF001 - the same
+        if task.cancelled():  # before its first step, so store() could not note it
+            feed.fail(asyncio.CancelledError())
         receiving.close()
 
     storing.task.add_done_callback(end)
     try:
         yield writer
         runtime.require_loop()
-        if writer._gathered or writer._failure:  # noqa: SLF001 - the same
-            await writer._hand_on()  # noqa: SLF001 - the same
+        if feed.pending or feed.failure:
+            await feed.flush()
         sending.close()
         await storing.result()
     except WrongLoopError:
@@ -131,30 +149,89 @@ async def open_writer(
         raise
     except BaseException:
         try:
-            await storing.stop()  # before the stream closes: its end would be that of the content
+            await storing.stop()  # stop first: the upload would take the end of the stream for the end of the content
         finally:
             sending.close()
         raise
     sending.close()
-    if writer._failure is not None:  # noqa: SLF001 - the same
-        raise writer._failure  # noqa: SLF001 - the same
+    if feed.failure is not None:
+        raise feed.failure
 
 
-class ObjectReader:
-    """A file to read and to seek in, pinned to one state of the object: ObjectChangedError if it is another by then.
+class _Ranges:
+    """The requests of a reader. Each asks for one range of the same state of the object."""
 
-    It asks for a little after each seek, and for more and more while it is read on: up to ``Limits.part_size`` at once.
-    Ranges cannot be compared with a digest: their lengths are.
-    """
-
-    def __init__(self, runtime: Runtime, address: Address, info: ObjectInfo, size: int, head: bytes) -> None:
-        self._runtime, self._address, self._head, self._size = runtime, address, head, size
-        self._position = 0
+    def __init__(self, runtime: Runtime, address: Address, info: ObjectInfo, size: int) -> None:
+        self._runtime, self._address, self._info, self._size = runtime, address, info, size
         self._window = LEAST_WINDOW_BYTES
         self._body: Body | None = None
         self._body_position = 0
         self._stack = AsyncExitStack()
-        self._is_closed = False
+        self.is_closed = False
+
+    async def read_into(self, position: int, memory: memoryview) -> int:
+        """Read some bytes from this position. Continue the open range if it is there, else request another one."""
+        if self._body is None or self._body_position != position:
+            self._window = min(
+                self._window * 2 if self._body_position == position else LEAST_WINDOW_BYTES,
+                max(self._runtime.limits.part_size, LEAST_WINDOW_BYTES),
+            )
+            stop = min(self._size, position + max(self._window, min(len(memory), self._runtime.limits.part_size)))
+            await self._open(ByteRange(position, stop))
+        assert self._body is not None
+        try:
+            count = await self._body.readinto(memory)
+        except BaseException:
+            await self._close_body()
+            raise
+        self._body_position += count
+        if self._body.remaining == 0:
+            await self._close_body()
+        return count
+
+    async def _open(self, byte_range: ByteRange) -> None:
+        await self._close_body()
+        pinned = ReadOptions(if_match=pin_of(self._info.etag))
+        changed = ObjectChangedError(f"{self._address} changed while it was read, after byte {byte_range.start:,}")
+        for is_last in (False, True):
+            try:
+                body = await self._stack.enter_async_context(
+                    open_body(self._runtime, self._address, byte_range, pinned)
+                )
+            except (PreconditionFailedError, NotFoundError) as error:
+                raise changed from error
+            # Some services ignore If-Match, so compare the reply as well.
+            is_same_object = is_same(body.info, replace(self._info, size=None))
+            if is_same_object and body.info.size in (None, self._size):
+                self._body, self._body_position = body, byte_range.start
+                return
+            await self._close_body()
+            if not is_same_object or is_last:  # the same object with another size is a wrong reply: ask once more
+                break
+        raise changed
+
+    async def _close_body(self) -> None:
+        self._body = None
+        await self._stack.aclose()
+
+    async def close(self) -> None:
+        self.is_closed = True
+        await self._close_body()
+
+
+class ObjectReader:
+    """Read an object like a file, with seek. Raises ObjectChangedError if the object changes after it was opened.
+
+    The reader requests a little after each seek, and more with each request that continues, up to ``Limits.part_size``.
+    A range has no digest to compare, so only its length is checked.
+    """
+
+    def __init__(
+        self, runtime: Runtime, address: Address, info: ObjectInfo, size: int, head: bytes, ranges: _Ranges
+    ) -> None:
+        self._runtime, self._address, self._head, self._size = runtime, address, head, size
+        self._ranges = ranges
+        self._position = 0
         self.info = info
 
     def readable(self) -> bool:
@@ -166,11 +243,11 @@ class ObjectReader:
         return True
 
     def tell(self) -> int:
-        """Return the position of the next byte to be read."""
+        """Return the position of the next byte to read."""
         return self._position
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to another position, and return it. It may lie beyond the end. Sends nothing."""
+        """Move to another position and return it. It may lie beyond the end. Sends no request."""
         if whence not in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
             msg = f"whence {whence!r} must be os.SEEK_SET, SEEK_CUR or SEEK_END"
             raise ValueError(msg)
@@ -182,14 +259,14 @@ class ObjectReader:
         return self._position
 
     async def read(self, n: int = -1) -> bytes:
-        """Return exactly ``n`` bytes, fewer only at the end; all that is left if ``n`` is negative."""
+        """Return exactly ``n`` bytes, or fewer at the end. Return the whole rest if ``n`` is negative."""
         left = max(0, self._size - self._position)
         buffer = bytearray(left if n < 0 else min(n, left))
         return bytes(memoryview(buffer)[: await self.readinto(buffer)])
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill the buffer, and less of it only at the end. Return how many bytes that was."""
-        if self._is_closed:
+        """Fill the buffer, or less of it at the end. Return how many bytes were written into it."""
+        if self._ranges.is_closed:
             msg = f"the reader of {self._address} is closed: read inside its 'async with'"
             raise ValueError(msg)
         self._runtime.require_loop()
@@ -201,80 +278,31 @@ class ObjectReader:
                     memory[count : count + len(data)] = data
                     taken = len(data)
                 else:
-                    taken = await self._read_on(memory[count:])
+                    taken = await self._ranges.read_into(self._position, memory[count:])
                 count += taken
                 self._position += taken
-        except BaseException:  # a later read goes on where this one began
+        except BaseException:  # let the next read start where this one did
             self._position = start
             raise
         return count
-
-    async def _read_on(self, memory: memoryview) -> int:
-        if self._body is None or self._body_position != self._position:
-            self._window = min(
-                self._window * 2 if self._body_position == self._position else LEAST_WINDOW_BYTES,
-                max(self._runtime.limits.part_size, LEAST_WINDOW_BYTES),
-            )
-            stop = min(self._size, self._position + max(self._window, min(len(memory), self._runtime.limits.part_size)))
-            await self._open(ByteRange(self._position, stop))
-        assert self._body is not None
-        try:
-            taken = await self._body.readinto(memory)
-        except BaseException:
-            await self._close_body()
-            raise
-        self._body_position += taken
-        if self._body.remaining == 0:
-            await self._close_body()
-        return taken
-
-    async def _open(self, byte_range: ByteRange) -> None:
-        await self._close_body()
-        pinned = ReadOptions(if_match=pin_of(self.info.etag))
-        for may_ask_again in (True, False):
-            try:
-                body = await self._stack.enter_async_context(
-                    open_body(self._runtime, self._address, byte_range, pinned)
-                )
-            except (PreconditionFailedError, NotFoundError) as error:
-                raise self._changed() from error
-            is_same_object = is_same(body.info, replace(self.info, size=None))
-            if is_same_object and body.info.size in (None, self._size):
-                self._body, self._body_position = body, byte_range.start
-                return
-            await self._close_body()
-            if not (is_same_object and may_ask_again):  # this object cannot have another size
-                break
-        raise self._changed()
-
-    def _changed(self) -> ObjectChangedError:
-        return ObjectChangedError(f"{self._address} changed while it was read, after byte {self._position:,}")
-
-    async def _close_body(self) -> None:
-        self._body = None
-        await self._stack.aclose()
-
-    async def _close(self) -> None:
-        self._is_closed = True
-        await self._close_body()
 
 
 @asynccontextmanager
 async def open_reader(runtime: Runtime, address: Address) -> AsyncIterator[ObjectReader]:
     info, head = await _read_head(runtime, address)
     if info.size is None:
-        msg = f"{address}: the service does not say how many bytes there are, as seeking needs"
+        msg = f"{address}: the service sends no size, so a reader cannot seek; use get() or download() instead"
         raise TransferError(msg)
-    reader = ObjectReader(runtime, address, info, info.size, head)
+    ranges = _Ranges(runtime, address, info, info.size)
     try:
-        yield reader
+        yield ObjectReader(runtime, address, info, info.size, head, ranges)
     finally:
-        await reader._close()  # noqa: SLF001 - its maker
+        await ranges.close()
 
 
 async def _read_head(runtime: Runtime, address: Address) -> tuple[ObjectInfo, bytes]:
     try:
-        async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), NO_OPTIONS, or_whole=True) as body:
+        async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), NO_OPTIONS, accepts_whole=True) as body:
             return body.info, await body.read(HEAD_BYTES)
     except InvalidRequestError as error:
         if not may_be_empty(error):

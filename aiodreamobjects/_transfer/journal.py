@@ -1,7 +1,8 @@
-"""What a transfer needs to know after a crash. A journal is believed only as far as what it says can be checked.
+"""Write down what a transfer needs to resume after a crash.
 
-Somebody else may have put it there. So it is used only if it is a regular file of ours that has no other name, and
-nothing in it makes a transfer hold or ask for more than one that starts afresh, within a known factor.
+Another user may have planted a journal. So a journal counts only if it is a regular file, owned by this user, without a
+second name. Every field is checked and bounded: a planted journal must not make a transfer use much more memory or many
+more requests than a new one.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ T = TypeVar("T", "UploadRecord", "DownloadRecord")
 
 FORMAT = 1
 MOST_RECORD_BYTES = 64 << 10
-"""A record is smaller: a key has 1,024 bytes, which JSON writes with six characters each at most."""
-MOST_WORD_CHARACTERS = 4096
-"""An ETag or an upload's id is shorter, so that it fits into a request."""
+"""A record is always smaller. A key has up to 1,024 bytes, and JSON writes each with at most six characters."""
+MOST_VALUE_CHARACTERS = 4096
+"""An ETag or an upload id must be shorter, because it goes into a request."""
 MOST_RANGES = 1 << 20
-"""So many ranges a journal notes at most; 5 TiB in ranges of 8 MiB are 655,360."""
+"""A journal has at most this many ranges. 5 TiB in ranges of 8 MiB are 655,360."""
 LEAST_PART_SIZE, LEAST_SHARE = 64 << 10, 32
-"""Ranges of an earlier process are no smaller than this, or than this session's, divided by the second number."""
+"""The smallest range of an earlier process: this size, or this session's part size divided by the second number."""
 _LINE = re.compile(rb"^(([1-9][0-9]{0,6}) ([0-9a-f]{8})) ([0-9a-f]{8})$", re.MULTILINE)
 _MOST_LINE_BYTES = 26
 _MOST_LINES_PER_RANGE = 4
-"""A range is noted again when the bytes that an earlier process wrote were wrong."""
+"""A range gets another line when its bytes on disk were wrong and it was downloaded again."""
 
 _log = logging.getLogger("aiodreamobjects")
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """A multipart upload that was begun for a file. Which parts are there is asked of the service."""
+    """An unfinished multipart upload of a file. The service knows which parts it has."""
 
     endpoint: str
     bucket: str
@@ -52,16 +53,16 @@ class UploadRecord:
     size: int
     mtime_ns: int
     attributes: str
-    """A digest of the headers that the object is to have."""
+    """A digest of the headers that the object will have."""
     part_size: int
     upload_id: str = ""
     is_completing: bool = False
-    """Whether its completion was sent: it must then not be aborted."""
+    """Whether the completion was sent. Then the upload must not be aborted."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadRecord:
-    """A download that was begun, of one state of an object."""
+    """An unfinished download of one state of an object."""
 
     endpoint: str
     bucket: str
@@ -72,24 +73,24 @@ class DownloadRecord:
 
     @property
     def count(self) -> int:
-        """How many ranges there are."""
+        """Return how many ranges the object has."""
         return -(-self.size // self.part_size)
 
     def fits(self, part_size: int, memory: int) -> bool:
-        """Whether a session with these limits can use such ranges: neither too many of them, nor too large ones."""
+        """Return whether a session with these limits can use these ranges: not too many, and not too large."""
         least = min(LEAST_PART_SIZE, part_size // LEAST_SHARE)
         return self.part_size == part_size or least <= self.part_size <= max(part_size, memory)
 
 
 class UploadJournal:
-    """One small file for each pair of a file and an object, under ``$XDG_STATE_HOME/aiodreamobjects/uploads``."""
+    """A small file per pair of local file and object, under ``$XDG_STATE_HOME/aiodreamobjects/uploads``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @classmethod
     async def of(cls, source: str, *names: str) -> Self:
-        """The one of this pair; finding the file's real name looks at the disk."""
+        """Return the journal of this pair. Runs in a thread: finding the file's real path reads the disk."""
         return cls(await in_thread(_path_of, source, *names))
 
     async def read(self) -> UploadRecord | None:
@@ -104,11 +105,11 @@ class UploadJournal:
     def _read(self) -> UploadRecord | None:
         try:
             record = _parse(UploadRecord, _read_own(self._path))
-            _check_word("upload ID", record.upload_id)
+            _check_value("upload ID", record.upload_id)
         except FileNotFoundError:
             return None
         except ValueError as error:
-            _log.warning("%s is no journal, the upload starts afresh: %s", self._path, error)
+            _log.warning("%s is not a usable journal, so the upload starts again: %s", self._path, error)
             return None
         return record
 
@@ -128,17 +129,18 @@ class UploadJournal:
 
 
 class DownloadJournal:
-    """Which ranges of a partial file are there: a line for the object, and one for each range with its CRC-32.
+    """The ranges that a partial file has. The first line describes the object, each other line a range with its CRC-32.
 
-    Held locked while it is open: BlockingIOError where another process downloads the same to the same place. A range
-    is believed only if the partial file's bytes have its CRC, so that nothing has to reach the disk in any order.
+    The file is locked while it is open. ``open`` raises BlockingIOError if another process downloads the same object to
+    the same place. A range counts only if the bytes in the partial file have its CRC. So the order in which journal and
+    bytes reach the disk does not matter.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path, self._descriptor = path, descriptor
         self.record: DownloadRecord | None = None
         self.held: dict[int, int] = {}
-        """By their numbers, from 1, the CRCs of the ranges that were written."""
+        """The CRCs of the written ranges, by range number, counted from 1."""
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -152,16 +154,16 @@ class DownloadJournal:
         return opened[0]
 
     async def start(self, record: DownloadRecord) -> None:
-        """Of another object, or anew: nothing is held."""
+        """Start an empty journal for this download."""
         self.record, self.held = record, {}
         await finish(in_thread(self._start, record))
 
     async def add(self, number: int, data: memoryview) -> None:
-        """This range was written."""
+        """Record that this range was written."""
         await finish(in_thread(self._add, number, data))
 
     async def matches(self, number: int, data: memoryview) -> bool:
-        """Whether this is what was written as that range."""
+        """Return whether these bytes have the CRC of that range."""
         return await finish(in_thread(zlib.crc32, data)) == self.held[number]
 
     async def close(self, *, remove: bool) -> None:
@@ -175,9 +177,9 @@ class DownloadJournal:
                 require_regular(descriptor, path)
                 _lock(descriptor, path)
                 if not _is_file(descriptor, path):
-                    pass  # whoever had it removed it when done: the lock was on nothing
+                    pass  # its last owner removed it after we opened it, so the lock protects nothing: open it again
                 elif not is_own(descriptor):
-                    _log.warning("%s is another file as well, or another user's: a new one takes its place", path)
+                    _log.warning("%s has a second name or belongs to another user; a new journal replaces it", path)
                     path.unlink()
                 else:
                     self = cls(path, descriptor)
@@ -197,21 +199,21 @@ class DownloadJournal:
             _check_ranges(record)
             content = self._content(len(first) + record.count * _MOST_LINE_BYTES * _MOST_LINES_PER_RANGE)
         except ValueError as error:
-            _log.warning("%s is no journal, the download starts afresh: %s", self._path, error)
+            _log.warning("%s is not a usable journal, so the download starts again: %s", self._path, error)
             return
         self.record = record
         for line in _LINE.finditer(content, len(first)):
             number = int(line[2])
-            if number <= record.count and _check_of(line[1]) == line[4]:
+            if number <= record.count and _check_sum(line[1]) == line[4]:
                 self.held[number] = int(line[3], 16)
 
     def _content(self, most: int) -> bytes:
-        """All of it. ValueError where there are more bytes than that."""
+        """Return the whole content. Raise ValueError if it has more than ``most`` bytes."""
         content = b""
         while chunk := os.pread(self._descriptor, most + 1 - len(content), len(content)):
             content += chunk
         if len(content) > most:
-            msg = f"it is larger than {most:,} bytes, as no journal of such a download is"
+            msg = f"it has more than {most:,} bytes, too many for a journal of this download"
             raise ValueError(msg)
         return content
 
@@ -221,8 +223,8 @@ class DownloadJournal:
 
     def _add(self, number: int, data: memoryview) -> None:
         crc = zlib.crc32(data)
-        words = f"{number}".encode(), f"{crc:08x}".encode()
-        os.write(self._descriptor, b"%s %s %s\n" % (*words, _check_of(*words)))
+        fields = f"{number}".encode(), f"{crc:08x}".encode()
+        os.write(self._descriptor, b"%s %s %s\n" % (*fields, _check_sum(*fields)))
         self.held[number] = crc
 
     def _close(self, remove: bool) -> None:  # noqa: FBT001 - private
@@ -239,12 +241,12 @@ def _lock(descriptor: int, path: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
-        msg = "another process downloads the same object to the same place"
+        msg = "another process is downloading the same object to the same place; wait for it"
         raise BlockingIOError(errno.EAGAIN, msg, str(path)) from None
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
-    """Whether this is what the path names."""
+    """Return whether the path still names this open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
@@ -252,21 +254,21 @@ def _is_file(descriptor: int, path: Path) -> bool:
 
 
 def require_regular(descriptor: int, path: str | Path) -> None:
-    """FileExistsError where it is a FIFO, a device or a directory: nothing of that is ours to use or to remove."""
+    """Raise FileExistsError for a FIFO, a device or a directory. Such a file is not ours to use or to remove."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise FileExistsError(errno.EEXIST, "not a regular file", str(path))
 
 
 def is_own(descriptor: int) -> bool:
-    """Whether this file is ours alone. Under a second name it may be any file of this user's, put here by a hard link."""
+    """Return whether this file is ours alone. With a second name, it may be a hard link to any file of this user."""
     found = os.fstat(descriptor)
     return found.st_nlink == 1 and found.st_uid == os.geteuid()
 
 
 def _read_own(path: Path) -> bytes:
-    """What a file of our own says. ValueError where it is anything else, or too long."""
+    """Read a file of our own. Raise ValueError for any other file, or one that is too long."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # else a FIFO would be waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # opening a FIFO must not block
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -274,67 +276,68 @@ def _read_own(path: Path) -> bytes:
         raise ValueError(msg) from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            msg = "it is no regular file"
+            msg = "it is not a regular file"
             raise ValueError(msg)
         if not is_own(descriptor):
-            msg = "it is another file as well, or another user's"
+            msg = "it has a second name or belongs to another user"
             raise ValueError(msg)
         content = file.read(MOST_RECORD_BYTES + 1)
     if len(content) > MOST_RECORD_BYTES:
-        msg = "it is too large"
+        msg = f"it has more than {MOST_RECORD_BYTES:,} bytes"
         raise ValueError(msg)
     return content
 
 
 def _check_ranges(record: DownloadRecord) -> None:
-    _check_word("ETag", record.etag)
+    _check_value("ETag", record.etag)
     if record.size < 0 or record.part_size < 1 or record.count > MOST_RANGES:
-        msg = "no download has such ranges"
+        msg = "its sizes are impossible for a download"
         raise ValueError(msg)
 
 
-def _check_word(name: str, word: str) -> None:
-    """ValueError where this cannot stand in a request."""
-    if not 0 < len(word) <= MOST_WORD_CHARACTERS or not (word.isascii() and word.isprintable()):
-        msg = f"its {name} cannot be one"
+def _check_value(name: str, value: str) -> None:
+    """Raise ValueError if a request cannot carry this value."""
+    if not 0 < len(value) <= MOST_VALUE_CHARACTERS or not (value.isascii() and value.isprintable()):
+        msg = f"its {name} is not a valid one"
         raise ValueError(msg)
 
 
 def _path_of(source: str, *names: str) -> Path:
-    word = hashlib.sha256("\0".join((os.path.realpath(source), *names)).encode("utf-8", "surrogatepass")).hexdigest()
+    pair = "\0".join((os.path.realpath(source), *names))
+    digest = hashlib.sha256(pair.encode("utf-8", "surrogatepass")).hexdigest()
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "aiodreamobjects" / "uploads" / f"{word[:32]}.json"
+    return Path(state).expanduser() / "aiodreamobjects" / "uploads" / f"{digest[:32]}.json"
 
 
 def digest_of(values: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _check_of(*words: bytes) -> bytes:
-    return b"%08x" % zlib.crc32(b" ".join(words))
+def _check_sum(*fields: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(b" ".join(fields))
 
 
 def _serialise(record: UploadRecord | DownloadRecord) -> bytes:
     document = json.dumps({"format": FORMAT, **asdict(record)}).encode()
-    return document[:-1] + b', "check": "%s"}' % _check_of(document)
+    return document[:-1] + b', "check": "%s"}' % _check_sum(document)
 
 
 def _parse(kind: type[T], line: bytes) -> T:
-    """ValueError unless it is a whole record of this kind and format."""
+    """Return the record on this line. Raise ValueError if it is damaged, or not of this kind and format."""
     document, separator, _ = line.rpartition(b', "check": ')
     document += b"}"
-    if not separator or line != document[:-1] + b', "check": "%s"}' % _check_of(document):
+    if not separator or line != document[:-1] + b', "check": "%s"}' % _check_sum(document):
         msg = "it is damaged"
         raise ValueError(msg)
     try:
         found = json.loads(document)
     except RecursionError:
-        found = None  # what is nested so deep is no record
+        found = None  # a record is never nested this deep
     types = get_type_hints(kind)
     if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found.keys() != types.keys():
-        msg = "it is of another format"
+        msg = "it has another format"
         raise ValueError(msg)
     if not all(type(found[name]) is wanted for name, wanted in types.items()):
-        msg = "it holds other types"
+        msg = "it has values of wrong types"
         raise ValueError(msg)
     return kind(**found)

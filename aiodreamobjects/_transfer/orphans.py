@@ -1,4 +1,4 @@
-"""Uploads that were created by a request whose reply was lost, so that nobody knows their ids."""
+"""Find and abort uploads whose ids are unknown, because the reply to their creation was lost."""
 
 from __future__ import annotations
 
@@ -15,69 +15,77 @@ from aiodreamobjects._s3 import paging
 from aiodreamobjects._s3.s3 import S3
 
 ROUNDING = timedelta(seconds=2)
-"""Of the times that services tell."""
+"""Services round the times of uploads. A time may be off by this much."""
 PATIENCE_SECONDS = 10.0
 
 _log = logging.getLogger("aiodreamobjects")
 
 
 class Orphans:
-    """Those of one object, while it is uploaded once more.
+    """The lost uploads of one object, while it is uploaded again.
 
-    Taken for ours are those that were begun in the seconds of the lost attempts and have no part, neither then nor when
-    ours has ended; none, if there are more of them than replies were lost. Another writer's that fits is taken too, where
-    the lost attempt was not carried out.
+    An upload counts as ours if it was created during the lost attempts and has no part, neither then nor when our upload
+    ends. If more uploads fit than replies were lost, none is aborted. If a lost attempt never reached the service, another
+    writer's upload may fit instead, and is aborted by mistake.
     """
 
     def __init__(self, s3: S3, address: Address, known: Container[str | None]) -> None:
-        """``known``: the session's own uploads."""
+        """``known``: the ids of the session's own uploads."""
         self._s3, self._address, self._known = s3, address, known
         self._began, self._lost = time.monotonic(), 0
         self.found: list[UploadInfo] = []
-        """Those that are to be aborted in the end."""
+        """The uploads to abort at the end."""
 
-    def note(self) -> None:
-        """A reply was lost."""
+    def count_lost_reply(self) -> None:
         self._lost += 1
 
     async def find(self, ours: str | None) -> None:
-        """Look for them, with ``ours`` among the open uploads to tell the service's time; or without one."""
+        """Look for lost uploads. The start of our upload, ``ours``, gives the service's time, if it was created."""
         if not self._lost:
             return
         took = timedelta(seconds=time.monotonic() - self._began)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 around = _around(await self._open_uploads(), ours, self._s3.now(), took)
-                self.found = [upload for upload in around if not await self._is_anothers(upload.upload_id)]
+                self.found = [upload for upload in around if not await self._has_owner(upload.upload_id)]
         except (DreamObjectsError, TimeoutError) as error:
-            _log.warning("%s: an upload may have been left open, which was not looked for: %s", self._address, error)
+            _log.warning(
+                "%s: an upload may have been left open, and looking for it failed: %s; abort it later, with abort_uploads()",
+                self._address,
+                error,
+            )
         if len(self.found) > self._lost:
             ids = ", ".join(printable(upload.upload_id) for upload in self.found)
-            _log.warning("%s: an upload may have been left open, one of %s", self._address, ids)
+            _log.warning("%s: an upload may have been left open; it is one of %s", self._address, ids)
             self.found = []
 
     async def abort(self) -> None:
-        """End those that were found and still have no part."""
+        """Abort the uploads that were found, if they still have no part."""
         while self.found:
             upload_id = self.found.pop().upload_id
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    if not await self._is_anothers(upload_id):
+                    if not await self._has_owner(upload_id):
                         await self._s3.abort_upload(self._address, upload_id)
                         _log.info(
-                            "%s: the upload %s, whose reply was lost, was aborted", self._address, printable(upload_id)
+                            "%s: aborted the upload %s, whose creation got no reply",
+                            self._address,
+                            printable(upload_id),
                         )
-            except NotFoundError:  # by an attempt whose reply was lost
+            except NotFoundError:  # an earlier attempt aborted it, and its reply was lost
                 continue
             except (DreamObjectsError, TimeoutError) as error:
-                _log.warning("%s: the upload %s may be left open: %s", self._address, printable(upload_id), error)
+                _log.warning(
+                    "%s: the upload %s may have been left open: %s", self._address, printable(upload_id), error
+                )
 
-    async def _is_anothers(self, upload_id: str) -> bool:
+    async def _has_owner(self, upload_id: str) -> bool:
+        """Return whether a writer knows this upload: it has parts, has ended, or belongs to this session."""
         if upload_id in self._known:
             return True
         try:
             return bool((await self._s3.list_parts(self._address, upload_id)).items)
-        except NotFoundError:  # completed or aborted since: it has an owner
+        except NotFoundError:  # its owner has completed or aborted it
             return True
 
     async def _open_uploads(self) -> list[UploadInfo]:
@@ -85,14 +93,17 @@ class Orphans:
         async with aclosing(paging.uploads(self._s3, self._address.bucket, key)) as pages:
             async for page in pages:
                 found += [upload for upload in page if upload.key == key]
-                # Most services sort by the key, Ceph RGW by the key, a dot and the id: nothing of it comes behind "/".
+                # Most services sort by key. Ceph RGW sorts by key, dot and id. In both, no upload of the key follows "/".
                 if page[-1].key >= f"{key}/":
                     break
         return found
 
 
 def _around(uploads: list[UploadInfo], ours: str | None, now: float, took: timedelta) -> list[UploadInfo]:
-    """Those that were begun in the time which it ``took`` to create ours, or until ``now`` where there is none."""
+    """Return the uploads that were created within the time that it ``took`` to create ours.
+
+    That time ends when ours was created, or at ``now`` if the creation of ours failed.
+    """
     times = {upload.upload_id: upload.initiated.timestamp() for upload in uploads if upload.initiated is not None}
     end = times.pop(ours, None) if ours is not None else now
     if end is None:

@@ -1,4 +1,4 @@
-"""Bytes to an object: one request, or parts in parallel."""
+"""Upload one object, by one request or in parallel parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def put(
     progress: ProgressCallback | None,
     job: Job | None = None,
 ) -> ObjectInfo:
-    """``job``: the one that this is a part of."""
+    """Store bytes from any source. ``job``: the job of the verb that calls this, if there is one."""
     runtime.require_open()
     await runtime.s3.require_conditions(address, options)
     if isinstance(source, str):
@@ -81,14 +81,15 @@ async def upload(
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Some of the source, in memory that was taken for it."""
+    """A piece of the source."""
 
     data: memoryview
     buffer: memoryview | None
+    """The borrowed memory behind ``data``. None if the caller owns it."""
 
 
 class _Upload:
-    """One source on its way to one object."""
+    """The upload of one source to one object."""
 
     def __init__(
         self,
@@ -116,11 +117,12 @@ class _Upload:
                 self._release(self._first)
 
     async def _is_whole(self, part_size: int) -> bool:
-        """Read the first part, and tell whether it is all that there is."""
+        """Read the first part. Return whether it is the whole content."""
         source = self._source
         if source.size is not None:
             self._first = await self._read(min(part_size, source.size))
             return source.size <= part_size
+        # Try a small read first: a small object of unknown size should not wait for the memory of a whole part.
         if part_size > UNCOUNTED_BYTES:
             self._first = await self._read(UNCOUNTED_BYTES)
             if len(self._first.data) < UNCOUNTED_BYTES:
@@ -130,7 +132,7 @@ class _Upload:
         return len(self._first.data) < part_size or await source.is_at_end()
 
     async def _put_whole(self, job: Job) -> ObjectInfo:
-        await self._source.check_end()
+        await self._source.check_end()  # before the request: it would replace the object
         left = await self._journal.read() if self._journal is not None else None
         assert self._first
         data = self._first.data
@@ -139,7 +141,7 @@ class _Upload:
             info = await self._s3.put_object(self._address, data, self._options, sent=sent)
         if left is not None:
             upload = Multipart(self._runtime, self._address, self._options, job, self._journal)
-            await upload.give_up(left)
+            await upload.discard(left)
         return info
 
     # In parts
@@ -157,11 +159,11 @@ class _Upload:
         source, address = self._source, self._address
         assert isinstance(source, PathSource)
         assert source.size is not None
-        endpoint, asked = self._runtime.service.endpoint, digest_of(options.content_headers())
-        return UploadRecord(endpoint, address.bucket, address.key, source.size, source.mtime_ns, asked, part_size)
+        endpoint, attributes = self._runtime.service.endpoint, digest_of(options.content_headers())
+        return UploadRecord(endpoint, address.bucket, address.key, source.size, source.mtime_ns, attributes, part_size)
 
     async def _send_parts(self, upload: Multipart, sizes: PartSizes) -> list[Part]:
-        """Workers pull the parts in their order: one reads while the others send."""
+        """Let workers pull the parts in order. One worker reads from the source while the others send."""
         parts: dict[int, Part] = {}
         numbers = itertools.count(1)
         is_at_end = False
@@ -186,7 +188,7 @@ class _Upload:
                 self._release(piece)
 
         await pull(self._runtime.limits.parts_per_object, read, send)
-        await self._source.check_end()
+        await self._source.check_end()  # before the completion: it would replace the object
         await self._meter.complete()
         return [part for _, part in sorted(parts.items())]
 
@@ -196,8 +198,8 @@ class _Upload:
             if await source.is_at_end():
                 return _Piece(memoryview(b""), None)
             msg = (
-                f"{source.what} has more than the {source.position:,} bytes that {rules.most_parts:,} parts hold here; "
-                "give Session(limits=Limits(part_size=...)) a larger size"
+                f"{source.what} has more than the {source.position:,} bytes that fit into {rules.most_parts:,} parts; "
+                "open the session with a larger Limits(part_size=...)"
             )
             raise TransferError(msg)
         left = sizes(number) if source.size is None else source.size - source.position
@@ -206,6 +208,7 @@ class _Upload:
     async def _send_part(self, upload: Multipart, number: int, data: memoryview) -> Part:
         held = upload.held.get(number)
         with self._meter.piece(len(data)) as sent:
+            # An earlier process has sent this part. Skip it only if the MD5 shows that the bytes are the same.
             if held is not None and held.size == len(data) and held.etag == (await md5(data)).hexdigest():
                 return replace(held, md5=held.etag)
             return await self._s3.put_part(

@@ -1,4 +1,4 @@
-"""Whether a content is the one that its ETag tells of, as far as an ETag does."""
+"""Check a content against its ETag, if the ETag is a digest."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from aiodreamobjects._transfer.parts import PartSizes, known_parts
 
 
 class ContentCheck:
-    """The digest of a content as it passes, and what it is compared with.
+    """The running digest of a content, and the ETag to compare it with.
 
-    An ETag is the content's MD5, or the MD5 of its parts' MD5s. For the latter one must know where the parts were cut:
-    by our own metadata, by the usual sizes, or, where these do not tell, by asking the service.
+    An ETag is the content's MD5, or the MD5 of its parts' MD5s. In the second case the part sizes are needed. They come
+    from our own metadata, from a guess at usual sizes, or from the service.
     """
 
     def __init__(self, etag: str, sizes: PartSizes | None, *, is_certain: bool) -> None:
@@ -30,7 +30,7 @@ class ContentCheck:
 
     @classmethod
     def of(cls, info: ObjectInfo, obstacle: str | None) -> ContentCheck | None:
-        """None where the ETag says nothing of the content, or it cannot be told where the parts were cut."""
+        """Return a check without sending a request. Return None if the ETag is no digest or the part sizes are unknown."""
         if info.etag is None:
             return None
         if md5_of_etag(info.etag, obstacle):
@@ -43,15 +43,16 @@ class ContentCheck:
 
     @classmethod
     async def asking(
-        cls, s3: S3, address: Address, info: ObjectInfo, obstacle: str | None, *, doubts: bool
+        cls, s3: S3, address: Address, info: ObjectInfo, obstacle: str | None, *, had_mismatch: bool
     ) -> ContentCheck | None:
-        """The same; where nothing else is certain the service is asked for the sizes of the first part and the last.
+        """Return a check. If the part sizes are not certain, request the sizes of the first and the last part.
 
-        ``doubts``: what is certain was not right; another tool may have copied our metadata, and cut elsewhere.
+        ``had_mismatch``: request them anyway, since certain sizes did not match. Another tool may have copied the object with
+        our metadata, but cut it differently.
         """
         found = cls.of(info, obstacle)
         count = parts_of_etag(info.etag, obstacle)
-        if count is None or info.size == 0 or (found is not None and found.is_certain and not doubts):
+        if count is None or info.size == 0 or (found is not None and found.is_certain and not had_mismatch):
             return found
         assert info.etag
         try:
@@ -60,28 +61,28 @@ class ContentCheck:
         except (PreconditionFailedError, NotFoundError) as error:
             msg = f"{address} changed while it was downloaded"
             raise ObjectChangedError(msg) from error
-        except ServiceError:  # it knows nothing of parts
+        except ServiceError:  # the service does not support partNumber
             return found
         if not first or not last:
             return found
-        if info.size is None:  # the parts between may be of other sizes
+        if info.size is None:  # it cannot be checked whether the parts between have the same size
             return found or cls(info.etag, PartSizes(first), is_certain=False)
         if (count - 1) * first + last != info.size:
             return found and cls(info.etag, found.part_sizes, is_certain=False)
         return cls(info.etag, PartSizes(first), is_certain=True)
 
     def is_cut_by(self, size: int) -> bool:
-        """Whether all parts, but the last, have this size."""
+        """Return whether all parts except the last have this size."""
         return self.part_sizes == PartSizes(size)
 
     async def update(self, data: Buffer) -> None:
         await self.digest.update(data)
 
     def verdict(self, address: Address, size: int | None) -> Verified | None:
-        """Return how the content was verified. ``size``: as the service tells it. Raises ChecksumMismatchError.
+        """Return how the content was verified, or raise ChecksumMismatchError. ``size``: the one that the service sent.
 
-        A mismatch proves nothing where the cuts were only guessed; nor where the object's metadata tells cuts that do not
-        make as many parts of what arrived, and what arrived has the size that was told: another tool has cut it anew.
+        A mismatch proves nothing if the part sizes were guessed. It also proves nothing if the size is right, but the part
+        sizes from the metadata give another number of parts than the ETag: another tool has cut the object differently.
         """
         found = self.digest.value()
         if found == self._etag:
@@ -89,16 +90,18 @@ class ContentCheck:
         is_stale = self.part_sizes is not None and not self._has_its_parts(self.part_sizes)
         if not self.is_certain or (is_stale and size == self.digest.position):
             return verified_by_size(size)
-        msg = f"{address}: the bytes that arrived have the ETag {found}, the object has {self._etag}; {IF_NO_DIGEST}"
+        msg = (
+            f"{address}: the bytes that arrived have the ETag {found}, but the object has {self._etag}; {IF_NO_DIGEST}"
+        )
         raise ChecksumMismatchError(msg)
 
     def _has_its_parts(self, sizes: PartSizes) -> bool:
-        """Whether what arrived makes as many parts as the ETag counts."""
+        """Return whether the bytes that arrived make as many parts as the ETag says."""
         return sizes.make(parts_of_etag(self._etag, None) or 0, max(1, self.digest.position))
 
 
 async def size_by_head(s3: S3, address: Address, etag: str | None) -> int | None:
-    """Return the size of the object that has this ETag; None where the service does not tell."""
+    """Return the object's size by a HEAD. Return None if the HEAD fails, has no size or another ETag."""
     try:
         found = await s3.head_object(address)
     except ServiceError:
@@ -107,5 +110,5 @@ async def size_by_head(s3: S3, address: Address, etag: str | None) -> int | None
 
 
 def verified_by_size(announced: int | None) -> Verified | None:
-    """Of a content whose digest was not compared. Its length says something only where it was announced."""
+    """Return how a content without a digest was verified. Its length proves something only if it was announced."""
     return None if announced is None else "size"

@@ -12,7 +12,7 @@ from aiodreamobjects._models import ObjectInfo, printable
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.body import Told, read_with_info
+from aiodreamobjects._transfer.body import EtagAndSize, read_with_info
 from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.mtime import Time
 from aiodreamobjects._transfer.sinks import PathSink
@@ -165,5 +165,5 @@ class DownloadTree(Direction):
         return None if other is None else f"{other!r} is a file beside it, with which it cannot be"
 
 
-def _told(listed: ObjectInfo | None) -> Told | None:
+def _told(listed: ObjectInfo | None) -> EtagAndSize | None:
     return None if listed is None else (listed.etag, listed.size)

@@ -104,7 +104,7 @@ class Helper:
             kill.cancel()
         os.close(child)
         assert told["status"] in (0, -signal.SIGKILL)
-        assert "is no journal" not in told["log"]
+        assert "is not a usable journal" not in told["log"]
         return told
 
     async def _next(self) -> Told:

@@ -281,7 +281,7 @@ async def test_a_journal_that_another_process_holds_is_left_to_it_until_that_die
     process = await asyncio.create_subprocess_exec(*arguments, stdin=PIPE, stdout=PIPE)
     assert process.stdout is not None
     assert await process.stdout.readline() == b"locked\n"
-    with pytest.raises(BlockingIOError, match="another process downloads the same object"):
+    with pytest.raises(BlockingIOError, match="another process is downloading the same object"):
         await download.obj.download(download.target, resume=True)
     assert (download.part.read_bytes(), download.journal.read_bytes()) == (part, journal)
     assert download.asked == 0
@@ -302,7 +302,7 @@ async def test_two_cannot_download_the_same_to_the_same_place_at_once(
     first = asyncio.create_task(obj.download(place / "file", resume=True))
     while not count(memory, "get_object") and not first.done():
         await asyncio.sleep(0)
-    with pytest.raises(BlockingIOError, match="another process downloads the same"):
+    with pytest.raises(BlockingIOError, match="another process is downloading the same"):
         await obj.download(place / "file", resume=True)
     elsewhere = asyncio.create_task(obj.download(place / "elsewhere", resume=True))
     may_go_on.set()

@@ -110,7 +110,7 @@ async def test_an_upload_that_somebody_aborted_between_two_tries_is_begun_anew(
     await upload.bucket.delete(force=True)
     await upload.bucket.create()
     await upload.resume()
-    assert "cannot be taken up; it starts afresh" in log.text
+    assert "cannot be resumed, so it starts again" in log.text
     assert await upload.open_ones() == []
 
 

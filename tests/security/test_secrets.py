@@ -306,7 +306,7 @@ async def test_no_record_of_a_transfer_moves_a_cursor_or_forges_a_line(
                 problems.append(await failed(session.bucket("bucket").upload_tree(tmp_path / "tree", ODD)))
     records = [record.getMessage() for record in caplog.records if record.name.startswith("aiodreamobjects")]
     assert any("could not be aborted" in record for record in records)
-    assert any("asking again" in record for record in records)
+    assert any("downloading it again" in record for record in records)
     messages = [str(one) for problem in problems if problem for one in chain(problem)[:2]]
     assert len(messages) >= 4
     assert [text for text in records + messages if obeyed(text)] == []
