@@ -51,12 +51,15 @@ class _Feed:
         self.sending = sending
         self.pending = bytearray()
         self.failure: BaseException | None = None
+        self.is_closed = False
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error. It is raised by the next write, or at the end of the ``async with``."""
         self.failure = self.failure or error
 
     async def add(self, view: memoryview) -> None:
+        if self.is_closed:
+            raise self.failure or ValueError(_CLOSED)
         for start in range(0, len(view), PIECE_BYTES):
             self.pending += view[start : start + PIECE_BYTES]
             if len(self.pending) >= PIECE_BYTES:
@@ -70,12 +73,14 @@ class _Feed:
             await self.sending.send(piece)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             if self.failure is None:
-                msg = "the writer is closed: write inside its 'async with'"
-                raise ValueError(msg) from error
+                raise ValueError(_CLOSED) from error
             raise self.failure from None
         except BaseException:
             self.fail(ValueError("a write was interrupted and its bytes are lost, so the object is not stored"))
             raise
+
+
+_CLOSED = "the writer is closed: write inside its 'async with'"
 
 
 class ObjectWriter:
@@ -140,6 +145,7 @@ async def open_writer(
         runtime.require_loop()
         if feed.pending or feed.failure:
             await feed.flush()
+        feed.is_closed = True
         sending.close()
         await storing.result()
     except WrongLoopError:
@@ -148,6 +154,7 @@ async def open_writer(
         loop.call_soon_threadsafe(sending.close)
         raise
     except BaseException:
+        feed.is_closed = True
         try:
             await storing.stop()  # stop first: the upload would take the end of the stream for the end of the content
         finally:

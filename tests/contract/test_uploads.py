@@ -244,8 +244,9 @@ async def test_what_is_written_is_the_object_when_the_writer_is_left(bucket: dre
     assert (head.etag, head.content_type) == (file.info.etag, "text/csv")
     assert (head.metadata or {})["a"] == "b"
     assert await obj.read() == CONTENT
-    with pytest.raises(ValueError, match="the writer is closed: write inside its 'async with'"):
-        await file.write(bytes(100_000))
+    for size in (0, 1, 100_000):
+        with pytest.raises(ValueError, match="the writer is closed: write inside its 'async with'"):
+            await file.write(bytes(size))
 
 
 async def test_little_can_be_written(bucket: dream.Bucket) -> None:
