@@ -37,6 +37,36 @@ async def test_a_session_says_whether_it_is_not_open_yet_or_closed() -> None:
         await session.object("s3://bucket/a").read()
 
 
+async def test_options_that_are_none_are_refused_by_name() -> None:
+    async with MemoryService().session() as session:
+        obj = session.object("s3://bucket/a")
+        with pytest.raises(TypeError, match=r"metadata must be a mapping such as \{'color': 'black'\}, not str"):
+            await obj.put(b"", metadata="x")  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(TypeError, match=r"metadata must be a mapping .*, not list"):
+            await obj.put(b"", metadata=[("a", "b")])  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(TypeError, match=r"unknown option 'colour'; there are acl, cache_control, "):
+            await obj.put(b"", colour="black")  # type: ignore[call-arg]  # on purpose
+        with pytest.raises(TypeError, match="unknown option 'carried'"):
+            await obj.copy_to(obj, carried={})  # type: ignore[call-arg]  # on purpose
+
+
+async def test_a_source_that_was_not_awaited_is_told_so() -> None:
+    async with MemoryService().session() as session:
+        forgotten = session.object("s3://bucket/b").read()
+        with pytest.raises(TypeError, match=r"not coroutine: is an 'await' missing\?"):
+            await session.object("s3://bucket/a").put(forgotten)  # type: ignore[arg-type]  # on purpose
+        forgotten.close()
+
+
+async def test_a_missing_directory_is_named_and_not_the_partial_file(tmp_path: Path) -> None:
+    async with MemoryService().session() as session:
+        obj = (await session.create_bucket("bucket")).object("a")
+        await obj.put(b"x")
+        with pytest.raises(FileNotFoundError, match="no such directory for the file") as caught:
+            await obj.download(tmp_path / "missing" / "a")
+        assert caught.value.filename == str(tmp_path / "missing" / "a")
+
+
 DOCUMENTS = {
     "S3": b"<Error><Code>Odd</Code><Message>words of it</Message><RequestId>r1</RequestId></Error>",
     "a prefix": b"<e:Error xmlns:e='urn:x'><e:Code>Odd</e:Code><e:Message>words of it</e:Message></e:Error>",

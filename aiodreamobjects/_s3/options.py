@@ -128,6 +128,9 @@ class WriteOptions:
     @classmethod
     def of(cls, given: Mapping[str, object]) -> WriteOptions:
         """Return the value for a verb's arguments, which are some of ``WriteArguments``."""
+        if unknown := given.keys() - WriteArguments.__annotations__.keys():
+            msg = f"unknown option {min(unknown)!r}; there are {', '.join(sorted(WriteArguments.__annotations__))}"
+            raise TypeError(msg)
         return cls(**cast(WriteArguments, given)) if given else PLAIN
 
     @property
@@ -161,6 +164,9 @@ PLAIN: Final = WriteOptions()
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
+    if not isinstance(metadata, Mapping):
+        msg = f"metadata must be a mapping such as {{'color': 'black'}}, not {type(metadata).__name__}"
+        raise TypeError(msg)
     if len({name.lower() for name in metadata if isinstance(name, str)}) != len(metadata):
         msg = f"metadata names {sorted(metadata)} differ only in case: S3 ignores case, so choose other names"
         raise ValueError(msg)

@@ -88,8 +88,11 @@ class PathSink:
     async def _open(self) -> None:
         await in_thread(self._check_target)
         mode: Literal["xb+", "rb+"] = "xb+" if self._is_new else "rb+"
-        with naming_lack_of_threads():
-            self._file = await aiofiles.open(self._temporary, mode, buffering=0, opener=self._create)
+        try:
+            with naming_lack_of_threads():
+                self._file = await aiofiles.open(self._temporary, mode, buffering=0, opener=self._create)
+        except FileNotFoundError as error:  # name the file that was asked for, and not the partial one
+            raise FileNotFoundError(error.errno, "no such directory for the file", str(self._path)) from error
 
     async def _commit(self, modified: int | None, size: int) -> None:
         assert self._file is not None

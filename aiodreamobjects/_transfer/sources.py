@@ -166,6 +166,8 @@ async def _source_of(given: object) -> Source:
     if isinstance(given, Iterable) and not isinstance(given, dict):
         return ChunksSource(given)
     msg = f"put takes str, bytes, a Path, a binary file or an iterable of bytes, not {type(given).__name__}"
+    if inspect.isawaitable(given):
+        msg += ": is an 'await' missing?"
     raise TypeError(msg)
 
 
