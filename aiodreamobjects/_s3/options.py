@@ -121,7 +121,7 @@ class WriteOptions:
         object.__setattr__(self, "_stored", stored)
         check_token("if_match", self.if_match)
         if self.if_absent and self.if_match is not None:
-            msg = f"if_absent and if_match={self.if_match!r} exclude each other: give one"
+            msg = f"if_absent and if_match={self.if_match!r} exclude each other: choose one"
             raise ValueError(msg)
         check_one_of("verify", self.verify, _VERIFY)
 
