@@ -16,8 +16,8 @@ from typing import Any
 
 from servers.faulty import SECRET_KEY, FaultyServer
 
-POOLED_THREADS = re.compile(r"AnyIO worker thread|asyncio_\d+")
-"""They belong to the event loop, which has a bounded number of them."""
+POOLED_THREADS = re.compile(r"AnyIO worker thread|asyncio_\d+|(?:asyncio-)?waitpid-\d+")
+"""They belong to the event loop, which has a bounded number of them, and one for each process that it has started."""
 CANARIES = re.compile(rf"{re.escape(SECRET_KEY)}|Signature=[0-9a-f]{{64}}|canary", re.IGNORECASE)
 """What may stand in no log record: the secret key, a signature, and every word that a test made for this."""
 TURNS_TO_CLOSE = 10
