@@ -555,7 +555,7 @@ ALL = (
     _put(26, f"{COMPLETION} and nothing, and not done", _completion(NOT_DONE)),
     _put(
         27,
-        "the reply to the completion is lost: success or doubt is told, and nothing aborted",
+        "the reply to the completion is lost: it says success or doubt, and aborts nothing",
         _completion(LOST),
         judge=completed,
     ),

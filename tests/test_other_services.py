@@ -276,6 +276,15 @@ async def test_bytes_that_change_on_their_way_are_still_an_error(faulty: FaultyS
         await bucket.object("a").put(SMALL)
 
 
+async def test_a_part_that_was_changed_on_its_way_leaves_nothing_beside_the_object(
+    faulty: FaultyServer, bucket: dream.Bucket
+) -> None:
+    faulty.will(*OPAQUE, Rule("GetObject", Flip(3), times=ALWAYS))
+    with pytest.raises(dream.ChecksumMismatchError):
+        await bucket.object("dir/a").put(iter([LARGE]))
+    assert faulty.keys("bucket") == []
+
+
 async def test_a_service_that_once_sent_a_digest_must_go_on_sending_them(
     faulty: FaultyServer, bucket: dream.Bucket
 ) -> None:

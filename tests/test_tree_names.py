@@ -471,15 +471,15 @@ async def test_directories_that_link_to_each_other_are_not_entered_in_every_orde
 async def test_links_in_a_directory_that_a_link_leads_to_are_followed(bucket: dream.Bucket, tmp_path: Path) -> None:
     """As tools for deployment make them: current to a release, and each release to what all share."""
     root = tmp_path / "root"
-    (root / "shared" / "uploads").mkdir(parents=True)
-    (root / "shared" / "uploads" / "x").write_text("1")
+    (root / "common" / "uploads").mkdir(parents=True)
+    (root / "common" / "uploads" / "x").write_text("1")
     for number in range(20):
         (root / "releases" / f"{number}").mkdir(parents=True)
-        (root / "releases" / f"{number}" / "uploads").symlink_to("../../shared/uploads")
+        (root / "releases" / f"{number}" / "uploads").symlink_to("../../common/uploads")
     (root / "current").symlink_to("releases/19")
     found, failures = await uploaded(bucket, root)
     assert failures == {}
-    assert found.keys() == {"current/uploads/x", "shared/uploads/x", *(f"releases/{n}/uploads/x" for n in range(20))}
+    assert found.keys() == {"current/uploads/x", "common/uploads/x", *(f"releases/{n}/uploads/x" for n in range(20))}
 
 
 async def test_what_is_no_file_is_told_and_all_others_go(bucket: dream.Bucket, tmp_path: Path) -> None:

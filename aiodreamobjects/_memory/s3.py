@@ -144,7 +144,7 @@ def _admit_anonymous(store: Store, call: Call, operation: Operation) -> None:
     if operation.anonymous == "read object":
         if any(name.startswith("response-") for name in call.query):
             raise S3Error(Code.InvalidRequest, "Response headers cannot be overridden in an anonymous request.")
-        with suppress(S3Error):  # whoever may list the bucket may know that the key is missing
+        with suppress(S3Error):  # a user who may list the bucket may know that the key is missing
             acl = acls.acl_of(store.dialect, bucket, bucket.readable(call.key, call.query.get("versionId")))
     acls.require(acl, "WRITE" if operation.anonymous == "write bucket" else "READ")
 

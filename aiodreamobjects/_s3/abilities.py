@@ -88,7 +88,7 @@ class Abilities(Objects, Uploads):
                 await get()
             except UnsupportedByServiceError:
                 return feature
-            except AccessDeniedError:  # the service knows the request; these credentials may only be allowed to write
+            except AccessDeniedError:  # tells nothing, but credentials may be allowed to write only
                 return None
             except NotFoundError as error:
                 if error.code != "NoSuchTagSet":
@@ -126,6 +126,10 @@ class Abilities(Objects, Uploads):
                 return None
             except UnsupportedByServiceError:
                 return "conditional_writes"
+            except DreamObjectsError:  # it may be stored, although the put failed
+                with suppress(DreamObjectsError):
+                    await self.delete_object(beside, None)
+                raise
             try:
                 again = await self.put_object(beside, b"", WriteOptions(if_absent=True))
             except AlreadyExistsError:
@@ -158,9 +162,11 @@ class Abilities(Objects, Uploads):
 
         # Find out with a small object: put_object compares its ETag with its MD5, and notes the result.
         async def ask() -> None:
-            beside = _beside(address)
-            stored = await self.put_object(beside, _SMALL, WriteOptions())
-            await self.delete_object(beside, stored.version_id)
+            beside, version_id = _beside(address), None
+            try:
+                version_id = (await self.put_object(beside, _SMALL, WriteOptions())).version_id
+            finally:
+                await self.delete_object(beside, version_id)
 
         with suppress(DreamObjectsError):
             await finish(ask(), grace=PROBE_GRACE_SECONDS)

@@ -30,7 +30,7 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-class InTheWay(Exception):  # noqa: N818 - it is told as an UnsafeKeyError, or not at all
+class InTheWay(Exception):  # noqa: N818 - users see an UnsafeKeyError instead, or nothing
     """A file, or a directory with a slash behind its name, has the place of another name. ``delete`` may remove it."""
 
     def __init__(self, blocking: str) -> None:

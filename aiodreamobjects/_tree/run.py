@@ -48,7 +48,7 @@ class Blocked(NamedTuple):
 
     entry: Entry
     blocking: str
-    """What has the place; with a slash behind it if it is a directory."""
+    """The name that is in the way. It ends with a slash if it is a directory."""
 
 
 class Direction(ABC):

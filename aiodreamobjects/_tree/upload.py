@@ -58,7 +58,7 @@ class UploadTree(Direction):
         return await self._objects.has_content_of(target.info, self._disk, source.name)
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
-        """An object that keeps no time is as new as its file if it was stored no sooner."""
+        """Without a kept time, an object is current if it was stored when the file was last changed, or later."""
         assert source.mtime_ns is not None
         found = await self.runtime.s3.head_object(self._objects.address(source.name))
         if found.size != source.size:

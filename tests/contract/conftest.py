@@ -34,8 +34,6 @@ def marks_of(item: pytest.Function, server: str, known: Known) -> list[pytest.Ma
             )
         if row in known.wrong:
             found.append(pytest.mark.xfail(strict=True, reason=known.wrong[row]))
-        if row in known.ours:
-            found.append(pytest.mark.xfail(strict=True, reason=f"ours: {known.ours[row]}"))
         if row in known.hangs:
             found.append(pytest.mark.xfail(run=False, reason=known.hangs[row]))
     return found

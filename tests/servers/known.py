@@ -18,8 +18,6 @@ class Known:
     """What it refuses: the library raises ``UnsupportedByServiceError``."""
     wrong: Rows = field(default_factory=dict)
     """What it does otherwise than S3, so that a test of what S3 does must fail."""
-    ours: Rows = field(default_factory=dict)
-    """What the library could do better there, and does not yet."""
     hangs: Rows = field(default_factory=dict)
     """What is not tried, because the answer never comes."""
 
