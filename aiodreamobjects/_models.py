@@ -21,6 +21,7 @@ CannedAcl = Literal[
 ]
 Permission = Literal["FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"]
 VersioningStatus = Literal["Enabled", "Suspended"]
+RetentionMode = Literal["GOVERNANCE", "COMPLIANCE"]
 Verify = Literal["auto", "off"]
 Verified = Literal["md5", "parts", "size"]
 """``md5``: the content's MD5 is the ETag. ``parts``: the parts' MD5s make up the ETag. ``size``: only lengths were compared."""
@@ -220,6 +221,46 @@ _CANNED: dict[frozenset[Grant], CannedAcl] = {
     frozenset({Grant("READ", uri=ALL_USERS), Grant("WRITE", uri=ALL_USERS)}): "public-read-write",
     frozenset({Grant("READ", uri=AUTHENTICATED_USERS)}): "authenticated-read",
 }
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Retention:
+    """How long Object Lock protects: an object ``until`` a time, or each new object of a bucket for some ``days`` or ``years``.
+
+    Give exactly one of the three. A whole number as the second argument means days: ``Retention("GOVERNANCE", 30)``.
+    """
+
+    mode: RetentionMode
+    until: datetime | None
+    days: int | None
+    years: int | None
+
+    def __init__(
+        self,
+        mode: RetentionMode,
+        until: datetime | int | None = None,
+        days: int | None = None,
+        years: int | None = None,
+    ) -> None:
+        check_one_of("retention mode", mode, get_args(RetentionMode))
+        if isinstance(until, int) and days is None:
+            until, days = None, until
+        given = {
+            name: value for name, value in (("until", until), ("days", days), ("years", years)) if value is not None
+        }
+        if len(given) != 1:
+            msg = f"a retention must have exactly one of until, days and years, not {given or 'none'}: write Retention({mode!r}, days=30)"
+            raise ValueError(msg)
+        [(name, value)] = given.items()
+        if name == "until":
+            if not isinstance(value, datetime) or value.tzinfo is None:
+                msg = f"until {value!r} must be a datetime with a time zone, such as datetime.now(UTC) + timedelta(days=30)"
+                raise ValueError(msg)
+        elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            msg = f"{name} {value!r} must be a whole number of at least 1"
+            raise ValueError(msg)
+        for field_name, checked in (("mode", mode), ("until", until), ("days", days), ("years", years)):
+            object.__setattr__(self, field_name, checked)
 
 
 @dataclass(frozen=True, slots=True)

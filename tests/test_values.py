@@ -546,6 +546,41 @@ def test_a_grant_gives_a_permission_that_s3_has(permission: Any) -> None:
         dream.Grant(permission, id="larry")
 
 
+UNTIL = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def test_a_retention_is_a_time_or_a_number_of_days_or_of_years() -> None:
+    days = dream.Retention("GOVERNANCE", 30)
+    assert (days.mode, days.until, days.days, days.years) == ("GOVERNANCE", None, 30, None)
+    assert days == dream.Retention("GOVERNANCE", days=30)
+    assert dream.Retention("COMPLIANCE", years=1).years == 1
+    assert dream.Retention("COMPLIANCE", UNTIL).until == UNTIL
+    assert dataclasses.replace(days, days=None, until=UNTIL) == dream.Retention("GOVERNANCE", UNTIL)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mode": "governance", "days": 1}, "retention mode 'governance' is none of 'GOVERNANCE', 'COMPLIANCE'"),
+        ({"mode": None, "days": 1}, "retention mode None is none of"),
+        ({}, "exactly one of until, days and years, not none: write Retention.'GOVERNANCE', days=30"),
+        ({"days": 1, "years": 1}, "exactly one of until, days and years, not {'days': 1, 'years': 1}"),
+        ({"until": 1, "days": 1}, "exactly one of until, days and years"),
+        ({"until": UNTIL, "years": 1}, "exactly one of until, days and years"),
+        ({"until": datetime(2030, 1, 1)}, "must be a datetime with a time zone, such as datetime.now"),  # noqa: DTZ001
+        ({"until": "2030-01-01"}, "until '2030-01-01' must be a datetime with a time zone"),
+        ({"days": 0}, "days 0 must be a whole number of at least 1"),
+        ({"until": -1}, "days -1 must be a whole number of at least 1"),
+        ({"until": True}, "days True must be a whole number"),
+        ({"days": 1.5}, "days 1.5 must be a whole number"),
+        ({"years": "1"}, "years '1' must be a whole number"),
+    ],
+)
+def test_a_retention_that_cannot_be_is_a_value_error(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dream.Retention(**({"mode": "GOVERNANCE"} | given))
+
+
 # Values as such
 
 
@@ -571,6 +606,7 @@ VALUES = [
     dream.UploadInfo("photos", "cat.jpg", "id"),
     OWNER,
     dream.Acl("larry", (OWNER,)),
+    dream.Retention("GOVERNANCE", 30),
     dream.PresignedPost("https://rgw.example/photos", {"key": "cat.jpg"}),
     dream.Progress(1, 2, 0, 1, "cat.jpg"),
     dream.BulkFailure("cat.jpg", None, dream.ServiceError("no")),

@@ -86,6 +86,9 @@ async def bucket(b: dream.Bucket) -> None:
     assert_type(acl.canned, dream.CannedAcl | None)
     await b.set_acl("private")
     await b.set_acl(dream.Acl(acl.owner, (*acl.grants, dream.Grant("READ", uri=dream.ALL_USERS))))
+    assert_type(dream.Retention("GOVERNANCE", 30).days, int | None)
+    assert_type(dream.Retention("COMPLIANCE", datetime.now(UTC)).until, datetime | None)
+    assert_type(dream.Retention("COMPLIANCE", years=1).mode, dream.RetentionMode)
 
     async for info in b.list("prefix", start_after="key", limit=10):
         assert_type(info, dream.ObjectInfo)
