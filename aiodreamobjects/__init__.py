@@ -49,6 +49,7 @@ from aiodreamobjects._models import (
     Permission,
     PolicyDocument,
     PresignedPost,
+    PresignedUrl,
     Progress,
     Retention,
     RetentionMode,
@@ -60,7 +61,7 @@ from aiodreamobjects._models import (
     Website,
 )
 from aiodreamobjects._object import Object
-from aiodreamobjects._presign import Expiry, PostCondition
+from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport, TreeAction, TreeReason, TreeReport
 from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, MultipartRules, Service, Signature
@@ -120,7 +121,9 @@ __all__ = [
     "PolicyDocument",
     "PostCondition",
     "PreconditionFailedError",
+    "PresignMethod",
     "PresignedPost",
+    "PresignedUrl",
     "Progress",
     "ProgressCallback",
     "Retention",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -261,6 +262,18 @@ class Retention:
             raise ValueError(msg)
         for field_name, checked in (("mode", mode), ("until", until), ("days", days), ("years", years)):
             object.__setattr__(self, field_name, checked)
+
+
+class PresignedUrl(str):
+    """A URL with a signature. Use it as any ``str``; only its ``repr`` hides the signature, and a session token."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<PresignedUrl {_SECRET_OF_URL.sub('…', self)}>"
+
+
+_SECRET_OF_URL = re.compile("(?<=Signature=)[^&]+|(?<=-[Tt]oken=)[^&]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from aiodreamobjects._models import (
     CannedAcl,
     ObjectInfo,
     PresignedPost,
+    PresignedUrl,
     Verify,
     check_canned_acl,
 )
-from aiodreamobjects._presign import Expiry, PostCondition
+from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
@@ -342,6 +343,22 @@ class Object:
         """
         return _presign.object_url(self._runtime.service, self._address, scheme)
 
+    def presign(
+        self,
+        method: PresignMethod,
+        expires_in: Expiry = 3600,
+        *,
+        version_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        signature: Signature | None = None,
+    ) -> PresignedUrl:
+        """Return a URL for one GET, HEAD, PUT or DELETE of the object, as ``presign_get`` does. Sends nothing.
+
+        ``version_id`` picks the version to read or to delete. Whoever uses the URL must send ``headers`` as they are here, such
+        as ``{"Range": "bytes=0-99"}``. ``presign_get`` and ``presign_put`` have arguments for the usual ones.
+        """
+        return _presign.presign(self._runtime, method, self._address, expires_in, version_id, headers or {}, signature)
+
     def presign_get(
         self,
         expires_in: Expiry = 3600,
@@ -349,41 +366,39 @@ class Object:
         response_headers: Mapping[str, str] | None = None,
         version_id: str | None = None,
         signature: Signature | None = None,
-    ) -> str:
+    ) -> PresignedUrl:
         """Return a URL with which anyone can read the object until it expires. Sends nothing; the object need not exist.
 
         ``expires_in`` is seconds, a timedelta or an aware datetime; at most 7 days with SigV4. The URL expires earlier if the
         credentials that signed it do. ``response_headers`` (``content-disposition``, ``content-type`` and so on) replace headers
-        of the reply. ``signature="v2"`` is for older clusters; the default suits the service. Raises ValueError for an expiry
-        that is too late, or in the past.
+        of the reply. ``signature="v2"`` is for older clusters; the default suits the service. The result is a ``str`` whose
+        ``repr`` hides the signature. Raises ValueError for an expiry that is too late, or in the past.
         """
         query = _presign.response_query(response_headers, version_id)
         return _presign.presign_url(
             self._runtime, "GET", self._address, expires_in, query=query, headers={}, signature=signature
         )
 
+    @shows(ContentArguments)
     def presign_put(
         self,
         expires_in: Expiry = 3600,
         *,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        acl: CannedAcl | None = None,
+        content_length: int | None = None,
+        content_md5: str | None = None,
         signature: Signature | None = None,
-    ) -> str:
+        **options: Unpack[ContentArguments],
+    ) -> PresignedUrl:
         """Return a URL to which anyone can PUT the object until it expires. Sends nothing.
 
-        Whoever uploads must send what you give here as headers: ``Content-Type``, ``x-amz-meta-*``, ``x-amz-acl``.
+        Whoever uploads must send what you give here as headers, or the service refuses the signature: ``Content-Type``,
+        ``Cache-Control``, ``x-amz-meta-*``, ``If-None-Match: *`` for ``if_absent=True``, and so on. ``content_length`` permits
+        only this number of bytes, ``content_md5`` (in base64) only these bytes. Raises ValueError for what ``signature="v2"``
+        cannot sign: anything but ``Content-Type``, ``Content-MD5`` and ``x-amz-*``.
         """
-        options = WriteOptions(content_type=content_type, metadata=metadata, acl=acl)
+        headers = _presign.headers_to_put(self._runtime.service, WriteOptions.of(options), content_length, content_md5)
         return _presign.presign_url(
-            self._runtime,
-            "PUT",
-            self._address,
-            expires_in,
-            query={},
-            headers=options.content_headers(),
-            signature=signature,
+            self._runtime, "PUT", self._address, expires_in, query={}, headers=headers, signature=signature
         )
 
     def presign_post(

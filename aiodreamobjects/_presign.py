@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import get_args
+from typing import Literal, get_args
 
-from aiodreamobjects._checks import check_one_of, check_token, encode_utf8, seconds_from_now
+from aiodreamobjects._checks import (
+    check_field_name,
+    check_field_value,
+    check_one_of,
+    check_token,
+    encode_utf8,
+    seconds_from_now,
+)
 from aiodreamobjects._errors import UnsupportedByServiceError
-from aiodreamobjects._models import Address, PresignedPost
+from aiodreamobjects._models import Address, PresignedPost, PresignedUrl
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3 import signing
-from aiodreamobjects._service import Service, Signature, quote_key
+from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._service import Feature, Service, Signature, quote_key
 
 Expiry = float | timedelta | datetime
+PresignMethod = Literal["GET", "HEAD", "PUT", "DELETE"]
 PostCondition = Mapping[str, str] | Sequence[str | int]
 
 _RESPONSE_HEADERS = (
@@ -36,6 +48,28 @@ def object_url(service: Service, address: Address, scheme: str) -> str:
     return f"{scheme}://{host}{path}"
 
 
+def presign(
+    runtime: Runtime,
+    method: PresignMethod,
+    address: Address,
+    expires_in: Expiry,
+    version_id: str | None,
+    headers: Mapping[str, str],
+    signature: Signature | None,
+) -> PresignedUrl:
+    """Return a URL for any method. Check what the caller names freely."""
+    check_one_of("method", method, get_args(PresignMethod))
+    if method == "PUT" and version_id is not None:
+        msg = f"version_id={version_id!r}: a PUT makes a new version; leave version_id out"
+        raise ValueError(msg)
+    for name, value in headers.items():
+        check_field_name("header name", name)
+        check_field_value(f"header {name!r}", value)
+    query = response_query(None, version_id)
+    lowered = {name.lower(): value for name, value in headers.items()}
+    return presign_url(runtime, method, address, expires_in, query=query, headers=lowered, signature=signature)
+
+
 def presign_url(
     runtime: Runtime,
     method: str,
@@ -45,9 +79,11 @@ def presign_url(
     query: Mapping[str, str],
     headers: Mapping[str, str],
     signature: Signature | None,
-) -> str:
+) -> PresignedUrl:
     service, s3 = runtime.service, runtime.s3_anywhere
     chosen = _choose(service, signature)
+    if chosen == "v2" and headers:
+        _check_for_v2(headers)
     now = s3.now()
     seconds = seconds_from_now(expires_in, now)
     host, path = service.locate(address.bucket, address.key)
@@ -61,8 +97,29 @@ def presign_url(
         headers=headers,
     )
     if chosen == "v2":
-        return signing.presign_v2(request, s3.signer().credentials, now, seconds)
-    return s3.signer().presign(request, now, seconds)
+        return PresignedUrl(signing.presign_v2(request, s3.signer().credentials, now, seconds))
+    return PresignedUrl(s3.signer().presign(request, now, seconds))
+
+
+def headers_to_put(
+    service: Service, options: WriteOptions, content_length: int | None, content_md5: str | None
+) -> dict[str, str]:
+    """Return the headers that a PUT by a presigned URL must have. Raise UnsupportedByServiceError for its conditions."""
+    needed: tuple[Feature, ...] = (
+        ("conditional_writes",) if options.if_match is None else ("conditional_writes", "if_match")
+    )
+    for feature in needed:
+        if options.is_conditional and (advice := service.unsupported.get(feature)):
+            msg = f"{service.name} refuses conditions of a write: {advice}"
+            raise UnsupportedByServiceError(msg)
+    headers = dict(options.put_headers())
+    if content_length is not None:
+        _check_bytes("content_length", content_length)
+        headers["content-length"] = str(content_length)
+    if content_md5 is not None:
+        _check_md5(content_md5)
+        headers["content-md5"] = content_md5
+    return headers
 
 
 def presign_post(
@@ -86,9 +143,7 @@ def presign_post(
         raise ValueError(msg)
     asked = [_checked(condition) for condition in conditions]
     if max_bytes is not None:
-        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 0:
-            msg = f"max_bytes {max_bytes!r} must be a number of bytes, 0 or more"
-            raise ValueError(msg)
+        _check_bytes("max_bytes", max_bytes)
         asked.append(["content-length-range", 0, max_bytes])
     host, path = service.locate(address.bucket)
     fields = signing.post_form(
@@ -117,6 +172,33 @@ def _choose(service: Service, signature: Signature | None) -> Signature:
         msg = f"{service.name} refuses signature='v2': {advice}; leave signature out"
         raise UnsupportedByServiceError(msg)
     return signature
+
+
+def _check_for_v2(headers: Mapping[str, str]) -> None:
+    """Raise ValueError for headers that SigV2 does not sign: whoever has the URL could leave them out, or change them."""
+    unsigned = [name for name in headers if name not in _SIGNED_BY_V2 and not name.startswith("x-amz-")]
+    if unsigned:
+        msg = f"signature='v2' cannot sign {', '.join(sorted(unsigned))}: leave it out, or use signature='v4'"
+        raise ValueError(msg)
+
+
+_SIGNED_BY_V2 = ("content-md5", "content-type")
+
+
+def _check_bytes(name: str, count: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        msg = f"{name} {count!r} must be a number of bytes, 0 or more"
+        raise ValueError(msg)
+
+
+def _check_md5(value: str) -> None:
+    try:
+        size = len(base64.b64decode(value, validate=True)) if isinstance(value, str) else 0
+    except (ValueError, binascii.Error):
+        size = 0
+    if size != hashlib.md5(usedforsecurity=False).digest_size:
+        msg = f"content_md5 {value!r} must be the 16 bytes of an MD5 in base64: base64.b64encode(digest).decode()"
+        raise ValueError(msg)
 
 
 def _checked(condition: PostCondition) -> dict[str, str] | list[str | int]:

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import errno
 import inspect
+import json
 import math
 import pickle
 import pkgutil
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -206,6 +207,76 @@ def test_only_what_a_reply_can_be_told_to_carry_is_overridden(cat: dream.Object)
 def test_a_put_url_signs_the_headers_that_it_demands(cat: dream.Object) -> None:
     url = cat.presign_put(content_type="image/jpeg", metadata={"Taken-By": "Larry"}, acl="public-read")
     assert parameters(url)["X-Amz-SignedHeaders"] == "content-type;host;x-amz-acl;x-amz-meta-taken-by"
+
+
+def test_a_put_url_signs_what_v4_can_sign(cat: dream.Object) -> None:
+    url = cat.presign_put(
+        content_length=5, content_md5="1B2M2Y8AsgTpgAmY7PhCfg==", cache_control="no-store", if_absent=True, expires="0"
+    )
+    signed = "cache-control;content-length;content-md5;expires;host;if-none-match"
+    assert parameters(url)["X-Amz-SignedHeaders"] == signed
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"content_length": 5}, "content-length"),
+        ({"cache_control": "no-store"}, "cache-control"),
+        ({"content_disposition": "inline"}, "content-disposition"),
+        ({"if_absent": True}, "if-none-match"),
+        ({"headers": {"X-Mine": "a"}}, "x-mine"),
+    ],
+)
+def test_v2_refuses_what_it_cannot_sign(cat: dream.Object, given: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=f"signature='v2' cannot sign {name}: leave it out, or use signature='v4'"):
+        cat.presign_put(signature="v2", **given)
+    assert cat.presign_put(
+        content_type="a/b", content_md5="1B2M2Y8AsgTpgAmY7PhCfg==", acl="private", storage_class="X", signature="v2"
+    )
+
+
+@pytest.mark.parametrize("digest", ["", "x", "d41d8cd98f00b204e9800998ecf8427e", "1B2M2Y8AsgTpgAmY7PhCfg", b"1B2M", 1])
+def test_the_md5_of_a_put_url_is_16_bytes_in_base64(cat: dream.Object, digest: Any) -> None:
+    with pytest.raises(ValueError, match=r"content_md5 .* must be the 16 bytes of an MD5 in base64"):
+        cat.presign_put(content_md5=digest)
+
+
+@pytest.mark.parametrize("content_length", [-1, True, "5", 1.0])
+def test_the_length_of_a_put_url_is_a_number_of_bytes(cat: dream.Object, content_length: Any) -> None:
+    with pytest.raises(ValueError, match=r"content_length .* must be a number of bytes, 0 or more"):
+        cat.presign_put(content_length=content_length)
+
+
+def test_a_url_is_for_one_of_four_methods(cat: dream.Object) -> None:
+    methods: tuple[dream.PresignMethod, ...] = ("GET", "HEAD", "PUT", "DELETE")
+    signatures = {parameters(cat.presign(method, 60))["X-Amz-Signature"] for method in methods}
+    assert len(signatures) == 4
+    assert parameters(cat.presign("DELETE", version_id="v 1"))["versionId"] == "v 1"
+    assert parameters(cat.presign("GET", headers={"Range": "bytes=0-9"}))["X-Amz-SignedHeaders"] == "host;range"
+    for method in ("POST", "get", "", None):
+        with pytest.raises(ValueError, match=r"method .* is none of 'GET', 'HEAD', 'PUT', 'DELETE'"):
+            cat.presign(method)  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(ValueError, match="version_id='1': a PUT makes a new version"):
+        cat.presign("PUT", version_id="1")
+    with pytest.raises(ValueError, match="header 'Range'"):
+        cat.presign("GET", headers={"Range": "a\nb"})
+
+
+def test_only_the_repr_of_a_url_hides_its_signature(cat: dream.Object) -> None:
+    urls = [cat.presign_get(), cat.presign_put(), cat.presign("HEAD"), cat.presign_get(signature="v2")]
+    for url in urls:
+        query = parameters(url)
+        signature = query.get("X-Amz-Signature") or query["Signature"]
+        assert quote(signature, safe="") in url
+        assert str(url) == f"{url}" == url == "".join(url)
+        assert type(str(url)) is str
+        assert repr(url).startswith("<PresignedUrl https://rgw.example/photos/cat.jpg?")
+        assert "Signature=…" in repr(url)
+        assert not any(
+            one in f"{url!r} {[url]} {vars(types.SimpleNamespace(url=url))}"
+            for one in (signature, quote(signature, safe=""))
+        )
+        assert pickle.loads(pickle.dumps(url)) == json.loads(json.dumps(url)) == copy.deepcopy(url) == url
 
 
 @pytest.mark.parametrize("max_bytes", [-1, True])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
+import http.client
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -103,6 +108,123 @@ async def test_anyone_writes_by_a_presigned_url(obj: Object, anyone: aiohttp.Cli
         info = await obj.head()
         assert (info.content_type, info.metadata) == ("text/css", {"by": "anyone"})
         assert await obj.read_text() == signature
+
+
+async def test_a_version_is_looked_at_and_deleted_by_a_presigned_url(
+    bucket: dream.Bucket, anyone: aiohttp.ClientSession, server: Server
+) -> None:
+    await bucket.set_versioning("Enabled")
+    for signature in signatures(server):
+        obj = bucket.object(f"a {signature}")
+        first, second = await obj.put("1"), await obj.put("22")
+        url = obj.presign("HEAD", 60, version_id=first.version_id, signature=signature)
+        async with anyone.head(url_of(url)) as reply:
+            assert (reply.status, reply.headers["Content-Length"]) == (200, "1")
+        url = obj.presign("DELETE", 60, version_id=first.version_id, signature=signature)
+        async with anyone.delete(url_of(url)) as reply:
+            assert reply.status == 204
+        left = [info.version_id async for info in bucket.list_versions(obj.key)]
+        assert left == [second.version_id]
+
+
+async def test_a_url_without_a_version_is_for_the_object(
+    bucket: dream.Bucket, anyone: aiohttp.ClientSession, server: Server
+) -> None:
+    obj = bucket.object("a")
+    for signature in signatures(server):
+        assert await sent(server, obj.presign("PUT", signature=signature), b"x", {}) == 200
+        async with anyone.head(url_of(obj.presign("HEAD", signature=signature))) as reply:
+            assert (reply.status, reply.headers["Content-Length"]) == (200, "1")
+        async with anyone.delete(url_of(obj.presign("DELETE", signature=signature))) as reply:
+            assert reply.status == 204
+        assert not await obj.exists()
+
+
+async def sent(server: Server, url: str, content: bytes, headers: Mapping[str, str]) -> int:
+    """PUT by a client of the standard library, which sends these headers, Content-Length, and no others. Return the status."""
+    where = urlsplit(url)
+    assert where.hostname
+
+    def send() -> int:
+        connection: http.client.HTTPConnection
+        if where.scheme == "https":
+            context = ssl.create_default_context(cafile=server.ca)
+            connection = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=30, context=context)
+        else:
+            connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+        try:
+            connection.request("PUT", f"{where.path}?{where.query}", content, dict(headers))
+            reply = connection.getresponse()
+            reply.read()
+            return reply.status
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(send)
+
+
+async def test_a_presigned_put_takes_only_the_length_that_was_signed(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_memory:
+        pytest.skip("nothing answers the URLs of a service in memory")
+    obj = bucket.object("exactly 10")
+    url = obj.presign_put(content_length=10)
+    if not server.is_moto:  # it checks no signature
+        for content in (b"0123456789A", b"012345678", b""):
+            assert await sent(server, url, content, {}) == 403
+        assert not await obj.exists()
+    assert await sent(server, url, b"0123456789", {}) == 200
+    assert await obj.read() == b"0123456789"
+
+
+async def test_a_presigned_put_takes_only_the_content_whose_md5_was_signed(
+    server: Server, bucket: dream.Bucket
+) -> None:
+    if server.is_memory:
+        pytest.skip("nothing answers the URLs of a service in memory")
+    obj = bucket.object("exactly this")
+    digest = base64.b64encode(hashlib.md5(b"this").digest()).decode()
+    other = base64.b64encode(hashlib.md5(b"that").digest()).decode()
+    for signature in signatures(server):
+        url = obj.presign_put(content_md5=digest, signature=signature)
+        if not server.is_moto:
+            assert await sent(server, url, b"that", {"Content-MD5": digest}) == 400
+            assert await sent(server, url, b"that", {"Content-MD5": other}) == 403
+            assert await sent(server, url, b"this", {}) == 403
+            assert not await obj.exists()
+        assert await sent(server, url, b"this", {"Content-MD5": digest}) == 200
+        await obj.delete()
+
+
+async def test_headers_of_a_presigned_put_are_demanded_and_stored(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_memory:
+        pytest.skip("nothing answers the URLs of a service in memory")
+    obj = bucket.object("a")
+    url = obj.presign_put(
+        content_length=1, content_type="text/css", cache_control="max-age=60", content_disposition="inline"
+    )
+    headers = {"Content-Type": "text/css", "Cache-Control": "max-age=60", "Content-Disposition": "inline"}
+    if not server.is_moto:
+        for name in headers:
+            assert await sent(server, url, b"x", headers | {name: "other"}) == 403
+    assert await sent(server, url, b"x", headers) == 200
+    info = await obj.head()
+    assert (info.content_type, info.cache_control, info.content_disposition) == ("text/css", "max-age=60", "inline")
+
+
+async def test_a_presigned_put_can_keep_what_is_there(server: Server, bucket: dream.Bucket) -> None:
+    obj = bucket.object("a")
+    if server.is_b2:
+        with pytest.raises(dream.UnsupportedByServiceError, match="conditions"):
+            obj.presign_put(if_absent=True)
+        return
+    if server.is_memory:
+        pytest.skip("nothing answers the URLs of a service in memory")
+    url = obj.presign_put(if_absent=True)
+    assert await sent(server, url, b"first", {"If-None-Match": "*"}) == 200
+    assert await sent(server, url, b"second", {"If-None-Match": "*"}) == 412
+    if not server.is_moto:
+        assert await sent(server, url, b"second", {}) == 403
+    assert await obj.read() == b"first"
 
 
 async def test_a_presigned_put_with_an_acl_sets_it(

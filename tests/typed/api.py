@@ -348,7 +348,12 @@ async def whole(o: dream.Object) -> None:
 def links(o: dream.Object) -> None:
     assert_type(o.url(), str)
     o.url(scheme="http")
-    assert_type(o.presign_get(), str)
+    assert_type(o.presign_get(), dream.PresignedUrl)
+    plain: str = o.presign_get()
+    method: dream.PresignMethod = "DELETE"
+    assert_type(o.presign(method, 60, version_id=plain, headers={}, signature="v4"), dream.PresignedUrl)
+    assert_type(o.presign_put(content_length=5, content_md5="x", cache_control="no-store"), dream.PresignedUrl)
+    o.presign_put(timedelta(hours=1), content_disposition="inline", if_absent=True, headers={"a": "b"})
     o.presign_get(60)
     o.presign_get(timedelta(hours=1), response_headers={"content-type": "text/plain"}, version_id="v")
     o.presign_get(datetime.now(UTC) + timedelta(hours=1), signature="v2")
