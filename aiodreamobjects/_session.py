@@ -48,17 +48,23 @@ class Session:
     DreamObjects US-East 5. A ``profile`` or a ``boto_session`` takes precedence over credentials in the environment.
     ``service`` describes the service; without it, the endpoint decides.
 
+    ``anonymous`` is for public buckets and objects: the session looks for no keys and signs nothing. Then ``presign_get`` and
+    its like raise ValueError. A ``profile`` or a ``boto_session`` still gives the endpoint, the region and the certificates,
+    but its keys are not loaded.
+
     ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's). Verification
     cannot be turned off. ``close_grace`` is how many seconds ``aclose`` waits for clean-ups. The session reads
     ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` when it opens.
 
-    Raises ValueError for an endpoint that is not a URL, and for a DreamObjects cluster that was closed.
+    Raises ValueError for an endpoint that is not a URL, for a DreamObjects cluster that was closed, and for ``anonymous`` with
+    keys.
     """
 
     def __init__(
         self,
         profile: str | None = None,
         *,
+        anonymous: bool = False,
         access_key: str | None = None,
         secret_key: str | None = None,
         session_token: str | None = None,
@@ -86,14 +92,18 @@ class Session:
                 msg = f"{name} must be a {kind.__name__}, not {type(value).__name__}"
                 raise TypeError(msg)
         check_seconds("close_grace", close_grace)
+        if anonymous and (access_key is not None or secret_key is not None or session_token is not None):
+            msg = "anonymous=True signs nothing, so it goes with no access_key, secret_key or session_token: leave these out, or anonymous"
+            raise ValueError(msg)
         if profile is not None and boto_session is not None:
             msg = "give a profile or a boto_session, not both: a boto_session has its own profile"
             raise ValueError(msg)
         self._profile = profile
         has_own = profile is not None or boto_session is not None
+        self._anonymous = anonymous
         self._explicit = _explicit_credentials(
             (access_key, secret_key, session_token),
-            (None, None) if has_own else (_variable(_ACCESS_KEY), hide(_variable(_SECRET_KEY))),
+            (None, None) if has_own or anonymous else (_variable(_ACCESS_KEY), hide(_variable(_SECRET_KEY))),
         )
         self._environment_profile = _variable("DREAMOBJECTS_PROFILE")
         self._endpoint = endpoint or (
@@ -147,8 +157,11 @@ class Session:
             raise CredentialsError(*explicit.args)
         profile = self._profile or (None if self._boto_session else self._environment_profile)
         needs_endpoint = self._endpoint is None and self._given_service is None
-        found = await find(profile, self._boto_session, explicit, needs_endpoint=needs_endpoint)
-        if explicit is None and found.credentials is None:
+        needs_credentials = explicit is None and not self._anonymous
+        found = await find(
+            profile, self._boto_session, needs_credentials=needs_credentials, needs_endpoint=needs_endpoint
+        )
+        if needs_credentials and found.credentials is None:
             raise CredentialsError(_where_looked(found.profile))
         service = self._settle_service(found.endpoint, found.region)
         opened = await open_s3(
@@ -156,6 +169,7 @@ class Session:
             self._runtime.limits,
             self._timeouts,
             self._runtime.retry,
+            anonymous=self._anonymous,
             explicit=explicit,
             found=found,
             ca=self._ca or found.ca,
@@ -278,7 +292,8 @@ def _where_looked(profile: str) -> str:
     return (
         "no credentials found; looked at the arguments access_key= and secret_key=, at the variables "
         f"{_ACCESS_KEY} and {_SECRET_KEY}, and where aioboto3 looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        f"profile {profile!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles"
+        f"profile {profile!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles; "
+        "for public objects Session(anonymous=True) needs none"
     )
 
 

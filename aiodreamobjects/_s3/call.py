@@ -114,7 +114,7 @@ class Caller:
         self._scheme, self._host = service.scheme, service.host
         self._is_path_style, self._is_v4 = service.addressing == "path", service.signature == "v4"
         # TLS protects the body. Over plain http the signature must cover it.
-        self._signs_payload = self._is_v4 and self._scheme == "http"
+        self._signs_payload = self._is_v4 and self._scheme == "http" and not gate.is_anonymous
         self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
         self._ids = count(1)
         gate.movements.append(transport.bytes_moved)
@@ -177,7 +177,8 @@ class Caller:
         return digest
 
     def context(self, what: str, feature: Feature | None) -> Context:
-        return Context(what, self.gate.service, feature, self.gate.clock(), self.gate.clock_offset)
+        gate = self.gate
+        return Context(what, gate.service, feature, gate.clock(), gate.clock_offset, is_anonymous=gate.is_anonymous)
 
     async def send_for_effect(self, call: Call, *, done_earlier: str) -> None:
         """Send a request whose reply does not matter, only its effect.
@@ -240,7 +241,9 @@ class Caller:
         try:
             if gate.has_pace:
                 await gate.keep_pace()
-            signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
+            signer = None
+            if not gate.is_anonymous:
+                signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
             if gate.closed:  # while this waited for its place, its pace or its credentials
                 raise closed_meanwhile()
             request = self._compose(call, signer)
@@ -259,8 +262,8 @@ class Caller:
                 gate.requests.give_back()
         return response
 
-    def _compose(self, call: Call, signer: Signer) -> Request:
-        """Return the signed request."""
+    def _compose(self, call: Call, signer: Signer | None) -> Request:
+        """Return the request, signed if there is a signer."""
         if call.headers and any(map(_NOT_SENDABLE, call.headers.values())):
             msg = f"{call}: a header holds a line end, or a character that does not fit into one byte"
             raise ValueError(msg)
@@ -273,7 +276,9 @@ class Caller:
         target = f"{path}?{query}" if query else path
         payload_hash = call.payload_hash or self._hash_of_nothing
         now = self.gate.now()
-        if self._is_v4 and not call.headers and not signer.credentials.session_token:  # most requests: the short way
+        if signer is None:
+            lines = "".join([f"{name}: {value}\r\n" for name, value in ({"host": host} | dict(call.headers)).items()])
+        elif self._is_v4 and not call.headers and not signer.credentials.session_token:  # most requests: the short way
             lines = signer.sign_bare(call.method, host, path, query, now, payload_hash)
         else:
             request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)

@@ -83,7 +83,11 @@ class Cold:
         """
         gate = caller.gate
         client, context = await in_thread(
-            lambda: asyncio.run(_make_client(session, gate.service, gate.limits, gate.timeouts, explicit))
+            lambda: asyncio.run(
+                _make_client(
+                    session, gate.service, gate.limits, gate.timeouts, explicit, is_anonymous=gate.is_anonymous
+                )
+            )
         )
         return cls(caller, client, context)
 
@@ -287,10 +291,17 @@ def _both(ours: type[ServiceError], botos: type[boto.ClientError]) -> type[Servi
 
 
 async def _make_client(
-    session: BotoSession | None, service: Service, limits: Limits, timeouts: Timeouts, explicit: Credentials | None
+    session: BotoSession | None,
+    service: Service,
+    limits: Limits,
+    timeouts: Timeouts,
+    explicit: Credentials | None,
+    *,
+    is_anonymous: bool,
 ) -> tuple[S3Client, AbstractAsyncContextManager[S3Client]]:
+    signature = UNSIGNED if is_anonymous else {"v4": "s3v4", "v2": "s3"}[service.signature]
     config = AioConfig(
-        signature_version="s3v4" if service.signature == "v4" else "s3",
+        signature_version=signature,  # with UNSIGNED, botocore does not even look for keys
         s3={"addressing_style": service.addressing, "payload_signing_enabled": False},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -300,7 +311,7 @@ async def _make_client(
         read_timeout=timeouts.read,
     )
     try:
-        session = session or (make_session_without_files() if explicit else make_session(None))
+        session = session or (make_session_without_files() if explicit or is_anonymous else make_session(None))
         create = session.create_client if isinstance(session, AioSession) else session.client
         context = create(
             "s3",

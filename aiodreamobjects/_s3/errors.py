@@ -126,6 +126,8 @@ class Context:
     now: float
     clock_offset: float
     """How many seconds the service's clock is known to be ahead."""
+    is_anonymous: bool = False
+    """Whether the session sends no keys."""
 
 
 def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
@@ -135,7 +137,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
     code, text = words.code[:LONGEST_WORDS], words.text[:LONGEST_WORDS]
     if not code or code.isdigit():
         code = UNREADABLE if status == HTTPStatus.OK else _BODILESS_CODES.get(status, f"HTTP{status}")
-    offset = _clock_offset(code, headers, context.now)
+    offset = None if context.is_anonymous else _clock_offset(code, headers, context.now)
     if code == "AccessDenied" and not text and offset and abs(offset - context.clock_offset) > LARGEST_SKEW_SECONDS:
         code = "RequestTimeTooSkewed"  # a reply to a HEAD has no body that could say so
     kind = _class_of(code, status, text, context)
@@ -173,7 +175,10 @@ def failure_of(error: DreamObjectsError) -> Failure:
 def error_of_key(code: str, text: str, context: Context) -> ServiceError:
     """Return the error of one key, from the reply to a request for many."""
     kind = _class_of(code, 0, text, context)
-    return kind(printable(f"{context.what}: {code}: {text}"), code=code, status=200, retryable=kind is ServiceBusyError)
+    message = f"{context.what}: {code}: {text}"
+    if advice := _advice(kind, code, 0, {}, context, None):
+        message += f"; {advice}"
+    return kind(printable(message), code=code, status=200, retryable=kind is ServiceBusyError)
 
 
 @contextmanager
@@ -302,6 +307,8 @@ def _advice(
 ) -> str:
     if kind is UnsupportedByServiceError and context.feature and context.feature in context.service.unsupported:
         return context.service.unsupported[context.feature]
+    if kind is AccessDeniedError and context.is_anonymous:
+        return "this session is anonymous: it signs nothing, so it may only do what everybody may; give a Session keys for the rest"
     if code == "RequestTimeTooSkewed" and offset:
         side = "ahead of" if offset > 0 else "behind"
         return f"the service's clock is {abs(offset):.0f} s {side} this machine's"

@@ -58,13 +58,14 @@ class Gate:
     def __init__(
         self,
         service: Service,
-        credentials: CredentialSource,
+        credentials: CredentialSource | None,
         limits: Limits,
         timeouts: Timeouts,
         retry: Retry,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Make the gate. Without ``credentials`` the session is anonymous: it signs nothing."""
         self.service = service
         """The service, with the features that it turned out to lack."""
         self.limits, self.timeouts, self.clock = limits, timeouts, clock
@@ -84,13 +85,16 @@ class Gate:
         """Figures that change while bytes move on a connection."""
         self.paces = Paces(_pace(limits.upload_bytes_per_second), _pace(limits.download_bytes_per_second))
         self.has_pace = limits.requests_per_second is not None
-        self.has_expiring_credentials = credentials.expires
+        self.is_anonymous = credentials is None
+        self.has_expiring_credentials = credentials is not None and credentials.expires
         self._pace = RateLimiter(limits.requests_per_second) if limits.requests_per_second else None
         self._waits: dict[anyio.CancelScope, bool] = {}
         """The waits under way, and whether each belongs to a clean-up."""
         self._credentials = credentials
-        self._signer = Signer(credentials.current, service.region)
-        self._refresher = asyncio.create_task(self._keep_fresh()) if credentials.expires else None
+        self._signer: Signer | None = None
+        self._refresher: asyncio.Task[None] | None = None
+        if credentials is not None and credentials.expires:
+            self._refresher = asyncio.create_task(_keep_fresh(credentials))
 
     def note_lack(self, feature: Feature, advice: str) -> None:
         """Remember for the rest of the session that the service turned out to lack a feature."""
@@ -201,11 +205,13 @@ class Gate:
             raise closed_meanwhile()
 
     @property
-    def credentials(self) -> Credentials:
-        return self._credentials.current
+    def credentials(self) -> Credentials | None:
+        return self._credentials.current if self._credentials is not None else None
 
-    async def renew(self, refused: Credentials) -> bool:
+    async def renew(self, refused: Credentials | None) -> bool:
         """Replace credentials that the service refused. Return whether there are new ones."""
+        if self._credentials is None or refused is None:
+            return False
         with self.waiting():
             return await self._credentials.renew(refused)
 
@@ -218,24 +224,29 @@ class Gate:
 
     async def fresh_signer(self) -> Signer:
         """Return the signer for a request that is about to leave. Renew credentials that are about to expire."""
-        if self._credentials.expires:
+        if self._credentials is not None and self._credentials.expires:
             with self.waiting():
                 await self._credentials.refresh()
         return self.signer()
 
     def signer(self) -> Signer:
-        if self._signer.credentials is not self._credentials.current:
+        """Return a signer with the current credentials. Raise ValueError if the session is anonymous."""
+        if self._credentials is None:
+            msg = "this session is anonymous, so it has no keys to sign with: use url() for public objects, or a Session with keys"
+            raise ValueError(msg)
+        if self._signer is None or self._signer.credentials is not self._credentials.current:
             self._signer = Signer(self._credentials.current, self.service.region)
         return self._signer
 
-    async def _keep_fresh(self) -> None:
-        """Renew credentials in time. Presigning cannot wait, and needs live ones."""
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self._credentials.refresh()
-            except CredentialsError as error:  # the next request that needs them raises it again
-                _log.warning("%s", error)
+
+async def _keep_fresh(credentials: CredentialSource) -> None:
+    """Renew credentials in time. Presigning cannot wait, and needs live ones."""
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        try:
+            await credentials.refresh()
+        except CredentialsError as error:  # the next request that needs them raises it again
+            _log.warning("%s", error)
 
 
 def _pace(bytes_per_second: float | None) -> BytePace | None:

@@ -17,7 +17,7 @@ from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.proxy import find_proxy
 from aiodreamobjects._http.tls import make_ssl_context
 from aiodreamobjects._s3.call import Caller
-from aiodreamobjects._s3.credentials import Found, StaticCredentials, find_in_environment
+from aiodreamobjects._s3.credentials import CredentialSource, Found, StaticCredentials, find_in_environment
 from aiodreamobjects._s3.gate import Gate
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import Service
@@ -30,20 +30,20 @@ _log = logging.getLogger("aiodreamobjects")
 
 
 async def find(
-    profile: str | None, boto_session: BotoSession | None, explicit: Credentials | None, *, needs_endpoint: bool
+    profile: str | None, boto_session: BotoSession | None, *, needs_credentials: bool, needs_endpoint: bool
 ) -> Found:
     """Return what aioboto3 finds. Do without it if environment variables are all that there is to find.
 
     Raises CredentialsError if the profile is missing, or if credentials are incomplete or cannot be loaded.
     """
-    if explicit and profile is None and boto_session is None:
+    if not needs_credentials and profile is None and boto_session is None:
         found = await in_thread(lambda: find_in_environment(needs_endpoint=needs_endpoint))
         if found is not None:
             return found
     await in_thread(_import_session)
     from aiodreamobjects._s3 import boto_session as boto  # noqa: PLC0415 - imported by now
 
-    return await boto.find(profile, boto_session, with_credentials=explicit is None)
+    return await boto.find(profile, boto_session, with_credentials=needs_credentials)
 
 
 async def open_s3(
@@ -52,6 +52,7 @@ async def open_s3(
     timeouts: Timeouts,
     retry: Retry,
     *,
+    anonymous: bool,
     explicit: Credentials | None,
     found: Found,
     ca: str | os.PathLike[str] | None,
@@ -65,8 +66,8 @@ async def open_s3(
         _log.info("requests to %s go through the proxy %s", service.endpoint, proxy)
     needs_tls = is_tls or ca is not None or (proxy is not None and proxy.is_tls)
     context = await in_thread(make_ssl_context, ca) if needs_tls else None
-    source = StaticCredentials(explicit) if explicit else found.credentials
-    assert source is not None
+    source: CredentialSource | None = StaticCredentials(explicit) if explicit else found.credentials
+    assert (source is None) == anonymous
     gate = Gate(service, source, limits, timeouts, retry)
     pool = Pool(
         timeouts=timeouts,

@@ -48,9 +48,9 @@ class Owner(Protocol):
     """The session's side of a retry: it waits, renews credentials and corrects the clock."""
 
     @property
-    def credentials(self) -> Credentials: ...
+    def credentials(self) -> Credentials | None: ...
     async def sleep(self, seconds: float) -> None: ...
-    async def renew(self, refused: Credentials) -> bool: ...
+    async def renew(self, refused: Credentials | None) -> bool: ...
     def correct_clock(self, offset: float) -> None: ...
 
 
@@ -125,7 +125,7 @@ class Retrier:
             return None
         return backoff(self._retry, number, failure.retry_after)
 
-    async def _is_mended(self, failure: Failure, used: Credentials, mended: list[str]) -> bool:
+    async def _is_mended(self, failure: Failure, used: Credentials | None, mended: list[str]) -> bool:
         """Correct the clock, or renew the credentials, if the service refused them. Return True once for each in a call."""
         if failure.clock_offset is not None:
             self._owner.correct_clock(failure.clock_offset)

@@ -24,6 +24,7 @@ def settings() -> None:
     dream.Session("profile")
     dream.Session(access_key="a", secret_key="b", session_token="c", endpoint="https://s3.example", region="r")
     dream.Session(service=dream.US_EAST_5, ca=Path("ca.pem"))
+    dream.Session("profile", anonymous=True, close_grace=5)
     dream.Session(service=dream.Service.for_endpoint("http://127.0.0.1:7480"), ca="ca.pem")
     dream.Session(service=dream.Service.ceph_rgw("http://127.0.0.1:7480", region="default", addressing="virtual"))
     dream.Session(service=dream.Service.backblaze_b2("us-west-004"))
