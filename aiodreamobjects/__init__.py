@@ -9,7 +9,7 @@ Open one session, share it among all tasks::
         await bucket.object("hello.txt").put("Hello World!")
 """
 
-from aiodreamobjects._bucket import Bucket
+from aiodreamobjects._bucket import Bucket, CopySource
 from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import (
@@ -96,6 +96,7 @@ __all__ = [
     "CommonPrefix",
     "Compare",
     "ConnectionFailedError",
+    "CopySource",
     "CorsRule",
     "CredentialsError",
     "DreamObjectsError",

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import get_args
+from typing import Unpack, get_args
 
 from aiodreamobjects import _bulk
 from aiodreamobjects._bulk import KeySource, OnError
@@ -34,7 +34,9 @@ from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._reports import BulkReport, TreeReport
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.options import ContentArguments, HeaderArguments, check_headers_given, shows
 from aiodreamobjects._s3.settings import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
+from aiodreamobjects._transfer.copy import Changes
 from aiodreamobjects._tree.copy import CopyTree
 from aiodreamobjects._tree.download import DownloadTree
 from aiodreamobjects._tree.objects import Objects
@@ -42,6 +44,9 @@ from aiodreamobjects._tree.plan import Compare, TreeOptions
 from aiodreamobjects._tree.run import Run
 from aiodreamobjects._tree.upload import UploadTree
 from aiodreamobjects._tree.walk import Symlinks
+
+CopySource = str | ObjectInfo | Object
+"""What ``copy_many`` copies: a key, an ObjectInfo or an Object."""
 
 
 class Bucket:
@@ -201,6 +206,47 @@ class Bucket:
         ``keys`` and errors work as in ``delete_many``. A missing key is a NotFoundError among the failures.
         """
         return await _bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error)
+
+    @shows(ContentArguments, keeps=True)
+    async def copy_many(
+        self,
+        pairs: Iterable[tuple[CopySource, str]] | AsyncIterable[tuple[CopySource, str]],
+        *,
+        tags: Mapping[str, str] | None = None,
+        copy_acl: bool | None = None,
+        on_error: OnError = "raise",
+        **options: Unpack[ContentArguments],
+    ) -> BulkReport:
+        """Copy objects to keys of this bucket, each as ``copy_to`` does, ``Limits.requests`` at once.
+
+        Each pair is ``(source, key)``. The source is a key of this bucket, an ObjectInfo of any bucket of this session, or an
+        Object of any session. ``pairs`` may be endless, as in ``delete_many``. The options are those of ``copy_to``, the same for
+        all copies. Copies are made in no certain order, so do not give the same target twice.
+
+        A copy that fails does not stop the others. Raises BulkError at the end, whose report names the target keys that failed;
+        ``on_error="collect"`` returns the report instead. An error that would fail every copy, and a lost connection, is raised
+        as itself, with a note that says how many objects were copied before it.
+        """
+        check_tags(tags or {})
+        changes = Changes.of(options, tags, copy_acl)
+        return await _bulk.copy_many(self._runtime, self._name, pairs, self._place_of, changes, on_error)
+
+    @shows(HeaderArguments, keeps=True)
+    async def set_headers_many(
+        self,
+        keys: Iterable[KeySource] | AsyncIterable[KeySource],
+        *,
+        on_error: OnError = "raise",
+        **headers: Unpack[HeaderArguments],
+    ) -> BulkReport:
+        """Change the same headers of each key in place, as ``Object.set_headers`` does, ``Limits.requests`` at once.
+
+        ``keys`` and errors work as in ``copy_many``; a missing key is a NotFoundError among the failures. Each key takes a HEAD,
+        a copy onto itself, and requests for its ACL and tags. Only the newest version can be changed, so an ObjectInfo of an
+        older one raises ValueError. Raises ValueError if no header is given.
+        """
+        check_headers_given("set_headers_many", headers)
+        return await _bulk.set_headers_many(self._runtime, self._name, keys, Changes.of(headers), on_error)
 
     async def abort_uploads(
         self,
@@ -432,6 +478,17 @@ class Bucket:
     async def delete_website(self) -> None:
         """Stop serving the bucket as a website."""
         await self._runtime.s3.delete_setting(self._name, WEBSITE)
+
+    def _place_of(self, source: CopySource) -> tuple[Runtime, Address]:
+        """Return where the source of a copy is."""
+        if isinstance(source, Object):
+            return source._runtime, source._address  # noqa: SLF001 - our own class
+        if isinstance(source, ObjectInfo):
+            return self._runtime, Address(source.bucket, source.key)
+        if isinstance(source, str):
+            return self._runtime, Address(self._name, source)
+        msg = f"{source!r} is no source of a copy: give a key, an ObjectInfo or an Object"
+        raise TypeError(msg)
 
     async def _is_taken(self) -> bool:
         try:

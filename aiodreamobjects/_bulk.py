@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Generic, Literal, Self, TypeVar, get_args
+from typing import Generic, Literal, NamedTuple, Self, TypeVar, get_args
 
 import anyio
 
@@ -21,6 +21,7 @@ from aiodreamobjects._errors import (
     NotFoundError,
     ServiceError,
     SessionClosedError,
+    TransferError,
     UnsupportedByServiceError,
     forget_frames,
 )
@@ -31,8 +32,18 @@ from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.errors import is_unanswered
 from aiodreamobjects._s3.retry import backoff
 from aiodreamobjects._s3.values import VersionedKey
+from aiodreamobjects._transfer.copy import Changes, copy
 
-K = TypeVar("K", bound=VersionedKey | UploadInfo)
+
+class Pair(NamedTuple):
+    """An object to copy, and the key of the copy."""
+
+    source: tuple[Runtime, Address]
+    key: str
+
+
+K = TypeVar("K", bound=VersionedKey | UploadInfo | Pair)
+S = TypeVar("S")
 T = TypeVar("T")
 
 KeySource = str | ObjectInfo | tuple[str, str | None]
@@ -87,6 +98,48 @@ async def set_acl_many(
     act = partial(_one_by_one, set_acl)
     bulk = _Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1)
     return await bulk.run(Source(keys), partial(_versioned_keys, bucket), on_error)
+
+
+async def copy_many(
+    runtime: Runtime,
+    bucket: str,
+    pairs: Iterable[tuple[S, str]] | AsyncIterable[tuple[S, str]],
+    place_of: Callable[[S], tuple[Runtime, Address]],
+    changes: Changes,
+    on_error: OnError,
+) -> BulkReport:
+    """``place_of`` returns where a source is, or raises an error for what is no source."""
+
+    def read(pairs: list[tuple[S, str]]) -> list[Pair]:
+        return [_pair_of(runtime, bucket, pair, place_of, changes) for pair in pairs]
+
+    async def copy_one(pair: Pair) -> None:
+        await copy(pair.source, (runtime, Address(bucket, pair.key)), changes, None)
+
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "copied", partial(_one_by_one, copy_one), batch=1)
+    return await bulk.run(Source(pairs), read, on_error)
+
+
+async def set_headers_many(
+    runtime: Runtime,
+    bucket: str,
+    keys: Iterable[KeySource] | AsyncIterable[KeySource],
+    changes: Changes,
+    on_error: OnError,
+) -> BulkReport:
+    _refuse_one_str(keys)
+
+    def read(keys: list[KeySource]) -> list[VersionedKey]:
+        for key in keys:
+            _refuse_old_version(key)
+        return _versioned_keys(bucket, keys)
+
+    async def set_headers(key: VersionedKey) -> None:
+        place = runtime, Address(bucket, key.key)
+        await copy(place, place, changes, None)
+
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "changed", partial(_one_by_one, set_headers), batch=1)
+    return await bulk.run(Source(keys), read, on_error)
 
 
 async def abort_uploads(
@@ -369,7 +422,7 @@ async def _one_by_one(act: Callable[[K], Awaitable[None]], tally: Tally, keys: I
         try:
             await act(key)
             tally.done += 1
-        except ServiceError as error:
+        except (ServiceError, TransferError) as error:
             if fails_all(error):
                 raise
             tally.fail(key.key, key.version_id if isinstance(key, VersionedKey) else None, error)
@@ -424,3 +477,29 @@ def _versioned(bucket: str, key: ObjectInfo | tuple[str, str | None]) -> Version
         msg = f"key {key.key!r} is of bucket {key.bucket!r}, but this call is for bucket {bucket!r}: call session.bucket({key.bucket!r})"
         raise ValueError(msg)
     return VersionedKey(key.key, key.version_id)
+
+
+def _pair_of(
+    runtime: Runtime,
+    bucket: str,
+    pair: tuple[S, str],
+    place_of: Callable[[S], tuple[Runtime, Address]],
+    changes: Changes,
+) -> Pair:
+    if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
+        msg = f"{pair!r} is not a pair: give (source, key), where source is a key, an ObjectInfo or an Object"
+        raise TypeError(msg)
+    source, target = place_of(pair[0]), Address(bucket, pair[1])
+    if source == (runtime, target) and not changes.has_effect:
+        msg = f"a copy of {target} onto itself must change something, such as its metadata"
+        raise ValueError(msg)
+    return Pair(source, target.key)
+
+
+def _refuse_old_version(key: KeySource) -> None:
+    """Refuse to change the headers of a version that may not be the newest. S3 would make it the newest."""
+    is_old = isinstance(key, ObjectInfo) and (key.is_latest is False or key.is_delete_marker)
+    if is_old or (isinstance(key, tuple) and len(key) == 2 and key[1] is not None):  # noqa: PLR2004 - a pair
+        name = key.key if isinstance(key, ObjectInfo) else key[0]
+        msg = f"key {name!r} comes with an older version: only the headers of the newest one can be changed. Give the key alone"
+        raise ValueError(msg)

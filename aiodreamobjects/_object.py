@@ -30,6 +30,7 @@ from aiodreamobjects._s3.options import (
     ReadOptions,
     WriteArguments,
     WriteOptions,
+    check_headers_given,
     shows,
 )
 from aiodreamobjects._service import Signature
@@ -278,12 +279,7 @@ class Object:
 
         Raises ValueError if nothing is given, ObjectChangedError if the object is replaced meanwhile.
         """
-        if not headers:
-            msg = "set_headers() needs a header to change, such as cache_control="
-            raise ValueError(msg)
-        if unknown := headers.keys() - HeaderArguments.__annotations__.keys():
-            msg = f"set_headers() got an unexpected keyword argument {min(unknown)!r}"
-            raise TypeError(msg)
+        check_headers_given("set_headers", headers)
         place = self._runtime, self._address
         return (await copy.copy(place, place, Changes.of(headers), None)).info
 

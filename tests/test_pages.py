@@ -149,6 +149,14 @@ async def set_acl_many(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.set_acl_many(bucket.list("p/"), "private")
 
 
+async def copy_many(bucket: dream.Bucket, _: list[str]) -> object:
+    return await bucket.copy_many([(info, f"to/{info.key}") async for info in bucket.list("p/")])
+
+
+async def set_headers_many(bucket: dream.Bucket, _: list[str]) -> object:
+    return await bucket.set_headers_many(bucket.list("p/"), expires="0")
+
+
 async def abort_uploads(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.abort_uploads(timedelta(0), prefix="p/")
 
@@ -192,6 +200,8 @@ USES: dict[str, tuple[Kind, Use]] = {
     "uploads": ("uploads", listed(lambda bucket: bucket.uploads("p/"))),
     "delete_many": ("objects", delete_many),
     "set_acl_many": ("objects", set_acl_many),
+    "copy_many": ("objects", copy_many),
+    "set_headers_many": ("objects", set_headers_many),
     "abort_uploads": ("uploads", abort_uploads),
     "download_tree": ("objects", download_tree),
     "upload_tree": ("objects", upload_tree),

@@ -305,15 +305,21 @@ def many_trial(
         bucket, steps = setting[0].bucket("bucket"), Steps(at, mistake)
         for key in keys:
             faulty.put("bucket", key, OLD)
-        given = KEY_SOURCES[source][0](steps, keys)
+        items: Sequence[Any] = [(key, f"to/{key}") for key in keys] if verb == "copy_many" else keys
+        given = KEY_SOURCES[source][0](steps, items)
         report: dream.BulkReport | None = None
 
         async def work() -> None:
             nonlocal report
-            if verb == "delete_many":
-                report = await bucket.delete_many(given)
-            else:
-                report = await bucket.set_acl_many(given, "public-read")
+            match verb:
+                case "delete_many":
+                    report = await bucket.delete_many(given)
+                case "copy_many":
+                    report = await bucket.copy_many(given)
+                case "set_headers_many":
+                    report = await bucket.set_headers_many(given, expires="0")
+                case _:
+                    report = await bucket.set_acl_many(given, "public-read")
 
         found = await outcome(work())
         is_end = isinstance(steps.raised, StopIteration) and source == "iterator"
@@ -329,7 +335,7 @@ def many_trial(
 
 
 @pytest.mark.parametrize("source", KEY_SOURCES)
-@pytest.mark.parametrize("verb", ["delete_many", "set_acl_many"])
+@pytest.mark.parametrize("verb", ["delete_many", "set_acl_many", "copy_many", "set_headers_many"])
 async def test_a_source_of_keys_may_raise_anything_at_every_step(faulty: FaultyServer, verb: str, source: str) -> None:
     names, is_async = numbered(), KEY_SOURCES[source][1]
     trials = [
@@ -591,23 +597,27 @@ LISTED = 1100
 
 async def many(bucket: dream.Bucket, verb: str) -> object:
     keys = [f"{number:04}" for number in range(LISTED)]
+    expected = LISTED if verb == "delete_many" else 20
     match verb:
-        case "delete_many":
-            report = await bucket.delete_many(keys)
-            return (report.done, report.failed) == (LISTED, 0)
-        case "set_acl_many":
-            report = await bucket.set_acl_many(keys[:20], "public-read")
-            return (report.done, report.failed) == (20, 0)
-        case "empty":
-            report = await bucket.empty()
-            return report.failed == 0
         case "list":
             return len(await bucket.list().collect()) == LISTED
-        case _:
+        case "list in parallel":
             return len(await bucket.list(parallel=4).collect()) == LISTED
+        case "delete_many":
+            report = await bucket.delete_many(keys)
+        case "set_acl_many":
+            report = await bucket.set_acl_many(keys[:20], "public-read")
+        case "copy_many":
+            report = await bucket.copy_many([(key, f"to/{key}") for key in keys[:20]])
+        case "set_headers_many":
+            report = await bucket.set_headers_many(keys[:20], expires="0")
+        case _:
+            report = await bucket.empty()
+            return report.failed == 0
+    return (report.done, report.failed) == (expected, 0)
 
 
-MANY = ("delete_many", "set_acl_many", "empty", "list", "list in parallel")
+MANY = ("delete_many", "set_acl_many", "copy_many", "set_headers_many", "empty", "list", "list in parallel")
 
 
 def make_many(faulty: FaultyServer) -> None:
@@ -694,6 +704,8 @@ async def is_whole(bucket: dream.Bucket, verb: str) -> None:
 HELD_MANY = {
     "delete_many": "DeleteObjects",
     "set_acl_many": "PutObjectAcl",
+    "copy_many": "CopyObject",
+    "set_headers_many": "CopyObject",
     "empty": "DeleteObjects",
     "list": "ListObjectsV2",
     "list in parallel": "ListObjectsV2",

@@ -82,6 +82,8 @@ OF_BUCKETS: dict[str, Act] = {
     "set_acl": lambda session, _: bucket(session).set_acl("public-read"),
     "delete_many": lambda session, _: bucket(session).delete_many(["a"]),
     "set_acl_many": lambda session, _: bucket(session).set_acl_many(["a"], "public-read"),
+    "copy_many": lambda session, _: bucket(session).copy_many([("a", "b")]),
+    "set_headers_many": lambda session, _: bucket(session).set_headers_many(["a"], expires="0"),
     "abort_uploads": lambda session, _: bucket(session).abort_uploads(timedelta(0)),
     "upload_tree": lambda session, home: bucket(session).upload_tree(home / "tree", "tree"),
     "download_tree": lambda session, home: bucket(session).download_tree(home / "down"),

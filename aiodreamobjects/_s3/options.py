@@ -62,6 +62,16 @@ class WriteArguments(ContentArguments, total=False):
     verify: Verify
 
 
+def check_headers_given(verb: str, given: Mapping[str, object]) -> None:
+    """Raise ValueError if no header is given, and TypeError for an argument that ``set_headers`` does not have."""
+    if unknown := given.keys() - HeaderArguments.__annotations__.keys():
+        msg = f"{verb}() got an unexpected keyword argument {min(unknown)!r}"
+        raise TypeError(msg)
+    if not given:
+        msg = f"{verb}() needs a header to change, such as cache_control="
+        raise ValueError(msg)
+
+
 HEADERS: Final[Mapping[str, str]] = {
     "content_type": "content-type",
     "cache_control": "cache-control",

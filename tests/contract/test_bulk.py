@@ -12,6 +12,7 @@ from conftest import Server, new_name, put_all, skip_if_seen_elsewhere
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address
 from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects.testing import MemoryService
 
 
 async def fill(bucket: dream.Bucket, count: int) -> list[str]:
@@ -181,6 +182,137 @@ async def test_what_cannot_be_given_an_acl_is_refused(session: dream.Session, bu
     with pytest.raises(ValueError, match="on_error"):
         await bucket.set_acl_many(["a"], "private", on_error="ignore")  # type: ignore[arg-type]  # that is the point
     assert await bucket.set_acl_many([], "private") == dream.BulkReport(done=0, failed=0)
+
+
+# Copies
+
+
+async def test_many_objects_are_copied_from_keys_infos_and_objects(
+    bucket: dream.Bucket, session: dream.Session, boto: Any
+) -> None:
+    other = await session.create_bucket(new_name())
+    await bucket.object("a").put("a", cache_control="max-age=60")
+    await bucket.object("b").put("b")
+    await other.object("c").put("c", content_type="text/csv")
+    async with MemoryService().session() as elsewhere:
+        far = await elsewhere.create_bucket("far")
+        await far.object("d").put("d", metadata={"color": "black"})
+
+        async def pairs() -> AsyncIterator[tuple[dream.CopySource, str]]:
+            yield "a", "to/a"
+            yield await bucket.object("b").head(), "to/b"
+            async for info in other.list():
+                yield info, f"to/{info.key}"
+            yield far.object("d"), "to/d"
+
+        assert await bucket.copy_many(pairs()) == dream.BulkReport(done=4, failed=0)
+    found = {key: boto.get_object(Bucket=bucket.name, Key=f"to/{key}") for key in "abcd"}
+    assert {key: reply["Body"].read() for key, reply in found.items()} == {key: key.encode() for key in "abcd"}
+    assert found["a"]["CacheControl"] == "max-age=60"
+    assert found["c"]["ContentType"] == "text/csv"
+    assert found["d"]["Metadata"] == {"color": "black"}
+    await other.delete(force=True)
+
+
+async def test_copies_of_many_objects_may_have_other_headers(bucket: dream.Bucket, boto: Any) -> None:
+    keys = await fill(bucket, 70)
+    report = await bucket.copy_many(((key, f"to/{key}") for key in keys), cache_control="no-cache", metadata={"a": "b"})
+    assert report == dream.BulkReport(done=70, failed=0)
+    for key in keys[::23]:
+        reply = boto.head_object(Bucket=bucket.name, Key=f"to/{key}")
+        assert (reply["CacheControl"], reply["Metadata"]) == ("no-cache", {"a": "b"})
+
+
+async def test_a_copy_that_fails_does_not_stop_the_others(bucket: dream.Bucket) -> None:
+    keys = await fill(bucket, 3)
+    pairs = [(key, f"to/{key}") for key in (keys[0], "missing", *keys[1:])]
+    with pytest.raises(dream.BulkError, match=r"1 of 4 keys of .* could not be copied") as caught:
+        await bucket.copy_many(pairs)
+    assert (caught.value.report.done, caught.value.report.failed) == (3, 1)
+    report = await bucket.copy_many(pairs, on_error="collect")
+    (failure,) = report.failures
+    assert (failure.key, failure.version_id, type(failure.error)) == ("to/missing", None, dream.NotFoundError)
+    assert sorted([info.key async for info in bucket.list("to/")]) == [f"to/{key}" for key in keys]
+
+
+BAD_PAIRS: list[tuple[Any, type[Exception], str]] = [
+    ("ab", TypeError, "is not a pair"),
+    (("a", "b", "c"), TypeError, "is not a pair"),
+    ((1, "b"), TypeError, "is no source of a copy"),
+    (("a", ""), ValueError, "empty"),
+    (("", "b"), ValueError, "empty"),
+    (("a", "a"), ValueError, "must change something"),
+]
+
+
+@pytest.mark.parametrize(("pair", "kind", "words"), BAD_PAIRS, ids=lambda value: repr(value)[:20])
+async def test_a_pair_that_is_none_is_refused(
+    bucket: dream.Bucket, pair: Any, kind: type[Exception], words: str
+) -> None:
+    await bucket.object("a").put("a")
+    with pytest.raises(kind, match=words):
+        await bucket.copy_many([pair])
+    assert [info.key async for info in bucket.list()] == ["a"]
+
+
+async def test_copies_with_wrong_options_are_refused(bucket: dream.Bucket) -> None:
+    with pytest.raises(TypeError, match="unknown option 'cache'"):
+        await bucket.copy_many([("a", "b")], cache="no")  # type: ignore[call-arg]  # that is the point
+    with pytest.raises(ValueError, match="exclude each other"):
+        await bucket.copy_many([("a", "b")], acl="private", copy_acl=True)
+    with pytest.raises(ValueError, match="on_error"):
+        await bucket.copy_many([], on_error="ignore")  # type: ignore[arg-type]  # that is the point
+
+
+# Headers
+
+
+async def test_the_headers_of_many_objects_are_changed_and_nothing_else_is(
+    server: Server, bucket: dream.Bucket, boto: Any
+) -> None:
+    keys = await fill(bucket, 70)
+    first = bucket.object(keys[0])
+    await first.put("first", content_type="text/csv", metadata={"color": "black"}, cache_control="no-store")
+    if not server.is_b2:
+        await first.set_acl("public-read")
+        await first.set_tags({"kind": "a"})
+    report = await bucket.set_headers_many(bucket.list("key-"), cache_control="public, max-age=31536000")
+    assert report == dream.BulkReport(done=70, failed=0)
+    for key in keys[::23]:
+        assert boto.head_object(Bucket=bucket.name, Key=key)["CacheControl"] == "public, max-age=31536000"
+    reply = boto.get_object(Bucket=bucket.name, Key=keys[0])
+    assert (reply["Body"].read(), reply["ContentType"], reply["Metadata"]) == (b"first", "text/csv", {"color": "black"})
+    if not server.is_b2:
+        assert (await first.acl()).canned == "public-read"
+        assert boto.get_object_tagging(Bucket=bucket.name, Key=keys[0])["TagSet"] == [{"Key": "kind", "Value": "a"}]
+    assert (await bucket.set_headers_many(keys[:2], cache_control=None)).done == 2
+    assert "CacheControl" not in boto.head_object(Bucket=bucket.name, Key=keys[0])
+
+
+async def test_a_missing_key_has_no_headers_and_fails_alone(bucket: dream.Bucket) -> None:
+    keys = await fill(bucket, 2)
+    report = await bucket.set_headers_many([keys[0], "missing", keys[1]], on_error="collect", content_language="de")
+    assert (report.done, report.failed) == (2, 1)
+    assert [(failure.key, type(failure.error)) for failure in report.failures] == [("missing", dream.NotFoundError)]
+    with pytest.raises(dream.BulkError, match=r"1 of 1 keys of .* could not be changed"):
+        await bucket.set_headers_many(["missing"], content_language="de")
+
+
+async def test_headers_that_cannot_be_changed_are_refused(bucket: dream.Bucket) -> None:
+    await bucket.set_versioning("Enabled")
+    old = await bucket.object("a").put("1")
+    await bucket.object("a").put("2")
+    versions = await bucket.list_versions().collect()
+    with pytest.raises(ValueError, match="needs a header to change"):
+        await bucket.set_headers_many(["a"])
+    with pytest.raises(TypeError, match=r"set_headers_many\(\) got an unexpected keyword argument 'acl'"):
+        await bucket.set_headers_many(["a"], acl="private")  # type: ignore[call-arg]  # that is the point
+    with pytest.raises(TypeError, match="iterable of keys"):
+        await bucket.set_headers_many("key", expires="0")
+    for version in (("a", old.version_id), versions[1]):
+        with pytest.raises(ValueError, match="only the headers of the newest one"):
+            await bucket.set_headers_many([version], expires="0")
+    assert await bucket.list_versions().collect() == versions
 
 
 # Uploads that were begun

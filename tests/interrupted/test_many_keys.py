@@ -43,6 +43,8 @@ BULK: dict[str, Verb] = {
     "delete_many of a listing": lambda bucket: bucket.delete_many(bucket.list("doomed/", parallel=4)),
     "set_acl_many": lambda bucket: bucket.set_acl_many(THERE, "public-read"),
     "set_acl_many of an iterator": lambda bucket: bucket.set_acl_many(endless(THERE), "public-read"),
+    "set_headers_many": lambda bucket: bucket.set_headers_many(THERE, cache_control="no-cache"),
+    "copy_many": lambda bucket: bucket.copy_many([(key, f"copies/{key}") for key in THERE]),
 }
 
 
@@ -50,6 +52,7 @@ BULK: dict[str, Verb] = {
 @pytest.mark.parametrize("verb", BULK)
 async def test_a_verb_over_many_keys_can_be_cancelled_at_every_await(verb: str, how: How, limits: dream.Limits) -> None:
     memory, deletes = memory_service(), verb.startswith("delete")
+    acl: dream.CannedAcl = "public-read" if verb == "set_headers_many" else "private"
     with nothing_is_told():
         async with memory.session(limits=limits) as session, memory.session(limits=WIDE) as other:
             bucket = await session.create_bucket("interrupted")
@@ -61,16 +64,27 @@ async def test_a_verb_over_many_keys_can_be_cancelled_at_every_await(verb: str, 
                 there = {info.key for info in await seen.list("doomed/").collect()} if deletes else set[str]()
                 for key in THERE:
                     if key not in there:
-                        await seen.object(key).put(key)
+                        await seen.object(key).put(key, metadata={"kept": "yes"}, acl=acl)
+                await seen.delete_many(seen.list("copies/"))
 
             async def check(was_cut: bool) -> None:
                 keys = [info.key for info in await seen.list().collect()]
+                copies = [key for key in keys if key.startswith("copies/")]
+                assert was_cut or len(copies) == (len(THERE) if verb == "copy_many" else 0)
+                assert [await seen.object(key).read_text() for key in copies] == [key[7:] for key in copies]
+                keys = keys[len(copies) :]
                 assert [key for key in keys if key in KEPT] == KEPT
                 assert set(keys) <= {*KEPT, *THERE}
                 if deletes and not was_cut:
                     assert keys == KEPT
                 if not deletes:
                     assert set(keys) == {*KEPT, *THERE}
+                if verb == "set_headers_many":
+                    for info in [await seen.object(key).head() for key in THERE]:
+                        assert info.metadata == {"kept": "yes"}
+                        assert info.cache_control == "no-cache" or (was_cut and info.cache_control is None)
+                        assert (await seen.object(info.key).acl()).canned == acl
+                if verb.startswith("set_acl"):
                     acls = [(await seen.object(key).acl()).canned for key in THERE]
                     assert set(acls) <= {"private", "public-read"}
                     assert was_cut or set(acls) == {"public-read"}

@@ -136,6 +136,13 @@ async def bulk(b: dream.Bucket) -> None:
     await b.set_acl_many(b.list("old/"), "public-read", on_error="collect")
     await b.set_acl_many([("a", "version"), ("b", None)], acl="private", on_error="raise")
 
+    pairs: list[tuple[dream.CopySource, str]] = [("a", "b"), (b.object("c"), "d"), (dream.ObjectInfo("name", "e"), "f")]
+    assert_type(await b.copy_many(pairs), dream.BulkReport)
+    await b.copy_many(((info, f"copies/{info.key}") async for info in b.list()), on_error="collect")
+    await b.copy_many(pairs, tags={}, copy_acl=True, cache_control=None, metadata={"a": "b"}, if_absent=True)
+    assert_type(await b.set_headers_many(["a"], cache_control="no-cache"), dream.BulkReport)
+    await b.set_headers_many(b.list("old/"), on_error="collect", content_type=None, storage_class="STANDARD_IA")
+
     assert_type(await b.abort_uploads(timedelta(days=1)), dream.BulkReport)
     await b.abort_uploads(older_than=timedelta(0), dry_run=True, prefix="old/", on_error="collect")
 
