@@ -71,6 +71,7 @@ from aiodreamobjects._transfer.download import IfChanged
 from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
 from aiodreamobjects._transfer.sources import Uploadable
 from aiodreamobjects._tree.plan import Compare
+from aiodreamobjects._tree.upload import HeadersFor
 from aiodreamobjects._tree.walk import Symlinks
 
 __version__ = "0.1.0"
@@ -103,6 +104,7 @@ __all__ = [
     "Expiry",
     "Feature",
     "Grant",
+    "HeadersFor",
     "IfChanged",
     "IncompleteBodyError",
     "InvalidRequestError",

@@ -34,7 +34,13 @@ from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._reports import BulkReport, TreeReport
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._s3.options import ContentArguments, HeaderArguments, check_headers_given, shows
+from aiodreamobjects._s3.options import (
+    ContentArguments,
+    HeaderArguments,
+    check_header_names,
+    check_headers_given,
+    shows,
+)
 from aiodreamobjects._s3.settings import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
 from aiodreamobjects._transfer.copy import Changes
 from aiodreamobjects._tree.copy import CopyTree
@@ -42,7 +48,7 @@ from aiodreamobjects._tree.download import DownloadTree
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import Compare, TreeOptions
 from aiodreamobjects._tree.run import Run
-from aiodreamobjects._tree.upload import UploadTree
+from aiodreamobjects._tree.upload import HeadersFor, UploadTree
 from aiodreamobjects._tree.walk import Symlinks
 
 CopySource = str | ObjectInfo | Object
@@ -264,6 +270,7 @@ class Bucket:
 
     # Trees
 
+    @shows(HeaderArguments)
     async def upload_tree(
         self,
         local: str | os.PathLike[str],
@@ -279,6 +286,9 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
         symlinks: Symlinks = "follow",
+        missing_ok: bool = False,
+        headers_for: HeadersFor | None = None,
+        **headers: Unpack[HeaderArguments],
     ) -> TreeReport:
         """Store the files below a directory, each under ``prefix/`` and its relative name. Return what was done.
 
@@ -298,7 +308,14 @@ class Bucket:
         disk or a missing bucket, is raised as itself, with a note that says how much was done. ``dry_run`` only reads, and
         returns the ``plan``.
 
-        ``symlinks`` says whether symbolic links are followed, skipped or reported as failures. Unreadable files, names that are
+        ``content_type``, ``cache_control``, ``metadata`` and the other headers are for all files that are stored. Without a
+        ``content_type``, each file gets that of its name. ``headers_for`` is called with the relative name of each file before it
+        is stored, and returns a mapping with the same names, or None; its values replace those for all files. ``metadata`` is
+        stored beside the file's time. An exception of ``headers_for`` ends the call, and is raised as itself; a value that cannot
+        be sent is a failure of that file. Headers are not compared: a file that is the same is not stored again.
+
+        ``symlinks`` says whether symbolic links are followed, skipped or reported as failures. ``missing_ok`` leaves out files
+        that vanish while the tree is read; otherwise they are failures. Unreadable files, names that are
         not UTF-8, and sockets, FIFOs and devices are failures too. Files of up to 256 KiB go in batches, larger ones as in
         ``upload``, ``Limits.requests`` at once in total. Memory does not grow with the tree, except for the names in its largest
         directory.
@@ -314,8 +331,11 @@ class Bucket:
             on_error=on_error,
             allow_empty=allow_empty,
             symlinks=symlinks,
+            missing_ok=missing_ok,
         )
-        return await Run(UploadTree(self._runtime, os.fsdecode(local), self._name, prefix, options)).run()
+        check_header_names("upload_tree", headers)
+        local = os.fsdecode(local)
+        return await Run(UploadTree(self._runtime, local, self._name, prefix, options, headers, headers_for)).run()
 
     async def download_tree(
         self,

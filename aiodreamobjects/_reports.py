@@ -54,7 +54,8 @@ class TreeReport(BulkReport):
     kept: int = 0
     """Names that ``delete`` did not delete because something failed, and files that had changed meanwhile."""
     excluded: int = 0
-    """Names of the source that patterns left out, and skipped links. A directory that was left out counts once."""
+    """Names of the source that patterns left out, skipped links, and, with ``missing_ok``, files that vanished. A directory
+    counts once."""
     unmatched: tuple[str, ...] = ()
     """Patterns that matched no name in either tree."""
     plan: tuple[TreeAction, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -378,6 +378,32 @@ async def test_patterns_that_raise_change_nothing(
             await trees[verb](**given)
         assert wrong_state(place, verb, FilterError()) == ""
         assert not {asked.op for asked in faulty.log[before:]} - {"ListObjectsV2"}
+
+
+def headers_trial(faulty: FaultyServer, home: Path, name: str, at: int, mistake: str) -> Trial:
+    async def run(setting: Setting) -> str:
+        place, steps = Place(*setting, faulty, home, name, DATA), Steps(at, mistake)
+        set_up(place, "upload_tree")
+
+        def headers_for(_: str) -> Mapping[str, object]:
+            steps.take()
+            return {"cache_control": "no-cache"}
+
+        found = await outcome(place.bucket.upload_tree(place.source, name, headers_for=headers_for))
+        wrong = wrong_state(place, "upload_tree", found)
+        return wrong or ("" if steps.is_outcome(found) else f"{found!r} is not what was raised")
+
+    return Trial(f"{mistake} at step {at}", run)
+
+
+async def test_headers_for_may_raise_anything_at_every_step(faulty: FaultyServer, tmp_path: Path) -> None:
+    names = numbered()
+    trials = [
+        headers_trial(faulty, tmp_path, next(names), at, mistake)
+        for at in range(4)
+        for mistake in (mistakes_of(is_async=False) if at else ["ValueError"])
+    ]
+    await check_all(sessions(faulty), trials)
 
 
 # Progress callbacks

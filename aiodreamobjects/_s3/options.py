@@ -62,11 +62,16 @@ class WriteArguments(ContentArguments, total=False):
     verify: Verify
 
 
-def check_headers_given(verb: str, given: Mapping[str, object]) -> None:
-    """Raise ValueError if no header is given, and TypeError for an argument that ``set_headers`` does not have."""
+def check_header_names(verb: str, given: Mapping[str, object]) -> None:
+    """Raise TypeError for an argument that ``set_headers`` does not have."""
     if unknown := given.keys() - HeaderArguments.__annotations__.keys():
         msg = f"{verb}() got an unexpected keyword argument {min(unknown)!r}"
         raise TypeError(msg)
+
+
+def check_headers_given(verb: str, given: Mapping[str, object]) -> None:
+    """Raise ValueError if no header is given, and TypeError for an argument that ``set_headers`` does not have."""
+    check_header_names(verb, given)
     if not given:
         msg = f"{verb}() needs a header to change, such as cache_control="
         raise ValueError(msg)

@@ -96,6 +96,16 @@ class Disk:
         if descriptor is not None:
             await close_in_thread(os.close, descriptor)
 
+    async def require_root(self) -> None:
+        """Raise FileNotFoundError if the directory itself was removed, moved or unmounted since it was opened."""
+
+        def check() -> None:
+            assert self._descriptor is not None
+            if not os.path.samestat(os.fstat(self._descriptor), Path(self.root).stat()):
+                raise FileNotFoundError(errno.ENOENT, "another directory has its place now", self.root)
+
+        await finish(in_thread(check))
+
     async def measure(self, *, may_write: bool) -> None:
         """Find out how exactly it keeps times."""
 

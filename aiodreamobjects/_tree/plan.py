@@ -38,6 +38,7 @@ class TreeOptions:
     on_error: OnError
     allow_empty: bool
     symlinks: Symlinks = "follow"
+    missing_ok: bool = False
 
     def __post_init__(self) -> None:
         check_one_of("compare", self.compare, (None, *get_args(Compare)))

@@ -105,6 +105,9 @@ class Direction(ABC):
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
         """Delete names from the target. The tally counts the outcomes."""
 
+    async def require_source(self) -> None:  # noqa: B027 - a prefix cannot vanish
+        """Raise an error if the source as a whole has vanished, for ``missing_ok``."""
+
     async def try_places(self, entries: Sequence[Entry]) -> list[Exception | None]:
         """Return what would keep each from being written, for a dry run; ``InTheWay`` for what ``delete`` may remove."""
         return [None] * len(entries)
@@ -143,6 +146,8 @@ class Run:
             try:
                 async with self._direction.runtime.job(is_of_many=True), self.meter:
                     await self._copy_all(self._todo(extra))
+                    if self._options.missing_ok:
+                        await self._direction.require_source()
                     await self._fail_what_stays_blocked()
                     if self._options.delete:
                         await self._delete_all(extra)
@@ -166,6 +171,16 @@ class Run:
 
     def failed(self, name: str, error: Exception) -> None:
         """Count a failure. Raises the error if it would happen to every name."""
+        if (
+            self._options.missing_ok
+            and isinstance(error, FileNotFoundError)
+            and not isinstance(error, DreamObjectsError)
+        ):
+            self._excluded += 1  # a file that has vanished since it was listed
+            return
+        self._fail(name, error)
+
+    def _fail(self, name: str, error: Exception) -> None:
         is_down = isinstance(error, ConnectionFailedError | ServiceBusyError)
         self._lost_in_a_row = self._lost_in_a_row + 1 if is_down else 0
         is_alone = isinstance(error, DreamObjectsError | OSError | ValueError) and not fails_all(error)
@@ -242,7 +257,7 @@ class Run:
                 entries = [step for step in page if isinstance(step, Entry)]
                 for step in page:
                     if isinstance(step, Unusable):
-                        self.failed(step.name, step.error)
+                        self._fail(step.name, step.error)
                 if is_source:
                     self._seen += len(entries)
                     self._excluded += page.count(None)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
+from inspect import iscoroutine
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
 from aiodreamobjects._models import printable
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.options import HeaderArguments, WriteOptions
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.content_types import content_type_of
 from aiodreamobjects._tree.disk import Content, Disk
@@ -20,10 +22,24 @@ from aiodreamobjects._tree.plan import Same, TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step, Walk
 
+HeadersFor = Callable[[str], Mapping[str, object] | None]
+
 
 class UploadTree(Direction):
-    def __init__(self, runtime: Runtime, root: str, bucket: str, prefix: str, options: TreeOptions) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        root: str,
+        bucket: str,
+        prefix: str,
+        options: TreeOptions,
+        headers: Mapping[str, object],
+        headers_for: HeadersFor | None,
+    ) -> None:
+        """``headers``: arguments of ``set_headers``, for all files. ``headers_for`` returns others for one name."""
         super().__init__(runtime, options)
+        self._headers, self._headers_for = {**headers, "acl": options.acl}, headers_for
+        WriteOptions.of(self._headers)  # raises for a value that cannot be sent
         self._disk, self._objects = Disk(root, follow=options.symlinks == "follow"), Objects(runtime, bucket, prefix)
         self.what = printable(f"{root} to {self._objects}")
 
@@ -37,7 +53,11 @@ class UploadTree(Direction):
         await self._disk.aclose()
 
     def sources(self) -> AsyncGenerator[Sequence[Step], None]:
-        return Walk(self._disk.root, self.patterns, self.options.symlinks).pages()
+        options = self.options
+        return Walk(self._disk.root, self.patterns, options.symlinks, missing_ok=options.missing_ok).pages()
+
+    async def require_source(self) -> None:
+        await self._disk.require_root()
 
     def targets(self) -> AsyncGenerator[Sequence[Step], None]:
         return self._objects.pages(self.patterns)
@@ -76,33 +96,66 @@ class UploadTree(Direction):
         contents = await self._disk.read(names, SMALL_BYTES)
         for name, content in zip(names, contents, strict=True):
             await self._disk.rest()
+            headers = self._headers_of(name)
             try:
-                await self._put(run, name, content)
+                await self._put(run, name, content, headers)
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(name, error)
 
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
         await self._objects.delete(extra, tally)
 
-    async def _put(self, run: Run, name: str, content: Content | Exception) -> None:
+    async def try_places(self, entries: Sequence[Entry]) -> list[Exception | None]:
+        found: list[Exception | None] = []
+        for entry in entries:
+            headers = self._headers_of(entry.name)
+            try:
+                WriteOptions.of(headers)
+            except ValueError as error:
+                found.append(error)
+            else:
+                found.append(None)
+        return found
+
+    def _headers_of(self, name: str) -> Mapping[str, object]:
+        """Return the headers of this file. What the caller's function raises ends the tree, as errors of ``progress`` do."""
+        if self._headers_for is None:
+            return self._headers
+        found = self._headers_for(name)
+        if found is None:
+            return self._headers
+        if not isinstance(found, Mapping):
+            if iscoroutine(found):
+                found.close()
+            msg = f"headers_for({name!r}) returned {type(found).__name__}: it returns a mapping such as {{'cache_control': 'no-cache'}}, or None"
+            raise TypeError(msg)
+        if unknown := found.keys() - HeaderArguments.__annotations__.keys():
+            names = ", ".join(sorted(HeaderArguments.__annotations__))
+            msg = f"headers_for({name!r}) returned the unknown name {min(unknown)!r}; there are {names}"
+            raise TypeError(msg)
+        return {**self._headers, **found}
+
+    async def _put(self, run: Run, name: str, content: Content | Exception, headers: Mapping[str, object]) -> None:
         if isinstance(content, Exception):
             raise content
-        options = WriteOptions(
-            content_type=content_type_of(name),
-            metadata={mtime.NAME: mtime.text_of(content.mtime_ns)},
-            acl=self.options.acl,
+        given = WriteOptions.of(headers)
+        options = replace(
+            given,
+            content_type=given.content_type or content_type_of(name),
+            metadata={mtime.NAME: mtime.text_of(content.mtime_ns), **(given.metadata or {})},
         )
         await self.runtime.s3.put_object(self._objects.address(name), content.data, options)
         run.copied(name, len(content.data))
 
     async def _upload(self, run: Run, entry: Entry) -> None:
+        headers = self._headers_of(entry.name)
         try:
             with run.meter.piece(entry.size) as gauge:
                 info = await upload.upload(
                     self.runtime,
                     self._objects.address(entry.name),
                     f"{self._disk.root}/{entry.name}",
-                    WriteOptions(acl=self.options.acl),
+                    WriteOptions.of(headers),
                     gauge.follow if self.options.progress else None,
                     opener=self._disk.opener(entry.name),
                 )

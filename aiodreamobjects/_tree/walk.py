@@ -74,6 +74,8 @@ class Walk:
     """A link that is followed is what it leads to. One that leads back to a directory above it is unusable."""
     only_files: bool = False
     """Whether to pass over names that are not UTF-8, and all but regular files, without a word."""
+    missing_ok: bool = False
+    """Whether to leave out what vanishes during the walk."""
     _times_behind_links: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     async def pages(self) -> AsyncGenerator[list[Step], None]:
@@ -103,7 +105,7 @@ class Walk:
             with os.scandir(path) as entries:
                 found_here = sorted(self._name(directory.name, entry) for entry in entries)
         except OSError as error:
-            yield Unusable(directory.name, error)
+            yield None if directory.name and self._has_vanished(path, error) else Unusable(directory.name, error)
             return
         for name, is_link in found_here:
             if not name.endswith("/"):
@@ -149,7 +151,10 @@ class Walk:
         try:
             found = os.stat(path, follow_symlinks=self.symlinks == "follow")  # noqa: PTH116 - a name, as it was given
         except OSError as error:
-            yield from self._pass_over(name, error)
+            if self._has_vanished(path, error):
+                yield None
+            else:
+                yield from self._pass_over(name, error)
             return
         if stat.S_ISREG(found.st_mode):
             yield Entry(name, found.st_size, found.st_mtime_ns, identity_of(found))
@@ -159,6 +164,10 @@ class Walk:
             yield from self._pass_over(name, _error(errno.ELOOP, path, "it is a symbolic link"))
         else:
             yield None
+
+    def _has_vanished(self, path: str, error: OSError) -> bool:
+        """Return whether to leave this out. A link that leads nowhere has not vanished."""
+        return self.missing_ok and isinstance(error, FileNotFoundError) and not os.path.lexists(path)
 
     def _pass_over(self, name: str, error: OSError) -> Iterator[Unusable]:
         if not self.only_files:

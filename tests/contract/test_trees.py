@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from conftest import Server, new_name
@@ -262,3 +262,80 @@ async def test_changes_of_kind_and_marked_directories_come_down(bucket: dream.Bu
         "photos/x.jpg": b"x",
     }
     assert (await bucket.upload_tree(tmp_path, "p", compare="mtime", delete=True)).copied == 0
+
+
+# Headers
+
+
+async def test_all_files_get_the_headers_that_are_given(bucket: dream.Bucket, files: Path, boto: Any) -> None:
+    write(files / "large", bytes(300_000))
+    metadata = {"color": "black"}
+    report = await bucket.upload_tree(files, "a", cache_control="max-age=60", content_language="de", metadata=metadata)
+    assert report.copied == len(NAMES) + 1
+    for name, content_type in (("z.tar.gz", "application/gzip"), ("large", None)):
+        reply = boto.head_object(Bucket=bucket.name, Key=f"a/{name}")
+        assert (reply["CacheControl"], reply["ContentLanguage"]) == ("max-age=60", "de")
+        assert reply["Metadata"].keys() >= {"color", "mtime"}
+        assert reply["Metadata"]["color"] == "black"
+        assert content_type in (None, reply["ContentType"])
+    assert (await bucket.upload_tree(files, "a", compare="mtime", metadata=metadata)).skipped == len(NAMES) + 1
+    await bucket.upload_tree(files, "b", content_type="text/plain")
+    assert {boto.head_object(Bucket=bucket.name, Key=f"b/{name}")["ContentType"] for name in (*NAMES, "large")} == {
+        "text/plain"
+    }
+
+
+async def test_each_file_may_have_headers_of_its_own(bucket: dream.Bucket, files: Path, boto: Any) -> None:
+    write(files / "large", bytes(300_000))
+    asked: list[str] = []
+
+    def headers_for(name: str) -> dict[str, object] | None:
+        asked.append(name)
+        if name == "large":
+            return {"content_type": "text/large", "metadata": {"own": "1"}}
+        return {"cache_control": None} if name == "a" else None
+
+    await bucket.upload_tree(files, "p", headers_for=headers_for, cache_control="no-cache", metadata={"all": "1"})
+    assert sorted(asked) == sorted([*NAMES, "large"])
+    found = {name: boto.head_object(Bucket=bucket.name, Key=f"p/{name}") for name in ("large", "a", "~")}
+    assert [reply.get("CacheControl") for reply in found.values()] == ["no-cache", None, "no-cache"]
+    assert [sorted(reply["Metadata"].keys() - {"part-size"}) for reply in found.values()] == [
+        ["mtime", "own"],
+        ["all", "mtime"],
+        ["all", "mtime"],
+    ]
+    assert found["large"]["ContentType"] == "text/large"
+
+
+async def test_headers_that_are_none_are_refused_before_anything_is_sent(bucket: dream.Bucket, files: Path) -> None:
+    with pytest.raises(TypeError, match=r"upload_tree\(\) got an unexpected keyword argument 'if_absent'"):
+        await bucket.upload_tree(files, if_absent=True)  # type: ignore[call-arg]  # that is the point
+    with pytest.raises(ValueError, match="cache_control"):
+        await bucket.upload_tree(files, cache_control="\n")
+    with pytest.raises(TypeError, match="metadata must be a mapping"):
+        await bucket.upload_tree(files, metadata="color")  # type: ignore[arg-type]  # that is the point
+    assert await bucket.list().collect() == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_what_headers_for_returns_is_checked(bucket: dream.Bucket, files: Path, *, dry_run: bool) -> None:
+    async def later(_: str) -> None:
+        pass
+
+    wrong: list[tuple[Any, str]] = [
+        (lambda _: {"Cache-Control": "no-cache"}, "returned the unknown name 'Cache-Control'; there are cache_control"),
+        (lambda _: {"acl": "private"}, "returned the unknown name 'acl'"),
+        (lambda _: ["cache_control"], "returned list: it returns a mapping"),
+        (later, "returned coroutine: it returns a mapping"),
+    ]
+    for function, words in wrong:
+        with pytest.raises(TypeError, match=words):
+            await bucket.upload_tree(files, headers_for=function, dry_run=dry_run)
+    report = await bucket.upload_tree(
+        files,
+        headers_for=lambda name: {"content_disposition": f"inline; filename={name}"},
+        dry_run=dry_run,
+        on_error="collect",
+    )
+    assert {failure.key for failure in report.failures} == {name for name in NAMES if not name.isascii()}
+    assert report.copied == len(NAMES) - report.failed

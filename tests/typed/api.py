@@ -161,6 +161,9 @@ async def trees(b: dream.Bucket, other: dream.Bucket) -> None:
     )
     await b.upload_tree("directory", acl="public-read", progress=callback, on_error="collect", symlinks=symlinks)
     await b.upload_tree("directory", compare=None, dry_run=True, allow_empty=True, symlinks="refuse")
+    headers_for: dream.HeadersFor = {"index.html": {"cache_control": "no-cache"}}.get
+    await b.upload_tree("directory", headers_for=headers_for, missing_ok=True, content_type=None, metadata={"a": "b"})
+    await b.upload_tree("directory", headers_for=lambda name: {"content_language": name[:2]}, cache_control="no-cache")
     assert_type(await b.download_tree("directory"), dream.TreeReport)
     await b.download_tree(Path("directory"), "prefix/", compare="size", delete=True, include={"*.jpg"}, exclude=[])
     await b.download_tree("directory", dry_run=True, progress=callback, on_error="collect", allow_empty=True)
