@@ -122,6 +122,8 @@ class Service:
     scheme: str = field(init=False, repr=False, compare=False)
     host: str = field(init=False, repr=False, compare=False)
     """The endpoint's host, with the port unless it is the scheme's default."""
+    path: str = field(init=False, repr=False, compare=False)
+    """What comes before each bucket in the path, such as ``/storage/v1/s3``. Empty for most services."""
 
     def __post_init__(self) -> None:
         check_one_of("addressing", self.addressing, get_args(Addressing))
@@ -131,12 +133,13 @@ class Service:
         for feature in self.unsupported:
             check_one_of("unsupported feature", feature, get_args(Feature))
         _check_region(self.region)
-        scheme, host, port = _parse_endpoint(self.endpoint)
+        scheme, host, port, path = _parse_endpoint(self.endpoint)
         if scheme == "http" and "plain_http" in self.unsupported:
             msg = f"endpoint {self.endpoint!r}: {self.name} speaks https only; use https://"
             raise ValueError(msg)
         object.__setattr__(self, "unsupported", dict(self.unsupported))
-        object.__setattr__(self, "endpoint", f"{scheme}://{host}" + (f":{port}" if port else ""))
+        object.__setattr__(self, "endpoint", f"{scheme}://{host}" + (f":{port}" if port else "") + path)
+        object.__setattr__(self, "path", path)
         object.__setattr__(self, "scheme", scheme)
         is_usual = port in (None, {"http": 80, "https": 443}[scheme])
         object.__setattr__(self, "host", host if is_usual else f"{host}:{port}")
@@ -145,19 +148,24 @@ class Service:
     def for_endpoint(cls, url: str, *, default_region: str = "us-east-1") -> Service:
         """Return the service at this URL. An unknown host is plain S3 with path addressing.
 
-        Raises ValueError for a URL that is not an endpoint, and for a host that begins with a bucket's name.
+        Raises ValueError for a URL that is not an endpoint, for a host that begins with a bucket's name, and for a known
+        service with another path than its own.
         """
         url = without_user(url)
-        scheme, host, port = _parse_endpoint(url)
+        scheme, host, port, path = _parse_endpoint(url)
+        place = host + (f":{port}" if port else "")
         if known := _known_service(host):
+            if path != known.path:
+                msg = f"endpoint {url!r}: {known.name} is at {scheme}://{place}{known.path}; give a bucket to session.bucket()"
+                raise ValueError(msg)
             return replace(known, endpoint=url)
         labels = host.split(".")
         for number in range(1, len(labels) - 1):
-            if _known_service(rest := ".".join(labels[number:])):
+            if known := _known_service(rest := ".".join(labels[number:])):
                 bucket = ".".join(labels[:number])
-                msg = f"endpoint {url!r} begins with a bucket; use {scheme}://{rest} and session.bucket({bucket!r})"
+                msg = f"endpoint {url!r} begins with a bucket; use {scheme}://{rest}{known.path} and session.bucket({bucket!r})"
                 raise ValueError(msg)
-        return cls(f"S3 at {host}" + (f":{port}" if port else ""), url, default_region)
+        return cls(f"S3 at {place}{path}", url, default_region)
 
     @classmethod
     def ceph_rgw(cls, endpoint: str, *, region: str = "default", addressing: Addressing = "path") -> Service:
@@ -179,15 +187,15 @@ class Service:
     def locate(self, bucket: str, key: str = "") -> tuple[str, str]:
         """Return the host and the percent-encoded path of a bucket or object."""
         if self.addressing == "virtual" and self._can_be_label(bucket):
-            return f"{bucket}.{self.host}", f"/{quote_key(key)}"
-        return self.host, f"/{bucket}/{quote_key(key)}" if key else f"/{bucket}"
+            return f"{bucket}.{self.host}", f"{self.path}/{quote_key(key)}" if key else self.path or "/"
+        return self.host, f"{self.path}/{bucket}/{quote_key(key)}" if key else f"{self.path}/{bucket}"
 
     def _can_be_label(self, bucket: str) -> bool:
         """Return whether the bucket can be part of the host. An IP address has no subdomains.
 
         A wildcard certificate covers one label, so a name with a dot does not work with TLS.
         """
-        _, host, _ = _parse_endpoint(self.endpoint)
+        _, host, _, _ = _parse_endpoint(self.endpoint)
         return not _is_ip_address(host) and not ("." in bucket and self.scheme == "https")
 
 
@@ -207,13 +215,18 @@ _CLOSED = {
     "objects.cdn.dream.io": "is a CDN for public reading, not an S3 endpoint",
 }
 _ENDPOINT = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[0-9a-z][0-9a-z._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?",
+    r"(?P<scheme>https?)://(?P<host>[0-9a-z][0-9a-z._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>(?:/[0-9a-z._~-]+)*)/?",
     re.ASCII | re.IGNORECASE,  # without ASCII, U+017F matches "s"
 )
 
 
-def _parse_endpoint(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port. Raise ValueError for a URL that could send a request anywhere else."""
+def _parse_endpoint(url: str) -> tuple[str, str, int | None, str]:
+    """Return scheme, host, port and path. Raise ValueError for a URL that could send a request anywhere else.
+
+    The path holds nothing that a proxy or a service might decode, resolve or merge: they would then see another path than
+    the one that is signed.
+    """
     if not isinstance(url, str):
         msg = f"endpoint {url!r} must be a str such as {_CURRENT!r}"
         raise TypeError(msg)
@@ -223,14 +236,20 @@ def _parse_endpoint(url: str) -> tuple[str, str, int | None]:
     match = _ENDPOINT.fullmatch(url)
     port = int(match["port"]) if match and match["port"] else None
     if not match or (match["host"].startswith("[") and not _is_ip_address(match["host"])) or port not in _PORTS:
-        msg = f"endpoint {url!r} must be http:// or https:// and a host, without a path or query, as in {_CURRENT!r}"
+        msg = (
+            f"endpoint {url!r} must be http:// or https://, a host, and perhaps a port and a path, as in {_CURRENT!r}: no query, "
+            "and in the path only letters, digits, '-', '.', '_' and '~' between single slashes"
+        )
+        raise ValueError(msg)
+    if any(set(segment) == {"."} for segment in match["path"].split("/")):
+        msg = f"endpoint {url!r}: its path must not have '.' or '..' as a segment; write the path without them"
         raise ValueError(msg)
     host = match["host"].lower().rstrip(".")
     for closed, why in _CLOSED.items():
         if host == closed or host.endswith(f".{closed}"):
             msg = f"endpoint {url!r}: {closed} {why}; use {_CURRENT}"
             raise ValueError(msg)
-    return match["scheme"].lower(), host, port
+    return match["scheme"].lower(), host, port, match["path"]
 
 
 _PORTS = {None, *range(1, 1 << 16)}
@@ -331,6 +350,11 @@ _IBM = Service(
 )
 _NO_COPY_IN_PARTS: dict[Feature, str] = {"copy_in_parts": "a large object is read and stored again instead"}
 _GOOGLE = Service("Google Cloud Storage", "https://storage.googleapis.com", "auto", unsupported=_NO_COPY_IN_PARTS)
+_SUPABASE = Service(
+    "Supabase",
+    "https://project.supabase.co/storage/v1/s3",
+    unsupported={"list_versions": "it keeps no versions", "sigv2": "only SigV4 is accepted"},
+)
 _STORJ = Service("Storj", "https://gateway.storjshare.io", unsupported=_NO_COPY_IN_PARTS)
 
 _REGION = "(?P<region>[0-9a-z_-]+)"
@@ -359,6 +383,7 @@ _KNOWN_HOSTS: tuple[tuple[str, Service], ...] = (
     (r"storage\.googleapis\.com", _GOOGLE),
     (rf"s3(?:\.private|\.direct)?\.{_REGION}\.cloud-object-storage\.appdomain\.cloud", _IBM),
     (r"gateway\.(?:[0-9a-z]+\.)?storjshare\.io", _STORJ),
+    (r"[0-9a-z]+(?:\.storage)?\.supabase\.co", _SUPABASE),
 )
 
 

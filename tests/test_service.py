@@ -207,7 +207,6 @@ NO_ENDPOINTS = [
     "ftp://minio.example",
     "s3://bucket",
     "file:///etc/passwd",
-    "https://minio.example/bucket",
     "https://minio.example//",
     "https://minio.example/;x",
     "https://minio.example?x=1",

@@ -111,7 +111,7 @@ class Caller:
         self.observe: Observer | None = None
         """Called with what happens to each call: see ``_trace``."""
         service, low_speed = gate.service, gate.timeouts.low_speed
-        self._scheme, self._host = service.scheme, service.host
+        self._scheme, self._host, self._path = service.scheme, service.host, service.path
         self._is_path_style, self._is_v4 = service.addressing == "path", service.signature == "v4"
         # TLS protects the body. Over plain http the signature must cover it.
         self._signs_payload = self._is_v4 and self._scheme == "http" and not gate.is_anonymous
@@ -267,9 +267,10 @@ class Caller:
         if call.headers and any(map(_NOT_SENDABLE, call.headers.values())):
             msg = f"{call}: a header holds a line end, or a character that does not fit into one byte"
             raise ValueError(msg)
-        if call.destination is None and self._is_path_style:
+        if call.destination is None and self._is_path_style and call.bucket:
             host = self._host
-            path = resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
+            resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
+            path = self._path + resource
         else:
             host, path, resource = call.destination or self._locate(call)
         query = signing.canonical_query(call.query) if call.query else ""
@@ -300,9 +301,12 @@ class Caller:
         )
 
     def _locate(self, call: Call) -> Destination:
-        """Return the host and both paths for a service that has buckets in host names."""
+        """Return the host and both paths for a request without a bucket, or for a service that has buckets in host names.
+
+        SigV2 does not sign the endpoint's path: botocore leaves it out too.
+        """
         if not call.bucket:
-            return Destination(self._host, "/", "/")
+            return Destination(self._host, self._path or "/", "/")
         host, path = self.gate.service.locate(call.bucket, call.key)
         resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
         # For a bucket that is a host name, SigV2 signs "/bucket/".

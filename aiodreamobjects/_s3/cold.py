@@ -146,7 +146,8 @@ class Cold:
         if "transfer-encoding" in headers:
             msg = "older Ceph and B2 refuse trailing checksums: leave ChecksumAlgorithm out"
             raise ValueError(msg)
-        resource = f"/{bucket_of_host[:-1]}{parts.path}" if bucket_of_host else parts.path
+        path = parts.path.removeprefix(service.path) or "/"
+        resource = f"/{bucket_of_host[:-1]}{path}" if bucket_of_host else path
         call = Call(operation, request.method, "", "", caller.object if request.stream_output else caller.document)
         if request.method == "HEAD":
             call.expect = caller.head
