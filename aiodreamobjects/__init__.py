@@ -54,6 +54,7 @@ from aiodreamobjects._models import (
     Retention,
     RetentionMode,
     Statistics,
+    UploadedPart,
     UploadInfo,
     Verified,
     Verify,
@@ -69,6 +70,7 @@ from aiodreamobjects._session import Session
 from aiodreamobjects._transfer.body import Body
 from aiodreamobjects._transfer.download import IfChanged
 from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
+from aiodreamobjects._transfer.handles import MultipartUpload
 from aiodreamobjects._transfer.sources import Uploadable
 from aiodreamobjects._tree.plan import Compare
 from aiodreamobjects._tree.upload import HeadersFor
@@ -113,6 +115,7 @@ __all__ = [
     "Limits",
     "Listing",
     "MultipartRules",
+    "MultipartUpload",
     "NotFoundError",
     "Object",
     "ObjectChangedError",
@@ -150,6 +153,7 @@ __all__ = [
     "UnsupportedByServiceError",
     "UploadInfo",
     "Uploadable",
+    "UploadedPart",
     "Verified",
     "Verify",
     "VersioningStatus",

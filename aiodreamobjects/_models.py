@@ -185,6 +185,16 @@ class UploadInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """A part of a multipart upload that the service has."""
+
+    number: int
+    etag: str
+    """Without quotes. Mostly the MD5 of its content."""
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """One permission for one grantee. Give exactly one of ``id``, ``uri`` (a group) and ``email``."""
 

@@ -34,11 +34,12 @@ from aiodreamobjects._s3.options import (
     shows,
 )
 from aiodreamobjects._service import Signature
-from aiodreamobjects._transfer import body, copy, download, files, upload
+from aiodreamobjects._transfer import body, copy, download, files, handles, upload
 from aiodreamobjects._transfer.body import Body
 from aiodreamobjects._transfer.copy import Changes
 from aiodreamobjects._transfer.download import IfChanged
 from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
+from aiodreamobjects._transfer.handles import MultipartUpload
 from aiodreamobjects._transfer.sources import Uploadable
 
 
@@ -140,6 +141,23 @@ class Object:
         Memory, requests and options are those of ``put``. ``write`` waits while the highest number of parts is under way.
         """
         return files.open_writer(self._runtime, self._address, WriteOptions.of(options), progress)
+
+    @shows(WriteArguments)
+    async def start_upload(self, **options: Unpack[WriteArguments]) -> MultipartUpload:
+        """Begin a multipart upload whose parts you send yourself, or let others send: browsers, other processes.
+
+        Most programs need only ``put``, ``upload`` or ``writer``, which send parts by themselves. This upload stays open, and its
+        parts are stored, until ``complete`` or ``abort``, also after the session closes. ``options`` are those of ``put``.
+        """
+        return await handles.start(self._runtime, self._address, WriteOptions.of(options))
+
+    @shows(WriteArguments)
+    def multipart(self, upload_id: str, **options: Unpack[WriteArguments]) -> MultipartUpload:
+        """Continue an upload that ``start_upload`` began, here or in another process. Sends nothing.
+
+        Give ``if_absent``, ``if_match`` and ``verify`` again if you gave them to ``start_upload``. The service keeps all other options.
+        """
+        return handles.take_up(self._runtime, self._address, upload_id, WriteOptions.of(options))
 
     async def read(self, range: tuple[int, int | None] | None = None) -> bytes:  # noqa: A002 - the field's word
         """Return the content, or a range of it.

@@ -112,7 +112,12 @@ def headers_to_put(
         if options.is_conditional and (advice := service.unsupported.get(feature)):
             msg = f"{service.name} refuses conditions of a write: {advice}"
             raise UnsupportedByServiceError(msg)
-    headers = dict(options.put_headers())
+    return {**options.put_headers(), **headers_of_body(content_length, content_md5)}
+
+
+def headers_of_body(content_length: int | None, content_md5: str | None) -> dict[str, str]:
+    """Return the headers that permit only a body of this length, or with this MD5."""
+    headers = {}
     if content_length is not None:
         _check_bytes("content_length", content_length)
         headers["content-length"] = str(content_length)

@@ -678,6 +678,7 @@ VALUES = [
     OWNER,
     dream.Acl("larry", (OWNER,)),
     dream.Retention("GOVERNANCE", 30),
+    dream.UploadedPart(1, "etag", 5),
     dream.PresignedPost("https://rgw.example/photos", {"key": "cat.jpg"}),
     dream.Progress(1, 2, 0, 1, "cat.jpg"),
     dream.BulkFailure("cat.jpg", None, dream.ServiceError("no")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -35,7 +35,7 @@ from aiodreamobjects._s3.errors import is_unreadable, refuse_reply
 from aiodreamobjects._s3.gate import Departure
 from aiodreamobjects._s3.options import WriteOptions, unquoted
 from aiodreamobjects._s3.s3 import S3
-from aiodreamobjects._s3.values import Part
+from aiodreamobjects._s3.values import CreatedUpload, Part
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
 
@@ -122,8 +122,10 @@ class Multipart:
         """When the upload was created, by the service's clock. None if an earlier process created it."""
         self._is_in_journal = False
         """Whether the journal has the upload's id, so that the next call can resume it."""
-        self._is_in_doubt = False
+        self.is_in_doubt = False
         """Whether a completion was sent and its result is unknown."""
+        self._is_taken_up = False
+        """Whether somebody else may complete or abort the upload."""
         self._has_its_size = False
         """Whether a HEAD confirmed the object's size, because its ETag is no digest."""
         self._most_parts = runtime.service.multipart.most_parts
@@ -145,31 +147,60 @@ class Multipart:
     async def run(self, send_parts: Callable[[], Awaitable[list[Part]]]) -> ObjectInfo:
         """Create the upload, send its parts and complete it. Abort it on an error or a cancellation before that."""
         await check_conditions(self._s3, self._address, self._options)
-        departure = Departure()
-        try:
+        async with self._aborting():
             parts = await self._send(send_parts)
             if self._is_in_journal:
                 # Written before the completion: after a crash, the next process must not abort this upload.
                 await self._write_journal(is_completing=True)
-            info = await self._job.complete(self._complete(parts), departure, grace=COMPLETION_GRACE_SECONDS)
+            info = await self.finish(parts)
+        if self._journal is not None:
+            await self._journal.remove()
+        return info
+
+    async def start(self) -> CreatedUpload:
+        """Create the upload only. Its parts, its completion and its end are the caller's."""
+        await check_conditions(self._s3, self._address, self._options)
+        async with self._aborting():
+            try:
+                await self._create()
+            except DreamObjectsError as error:
+                error.in_doubt = False  # there may be an upload, but no object
+                raise
+        return CreatedUpload(self.upload_id, self._since)
+
+    def take_up(self, created: CreatedUpload) -> None:
+        """Continue with an upload that exists."""
+        self._upload_id, self._since = created
+        self._is_taken_up = True
+
+    async def finish(self, parts: Sequence[Part]) -> ObjectInfo:
+        """Complete the upload, without aborting it on an error. Afterwards ``is_in_doubt`` says whether that is allowed."""
+        departure = Departure()
+        try:
+            return await self._job.complete(self._complete(parts), departure, grace=COMPLETION_GRACE_SECONDS)
         except BaseException as error:
-            self._is_in_doubt &= departure.has_left
-            if self._is_in_doubt:
+            self.is_in_doubt &= departure.has_left
+            if self.is_in_doubt:
                 note = f"{self._address}: the upload {self._name} was not aborted, because it may still be completed"
                 error.add_note(note)
                 _log.warning("%s", note)
                 if isinstance(error, DreamObjectsError):
                     error.in_doubt = True
-            elif not self._is_in_journal and self._upload_id is not None:
+            raise
+
+    @asynccontextmanager
+    async def _aborting(self) -> AsyncIterator[None]:
+        """Abort the upload if the block fails, unless it may still be completed or a journal has it."""
+        try:
+            yield
+        except BaseException:
+            if self._upload_id is not None and not (self.is_in_doubt or self._is_in_journal):
                 await clean_up(self._abort(self._upload_id), grace=ABORT_SECONDS)
             raise
         finally:
-            self._ours.discard(self._created_id)
             if self._orphans.found:
                 await clean_up(self._orphans.abort(), grace=ABORT_SECONDS)
-        if self._journal is not None:
-            await self._journal.remove()
-        return info
+            self._ours.discard(self._created_id)
 
     async def _send(self, send_parts: Callable[[], Awaitable[list[Part]]]) -> list[Part]:
         try:
@@ -185,7 +216,9 @@ class Multipart:
         journal, record = self._journal, self._record
         if journal is not None and record is not None and await self._resume(await journal.read(), record):
             return
+        await self._create()
 
+    async def _create(self) -> None:
         async def create() -> None:
             orphans = self._orphans
             try:
@@ -200,7 +233,7 @@ class Multipart:
                 raise
             finally:
                 await orphans.find(self._upload_id)
-            if journal is not None:
+            if self._journal is not None:
                 await self._write_journal(is_completing=False)
 
         # Finish even after a cancellation: nobody could abort an upload whose id was never read.
@@ -258,20 +291,21 @@ class Multipart:
         assert self._upload_id
         digests = [bytes.fromhex(part.md5) for part in parts if part.md5]
         expected = etag_of_parts(digests) if len(digests) == len(parts) else None
-        size = sum(part.size or 0 for part in parts)
         info = await self._complete_with_retries(self._upload_id, parts, expected)
-        self._is_in_doubt, self._upload_id = False, None
-        return self._completed(info, expected, size)
+        self.is_in_doubt, self._upload_id = False, None
+        return self._completed(info, expected, _size_of(parts))
 
     async def _complete_with_retries(self, upload_id: str, parts: Sequence[Part], expected: str | None) -> ObjectInfo:
         """Complete the upload. Repeat it after an unreadable reply, but only if the upload is still open."""
         for is_last in (*[False] * (MOST_COMPLETIONS - 1), True):
-            self._is_in_doubt = True
+            self.is_in_doubt = True
             try:
                 info = await self._s3.complete_upload(self._address, upload_id, parts, self._options)
-                if info.etag is None and expected is not None:
-                    info = await self._find_etag(info, upload_id, parts, expected)
-                await self._check_etag(info.etag, expected, sum(part.size or 0 for part in parts))
+                # Of parts that others sent only the likely ETag is known: it is good enough to find the object by.
+                wanted = expected or (_likely_etag(parts) if self._is_taken_up else None)
+                if info.etag is None and wanted is not None:
+                    info = await self._find_etag(info, upload_id, parts, wanted)
+                await self._check_etag(info.etag, expected, _size_of(parts))
             except (ServiceError, ConnectionFailedError, TransferError) as raised:
                 error = raised
             else:
@@ -301,7 +335,7 @@ class Multipart:
             refuse_reply("a completion without an ETag, and nothing was completed", may_be_done=not seen.is_open)
         return info  # another writer has replaced the object since
 
-    async def _check_etag(self, etag: str | None, expected: str | None, size: int) -> None:
+    async def _check_etag(self, etag: str | None, expected: str | None, size: int | None) -> None:
         """Raise ChecksumMismatchError if the object is not made of our parts. ``expected``: the ETag from their MD5s.
 
         An unknown service may compute the ETag of an object in parts in another way. Each part was verified when it was
@@ -331,17 +365,22 @@ class Multipart:
             return await self._look(upload_id, parts, expected, LOOKS)
         if _has_ended(error):
             return await self._look(upload_id, parts, expected, LOOKS_AFTER_REPLY)
+        if self._is_taken_up and isinstance(error, NotFoundError | AlreadyExistsError | PreconditionFailedError):
+            # An earlier call may have completed it. Then the upload is gone, and the conditions do not hold any more.
+            seen = await self._look_once(upload_id, parts, expected)
+            if seen.outcome == "stored" and seen.found and seen.found.etag == (expected or _likely_etag(parts)):
+                return seen
         return _NOT_DONE
 
     def _describe(self, error: DreamObjectsError, seen: _Seen) -> None:
         """Put the result into the error. Allow an abort only if the completion can no longer succeed."""
         is_under_way = seen.outcome == "open" and error.in_doubt and not _has_ended(error)
-        self._is_in_doubt = seen.outcome == "unknown" or is_under_way
+        self.is_in_doubt = seen.outcome == "unknown" or is_under_way
         if seen.outcome == "gone":  # it was completed and then replaced, or somebody else aborted it
             self._upload_id = None
         if seen.outcome == "gone" or isinstance(error, ChecksumMismatchError):
             error.args = (f"{error}; {seen}",)
-        error.in_doubt = self._is_in_doubt or seen.outcome == "gone"
+        error.in_doubt = self.is_in_doubt or seen.outcome == "gone"
 
     async def _look(self, upload_id: str, parts: Sequence[Part], expected: str | None, looks: Sequence[int]) -> _Seen:
         """Look at the service several times, until the upload is gone or the waits are used up."""
@@ -374,9 +413,7 @@ class Multipart:
         Without a usable ETag, an earlier object of the same size looks like ours. So the object must also be newer than
         the upload, by the service's clock. In the same second it does not count as newer, because it may be either one.
         """
-        if expected is None:  # we have no MD5 of a copied part, for example, but its ETag may be one
-            digests = [bytes.fromhex(part.etag) for part in parts if md5_of_etag(part.etag, None)]
-            expected = etag_of_parts(digests) if len(digests) == len(parts) else None
+        expected = expected or _likely_etag(parts)
         if expected is not None:
             if found.etag == expected:
                 return True
@@ -386,9 +423,9 @@ class Multipart:
         kept = found.metadata or {}
         given = replies.described(self._address, self._options, None, None, None, None).metadata or {}
         is_marked_otherwise = any(kept.get(name, value) != value for name, value in given.items())
-        return is_newer and not is_marked_otherwise and found.size == sum(part.size or 0 for part in parts)
+        return is_newer and not is_marked_otherwise and found.size == _size_of(parts)
 
-    def _completed(self, info: ObjectInfo, expected: str | None, size: int) -> ObjectInfo:
+    def _completed(self, info: ObjectInfo, expected: str | None, size: int | None) -> ObjectInfo:
         """Return the completed object's info."""
         verified: Verified | None = "size" if self._has_its_size else None
         if expected is not None and info.etag == expected:
@@ -397,19 +434,46 @@ class Multipart:
         return replace(made, last_modified=info.last_modified)
 
     async def _abort(self, upload_id: str) -> None:
-        """Abort until no part is left. A part that was still being sent may arrive after the first abort."""
-        outcome = "could not be aborted"
         try:
             async with asyncio.timeout(ABORT_SECONDS):
-                for _ in range(MOST_ABORTS):
-                    await self._s3.abort_upload(self._address, upload_id)
-                    outcome = "was aborted, but may still have parts"
-                    await self._s3.list_parts(self._address, upload_id)
-            _log.warning("%s: the upload %s was aborted, but still has parts", self._address, printable(upload_id))
-        except NotFoundError:  # nothing is left
-            return
+                await abort(self._s3, self._address, upload_id)
         except (DreamObjectsError, TimeoutError) as error:
-            _log.warning("%s: the upload %s %s: %s", self._address, printable(upload_id), outcome, error)
+            _log.warning("%s: the upload %s could not be aborted: %s", self._address, printable(upload_id), error)
+
+
+async def abort(s3: S3, address: Address, upload_id: str) -> None:
+    """Abort until no part is left. A part that was still being sent may arrive after the first abort.
+
+    Raise the error of the first abort, unless the upload is gone. After that, only log that parts may be left.
+    """
+    is_aborted, why = False, "they are still listed"
+    try:
+        for _ in range(MOST_ABORTS):
+            await s3.abort_upload(address, upload_id)
+            is_aborted = True
+            await s3.list_parts(address, upload_id)
+    except NotFoundError:  # nothing is left
+        return
+    except DreamObjectsError as error:
+        if not is_aborted:
+            raise
+        why = str(error)
+    _log.warning("%s: the upload %s was aborted, but may still have parts: %s", address, printable(upload_id), why)
+
+
+def _size_of(parts: Sequence[Part]) -> int | None:
+    """Return the size of the object that these parts make. None if the size of a part is unknown."""
+    sizes = [part.size for part in parts if part.size is not None]
+    return sum(sizes) if len(sizes) == len(parts) else None
+
+
+def _likely_etag(parts: Sequence[Part]) -> str | None:
+    """Return the ETag that the object has if the ETags of its parts are MD5s. They mostly are, but nothing proves it.
+
+    The parts may have been copied, or sent by others, so their MD5s are not known here.
+    """
+    digests = [bytes.fromhex(part.etag) for part in parts if md5_of_etag(part.etag, None)]
+    return etag_of_parts(digests) if len(digests) == len(parts) else None
 
 
 def _has_ended(error: DreamObjectsError) -> bool:

@@ -333,6 +333,26 @@ async def files(o: dream.Object) -> None:
         assert_type(reader.readable() and reader.seekable(), bool)
 
 
+async def handles(o: dream.Object) -> None:
+    upload = await o.start_upload(content_type="text/csv", metadata={"a": "b"}, if_absent=True, verify="off")
+    assert_type(upload, dream.MultipartUpload)
+    assert_type(upload.upload_id, str)
+    assert_type(await upload.put_part(1, b"x"), dream.UploadedPart)
+    await upload.put_part(2, Path("file"))
+    assert_type(upload.presign_part(3), dream.PresignedUrl)
+    upload.presign_part(3, timedelta(hours=1), content_length=5, content_md5="x", signature="v2")
+    parts = await upload.parts()
+    assert_type(parts, tuple[dream.UploadedPart, ...])
+    for part in parts:
+        assert_type((part.number, part.etag, part.size), tuple[int, str, int | None])
+    assert_type(await upload.complete(), dream.ObjectInfo)
+    await upload.complete(parts)
+    await upload.complete([(1, "etag")])
+    await upload.complete((part.number, part.etag) for part in parts)
+    await upload.abort()
+    assert_type(o.multipart(upload.upload_id, if_match="etag"), dream.MultipartUpload)
+
+
 async def copies(o: dream.Object, to: dream.Object) -> None:
     assert_type(await o.copy_to(to), dream.ObjectInfo)
     await o.copy_to(to, content_type="text/csv", metadata={"a": "b"}, tags={"a": "b"}, copy_acl=True, if_absent=True)
