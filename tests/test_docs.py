@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import json
+import os
 import re
+import shutil
+import subprocess
 import textwrap
 from pathlib import Path
 
@@ -18,6 +22,25 @@ ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted(ROOT.glob("docs/*.md")))]
 SAMPLE = re.compile(r"^( *)```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 WITH_SAMPLES = [page for page in PAGES if SAMPLE.search((ROOT / page).read_text())]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+async def test_the_script_for_browsers_sends_a_large_file(rgw: Server, tmp_path: Path) -> None:
+    """As it is in the page, by node, whose fetch and Blob are a browser's."""
+    script = re.findall(r"```js\n(async function send.*?)```", (ROOT / "docs/presigning.md").read_text(), re.DOTALL)[0]
+    content, part_size = os.urandom((5 << 20) + 5), 5 << 20
+    (tmp_path / "content").write_bytes(content)
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        upload = await bucket.object("a b").start_upload()
+        urls = [upload.presign_part(1, content_length=part_size), upload.presign_part(2, content_length=5)]
+        begun = json.dumps({"part_size": part_size, "urls": urls})
+        call = f"send(new Blob([require('fs').readFileSync({str(tmp_path / 'content')!r})]), {begun})"
+        await asyncio.to_thread(subprocess.run, ["node", "-e", f"{script}\n{call}"], check=True, timeout=60)
+        assert [part.size for part in await upload.parts()] == [part_size, 5]
+        await upload.complete()
+        assert await bucket.object("a b").read() == content
+        await bucket.delete(force=True)
 
 
 def test_most_pages_have_samples() -> None:

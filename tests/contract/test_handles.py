@@ -262,3 +262,37 @@ async def test_abandoned_uploads_are_found(bucket: dream.Bucket, obj: dream.Obje
 async def test_an_upload_to_a_missing_bucket_is_not_found(session: dream.Session) -> None:
     with pytest.raises(dream.NotFoundError):
         await session.object("s3://no-such-bucket-is-here/a").start_upload()
+
+
+async def test_a_page_of_another_site_may_send_a_part_and_read_its_etag(
+    server: Server, bucket: dream.Bucket, obj: dream.Object
+) -> None:
+    """The rule of docs/presigning.md, asked as a browser asks."""
+    if not server.is_rgw:
+        pytest.skip("the others do not apply CORS to what a browser asks, or not as S3 does")
+    site = {"Origin": "https://www.example.com"}
+    asked = site | {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
+    upload = await obj.start_upload()
+    url = URL(upload.presign_part(1, content_length=1), encoded=True)
+    context = ssl.create_default_context(cafile=server.ca)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as browser:
+        async with browser.options(url, headers=asked) as reply:
+            assert reply.status == 403
+        await bucket.set_cors(
+            [
+                {
+                    "AllowedOrigins": ["https://www.example.com"],
+                    "AllowedMethods": ["PUT"],
+                    "AllowedHeaders": ["*"],
+                    "ExposeHeaders": ["ETag"],
+                    "MaxAgeSeconds": 3600,
+                }
+            ]
+        )
+        async with browser.options(url, headers=asked) as reply:
+            assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (200, site["Origin"])
+            assert "content-type" in reply.headers["Access-Control-Allow-Headers"]
+        async with browser.put(url, data=b"x", headers=site | {"Content-Type": "any/thing"}) as reply:
+            assert reply.status == 200
+            assert reply.headers["Access-Control-Expose-Headers"] == "ETag"
+    await upload.complete()
