@@ -19,7 +19,8 @@ from aiodreamobjects._listing.pages import Listing, list_buckets
 from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
 from aiodreamobjects._object import Object
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._s3.opening import find, open_s3
+from aiodreamobjects._s3.credentials import Found
+from aiodreamobjects._s3.opening import find, open_s3, with_profile
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import US_EAST_5, Service, without_user
 
@@ -117,7 +118,7 @@ class Session:
         self._timeouts = timeouts or Timeouts()
         self._is_opened = False
         self._opening_or_closing = asyncio.Lock()
-        known = self._settle_service() if self._endpoint or service else None
+        known = self._settle_service(Found()) if self._endpoint or service else None
         self._runtime = Runtime(limits or Limits(), self._timeouts, retry or Retry(), known)
 
     def __repr__(self) -> str:
@@ -163,7 +164,7 @@ class Session:
         )
         if needs_credentials and found.credentials is None:
             raise CredentialsError(_where_looked(found.profile))
-        service = self._settle_service(found.endpoint, found.region)
+        service = self._settle_service(found)
         opened = await open_s3(
             service,
             self._runtime.limits,
@@ -244,14 +245,14 @@ class Session:
         """
         return await self._runtime.s3.boto_client()
 
-    def _settle_service(self, found_endpoint: str | None = None, found_region: str | None = None) -> Service:
-        service, endpoint = self._given_service, self._endpoint or found_endpoint
+    def _settle_service(self, found: Found) -> Service:
+        service, endpoint = self._given_service, self._endpoint or found.endpoint
         if service is not None:
             settled = replace(service, endpoint=self._endpoint) if self._endpoint else service
         elif endpoint is not None:
-            settled = Service.for_endpoint(endpoint, default_region=found_region or "us-east-1")
+            settled = with_profile(Service.for_endpoint(endpoint, default_region=found.region or "us-east-1"), found)
         else:
-            settled = US_EAST_5
+            settled = with_profile(US_EAST_5, found)
         return replace(settled, region=self._region) if self._region else settled
 
 

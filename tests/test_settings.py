@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aioboto3
+import boto3
 import pytest
 import pytest_asyncio
 import trustme
@@ -37,7 +38,7 @@ FILE_KEYS = "[{}]\naws_access_key_id = {}\naws_secret_access_key = {}\n".format
 
 
 @contextmanager
-def machine(*, config: str = "", credentials: str = "", **environment: str) -> Iterator[Path]:
+def machine(*, config: str | bytes = "", credentials: str = "", **environment: str) -> Iterator[Path]:
     """A computer with these variables, these two files in ~/.aws, and nothing else that could tell a setting."""
     with TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         for name in [*os.environ]:
@@ -46,7 +47,7 @@ def machine(*, config: str = "", credentials: str = "", **environment: str) -> I
         files = {"AWS_CONFIG_FILE": config, "AWS_SHARED_CREDENTIALS_FILE": credentials}
         for name, content in files.items():
             path = Path(home, name)
-            path.write_text(content, encoding="utf-8")
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
             patch.setenv(name, str(path))
         for name, value in {"HOME": home, "AWS_EC2_METADATA_DISABLED": "true", **environment}.items():
             patch.setenv(name, value)
@@ -218,6 +219,118 @@ async def test_configured_endpoints_are_ignored_where_aws_tools_are_told_to_igno
             assert session.service.endpoint == US_EAST_5
 
 
+# The s3 section of a profile, and profiles that cannot be read
+
+
+def with_section(**section: str) -> str:
+    lines = [f"  {name} = {value}" for name, value in section.items()]
+    return "\n".join(["[default]", f"endpoint_url = {HOST}", "s3 =", *lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("section", "addressing", "signature"),
+    [
+        ({"addressing_style": "virtual"}, "virtual", "v4"),
+        ({"addressing_style": "path"}, "path", "v4"),
+        ({"addressing_style": "auto"}, "path", "v4"),
+        ({"signature_version": "s3"}, "path", "v2"),
+        ({"signature_version": "s3v4"}, "path", "v4"),
+        ({"addressing_style": "virtual", "signature_version": "s3", "max_concurrent_requests": "20"}, "virtual", "v2"),
+    ],
+)
+async def test_the_s3_section_of_a_profile_says_how_requests_are_addressed_and_signed(
+    section: dict[str, str], addressing: str, signature: str
+) -> None:
+    with machine(config=with_section(**section), **AWS_KEYS):
+        async with dream.Session() as session:
+            assert (session.service.addressing, session.service.signature) == (addressing, signature)
+            async with dream.Session(**KEYS, endpoint=HOST) as given:  # type: ignore[arg-type]  # all of them are text
+                assert given.service == session.service
+            theirs = boto3.session.Session().client("s3")
+            expected = urlsplit(
+                theirs.generate_presigned_url("get_object", {"Bucket": "photos-2026", "Key": "cat.jpg"})
+            )
+            theirs.close()
+            client = await session.boto_client()
+            for url in (
+                presigned(session),
+                await client.generate_presigned_url("get_object", {"Bucket": "photos-2026", "Key": "cat.jpg"}),
+            ):
+                assert urlsplit(url)[:3] == expected[:3]
+                assert ("AWSAccessKeyId" in parse_qs(urlsplit(url).query)) == (signature == "v2")
+
+
+async def test_a_given_service_beats_the_s3_section() -> None:
+    service = dream.Service.for_endpoint(HOST)
+    with machine(config=with_section(addressing_style="virtual", signature_version="s3"), **AWS_KEYS):
+        async with dream.Session(service=service) as session:
+            assert session.service == service
+
+
+async def test_what_cannot_be_done_of_an_s3_section_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    section = with_section(addressing_style="dns", signature_version="s3").replace(HOST, US_EAST_5)
+    with machine(config=section, **AWS_KEYS):
+        async with dream.Session() as session:
+            assert session.service == dream.US_EAST_5
+    assert "addressing_style = dns of the profile is not used: it is none of path, virtual, auto" in caplog.text
+    assert "signature_version = s3 of the profile is not used: DreamObjects: only SigV4 is accepted" in caplog.text
+
+
+async def test_an_s3_section_that_is_none_is_ignored() -> None:
+    with machine(config="[default]\ns3 = virtual\n", **AWS_KEYS):
+        async with dream.Session(endpoint=HOST) as session:
+            assert session.service == dream.Service.for_endpoint(HOST)
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "a profile that is not there": {"AWS_PROFILE": "nowhere"},
+    "our profile that is not there": {"DREAMOBJECTS_PROFILE": "nowhere"},
+    "a file that is not one": {"config": "this is no profile\n"},
+    "a profile that is there twice": {"config": "[default]\nregion = a\n[default]\nregion = b\n"},
+    "keys in a file that is not one": {"credentials": "[default\n"},
+    "a file that is not UTF-8": {"config": b"[default]\nregion = \xff\xfe\n"},
+    "half of a key": {"credentials": "[default]\naws_access_key_id = AK\n"},
+    "a file that is a directory": {"AWS_CONFIG_FILE": "/"},
+    "services that are not there": {"config": "[default]\nservices = nowhere\n"},
+}
+
+
+@pytest.mark.parametrize("broken", [*BROKEN])
+@pytest.mark.parametrize("given", ["arguments", "variables", "service", "anonymous"])
+async def test_a_broken_profile_does_not_matter_to_a_session_with_keys_and_endpoint(broken: str, given: str) -> None:
+    environment = {**BROKEN[broken], "AWS_DEFAULT_REGION": "here-1"}
+    arguments: dict[str, Any] = {**KEYS, "endpoint": HOST}
+    if given == "variables":
+        arguments, environment = {}, environment | DREAM_KEYS | {"DREAMOBJECTS_ENDPOINT_URL": HOST}
+    if given == "service":
+        arguments = KEYS | {"service": dream.Service("mine", HOST, "here-1")}
+    if given == "anonymous":
+        arguments = {"anonymous": True, "endpoint": HOST}
+    with machine(**environment):
+        async with dream.Session(**arguments) as session:
+            assert (session.service.endpoint, session.service.region) == (HOST, "here-1")
+            assert (await session.boto_client()).meta.endpoint_url == HOST
+            if given != "anonymous":
+                assert signs_as(session)[0] in ("ARGUMENT", "DREAM")
+
+
+@pytest.mark.parametrize("broken", [name for name in BROKEN if "profile that is not" in name or "UTF-8" in name])
+async def test_a_broken_profile_is_an_error_where_keys_or_the_endpoint_could_be_in_it(broken: str) -> None:
+    with machine(**BROKEN[broken]):
+        for arguments in (KEYS, {"endpoint": HOST}, {"profile": "work", "endpoint": HOST}):
+            given: dict[str, Any] = arguments
+            with pytest.raises(dream.CredentialsError):
+                await dream.Session(**given).open()
+
+
+async def test_the_profile_that_is_not_used_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with machine(AWS_PROFILE="nowhere"):
+        async with dream.Session(**KEYS, endpoint=HOST):  # type: ignore[arg-type]  # all of them are text
+            pass
+    assert "nowhere" in caplog.text
+    assert "opens without the profile" in caplog.text
+
+
 # The service
 
 
@@ -258,7 +371,7 @@ def test_what_is_known_of_the_service_is_known_before_opening() -> None:
         _ = dream.Session().service
 
 
-@pytest.mark.parametrize("endpoint", ["minio.example", f"{HOST}/bucket", "https://key:secret@minio.example", "ftp://x"])
+@pytest.mark.parametrize("endpoint", ["minio.example", f"{HOST}/a/../b", "https://key:secret@minio.example", "ftp://x"])
 async def test_what_is_no_endpoint_is_refused_wherever_it_comes_from(endpoint: str) -> None:
     with pytest.raises(ValueError, match="endpoint"):
         dream.Session(endpoint=endpoint)

@@ -88,12 +88,16 @@ async def _find(profile: str | None, boto_session: BotoSession | None, with_cred
         core: AioSession = getattr(session, "_session", session)  # aioboto3's session wraps aiobotocore's
         scoped = core.get_scoped_config()
         configured = ConfiguredEndpointProvider(full_config=core.full_config, scoped_config=scoped, client_name="s3")
+        section = scoped.get("s3")
+        of_s3: dict[str, str] = section if isinstance(section, dict) else {}
         is_ignored = core.get_config_variable("ignore_configured_endpoint_urls")
         found = Found(
             session=session,
             profile=core.get_config_variable("profile") or "default",
             endpoint=None if is_ignored else configured.provide(),
             region=core.get_config_variable("region"),
+            addressing_style=of_s3.get("addressing_style"),
+            signature_version=of_s3.get("signature_version"),
             ca=core.get_config_variable("ca_bundle"),
         )
         return found, await core.get_credentials() if with_credentials else None

@@ -50,6 +50,10 @@ class Found:
     profile: str = "default"
     endpoint: str | None = None
     region: str | None = None
+    addressing_style: str | None = None
+    """``addressing_style`` in the ``s3`` section of the profile."""
+    signature_version: str | None = None
+    """``signature_version`` in the ``s3`` section of the profile."""
     ca: str | None = None
     credentials: CredentialSource | None = None
     session: BotoSession | None = None
@@ -71,4 +75,9 @@ def find_in_environment(*, needs_endpoint: bool) -> Found | None:
     # os.path, as in botocore: it finds no file in a home directory that is missing or cannot be searched.
     if any(map(os.environ.get, asks_for_more)) or any(os.path.isfile(os.path.expanduser(file)) for file in files):  # noqa: PTH111, PTH113 - pathlib raises
         return None
+    return found_in_variables()
+
+
+def found_in_variables() -> Found:
+    """Return the settings that variables hold, without credentials and endpoint."""
     return Found(region=os.environ.get("AWS_DEFAULT_REGION") or None, ca=os.environ.get("AWS_CA_BUNDLE") or None)

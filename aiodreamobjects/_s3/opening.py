@@ -8,23 +8,33 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from aiodreamobjects._concurrency import in_thread
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._errors import CredentialsError
 from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.proxy import find_proxy
 from aiodreamobjects._http.tls import make_ssl_context
 from aiodreamobjects._s3.call import Caller
-from aiodreamobjects._s3.credentials import CredentialSource, Found, StaticCredentials, find_in_environment
+from aiodreamobjects._s3.credentials import (
+    CredentialSource,
+    Found,
+    StaticCredentials,
+    find_in_environment,
+    found_in_variables,
+)
 from aiodreamobjects._s3.gate import Gate
 from aiodreamobjects._s3.s3 import S3
-from aiodreamobjects._service import Service
+from aiodreamobjects._service import Addressing, Service, Signature
 
 if TYPE_CHECKING:
     from aiodreamobjects._s3.cold import Cold
     from aiodreamobjects._s3.credentials import BotoSession
+
+T = TypeVar("T")
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -34,7 +44,8 @@ async def find(
 ) -> Found:
     """Return what aioboto3 finds. Do without it if environment variables are all that there is to find.
 
-    Raises CredentialsError if the profile is missing, or if credentials are incomplete or cannot be loaded.
+    Raises CredentialsError if the profile is missing or broken, or if credentials are incomplete or cannot be loaded. If
+    neither credentials nor endpoint are needed, a profile that is missing or broken is only logged.
     """
     if not needs_credentials and profile is None and boto_session is None:
         found = await in_thread(lambda: find_in_environment(needs_endpoint=needs_endpoint))
@@ -43,7 +54,35 @@ async def find(
     await in_thread(_import_session)
     from aiodreamobjects._s3 import boto_session as boto  # noqa: PLC0415 - imported by now
 
-    return await boto.find(profile, boto_session, with_credentials=needs_credentials)
+    try:
+        return await boto.find(profile, boto_session, with_credentials=needs_credentials)
+    except CredentialsError as error:
+        if needs_credentials or needs_endpoint:
+            raise
+        _log.warning(
+            "%s; the session opens without the profile, since it needs neither keys nor endpoint from there", error
+        )
+        return found_in_variables()
+
+
+_ADDRESSINGS: Mapping[str, Addressing | None] = {"path": "path", "virtual": "virtual", "auto": None}
+_SIGNATURES: Mapping[str, Signature | None] = {"s3v4": "v4", "s3": "v2"}
+
+
+def with_profile(service: Service, found: Found) -> Service:
+    """Return the service as the ``s3`` section of the profile says. Log what it says and cannot be done."""
+    addressing: Addressing | None = _meaning("addressing_style", found.addressing_style, _ADDRESSINGS)
+    signature: Signature | None = _meaning("signature_version", found.signature_version, _SIGNATURES)
+    if signature == "v2" and (advice := service.unsupported.get("sigv2")):
+        _log.warning("signature_version = s3 of the profile is not used: %s: %s", service.name, advice)
+        signature = None
+    return replace(service, addressing=addressing or service.addressing, signature=signature or service.signature)
+
+
+def _meaning(name: str, value: str | None, meanings: Mapping[str, T | None]) -> T | None:
+    if value is not None and value not in meanings:
+        _log.warning("%s = %s of the profile is not used: it is none of %s", name, value, ", ".join(meanings))
+    return meanings.get(value or "")
 
 
 async def open_s3(
