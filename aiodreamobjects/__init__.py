@@ -12,6 +12,7 @@ Open one session, share it among all tasks::
 from aiodreamobjects._bucket import Bucket, CopySource
 from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._config import Limits, Retry, Timeouts
+from aiodreamobjects._encryption import Encryption, SseCustomer, SseKms
 from aiodreamobjects._errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -20,8 +21,10 @@ from aiodreamobjects._errors import (
     ConnectionFailedError,
     CredentialsError,
     DreamObjectsError,
+    EncryptionKeyError,
     IncompleteBodyError,
     InvalidRequestError,
+    LockedError,
     NotFoundError,
     ObjectChangedError,
     PreconditionFailedError,
@@ -103,6 +106,8 @@ __all__ = [
     "CorsRule",
     "CredentialsError",
     "DreamObjectsError",
+    "Encryption",
+    "EncryptionKeyError",
     "Expiry",
     "Feature",
     "Grant",
@@ -114,6 +119,7 @@ __all__ = [
     "LifecycleRule",
     "Limits",
     "Listing",
+    "LockedError",
     "MultipartRules",
     "MultipartUpload",
     "NotFoundError",
@@ -142,6 +148,8 @@ __all__ = [
     "SessionClosedError",
     "Signature",
     "SourceChangedError",
+    "SseCustomer",
+    "SseKms",
     "Statistics",
     "Symlinks",
     "Timeouts",

@@ -5,10 +5,12 @@
     ├── ServiceError              code, status, request_id, retryable; __cause__ kept
     │   ├── NotFoundError(FileNotFoundError)        NoSuchKey, NoSuchBucket, NoSuchUpload, 404
     │   ├── AccessDeniedError(PermissionError)      403, signature faults, clock skew
+    │   │   └── LockedError                         Object Lock forbids it
     │   ├── AlreadyExistsError(FileExistsError)     BucketAlreadyExists, if_absent refused
     │   ├── BucketNotEmptyError
     │   ├── PreconditionFailedError                 if_match refused, if_none_match held
     │   ├── InvalidRequestError(ValueError)         400, 416
+    │   │   └── EncryptionKeyError                  a customer's key is missing, or is another one
     │   ├── UnsupportedByServiceError               501, and what a service refuses by design
     │   └── ServiceBusyError                        503 SlowDown, 429, 5xx after the last attempt
     ├── TransferError             IncompleteBodyError, ChecksumMismatchError, ObjectChangedError, SourceChangedError,
@@ -87,6 +89,10 @@ class AccessDeniedError(ServiceError, PermissionError):
     errno_value = errno.EACCES
 
 
+class LockedError(AccessDeniedError):
+    """Object Lock forbids to delete or change this version: its retention has not ended, or it is under legal hold."""
+
+
 class AlreadyExistsError(ServiceError, FileExistsError):
     """The bucket's name is taken, or ``if_absent`` found an object."""
 
@@ -103,6 +109,10 @@ class PreconditionFailedError(ServiceError):
 
 class InvalidRequestError(ServiceError, ValueError):
     """The service says that the request is invalid."""
+
+
+class EncryptionKeyError(InvalidRequestError):
+    """The object is encrypted with a customer's key, and the request has none, or another one."""
 
 
 class UnsupportedByServiceError(ServiceError):

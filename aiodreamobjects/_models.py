@@ -105,6 +105,8 @@ class ObjectInfo:
     """The ``Expires`` header as it was stored: an HTTP date, but some tools store ``0``."""
     website_redirect: str | None = None
     """Where a website bucket redirects to instead of serving this object."""
+    encryption: str | None = None
+    """How it is encrypted: ``AES256`` (the service's key), ``aws:kms``, or ``SSE-C`` (a customer's key)."""
 
 
 class _Thawed:
@@ -130,6 +132,7 @@ def make_object_info(
     expires: str | None = None,
     website_redirect: str | None = None,
     verified: Verified | None = None,
+    encryption: str | None = None,
 ) -> ObjectInfo:
     """Make an ObjectInfo quickly: a listing may have millions."""
     made: Any = _Thawed()
@@ -149,6 +152,7 @@ def make_object_info(
     made.expires = expires
     made.website_redirect = website_redirect
     made.verified = verified
+    made.encryption = encryption
     made.is_latest = made.is_delete_marker = None
     made.__class__ = ObjectInfo
     return cast(ObjectInfo, made)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Unpack, get_args
 
-from aiodreamobjects import _presign
+from aiodreamobjects import _presign, _versions
 from aiodreamobjects._checks import check_one_of, check_tags, check_token
-from aiodreamobjects._errors import NotFoundError
+from aiodreamobjects._encryption import SseCustomer
+from aiodreamobjects._errors import EncryptionKeyError, NotFoundError
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -18,7 +20,8 @@ from aiodreamobjects._models import (
     ObjectInfo,
     PresignedPost,
     PresignedUrl,
-    Verify,
+    Retention,
+    RetentionMode,
     check_canned_acl,
 )
 from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
@@ -26,11 +29,16 @@ from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
     ContentArguments,
+    GetArguments,
     HeaderArguments,
+    LookArguments,
+    ReadArguments,
     ReadOptions,
     WriteArguments,
     WriteOptions,
     check_headers_given,
+    checked_retention,
+    iso_of,
     shows,
 )
 from aiodreamobjects._service import Signature
@@ -159,27 +167,35 @@ class Object:
         """
         return handles.take_up(self._runtime, self._address, upload_id, WriteOptions.of(options))
 
-    async def read(self, range: tuple[int, int | None] | None = None) -> bytes:  # noqa: A002 - the field's word
+    @shows(ReadArguments)
+    async def read(
+        self,
+        range: tuple[int, int | None] | None = None,  # noqa: A002 - the field's word
+        **options: Unpack[ReadArguments],
+    ) -> bytes:
         """Return the content, or a range of it.
+
+        ``version_id`` reads an old version. ``encryption`` is the customer's key that the object was stored with; without it, or
+        with another one, raises EncryptionKeyError. ``headers`` are sent as they are.
 
         ``range`` is ``(start, stop)``, without ``stop`` itself; ``(start, None)``; or ``(-n, None)`` for the last n bytes. Takes
         one request, and memory for all the bytes. Raises InvalidRequestError for a range that begins beyond the end,
         ChecksumMismatchError if the bytes do not match the ETag, even when read again.
         """
-        return await body.read(self._runtime, self._address, None if range is None else ByteRange.of(range))
+        asked = None if range is None else ByteRange.of(range)
+        return await body.read(self._runtime, self._address, asked, ReadOptions.of(options))
 
-    async def read_text(self, encoding: str = "utf-8") -> str:
-        """Return the content as text. Raises what ``read`` raises, and UnicodeDecodeError."""
-        return (await self.read()).decode(encoding)
+    @shows(ReadArguments)
+    async def read_text(self, encoding: str = "utf-8", **options: Unpack[ReadArguments]) -> str:
+        """Return the content as text. Takes the options of ``read``. Raises what it raises, and UnicodeDecodeError."""
+        return (await self.read(**options)).decode(encoding)
 
+    @shows(GetArguments)
     def get(
         self,
         *,
         range: tuple[int, int | None] | None = None,  # noqa: A002 - the field's word
-        if_match: str | None = None,
-        if_none_match: str | None = None,
-        version_id: str | None = None,
-        verify: Verify = "auto",
+        **options: Unpack[GetArguments],
     ) -> AbstractAsyncContextManager[Body]:
         """Open the content as a stream: ``async with obj.get() as body: async for chunk in body: ...``.
 
@@ -188,17 +204,18 @@ class Object:
         each hold a body and open another can block each other; after ``Timeouts.pool`` they raise ConnectionFailedError.
         """
         byte_range = None if range is None else ByteRange.of(range)
-        options = ReadOptions(if_match, if_none_match, version_id, verify)
-        return body.open_body(self._runtime, self._address, byte_range, options)
+        return body.open_body(self._runtime, self._address, byte_range, ReadOptions.of(options))
 
-    def reader(self) -> AbstractAsyncContextManager[ObjectReader]:
+    @shows(LookArguments)
+    def reader(self, **options: Unpack[LookArguments]) -> AbstractAsyncContextManager[ObjectReader]:
         """Open a file to read and seek in: ``async with obj.reader() as file: await file.seek(-22, os.SEEK_END)``.
 
         Opening reads the first 64 KiB, and raises what ``get`` raises. After a seek, requests are small, and grow while you read
         on. All reads see the same state of the object: raises ObjectChangedError if it is replaced.
         """
-        return files.open_reader(self._runtime, self._address)
+        return files.open_reader(self._runtime, self._address, ReadOptions.of(options))
 
+    @shows(ReadArguments)
     async def download(
         self,
         path: str | os.PathLike[str],
@@ -207,8 +224,8 @@ class Object:
         overwrite: bool = True,
         progress: ProgressCallback | None = None,
         fsync: bool = False,
-        verify: Verify = "auto",
         if_changed: IfChanged = "restart",
+        **options: Unpack[ReadArguments],
     ) -> ObjectInfo:
         """Fetch the content to a file, which appears when every byte is there and verified. It gets the object's time.
 
@@ -226,7 +243,6 @@ class Object:
         ``.journal`` beside it. The next call fetches the rest if the object is still the same. Raises BlockingIOError while
         another process downloads the same object to the same path.
         """
-        check_one_of("verify", verify, get_args(Verify))
         check_one_of("if_changed", if_changed, get_args(IfChanged))
         return await download.download(
             self._runtime,
@@ -236,8 +252,8 @@ class Object:
             overwrite=overwrite,
             progress=progress,
             fsync=fsync,
-            verify=verify,
             if_changed=if_changed,
+            options=ReadOptions.of(options),
         )
 
     @shows(ContentArguments, keeps=True)
@@ -245,8 +261,10 @@ class Object:
         self,
         to: Object,
         *,
+        version_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         copy_acl: bool | None = None,
+        source_encryption: SseCustomer | None = None,
         progress: ProgressCallback | None = None,
         **options: Unpack[ContentArguments],
     ) -> ObjectInfo:
@@ -259,6 +277,10 @@ class Object:
         Tags that you do not give are copied if both services have tags. ``copy_acl=True`` copies the ACL; a copy onto itself
         keeps its ACL unless ``copy_acl=False``. ``if_absent`` and ``if_match`` are about the object at ``to``.
 
+        ``version_id`` copies an old version. ``source_encryption`` is the customer's key of this object. ``encryption`` is about
+        the copy: without it, only a copy onto itself stays encrypted as it was. A lock stays with the object; ``retention`` and
+        ``legal_hold`` lock the copy. Services that cannot copy with a customer's key get the content streamed through here.
+
         Raises ObjectChangedError if this object is replaced meanwhile; if the error is ``in_doubt``, ``to`` is a copy of the
         older state. A streamed copy is made once more before that. Tags, and an ACL without a canned name, follow the copy in
         requests of their own.
@@ -266,7 +288,8 @@ class Object:
         check_tags(tags or {})
         changes = Changes.of(options, tags, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
-        return (await copy.copy(source, target, changes, progress)).info
+        reads = ReadOptions(version_id=version_id, encryption=source_encryption)
+        return (await copy.copy(source, target, changes, progress, reads)).info
 
     async def move_to(
         self,
@@ -288,65 +311,153 @@ class Object:
         return await copy.move(source, target, changes, progress)
 
     @shows(HeaderArguments, keeps=True)
-    async def set_headers(self, **headers: Unpack[HeaderArguments]) -> ObjectInfo:
+    async def set_headers(
+        self, *, encryption: SseCustomer | None = None, **headers: Unpack[HeaderArguments]
+    ) -> ObjectInfo:
         """Change headers and metadata in place. Return what is known about the object.
 
         Headers that you do not give stay; ``None`` removes one. ``metadata`` replaces all metadata. Content, ACL, tags,
         encryption and retention stay as they are. S3 has no such request, so the service copies the object onto itself, in parts
         if it is large. The object gets a new time, a new version if the bucket has versions, and perhaps another ETag.
+        ``encryption`` is the customer's key of the object, if it has one.
 
         Raises ValueError if nothing is given, ObjectChangedError if the object is replaced meanwhile.
         """
         check_headers_given("set_headers", headers)
         place = self._runtime, self._address
-        return (await copy.copy(place, place, Changes.of(headers), None)).info
+        reads = ReadOptions(encryption=encryption)
+        return (await copy.copy(place, place, Changes.of(headers), None, reads)).info
+
+    # Versions
+
+    async def versions(self) -> list[ObjectInfo]:
+        """Return the versions and delete markers of exactly this key, the newest first.
+
+        Each has ``version_id``, ``is_latest`` and ``is_delete_marker``. One request for up to 1,000. A bucket that never had
+        versions shows its object as the version ``null``. A key without any gives an empty list.
+        """
+        return await _versions.versions(self._runtime, self._address)
+
+    async def restore(self, version_id: str, *, encryption: SseCustomer | None = None) -> ObjectInfo:
+        """Make an old version the newest: copy it on the server, with its headers, metadata, tags and ACL.
+
+        All versions stay, so this can be undone. The lock of the old version stays with that version. ``encryption`` is the
+        customer's key of the version, if it has one; the copy gets the same. Raises NotFoundError for an unknown version and for a
+        delete marker.
+        """
+        if version_id is None:
+            msg = "restore() needs a version_id: versions() lists them"
+            raise ValueError(msg)
+        place, reads = (self._runtime, self._address), ReadOptions(version_id=version_id, encryption=encryption)
+        return (await copy.copy(place, place, Changes.of({}), None, reads)).info
+
+    async def undelete(self) -> ObjectInfo:
+        """Bring a deleted object back: remove the delete markers that hide its newest version. Return that version.
+
+        Does nothing to an object that is not deleted. Raises NotFoundError if no version is left, as in a bucket without
+        versions.
+        """
+        return await _versions.undelete(self._runtime, self._address)
+
+    # Object Lock
+
+    async def retention(self, *, version_id: str | None = None) -> Retention | None:
+        """Return until when Object Lock protects the object, or None."""
+        check_token("version_id", version_id)
+        return await self._runtime.s3.get_object_retention(self._address, version_id)
+
+    async def set_retention(
+        self,
+        mode: RetentionMode | None,
+        until: datetime | None,
+        bypass_governance: bool = False,  # noqa: FBT001, FBT002 - the design fixes it
+        *,
+        version_id: str | None = None,
+    ) -> None:
+        """Protect this version from deletion until a time. ``None, None`` ends a GOVERNANCE retention.
+
+        To shorten a GOVERNANCE retention or to end it, give ``bypass_governance=True``, and have the right to. Nobody can shorten
+        a COMPLIANCE retention. Raises LockedError if it may not be changed so, InvalidRequestError if the bucket has no Object
+        Lock, ValueError for a time without a time zone.
+        """
+        found = None if mode is None and until is None else checked_retention(mode, until)
+        check_token("version_id", version_id)
+        await self._runtime.s3.put_object_retention(
+            self._address,
+            None if found is None else found.mode,
+            None if found is None else iso_of(found.until),
+            version_id,
+            bypasses=bypass_governance,
+        )
+
+    async def legal_hold(self, *, version_id: str | None = None) -> bool:
+        """Return whether a legal hold protects the object."""
+        check_token("version_id", version_id)
+        return await self._runtime.s3.get_object_legal_hold(self._address, version_id)
+
+    async def set_legal_hold(self, on: bool, *, version_id: str | None = None) -> None:  # noqa: FBT001 - the design fixes it
+        """Protect this version from deletion until the hold is taken off. Raises InvalidRequestError without Object Lock."""
+        check_token("version_id", version_id)
+        if not isinstance(on, bool):
+            msg = f"the legal hold must be True or False, not {on!r}"
+            raise ValueError(msg)  # noqa: TRY004 - as every other wrong value
+        await self._runtime.s3.put_object_legal_hold(self._address, "ON" if on else "OFF", version_id)
 
     # The object as a whole
 
-    async def head(self) -> ObjectInfo:
-        """Return what a HEAD says about the object. Raises NotFoundError."""
-        return await self._runtime.s3.head_object(self._address)
+    @shows(LookArguments)
+    async def head(self, **options: Unpack[LookArguments]) -> ObjectInfo:
+        """Return what a HEAD says about the object. Raises NotFoundError, EncryptionKeyError without the right customer's key."""
+        return await self._runtime.s3.head_object(self._address, ReadOptions.of(options))
 
-    async def exists(self) -> bool:
-        """Return whether the object exists. Raises AccessDeniedError if you may not look."""
+    @shows(LookArguments)
+    async def exists(self, **options: Unpack[LookArguments]) -> bool:
+        """Return whether the object exists, with any key. Raises AccessDeniedError if you may not look."""
         try:
-            await self.head()
+            await self.head(**options)
         except NotFoundError:
             return False
+        except EncryptionKeyError:
+            return True
         return True
 
-    async def delete(self, *, version_id: str | None = None) -> None:
+    async def delete(self, *, version_id: str | None = None, bypass_governance: bool = False) -> None:
         """Delete the object, or one version of it. A missing object is not an error.
 
-        If the bucket has versions, deleting the object adds a delete marker. Deleting a version cannot be undone.
+        If the bucket has versions, deleting the object adds a delete marker. Deleting a version cannot be undone. Raises
+        LockedError if Object Lock protects the version; ``bypass_governance=True`` deletes it in spite of a GOVERNANCE retention.
         """
         check_token("version_id", version_id)
-        await self._runtime.s3.delete_object(self._address, version_id)
+        await self._runtime.s3.delete_object(self._address, version_id, bypasses=bypass_governance)
 
-    async def acl(self) -> Acl:
+    async def acl(self, *, version_id: str | None = None) -> Acl:
         """Return the object's ACL: who may do what with it."""
-        return await self._runtime.s3.get_object_acl(self._address)
+        check_token("version_id", version_id)
+        return await self._runtime.s3.get_object_acl(self._address, version_id)
 
-    async def set_acl(self, acl: CannedAcl | Acl) -> None:
+    async def set_acl(self, acl: CannedAcl | Acl, *, version_id: str | None = None) -> None:
         """Replace the object's ACL with a canned ACL or with grants.
 
         Raises ValueError for an unknown name, UnsupportedByServiceError if objects always have their bucket's ACL.
         """
         if not isinstance(acl, Acl):
             check_canned_acl(acl)
-        await self._runtime.s3.put_object_acl(self._address, acl)
+        check_token("version_id", version_id)
+        await self._runtime.s3.put_object_acl(self._address, acl, version_id)
 
-    async def tags(self) -> dict[str, str]:
+    async def tags(self, *, version_id: str | None = None) -> dict[str, str]:
         """Return the object's tags. Raises UnsupportedByServiceError if the service has no tags."""
-        return await self._runtime.s3.get_object_tags(self._address)
+        check_token("version_id", version_id)
+        return await self._runtime.s3.get_object_tags(self._address, version_id)
 
-    async def set_tags(self, tags: Mapping[str, str]) -> None:
+    async def set_tags(self, tags: Mapping[str, str], *, version_id: str | None = None) -> None:
         """Replace all tags; an empty mapping removes them.
 
         Raises ValueError for tags that are not text, or that XML cannot carry.
         """
         check_tags(tags)
-        await self._runtime.s3.put_object_tags(self._address, tags)
+        check_token("version_id", version_id)
+        await self._runtime.s3.put_object_tags(self._address, tags, version_id)
 
     # URLs
 

@@ -28,6 +28,10 @@ Feature = Literal[
     "delete_objects",
     "list_uploads",
     "list_versions",
+    "object_lock",
+    "sse_s3",
+    "sse_kms",
+    "sse_c",
     "sigv2",
     "plain_http",
 ]
@@ -119,6 +123,12 @@ class Service:
     Some small gateways ignore conditions of writes, and treat ``?acl`` or ``?tagging`` as the object itself, so ``set_acl``
     replaces its content. A session tests an unknown service for this before it first uses such a request.
     """
+    encrypts: bool = False
+    """Whether it is known to encrypt as it is asked, also what it copies.
+
+    Some services ignore such a request, and store the object as it is. A session asks once, by an upload that it aborts.
+    Copies that need a customer's key are then streamed through here.
+    """
     scheme: str = field(init=False, repr=False, compare=False)
     host: str = field(init=False, repr=False, compare=False)
     """The endpoint's host, with the port unless it is the scheme's default."""
@@ -197,6 +207,12 @@ class Service:
         """
         _, host, _, _ = _parse_endpoint(self.endpoint)
         return not _is_ip_address(host) and not ("." in bucket and self.scheme == "https")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, with or without its port, is this machine."""
+    name = re.sub(r":[0-9]+$", "", host).strip("[]")
+    return name == "localhost" or (_is_ip_address(name) and ipaddress.ip_address(name).is_loopback)
 
 
 def without_user(url: str) -> str:
@@ -281,6 +297,7 @@ _B2_REFUSES: dict[Feature, str] = {
     "policy": "use bucket.set_acl()",
     "presigned_post": "give the browser a presign_put() URL",
     "conditional_writes": "every write makes a new version here; check with exists() or head() before writing",
+    "sse_kms": "use encryption='AES256' or SseCustomer(key)",
     "sigv2": "only SigV4 is accepted",
     "plain_http": "only https is served",
 }
@@ -297,6 +314,7 @@ US_EAST_5 = Service(
     bucket_names=_B2_NAMES,
     unsupported=_B2_REFUSES,
     is_known=True,
+    encrypts=True,
 )
 """DreamObjects today: https://s3.us-east-005.dream.io, Backblaze B2's dialect."""
 
@@ -315,6 +333,7 @@ _AMAZON = Service(
     multipart=MultipartRules(largest_object=50 * 10**12),
     unsupported=_AWS_REFUSES,
     is_known=True,
+    encrypts=True,
 )
 _NO_TAGS = "use the object's metadata instead: put(metadata=...)"
 _NO_ACLS = "hand out presign_get() URLs"

@@ -14,7 +14,7 @@ from servers.scripted import Raw, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address
-from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.options import ReadOptions, WriteOptions
 from aiodreamobjects._s3.values import Part
 
 Verb = Callable[[dream.Session], Coroutine[object, object, object]]
@@ -191,7 +191,7 @@ async def test_a_pinned_source_that_changed_is_no_object_that_exists(scripted: S
         with pytest.raises(dream.PreconditionFailedError):
             await session._runtime.s3.copy_object(
                 *(Address("bucket", "a"), Address("bucket", "b"), WriteOptions(if_absent=True)),
-                source_if_match="e",
+                reads=ReadOptions(if_match="e"),
             )
 
 
@@ -207,13 +207,14 @@ async def test_nothing_a_server_says_becomes_a_header(scripted: ScriptedServer) 
     source = Address("bucket", "a")
     async with scripted.session() as session:
         s3 = session._runtime.s3
-        for version in ("v1\r\nx-evil: 1", "v&x=1#é"):
-            await s3.copy_object(source, source, WriteOptions(), source_version=version)
+        await s3.copy_object(source, source, WriteOptions(), reads=ReadOptions(version_id="v&x=1#"))
+        with pytest.raises(ValueError, match="printable US-ASCII"):
+            ReadOptions(version_id="v1\r\nx-evil: 1")
         for request in scripted.received:
             assert "x-evil" not in request.headers
             assert "\r" not in request.headers["x-amz-copy-source"]
         with pytest.raises(ValueError, match="header"):
-            await s3.copy_object(source, source, WriteOptions(), source_if_match="e\r\nx-evil: 1")
+            await s3.copy_object(source, source, WriteOptions(), reads=ReadOptions(if_match="e\r\nx-evil: 1"))
 
 
 async def test_no_secret_is_in_the_locals_of_a_traceback() -> None:

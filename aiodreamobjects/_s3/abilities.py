@@ -12,6 +12,7 @@ from typing import Final, Literal
 import anyio
 
 from aiodreamobjects._concurrency import finish
+from aiodreamobjects._encryption import Encryption, feature_of
 from aiodreamobjects._errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -37,11 +38,15 @@ LONGEST_DIRECTORY = 200
 _NO_ETAG = "0" * 32
 _SMALL = b"aiodreamobjects asks what the ETag of this is"
 _IGNORED = "it ignores what it does not know; if you know better, give service=dataclasses.replace(session.service, is_known=True)"
+_IGNORED_ENCRYPTION = (
+    "it ignores such a request, and stores the object as it is; encrypt the content before you store it"
+)
 _WORDS: Final[Mapping[Feature, str]] = {
     "conditional_writes": "if_absent and if_match for writes",
     "if_match": "if_match for writes",
     "object_acl": "ACLs of objects",
     "tagging": "tags of objects",
+    "object_lock": "Object Lock",
 }
 
 _log = logging.getLogger("aiodreamobjects")
@@ -61,13 +66,13 @@ class Abilities(Objects, Uploads):
 
     # ACLs and tags. Some gateways ignore "?acl" and "?tagging": a PUT of these then replaces the object's content.
 
-    async def get_object_acl(self, address: Address) -> Acl:
-        found = await super().get_object_acl(address)
+    async def get_object_acl(self, address: Address, version_id: str | None = None) -> Acl:
+        found = await super().get_object_acl(address, version_id)
         self._answered.add("object_acl")
         return found
 
-    async def get_object_tags(self, address: Address) -> dict[str, str]:
-        found = await super().get_object_tags(address)
+    async def get_object_tags(self, address: Address, version_id: str | None = None) -> dict[str, str]:
+        found = await super().get_object_tags(address, version_id)
         self._answered.add("tagging")
         return found
 
@@ -75,9 +80,25 @@ class Abilities(Objects, Uploads):
         await self._require_part("object_acl", lambda: self.get_object_acl(address))
         await super().put_object_acl(address, acl, version_id)
 
-    async def put_object_tags(self, address: Address, tags: Mapping[str, str]) -> None:
+    async def put_object_tags(self, address: Address, tags: Mapping[str, str], version_id: str | None = None) -> None:
         await self._require_part("tagging", lambda: self.get_object_tags(address))
-        await super().put_object_tags(address, tags)
+        await super().put_object_tags(address, tags, version_id)
+
+    async def put_object_retention(
+        self,
+        address: Address,
+        mode: str | None,
+        until: str | None,
+        version_id: str | None = None,
+        *,
+        bypasses: bool = False,
+    ) -> None:
+        await self._require_part("object_lock", lambda: self.get_object_legal_hold(address, version_id))
+        await super().put_object_retention(address, mode, until, version_id, bypasses=bypasses)
+
+    async def put_object_legal_hold(self, address: Address, status: str, version_id: str | None = None) -> None:
+        await self._require_part("object_lock", lambda: self.get_object_legal_hold(address, version_id))
+        await super().put_object_legal_hold(address, status, version_id)
 
     async def _require_part(self, feature: Feature, get: Callable[[], Awaitable[object]]) -> None:
         if self._gate.service.is_known:
@@ -100,14 +121,17 @@ class Abilities(Objects, Uploads):
 
     # Conditions of writes. Some gateways ignore them.
 
-    async def require_conditions(self, address: Address, options: WriteOptions) -> None:
-        """Raise UnsupportedByServiceError unless the service honours the conditions of this write.
+    async def require(self, address: Address, options: WriteOptions) -> None:
+        """Raise UnsupportedByServiceError unless the service encrypts this write as asked, and honours its conditions."""
+        if options.encryption is not None:
+            await self._require_encryption(address, options.encryption)
+        if options.is_conditional:
+            await self._require_conditions(address, options)
 
-        Probe an unknown service: put an empty object beside this one, with an ``if_match`` that cannot hold. If the
+    async def _require_conditions(self, address: Address, options: WriteOptions) -> None:
+        """Probe an unknown service: put an empty object beside this one, with an ``if_match`` that cannot hold. If the
         service stores it, put it again with ``if_absent``. Delete what was stored.
         """
-        if not options.is_conditional:
-            return
         if not self._gate.service.is_known:
             await self._ask_once("conditional_writes", partial(self._find_ignored_condition, _beside(address)))
         self._refuse_lacking("conditional_writes")
@@ -141,6 +165,33 @@ class Abilities(Objects, Uploads):
                 await self.delete_object(beside, stored.version_id)
 
         return await finish(find(), grace=PROBE_GRACE_SECONDS)
+
+    # Encryption. Ceph RGW 16.2 ignores "AES256", and small gateways ignore all of it.
+
+    async def _require_encryption(self, address: Address, encryption: Encryption) -> None:
+        """Ask a service that may ignore it: begin an upload with this encryption, read the reply, and abort it."""
+        self._caller.require_encryption(encryption)
+        if self._gate.service.encrypts:
+            return
+        feature = feature_of(encryption)
+
+        async def ask() -> Feature | None:
+            beside = _beside(address)
+            created = await self.create_upload(beside, WriteOptions(encryption=encryption))
+            await self.abort_upload(beside, created.upload_id)
+            return None if created.is_encrypted else feature
+
+        await self._ask_once(feature, lambda: finish(ask(), grace=PROBE_GRACE_SECONDS))
+        self._caller.require_encryption(encryption)
+
+    def not_encrypting(self, address: Address, options: WriteOptions) -> UnsupportedByServiceError:
+        """Return the error for an upload that would not be encrypted. Remember the lack."""
+        assert options.encryption is not None
+        self._gate.note_lack(feature_of(options.encryption), _IGNORED_ENCRYPTION)
+        msg = (
+            f"{address}: {self._gate.service.name} would not encrypt it with {options.encryption!r}; nothing was stored"
+        )
+        return UnsupportedByServiceError(msg, code="NotImplemented")
 
     # ETags that look like digests, but are not
 
@@ -205,7 +256,7 @@ class Abilities(Objects, Uploads):
         async with self._asking:
             if question not in self._answered:
                 if (lacking := await ask()) is not None:
-                    self._gate.note_lack(lacking, _IGNORED)
+                    self._gate.note_lack(lacking, _IGNORED_ENCRYPTION if lacking.startswith("sse_") else _IGNORED)
                 self._answered.add(question)
 
     def _refuse_lacking(self, feature: Feature) -> None:

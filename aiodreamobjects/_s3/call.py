@@ -13,9 +13,16 @@ from typing import NamedTuple, TypeVar
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import finish, in_thread
-from aiodreamobjects._errors import ConnectionFailedError, IncompleteBodyError, ServiceError, SessionClosedError
+from aiodreamobjects._encryption import Encryption, SseCustomer, feature_of
+from aiodreamobjects._errors import (
+    ConnectionFailedError,
+    IncompleteBodyError,
+    ServiceError,
+    SessionClosedError,
+    UnsupportedByServiceError,
+)
 from aiodreamobjects._http.transport import Body, Buffer, Expect, HeaderLines, Request, Response, Transport
-from aiodreamobjects._models import printable
+from aiodreamobjects._models import Address, printable
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, signing, xml
 from aiodreamobjects._s3.errors import (
@@ -28,9 +35,10 @@ from aiodreamobjects._s3.errors import (
     unreadable,
 )
 from aiodreamobjects._s3.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
+from aiodreamobjects._s3.options import NOTHING
 from aiodreamobjects._s3.retry import AttemptFailed, Failure
 from aiodreamobjects._s3.signing import Signer
-from aiodreamobjects._service import Feature, quote_key
+from aiodreamobjects._service import Feature, is_loopback, quote_key
 from aiodreamobjects._trace import CallEnded, CallFailed, CallStarted, Observer
 
 WHOLE_BYTES = 64 << 10
@@ -176,9 +184,45 @@ class Caller:
             call.payload_hash = await _integrity.sha256_hex(body)
         return digest
 
-    def context(self, what: str, feature: Feature | None) -> Context:
+    def require_encryption(self, encryption: Encryption) -> None:
+        """Raise UnsupportedByServiceError if the service is known not to encrypt in this way.
+
+        Raise ValueError if a customer's key would travel in the clear.
+        """
+        service = self.gate.service
+        if (advice := service.unsupported.get(feature_of(encryption))) is not None:
+            msg = f"{service.name} does not encrypt with {encryption!r}; {advice}"
+            raise UnsupportedByServiceError(msg, code="NotImplemented")
+        if isinstance(encryption, SseCustomer) and self._scheme == "http" and not is_loopback(self._host):
+            msg = (
+                f"encryption={encryption!r}: the key would go to {service.endpoint} in the clear; use an https endpoint"
+            )
+            raise ValueError(msg)
+
+    def ignored_encryption(self, address: Address, encryption: Encryption) -> UnsupportedByServiceError:
+        """Return the error for an object that was stored without the encryption that was asked for. Remember the lack."""
+        service = self.gate.service
+        self.gate.note_lack(feature_of(encryption), "it ignored that earlier in this session")
+        msg = (
+            f"{address} was stored, but {service.name} did not encrypt it with {encryption!r}: "
+            "delete it, or store it without encryption="
+        )
+        error = UnsupportedByServiceError(msg, code="NotImplemented")
+        error.in_doubt = True
+        return error
+
+    def context(self, what: str, feature: Feature | None, headers: Mapping[str, str] = NOTHING) -> Context:
+        """Return what an error message needs to know. ``headers`` are those of the request."""
         gate = self.gate
-        return Context(what, gate.service, feature, gate.clock(), gate.clock_offset, is_anonymous=gate.is_anonymous)
+        return Context(
+            what,
+            gate.service,
+            feature,
+            gate.clock(),
+            gate.clock_offset,
+            is_anonymous=gate.is_anonymous,
+            sends_key=any("-customer-key" in name for name in headers),
+        )
 
     async def send_for_effect(self, call: Call, *, done_earlier: str) -> None:
         """Send a request whose reply does not matter, only its effect.
@@ -352,4 +396,4 @@ class Caller:
             words = replies.words_of(response.content)
         headers = replies.texts(response.headers)
         refusal = Refusal(response.status, words, headers, is_head=call.method == "HEAD")
-        return failure_of_refusal(refusal, self.context(str(call), call.feature))
+        return failure_of_refusal(refusal, self.context(str(call), call.feature, call.headers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from aiodreamobjects._errors import (
     BucketNotEmptyError,
     ConnectionFailedError,
     DreamObjectsError,
+    EncryptionKeyError,
     InvalidRequestError,
+    LockedError,
     NotFoundError,
     PreconditionFailedError,
     ServiceBusyError,
@@ -128,6 +131,8 @@ class Context:
     """How many seconds the service's clock is known to be ahead."""
     is_anonymous: bool = False
     """Whether the session sends no keys."""
+    sends_key: bool = False
+    """Whether the request has a customer's key for encryption."""
 
 
 def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
@@ -141,6 +146,8 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
     if code == "AccessDenied" and not text and offset and abs(offset - context.clock_offset) > LARGEST_SKEW_SECONDS:
         code = "RequestTimeTooSkewed"  # a reply to a HEAD has no body that could say so
     kind = _class_of(code, status, text, context)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED and headers.get("x-amz-delete-marker") == "true":
+        kind, text = NotFoundError, "this version is a delete marker"  # S3 API reference, "GetObject"
     message = f"{context.what}: {code}" + (f" ({status})" if status else "") + (f": {text}" if text else "")
     if advice := _advice(kind, code, status, headers, context, offset):
         message += f"; {advice}"
@@ -199,6 +206,11 @@ def as_existing(error: ServiceError) -> AlreadyExistsError:
     for note in getattr(error, "__notes__", ()):
         refused.add_note(note)
     return refused
+
+
+def locked(error: ServiceError, message: str) -> LockedError:
+    """Return a refusal as the LockedError that it is."""
+    return LockedError(message, code=error.code, status=error.status, request_id=error.request_id)
 
 
 Outcomes = Mapping[tuple[str | None, str | None], ServiceError | None]
@@ -276,15 +288,37 @@ def refuse_reply(what: str, *, may_be_done: bool = False) -> NoReturn:
 def _class_of(code: str, status: int, text: str, context: Context) -> type[ServiceError]:
     if code == "NotImplemented" or _is_refused_by_design(code, text, context):
         return UnsupportedByServiceError
-    if kind := _BY_CODE.get(code) or _BY_STATUS.get(status):
-        return kind
-    if code.startswith("NoSuch"):
-        return NotFoundError
-    if code.startswith("AccessDenied"):
-        return AccessDeniedError
-    if code.startswith(("Invalid", "Malformed")):
-        return InvalidRequestError
+    if kind := _BY_CODE.get(code) or _BY_STATUS.get(status) or _class_of_prefix(code):
+        return _class_by_text(kind, text) or kind
     return ServiceBusyError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ServiceError
+
+
+def _class_of_prefix(code: str) -> type[ServiceError] | None:
+    found = (kind for prefix, kind in _BY_PREFIX.items() if code.startswith(prefix))
+    return next(found, None)
+
+
+_BY_PREFIX: dict[str, type[ServiceError]] = {
+    "NoSuch": NotFoundError,
+    "AccessDenied": AccessDeniedError,
+    "Invalid": InvalidRequestError,
+    "Malformed": InvalidRequestError,
+}
+
+
+def _class_by_text(kind: type[ServiceError], text: str) -> type[ServiceError] | None:
+    """Return the class of a refusal whose reason is only in its words."""
+    if kind in (InvalidRequestError, AccessDeniedError) and _OF_KEY.search(text) and not _OF_TLS.search(text):
+        return EncryptionKeyError
+    return LockedError if kind is AccessDeniedError and _OF_LOCK.search(text) else None
+
+
+# What services say of a customer's key that is missing, wrong, or given for an object that has none: Amazon, Ceph, MinIO.
+_OF_KEY = re.compile(
+    r"server.side encryption|customer.provided|encryption parameters|hash of the key|kms.?key", re.IGNORECASE
+)
+_OF_LOCK = re.compile(r"object.lock|\bWORM\b|legal.hold", re.IGNORECASE)
+_OF_TLS = re.compile(r"secure connection|SSL|TLS")
 
 
 def _is_refused_by_design(code: str, text: str, context: Context) -> bool:
@@ -309,6 +343,8 @@ def _advice(
         return context.service.unsupported[context.feature]
     if kind is AccessDeniedError and context.is_anonymous:
         return "this session is anonymous: it signs nothing, so it may only do what everybody may; give a Session keys for the rest"
+    if (kind is EncryptionKeyError and context.feature != "sse_kms") or (code == "AccessDenied" and context.sends_key):
+        return _ADVICE_ON_KEYS[kind is EncryptionKeyError, context.sends_key]
     if code == "RequestTimeTooSkewed" and offset:
         side = "ahead of" if offset > 0 else "behind"
         return f"the service's clock is {abs(offset):.0f} s {side} this machine's"
@@ -316,6 +352,14 @@ def _advice(
     if status not in _REDIRECTS or not elsewhere:
         return ""
     return f"it redirects to {elsewhere!r}; redirects are not followed, so use that region or endpoint"
+
+
+_ADVICE_ON_KEYS = {
+    (True, False): "give the object's key: encryption=SseCustomer(key)",
+    (True, True): "give the key that the object was stored with, or no encryption= if it was stored without one",
+    (False, True): "if you are allowed to do this, the key is not the one that the object was stored with",
+}
+"""By whether the service said that the key is wrong, and whether the request had one."""
 
 
 def _host_of(location: str) -> str:

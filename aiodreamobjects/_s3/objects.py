@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from http import HTTPStatus
+from typing import Final
 
-from aiodreamobjects._errors import ChecksumMismatchError, NotFoundError
+from aiodreamobjects._encryption import SseCustomer
+from aiodreamobjects._errors import (
+    AccessDeniedError,
+    ChecksumMismatchError,
+    DreamObjectsError,
+    InvalidRequestError,
+    LockedError,
+    NotFoundError,
+    UnsupportedByServiceError,
+)
 from aiodreamobjects._http.transport import Buffer, Response
 from aiodreamobjects._limits import Places
-from aiodreamobjects._models import Acl, Address, ByteRange, CannedAcl, ObjectInfo, Verified
+from aiodreamobjects._models import Acl, Address, ByteRange, CannedAcl, ObjectInfo, Retention, Verified
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
-from aiodreamobjects._s3.errors import refused_as_existing
+from aiodreamobjects._s3.errors import locked, refused_as_existing
 from aiodreamobjects._s3.gate import Gate
-from aiodreamobjects._s3.options import NOTHING, ReadOptions, WriteOptions, quoted
+from aiodreamobjects._s3.options import ANY, NOTHING, ReadOptions, WriteOptions
 from aiodreamobjects._s3.replies import Headers
 from aiodreamobjects._s3.settings import tags_of
 
@@ -31,7 +42,9 @@ class Objects:
         A ``streamed`` body may stay open during other requests: the caller holds a place by ``stream()`` for it. Any other
         body keeps the place of its request.
         """
-        headers = options.headers()
+        if options.encryption is not None:
+            self._caller.require_encryption(options.encryption)
+        headers = options.sent()
         if byte_range is not None:
             headers = {**headers, "range": str(byte_range)}
         caller = self._caller
@@ -43,30 +56,48 @@ class Objects:
         """Hold a place for a streamed body, also while its connection breaks and the rest is asked for."""
         return self._caller.gate.stream()
 
-    async def head_object(self, address: Address) -> ObjectInfo:
-        return replies.object_info(address, await self.headers_of(address))
+    async def head_object(self, address: Address, options: ReadOptions = ANY) -> ObjectInfo:
+        return replies.object_info(address, await self.headers_of(address, options))
 
-    async def headers_of(self, address: Address) -> Headers:
+    async def headers_of(self, address: Address, options: ReadOptions = ANY) -> Headers:
         """Return the headers of a HEAD, byte for byte."""
+        if options.encryption is not None:
+            self._caller.require_encryption(options.encryption)
         call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head)
-        return (await self._caller.send(call)).headers
+        call.query, call.headers = options.query(), options.sent()
+        try:
+            return (await self._caller.send(call)).headers
+        except InvalidRequestError as error:
+            if error.status == HTTPStatus.BAD_REQUEST:
+                await self._explain(address, options)
+            raise
 
-    async def size_of_part(self, address: Address, number: int, etag: str) -> int | None:
-        """Return the size of one part of the object with this ETag. None if the service does not say.
+    async def _explain(self, address: Address, options: ReadOptions) -> None:
+        """Read a byte, whose refusal says in words what a HEAD, without a body, cannot: mostly that a key is missing."""
+        with suppress(NotFoundError):
+            await (await self.get_object(address, ByteRange(0, 1), options, streamed=False)).aclose()
+
+    async def size_of_part(self, address: Address, number: int, options: ReadOptions) -> int | None:
+        """Return the size of one part of the object with the ETag that ``options`` pin. None if the service does not say.
 
         Ceph RGW 16.2 ignores ``partNumber``.
         """
-        query, headers = {"partNumber": str(number)}, {"if-match": quoted(etag)}
-        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, query, headers)
+        query = {"partNumber": str(number), **options.query()}
+        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, query, options.sent())
         response = await self._caller.send(call)
         return replies.length(response.headers) if b"x-amz-mp-parts-count" in response.headers else None
 
-    async def delete_object(self, address: Address, version_id: str | None) -> None:
+    async def delete_object(self, address: Address, version_id: str | None, *, bypasses: bool = False) -> None:
         """Delete an object or a version. A missing one is a success, also where the service answers 404 (Google's does)."""
         query = {"versionId": version_id} if version_id else NOTHING
         call = Call("delete_object", "DELETE", address.bucket, address.key, self._caller.document, query)
+        call.headers = _BYPASS if bypasses else NOTHING
         try:
             await self._caller.send(call)
+        except AccessDeniedError as error:
+            if version_id is not None:
+                await self._explain_lock(address, version_id, error)
+            raise
         except NotFoundError as error:
             if error.code == "NoSuchBucket":
                 raise
@@ -86,22 +117,39 @@ class Objects:
         """
         caller = self._caller
         call = Call("put_object", "PUT", address.bucket, address.key, caller.document, NOTHING, options.put_headers())
-        call.feature = "object_acl" if options.acl else None
+        call.feature = options.feature
         call.is_conditional = options.is_conditional
         call.sent = sent
-        digest = await caller.fill(call, body, verify=options.verify == "auto")
+        # S3 demands a digest of each PUT with a lock (S3 user guide, "Object Lock").
+        digest = await caller.fill(call, body, verify=options.verify == "auto" or options.has_lock)
         with refused_as_existing(options):
             response = await caller.send(call)
         gate = caller.gate
         gate.bytes_sent += len(body)
         etag = replies.etag_of_stored(response.headers)
         verified: Verified | None = None
+        if options.encryption is not None:
+            await self._require_encrypted(address, options, response.headers)
+            # The ETag of what a customer's key encrypted proves nothing. The service took as many bytes as were announced.
+            verified = "size" if isinstance(options.encryption, SseCustomer) else None
+        obstacle = replies.obstacle(response.headers, gate.service, options.encryption)
         try:
-            if replies.check_etag(str(call), etag, replies.obstacle(response.headers, gate.service), digest):
+            if replies.check_etag(str(call), etag, obstacle, digest):
                 gate.has_seen_md5, verified = True, "md5"
         except ChecksumMismatchError as error:
             verified = await self._explain_etag(error, address, body, etag)
         return replies.stored_object(address, len(body), etag, options, response.headers, verified)
+
+    async def _require_encrypted(self, address: Address, options: WriteOptions, headers: Headers) -> None:
+        """Raise UnsupportedByServiceError if the object that was just stored is not encrypted as ``options`` say.
+
+        A reply to a write says how the object is encrypted. Where it does not, look at the object.
+        """
+        assert options.encryption is not None
+        if not replies.is_encrypted(headers, options.encryption):
+            found = await self.headers_of(address, options.reads)
+            if not replies.is_encrypted(found, options.encryption):
+                raise self._caller.ignored_encryption(address, options.encryption)
 
     async def _explain_etag(
         self,
@@ -118,37 +166,38 @@ class Objects:
         source: Address,
         to: Address,
         options: WriteOptions,
-        *,
-        source_version: str | None = None,
-        source_if_match: str | None = None,
+        reads: ReadOptions = ANY,
     ) -> ObjectInfo:
-        """Copy on the server, up to 5 GiB.
+        """Copy on the server, up to 5 GiB. ``reads`` says which version of the source, in which state, with which key.
 
-        If ``options`` has any header or metadata, these replace all of the source's. Ceph RGW 16.2 ignores
-        ``source_if_match``: a caller that relies on it must check the result.
+        If ``options`` has any header or metadata, these replace all of the source's. Ceph RGW 16.2 ignores the
+        ``if_match`` of the source: a caller that relies on it must check the result.
         """
-        headers = replies.headers_of_source(source, source_version, source_if_match)
+        headers = replies.headers_of_source(source, reads)
         headers |= options.put_headers()
         if options.has_headers:
             headers["x-amz-metadata-directive"] = "REPLACE"
         call = Call("copy_object", "PUT", to.bucket, to.key, self._caller.slow_document, NOTHING, headers)
         call.is_conditional = options.is_conditional
-        call.feature = "object_acl" if options.acl else None
+        call.feature = options.feature
         if any(name.startswith("x-amz-object-lock-") for name in headers):
             # S3 demands a digest of each PUT with these headers (S3 user guide, "Object Lock").
             await self._caller.fill(call, b"")
-        with refused_as_existing(options, source_if_match=source_if_match):
+        with refused_as_existing(options, source_if_match=reads.if_match):
             response, _, root = await self._caller.reply(call, "CopyObjectResult")
+        if options.encryption is not None:
+            await self._require_encrypted(to, options, response.headers)
         return replies.assembled_object(to, root.get("ETag"), root.get("LastModified"), response.headers)
 
     # ACL and tags
 
-    async def get_object_acl(self, address: Address) -> Acl:
-        call = Call("get_object_acl", "GET", address.bucket, address.key, self._caller.document, {"acl": ""})
+    async def get_object_acl(self, address: Address, version_id: str | None = None) -> Acl:
+        query = of_version("acl", version_id)
+        call = Call("get_object_acl", "GET", address.bucket, address.key, self._caller.document, query)
         return replies.acl_of(await self._caller.document_of(call, "AccessControlPolicy"))
 
     async def put_object_acl(self, address: Address, acl: CannedAcl | Acl, version_id: str | None = None) -> None:
-        query = {"acl": ""} | ({"versionId": version_id} if version_id else {})
+        query = of_version("acl", version_id)
         call = Call("put_object_acl", "PUT", address.bucket, address.key, self._caller.document, query)
         call.feature = "object_acl"
         if isinstance(acl, Acl):
@@ -157,37 +206,113 @@ class Objects:
             call.headers = {"x-amz-acl": acl}
         await self._caller.send(call)
 
-    async def get_object_tags(self, address: Address) -> dict[str, str]:
-        call = self._tagging("get_object_tagging", "GET", address)
+    async def get_object_tags(self, address: Address, version_id: str | None = None) -> dict[str, str]:
+        call = self._tagging("get_object_tagging", "GET", address, version_id)
         return tags_of(await self._caller.document_of(call, "Tagging"))
 
-    async def put_object_tags(self, address: Address, tags: Mapping[str, str]) -> None:
+    async def put_object_tags(self, address: Address, tags: Mapping[str, str], version_id: str | None = None) -> None:
         if not tags:  # moto breaks on an empty set
-            await self._caller.send(self._tagging("delete_object_tagging", "DELETE", address))
+            await self._caller.send(self._tagging("delete_object_tagging", "DELETE", address, version_id))
             return
-        call = self._tagging("put_object_tagging", "PUT", address)
+        call = self._tagging("put_object_tagging", "PUT", address, version_id)
         await self._caller.fill(call, xml.tagging_document(tags))
         await self._caller.send(call)
 
-    def _tagging(self, operation: str, method: str, address: Address) -> Call:
-        call = Call(operation, method, address.bucket, address.key, self._caller.document, {"tagging": ""})
+    def _tagging(self, operation: str, method: str, address: Address, version_id: str | None) -> Call:
+        query = of_version("tagging", version_id)
+        call = Call(operation, method, address.bucket, address.key, self._caller.document, query)
         call.feature = "tagging"
         return call
 
     # Locks
 
-    async def put_object_retention(self, address: Address, mode: str, until: str) -> None:
-        """Lock the object until a time, given in ISO 8601."""
-        await self._put_lock("put_object_retention", "retention", address, xml.retention_document(mode, until))
+    async def get_object_retention(self, address: Address, version_id: str | None = None) -> Retention | None:
+        try:
+            root = await self._lock(address, "retention", "Retention", version_id)
+        except UnsupportedByServiceError:  # moto shows it only in a HEAD
+            found = await self.headers_of(address, ReadOptions(version_id=version_id))
+            if (kept := replies.retention_of_headers(found)) is not None:
+                return kept
+            raise
+        return replies.retention_of(root.get("Mode"), root.get("RetainUntilDate")) if root is not None else None
 
-    async def put_object_legal_hold(self, address: Address, status: str) -> None:
+    async def put_object_retention(
+        self,
+        address: Address,
+        mode: str | None,
+        until: str | None,
+        version_id: str | None = None,
+        *,
+        bypasses: bool = False,
+    ) -> None:
+        """Lock the object until a time, given in ISO 8601. Without a mode, unlock it."""
+        document = xml.retention_document(mode, until)
+        await self._put_lock("put_object_retention", "retention", address, document, version_id, bypasses=bypasses)
+
+    async def get_object_legal_hold(self, address: Address, version_id: str | None = None) -> bool:
+        root = await self._lock(address, "legal-hold", "LegalHold", version_id)
+        return root is not None and (root.get("Status") or "").strip().upper() == "ON"
+
+    async def put_object_legal_hold(self, address: Address, status: str, version_id: str | None = None) -> None:
         """Set the legal hold: ``ON`` or ``OFF``."""
-        await self._put_lock("put_object_legal_hold", "legal-hold", address, xml.legal_hold_document(status))
+        await self._put_lock(
+            "put_object_legal_hold", "legal-hold", address, xml.legal_hold_document(status), version_id
+        )
 
-    async def _put_lock(self, operation: str, part: str, address: Address, document: bytes) -> None:
-        call = Call(operation, "PUT", address.bucket, address.key, self._caller.document, {part: ""})
+    async def _lock(self, address: Address, part: str, root: str, version_id: str | None) -> xml.Element | None:
+        """Return this part of the object's lock. None if the object has none, or the bucket has no Object Lock."""
+        operation, query = f"get_object_{part.replace('-', '_')}", of_version(part, version_id)
+        call = Call(operation, "GET", address.bucket, address.key, self._caller.document, query)
+        call.feature = "object_lock"
+        try:
+            return await self._caller.document_of(call, root)
+        except NotFoundError as error:
+            if error.code in ("NoSuchBucket", "NoSuchKey", "NoSuchVersion"):
+                raise
+        except InvalidRequestError as error:
+            if error.code != "InvalidRequest":  # how a bucket without Object Lock answers
+                raise
+        return None
+
+    async def _put_lock(
+        self,
+        operation: str,
+        part: str,
+        address: Address,
+        document: bytes,
+        version_id: str | None,
+        *,
+        bypasses: bool = False,
+    ) -> None:
+        query = of_version(part, version_id)
+        call = Call(operation, "PUT", address.bucket, address.key, self._caller.document, query)
+        call.headers, call.feature = _BYPASS if bypasses else NOTHING, "object_lock"
         await self._caller.fill(call, document)
-        await self._caller.send(call)
+        try:
+            await self._caller.send(call)
+        except AccessDeniedError as error:
+            await self._explain_lock(address, version_id, error)
+            raise
+
+    async def _explain_lock(self, address: Address, version_id: str | None, error: AccessDeniedError) -> None:
+        """Raise LockedError if a lock is why the service refused this request."""
+        if isinstance(error, LockedError):
+            return
+        try:
+            found = await self.headers_of(address, ReadOptions(version_id=version_id))
+        except DreamObjectsError:
+            return
+        if lock := replies.words_of_lock(found):
+            what = f"{address}" + (f", version {version_id}," if version_id else "")
+            raise locked(error, f"{what} is locked: {lock}") from error
+
+
+_BYPASS: Final = {"x-amz-bypass-governance-retention": "true"}
+
+
+def of_version(part: str, version_id: str | None) -> dict[str, str]:
+    """Return the query for a part of an object, such as its ACL, or of one version of it."""
+    return {part: "", "versionId": version_id} if version_id else {part: ""}
 
 
 class ObjectBody:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import datetime
-from typing import Final, TypedDict, TypeVar, cast, get_args
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 from aiodreamobjects._checks import (
     check_extra_headers,
@@ -19,11 +19,15 @@ from aiodreamobjects._checks import (
     check_token,
     http_date_of,
 )
-from aiodreamobjects._models import CannedAcl, Verify, check_canned_acl
+from aiodreamobjects._encryption import Encryption, SseCustomer, check_encryption, check_key, feature_of, headers_of
+from aiodreamobjects._models import CannedAcl, Retention, RetentionMode, Verify, check_canned_acl
+from aiodreamobjects._service import Feature
 
 V = TypeVar("V", bound=Callable[..., object])
 
 META = "x-amz-meta-"
+LOCK_MODE, LOCK_UNTIL = "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"
+LEGAL_HOLD = "x-amz-object-lock-legal-hold"
 NOTHING: Final[Mapping[str, str]] = {}
 _VERIFY = get_args(Verify)
 
@@ -52,6 +56,9 @@ class ContentArguments(HeaderArguments, total=False):
 
     acl: CannedAcl | None
     headers: Mapping[str, str] | None
+    encryption: Encryption | None
+    retention: Retention | None
+    legal_hold: bool | None
     if_absent: bool
     if_match: str | None
 
@@ -106,6 +113,9 @@ class WriteOptions:
     acl: CannedAcl | None = None
     headers: Mapping[str, str] | None = None
     """Further headers, which the library sends as they are."""
+    encryption: Encryption | None = None
+    retention: Retention | None = None
+    legal_hold: bool | None = None
     if_absent: bool = False
     """Write only if there is no object yet."""
     if_match: str | None = None
@@ -133,6 +143,11 @@ class WriteOptions:
         if self.headers:
             check_extra_headers(self.headers)
             stored |= {name.lower(): value for name, value in self.headers.items()}
+        if self.encryption is not None:
+            check_encryption(self.encryption)
+            stored |= headers_of(self.encryption)
+        if self.has_lock:
+            stored |= self.lock_headers()
         object.__setattr__(self, "_stored", stored)
         check_token("if_match", self.if_match)
         if self.if_absent and self.if_match is not None:
@@ -147,6 +162,40 @@ class WriteOptions:
             msg = f"unknown option {min(unknown)!r}; there are {', '.join(sorted(WriteArguments.__annotations__))}"
             raise TypeError(msg)
         return cls(**cast(WriteArguments, given)) if given else PLAIN
+
+    @property
+    def reads(self) -> ReadOptions:
+        """Return what a read of the written object needs: the customer's key, if there is one."""
+        return reads_with(self.encryption)
+
+    @property
+    def feature(self) -> Feature | None:
+        """Return the feature for which some services may refuse this write."""
+        if self.acl is not None:
+            return "object_acl"
+        return feature_of(self.encryption) if self.encryption is not None else None
+
+    @property
+    def has_lock(self) -> bool:
+        return self.retention is not None or self.legal_hold is not None
+
+    def lock_headers(self) -> dict[str, str]:
+        """Return the headers that lock the object. A new object has no legal hold, so ``False`` needs none."""
+        if self.legal_hold is not None and not isinstance(self.legal_hold, bool):
+            msg = f"legal_hold must be True or False, not {self.legal_hold!r}"
+            raise ValueError(msg)
+        headers = {LEGAL_HOLD: "ON"} if self.legal_hold else {}
+        if self.retention is not None:
+            if not isinstance(self.retention, Retention):
+                msg = f"retention must be Retention(mode, until), not {self.retention!r}"
+                raise ValueError(msg)
+            kept = checked_retention(self.retention.mode, self.retention.until)
+            headers[LOCK_MODE], headers[LOCK_UNTIL] = kept.mode, iso_of(kept.until)
+        return headers
+
+    def part_headers(self) -> Mapping[str, str]:
+        """Return the headers that each part of an upload repeats: the customer's key."""
+        return headers_of(self.encryption) if isinstance(self.encryption, SseCustomer) else NOTHING
 
     @property
     def is_conditional(self) -> bool:
@@ -174,6 +223,28 @@ class WriteOptions:
         return NOTHING if self.if_match is None else {"if-match": unquoted(self.if_match) or ""}
 
 
+class _Lock(NamedTuple):
+    mode: RetentionMode
+    until: datetime
+
+
+def checked_retention(mode: RetentionMode | None, until: datetime | None) -> _Lock:
+    """Return the retention of an object. Raise ValueError unless it has a mode, and a time with a time zone."""
+    if mode is None or until is None:
+        msg = "the retention of an object needs a mode and a time: Retention('GOVERNANCE', until)"
+        raise ValueError(msg)
+    found = Retention(mode, until)
+    if found.until is None:
+        msg = f"the retention of an object needs a time, not a number of days: datetime.now(UTC) + timedelta({until!r})"
+        raise ValueError(msg)
+    return _Lock(found.mode, found.until)
+
+
+def iso_of(moment: datetime) -> str:
+    """Return a time as Object Lock writes it: in whole seconds, and never earlier than given."""
+    return (moment.astimezone(UTC) + timedelta(microseconds=999_999)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 PLAIN: Final = WriteOptions()
 """No options."""
 
@@ -193,15 +264,39 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
 # What is read
 
 
+class LookArguments(TypedDict, total=False):
+    """The options of ``head`` and ``exists``, and of all reads."""
+
+    version_id: str | None
+    encryption: SseCustomer | None
+    headers: Mapping[str, str] | None
+
+
+class ReadArguments(LookArguments, total=False):
+    """The options of ``read`` and ``download``."""
+
+    verify: Verify
+
+
+class GetArguments(ReadArguments, total=False):
+    """The options of ``get``."""
+
+    if_match: str | None
+    if_none_match: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """The conditions of a read, the version to read, and whether to compare the bytes with the ETag."""
+    """Which version to read, under which conditions and with which key, and whether to compare the bytes with the ETag."""
 
     if_match: str | None = None
     if_none_match: str | None = None
     version_id: str | None = None
     verify: Verify = "auto"
-    _headers: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    encryption: SseCustomer | None = None
+    headers: Mapping[str, str] | None = None
+    """Further headers, which the library sends as they are."""
+    _sent: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_token("if_match", self.if_match)
@@ -209,14 +304,44 @@ class ReadOptions:
         check_token("version_id", self.version_id)
         check_one_of("verify", self.verify, _VERIFY)
         conditions = {"if-match": self.if_match, "if-none-match": self.if_none_match}
-        headers = {name: quoted(etag) for name, etag in conditions.items() if etag is not None}
-        object.__setattr__(self, "_headers", headers)
+        sent = {name: quoted(etag) for name, etag in conditions.items() if etag is not None}
+        if self.headers:
+            check_extra_headers(self.headers)
+            sent |= {name.lower(): value for name, value in self.headers.items()}
+        if self.encryption is not None:
+            check_key("encryption", self.encryption)
+            sent |= headers_of(self.encryption)
+        object.__setattr__(self, "_sent", sent)
 
-    def headers(self) -> Mapping[str, str]:
-        return self._headers
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> ReadOptions:
+        """Return the value for a verb's arguments, which are some of ``GetArguments``."""
+        if unknown := given.keys() - GetArguments.__annotations__.keys():
+            msg = f"unknown option {min(unknown)!r}; there are {', '.join(sorted(GetArguments.__annotations__))}"
+            raise TypeError(msg)
+        return cls(**cast(GetArguments, given)) if given else ANY
+
+    def pinned(self, etag: str | None) -> ReadOptions:
+        """Return the same options for exactly the state with this ETag. With None, for any state."""
+        if etag == self.if_match and self.if_none_match is None:
+            return self
+        return replace(self, if_match=etag, if_none_match=None)
+
+    def sent(self) -> Mapping[str, str]:
+        """Return the headers of a request."""
+        return self._sent
 
     def query(self) -> Mapping[str, str]:
         return {"versionId": self.version_id} if self.version_id else NOTHING
+
+
+ANY: Final = ReadOptions()
+"""Reads the newest version, without a condition."""
+
+
+def reads_with(encryption: Encryption | None) -> ReadOptions:
+    """Return what a read of an object with this encryption needs."""
+    return ReadOptions(encryption=encryption) if isinstance(encryption, SseCustomer) else ANY
 
 
 # ETags in headers
@@ -244,7 +369,7 @@ class _Kept:
 _KEPT: Final = _Kept()
 
 
-def shows(arguments: type[HeaderArguments], *, keeps: bool = False) -> Callable[[V], V]:
+def shows(arguments: type[HeaderArguments | LookArguments], *, keeps: bool = False) -> Callable[[V], V]:
     """Make ``help()`` and the documentation show each option of a verb that takes ``**options``.
 
     With ``keeps``, they show that the verb keeps headers that are not given.
@@ -253,7 +378,7 @@ def shows(arguments: type[HeaderArguments], *, keeps: bool = False) -> Callable[
     def show(verb: V) -> V:
         given = inspect.signature(verb)
         kept = [one for one in given.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        defaults = {option.name: option.default for option in fields(WriteOptions)}
+        defaults = {option.name: option.default for option in (*fields(ReadOptions), *fields(WriteOptions))}
         if keeps:
             defaults |= dict.fromkeys(HeaderArguments.__annotations__, _KEPT)
         options = [

@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import cast, get_args
 from urllib.parse import quote, unquote_plus
 
+from aiodreamobjects._encryption import SSE, Encryption, SseCustomer, SseKms, source_headers_of
 from aiodreamobjects._errors import ChecksumMismatchError, ServiceError
 from aiodreamobjects._integrity import IF_NO_DIGEST, Md5, md5_of_etag
 from aiodreamobjects._models import (
@@ -18,13 +20,24 @@ from aiodreamobjects._models import (
     BucketInfo,
     CommonPrefix,
     ObjectInfo,
+    Retention,
+    RetentionMode,
     UploadInfo,
     Verified,
     make_object_info,
 )
 from aiodreamobjects._s3 import xml
 from aiodreamobjects._s3.errors import Words, refuse_reply
-from aiodreamobjects._s3.options import HEADERS, WriteOptions, quoted, unquoted
+from aiodreamobjects._s3.options import (
+    HEADERS,
+    LEGAL_HOLD,
+    LOCK_MODE,
+    LOCK_UNTIL,
+    ReadOptions,
+    WriteOptions,
+    quoted,
+    unquoted,
+)
 from aiodreamobjects._s3.values import Cursor, Part
 from aiodreamobjects._s3.xml import DAMAGED
 from aiodreamobjects._service import Service, quote_key
@@ -79,6 +92,7 @@ def _info(
         text(get(b"expires")),
         text(get(b"x-amz-website-redirect-location")),
         verified,
+        encryption(headers),
     )
 
 
@@ -114,7 +128,8 @@ def headers_to_carry(headers: Headers, *, replaced: Collection[str], is_itself: 
     """
     names = [header for option, header in HEADERS.items() if option not in replaced]
     if is_itself:
-        names += [name for name in _OF_THE_PLACE if name != _STORAGE_CLASS or "storage_class" not in replaced]
+        names += [] if "storage_class" in replaced else [_STORAGE_CLASS]
+        names += [] if "encryption" in replaced else _OF_ENCRYPTION
     carried = {name: value.decode("latin-1") for name in names if (value := headers.get(name.encode()))}
     if "metadata" not in replaced:
         carried |= {
@@ -123,16 +138,8 @@ def headers_to_carry(headers: Headers, *, replaced: Collection[str], is_itself: 
     return carried
 
 
-LOCK_MODE, LOCK_UNTIL = b"x-amz-object-lock-mode", b"x-amz-object-lock-retain-until-date"
-LEGAL_HOLD = b"x-amz-object-lock-legal-hold"
 _STORAGE_CLASS = "x-amz-storage-class"
-_OF_THE_PLACE = (
-    _STORAGE_CLASS,
-    "x-amz-server-side-encryption",
-    "x-amz-server-side-encryption-aws-kms-key-id",
-    "x-amz-server-side-encryption-bucket-key-enabled",
-    *(name.decode() for name in (LOCK_MODE, LOCK_UNTIL, LEGAL_HOLD)),
-)
+_OF_ENCRYPTION = (SSE, f"{SSE}-aws-kms-key-id", f"{SSE}-bucket-key-enabled")
 """Headers that say how an object is kept in its bucket. Another bucket or service may have other rules."""
 
 
@@ -149,13 +156,33 @@ def texts(headers: Headers) -> dict[str, str]:
 def encryption(headers: Headers) -> str | None:
     """Return how the service encrypted an object, if it says so."""
     if b"x-amz-server-side-encryption-customer-algorithm" in headers:
-        return "a customer's key"
+        return CUSTOMERS
     return text(headers.get(b"x-amz-server-side-encryption"))
 
 
-def obstacle(headers: Headers, service: Service) -> str | None:
-    """Return what may keep the ETag of this reply from being a digest: an encryption, or the service's own way."""
-    return encryption(headers) if service.digests == "all" else f"digests of {service.digests}"
+CUSTOMERS = "SSE-C"
+
+
+def is_encrypted(headers: Headers, wanted: Encryption) -> bool:
+    """Return whether these headers of a reply say that the object is encrypted in this way."""
+    found = encryption(headers) or ""
+    return found.startswith("aws:kms") if isinstance(wanted, SseKms) else found == _name_of(wanted)
+
+
+def _name_of(encryption: Encryption) -> str:
+    if isinstance(encryption, SseCustomer):
+        return CUSTOMERS
+    return "aws:kms" if isinstance(encryption, SseKms) else encryption
+
+
+def obstacle(headers: Headers, service: Service, wanted: Encryption | None = None) -> str | None:
+    """Return what may keep the ETag of this reply from being a digest: an encryption, or the service's own way.
+
+    ``wanted`` is the encryption that the request asked for.
+    """
+    if service.digests != "all":
+        return f"digests of {service.digests}"
+    return encryption(headers) or (None if wanted is None else _name_of(wanted))
 
 
 def http_date(value: bytes | None) -> datetime | None:
@@ -395,6 +422,26 @@ def acl_of(root: xml.Element) -> Acl:
     return xml.acl_of(root) or refuse_reply("an ACL without Owner/ID, or with invalid grants")
 
 
+def retention_of_headers(headers: Headers) -> Retention | None:
+    return retention_of(*(text(headers.get(name.encode())) for name in (LOCK_MODE, LOCK_UNTIL)))
+
+
+def retention_of(mode: str | None, date: str | None) -> Retention | None:
+    until = listed_date(date)
+    if not mode or until is None:
+        return None
+    if mode not in get_args(RetentionMode):
+        refuse_reply(f"the retention mode {mode[:40]!r}")
+    return Retention(cast(RetentionMode, mode), until)
+
+
+def words_of_lock(headers: Headers) -> str:
+    """Say how a version is locked. Empty if it is not."""
+    mode, until, hold = (text(headers.get(name.encode())) for name in (LOCK_MODE, LOCK_UNTIL, LEGAL_HOLD))
+    retention = f"{mode} retention until {until}" if mode else ""
+    return " and ".join(filter(None, (retention, "under legal hold" if hold == "ON" else "")))
+
+
 # Errors
 
 
@@ -439,11 +486,14 @@ def _words_of_json(document: bytes) -> Words:
 # Headers of requests
 
 
-def headers_of_source(source: Address, version: str | None, if_match: str | None) -> dict[str, str]:
-    """Return the headers that name the source of a server-side copy."""
+def headers_of_source(source: Address, reads: ReadOptions) -> dict[str, str]:
+    """Return the headers that name the source of a server-side copy, its state and its key."""
+    version = reads.version_id
     where = f"/{source.bucket}/{quote_key(source.key)}" + (f"?versionId={quote(version, safe='')}" if version else "")
     headers = {"x-amz-copy-source": where}
-    return headers | {"x-amz-copy-source-if-match": quoted(if_match)} if if_match is not None else headers
+    if reads.if_match is not None:
+        headers["x-amz-copy-source-if-match"] = quoted(reads.if_match)
+    return {**headers, **source_headers_of(reads.encryption)}
 
 
 # Pages

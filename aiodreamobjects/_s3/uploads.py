@@ -11,7 +11,7 @@ from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import refuse_reply, refused_as_existing
-from aiodreamobjects._s3.options import WriteOptions, unquoted
+from aiodreamobjects._s3.options import ANY, PLAIN, ReadOptions, WriteOptions, unquoted
 from aiodreamobjects._s3.values import CreatedUpload, Cursor, Page, Part
 
 
@@ -27,11 +27,12 @@ class Uploads:
             "create_multipart_upload", "POST", address.bucket, address.key, self._caller.document, {"uploads": ""}
         )
         call.headers = options.content_headers()
-        call.feature = "object_acl" if options.acl else None
+        call.feature = options.feature
         call.on_doubt = on_doubt
         response, _, root = await self._caller.reply(call, "InitiateMultipartUploadResult")
         upload_id = root.get("UploadId") or refuse_reply("a reply without UploadId")
-        return CreatedUpload(upload_id, replies.time_of_reply(response.headers))
+        is_encrypted = options.encryption is None or replies.is_encrypted(response.headers, options.encryption)
+        return CreatedUpload(upload_id, replies.time_of_reply(response.headers), is_encrypted=is_encrypted)
 
     async def put_part(
         self,
@@ -39,20 +40,21 @@ class Uploads:
         upload_id: str,
         number: int,
         body: Buffer,
+        options: WriteOptions = PLAIN,
         *,
-        verify: bool = True,
         sent: Gauge | None = None,
     ) -> Part:
         """Store part ``number``, from 1 to 10,000. Raises ChecksumMismatchError if the ETag is not the MD5 of the body."""
         query = {"partNumber": str(number), "uploadId": upload_id}
         caller = self._caller
-        call = Call("upload_part", "PUT", address.bucket, address.key, caller.document, query)
+        call = Call("upload_part", "PUT", address.bucket, address.key, caller.document, query, options.part_headers())
         call.sent = sent
-        digest = await caller.fill(call, body, verify=verify)
+        digest = await caller.fill(call, body, verify=options.verify == "auto")
         response = await caller.send(call)
         gate = caller.gate
         gate.bytes_sent += len(body)
-        etag, obstacle = replies.etag_of_stored(response.headers), replies.obstacle(response.headers, gate.service)
+        etag = replies.etag_of_stored(response.headers)
+        obstacle = replies.obstacle(response.headers, gate.service, options.encryption)
         try:
             verified = replies.check_etag(str(call), etag, obstacle, digest)
         except ChecksumMismatchError as error:
@@ -76,11 +78,10 @@ class Uploads:
         upload_id: str,
         number: int,
         byte_range: ByteRange | None,
-        *,
-        source_version: str | None = None,
-        source_if_match: str | None = None,
+        options: WriteOptions = PLAIN,
+        reads: ReadOptions = ANY,
     ) -> Part:
-        headers = replies.headers_of_source(source, source_version, source_if_match)
+        headers = {**replies.headers_of_source(source, reads), **options.part_headers()}
         if byte_range is not None:
             headers["x-amz-copy-source-range"] = str(byte_range)
         query = {"partNumber": str(number), "uploadId": upload_id}

@@ -45,3 +45,5 @@ class CreatedUpload(NamedTuple):
     upload_id: str
     at: datetime | None = None
     """When the upload began, by the service's clock, in whole seconds. None if the reply does not say."""
+    is_encrypted: bool = True
+    """False if the object should be encrypted, but the reply does not say that it will be."""

@@ -259,7 +259,9 @@ def tagging_document(tags: Mapping[str, str]) -> bytes:
     return _document("Tagging", f"<TagSet>{rows}</TagSet>")
 
 
-def retention_document(mode: str, until: str) -> bytes:
+def retention_document(mode: str | None, until: str | None) -> bytes:
+    if mode is None or until is None:
+        return _document("Retention", "")
     return _document("Retention", f"<Mode>{_text(mode)}</Mode><RetainUntilDate>{_text(until)}</RetainUntilDate>")
 
 

@@ -28,12 +28,11 @@ from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.errors import is_unreadable
 from aiodreamobjects._s3.objects import ObjectBody
-from aiodreamobjects._s3.options import ReadOptions
+from aiodreamobjects._s3.options import ANY, ReadOptions
 from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._s3.retry import backoff
 from aiodreamobjects._transfer.verify import ContentCheck, size_by_head, verified_by_size
 
-NO_OPTIONS = ReadOptions()
 JOINED_INLINE_BYTES = 8 << 20
 """Join up to this many bytes on the event loop, which takes a few milliseconds. Join more in a thread."""
 ENOUGH_BYTES = 64 << 10
@@ -59,18 +58,18 @@ class RangeIgnoredError(TransferError):
     """The ETag and size from this reply, if its length does not fit its range."""
 
 
-async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None) -> bytes:
-    return (await _read_and_repeat(runtime, address, byte_range))[1]
+async def read(runtime: Runtime, address: Address, byte_range: ByteRange | None, options: ReadOptions = ANY) -> bytes:
+    return (await _read_and_repeat(runtime, address, byte_range, options))[1]
 
 
 async def read_with_info(
-    runtime: Runtime, address: Address, most: int, known: EtagAndSize | None = None
+    runtime: Runtime, address: Address, most: int, known: EtagAndSize | None = None, options: ReadOptions = ANY
 ) -> tuple[ObjectInfo, bytes]:
     """Read a whole small object. Raise ObjectChangedError if it has more than ``most`` bytes: it was smaller when listed.
 
     ``known`` comes from the listing. Its size is used if the reply has no length.
     """
-    response, content = await _read_and_repeat(runtime, address, None, most, known)
+    response, content = await _read_and_repeat(runtime, address, None, options, most, known)
     return response.info, content
 
 
@@ -78,31 +77,37 @@ async def _read_and_repeat(
     runtime: Runtime,
     address: Address,
     byte_range: ByteRange | None,
+    options: ReadOptions,
     most: int | None = None,
     known: EtagAndSize | None = None,
 ) -> tuple[ObjectBody | Body, bytes]:
     """Read, and read once more if the bytes were damaged or the object changed meanwhile."""
     try:
-        return await _read_once(runtime, address, byte_range, most, known)
+        return await _read_once(runtime, address, byte_range, options, most, known)
     except (ChecksumMismatchError, ObjectChangedError) as error:
         _log.warning("%s; reading it again", error)
-        return await _read_once(runtime, address, byte_range, most, known)
+        return await _read_once(runtime, address, byte_range, options, most, known)
 
 
 async def _read_once(
-    runtime: Runtime, address: Address, byte_range: ByteRange | None, most: int | None, known: EtagAndSize | None
+    runtime: Runtime,
+    address: Address,
+    byte_range: ByteRange | None,
+    options: ReadOptions,
+    most: int | None,
+    known: EtagAndSize | None,
 ) -> tuple[ObjectBody | Body, bytes]:
     """Read with one request. A small object arrives with the reply and needs no Body, which would cost more time."""
-    response = await _request(runtime, address, byte_range, NO_OPTIONS, streamed=False)
+    response = await _request(runtime, address, byte_range, options, streamed=False)
     content = response.content
     if content is None or len(content) != response.length:
-        async with _opened(runtime, address, byte_range, NO_OPTIONS, response, streamed=False, known=known) as body:
+        async with _opened(runtime, address, byte_range, options, response, streamed=False, known=known) as body:
             content = b"" if most is not None and (body.info.size or 0) > most else await body.read(_one_more(most))
             if most is not None and (len(content) > most or len(content) < (body.info.size or 0)):
                 msg = f"{address} changed: it now has more than the {most:,} bytes that the listing allowed for"
                 raise ObjectChangedError(msg)
             return body, content
-    if not _is_whole(response):
+    if not _is_whole(response) or options.verify == "off":
         return response, content
     if expected_md5 := md5_of_etag(response.etag, response.obstacle):
         if (found := (await md5(content)).hexdigest()) != expected_md5:
@@ -461,7 +466,7 @@ class Body:
             self._is_complete = True
             return
         self._range = ByteRange(self._position, self._stop)
-        self._options = replace(self._options, if_match=pin_of(etag), if_none_match=None)
+        self._options = self._options.pinned(pin_of(etag))
         await self._reply.close()
         await self._runtime.s3.sleep(backoff(retry, self._breaks))
 
@@ -514,7 +519,7 @@ class Body:
         """Get the missing size by a HEAD. Without it, an ETag of parts may not be comparable."""
         self._is_complete = True
         await self._reply.close()  # the HEAD may need its connection
-        self._stop = await size_by_head(self._runtime.s3, self._address, self.info.etag)
+        self._stop = await size_by_head(self._runtime.s3, self._address, self.info.etag, self._options)
         self.info = replace(self.info, size=self._stop)
         self._advance(0, is_end=True)
 

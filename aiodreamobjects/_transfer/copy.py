@@ -7,10 +7,12 @@ import logging
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from urllib.parse import unquote
 
 from aiodreamobjects._concurrency import pull
+from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
     DreamObjectsError,
@@ -24,17 +26,10 @@ from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Acl, Address, ByteRange, ObjectInfo, Verified
 from aiodreamobjects._progress import Growing, Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime, clean_up
-from aiodreamobjects._s3.options import META, HeaderArguments, ReadOptions, WriteOptions
-from aiodreamobjects._s3.replies import (
-    LEGAL_HOLD,
-    LOCK_MODE,
-    LOCK_UNTIL,
-    Headers,
-    headers_to_carry,
-    is_same,
-    object_info,
-)
+from aiodreamobjects._s3.options import ANY, LEGAL_HOLD, META, HeaderArguments, ReadOptions, WriteOptions
+from aiodreamobjects._s3.replies import Headers, headers_to_carry, is_same, object_info
 from aiodreamobjects._s3.values import Part
+from aiodreamobjects._transfer import locks
 from aiodreamobjects._transfer.body import open_body, pin_of
 from aiodreamobjects._transfer.multipart import Multipart, check_conditions
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME
@@ -77,7 +72,8 @@ class Changes:
     @property
     def has_effect(self) -> bool:
         """Return whether a copy onto itself would change anything."""
-        return bool(self.replaced or self.options.acl or self.options.headers)
+        options = self.options
+        return bool(self.replaced or options.acl or options.headers or options.encryption or options.has_lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +82,16 @@ class Source:
 
     runtime: Runtime
     address: Address
+    reads: ReadOptions
+    """The version to copy, and the key that it was stored with."""
     headers: Headers
     """The headers exactly as the service sent them."""
     found: ObjectInfo
 
     @classmethod
-    async def look(cls, runtime: Runtime, address: Address) -> Source:
-        headers = await runtime.s3.headers_of(address)
-        return cls(runtime, address, headers, object_info(address, headers))
+    async def look(cls, runtime: Runtime, address: Address, reads: ReadOptions) -> Source:
+        headers = await runtime.s3.headers_of(address, reads)
+        return cls(runtime, address, reads, headers, object_info(address, headers))
 
     @property
     def has_redirect(self) -> bool:
@@ -103,7 +101,7 @@ class Source:
     async def check(self) -> None:
         """Raise ObjectChangedError if the object was changed or deleted since the first HEAD."""
         try:
-            now = await self.runtime.s3.head_object(self.address)
+            now = await self.runtime.s3.head_object(self.address, self.reads)
         except NotFoundError as error:
             msg = f"{self.address} was deleted while it was copied"
             raise ObjectChangedError(msg) from error
@@ -125,6 +123,7 @@ async def copy(
     to: tuple[Runtime, Address],
     changes: Changes,
     progress: ProgressCallback | None,
+    reads: ReadOptions = ANY,
 ) -> Copied:
     """Copy, then check the source again. If it changed during a streamed copy, copy it once more.
 
@@ -137,7 +136,7 @@ async def copy(
     async with Job(from_runtime, to_runtime) as job, job.telling_doubt():
         # A conditional copy is not repeated: the first copy changed the target, so the condition would fail.
         for is_last in (changes.options.is_conditional, True):
-            found = await Source.look(from_runtime, address)
+            found = await Source.look(from_runtime, address, reads)
             transfer = _Copy(found, to_runtime, target, changes, growing, job)
             info = await transfer.run()
             try:
@@ -159,6 +158,7 @@ async def move(
     to: tuple[Runtime, Address],
     changes: Changes,
     progress: ProgressCallback | None,
+    reads: ReadOptions = ANY,
 ) -> ObjectInfo:
     """Copy, check both objects, and only then delete the source. With versioning, delete exactly the copied version.
 
@@ -170,9 +170,9 @@ async def move(
     if (from_runtime.service.endpoint, address) == (to_runtime.service.endpoint, target):
         msg = f"{address} cannot be moved onto itself"
         raise ValueError(msg)
-    copied = await copy(source, to, changes, progress)
+    copied = await copy(source, to, changes, progress, reads)
     found, info = copied.source.found, copied.info
-    stored = await to_runtime.s3.head_object(target)
+    stored = await to_runtime.s3.head_object(target, changes.options.reads)
     if _differ(stored.size, found.size) or _differ(stored.etag, info.etag):
         msg = f"{target} is not the copy that was made of {address}: the source was not deleted"
         raise ObjectChangedError(msg)
@@ -215,6 +215,7 @@ class _Copy:
         job: Job,
     ) -> None:
         self._source, self._from, self._address = source, source.runtime, source.address
+        self._reads = source.reads
         self._to, self._target = to_runtime, target
         self._found, self._changes, self._progress = source.found, changes, progress
         self._job = job
@@ -222,6 +223,12 @@ class _Copy:
         self._pin = pin_of(self._found.etag)
         self._is_within = self._from is self._to
         self._is_itself = (self._from.service.endpoint, self._address) == (self._to.service.endpoint, target)
+        if self._is_itself and changes.options.encryption is None and source.reads.encryption is not None:
+            self._changes = replace(changes, options=replace(changes.options, encryption=source.reads.encryption))
+        given = self._changes.options.encryption
+        self._lock = self._lock_headers()
+        """The headers of the lock that the copy gets."""
+        self._has_customers_key = isinstance(given, SseCustomer) or source.reads.encryption is not None
         self._tags: Mapping[str, str] | None = None
         """The source's tags, once they were read."""
         self._acl: Acl | None = None
@@ -246,7 +253,7 @@ class _Copy:
             # The copy may have happened, and then the object has lost its tags and ACL.
             if not isinstance(error, Exception) or getattr(error, "in_doubt", False):
                 with suppress(DreamObjectsError):
-                    await clean_up(self._finish(is_new=False, keeps_tags=False), grace=FINISH_SECONDS)
+                    await clean_up(self._finish(None, is_new=False, keeps_tags=False), grace=FINISH_SECONDS)
             raise
         await clean_up(finish, grace=FINISH_SECONDS)  # a cancellation here would leave it without tags and ACL
         return info
@@ -259,17 +266,19 @@ class _Copy:
         is_at_once = is_plain and (self._found.size or 0) <= self._from.limits.part_size
         is_at_once = is_at_once and self._is_pinned and self._acl is None and self._changes.tags is None
         self.took_time = not (is_at_once or self._is_itself)
-        return info, self._finish(is_new=copied is None or self._is_large(), keeps_tags=is_plain)
+        is_new = copied is None or self._is_large()
+        return info, self._finish(info.version_id, is_new=is_new, keeps_tags=is_plain)
 
     async def _check_request(self) -> None:
         """Raise an error for an impossible copy before anything is stored."""
-        if self._is_within and self._is_itself and not self._changes.has_effect:
+        is_restored = self._reads.version_id is not None
+        if self._is_within and self._is_itself and not (self._changes.has_effect or is_restored):
             msg = f"a copy of {self._address} onto itself must change something, such as its metadata"
             raise ValueError(msg)
         if self._changes.tags and (advice := self._to.service.unsupported.get("tagging")):
             msg = f"{self._to.service.name} keeps no tags, so {self._target} cannot get any; {advice}"
             raise UnsupportedByServiceError(msg, code="NotImplemented")
-        await self._to.s3.require_conditions(self._target, self._changes.options)
+        await self._to.s3.require(self._target, self._changes.options)
 
     @property
     def _replaces_headers(self) -> bool:
@@ -284,6 +293,8 @@ class _Copy:
     async def _copy_within_or_nothing(self) -> ObjectInfo | None:
         """Let the service copy. Return None if it cannot and the object must be streamed through here."""
         key = self._address.key
+        if self._has_customers_key and not self._to.service.encrypts:
+            return None  # Ceph RGW 16.2 stores a copy without encryption, and cannot copy what has a customer's key
         if self._is_large() and "copy_in_parts" in self._to.service.unsupported:
             return None
         if self._is_large() and (unquote(key) != key or "?versionId=" in key):
@@ -306,13 +317,13 @@ class _Copy:
         except NotFoundError:
             await self._source.check()
             raise
-        has_its_etag = info.etag is not None and info.etag == found.etag
+        has_its_etag = info.etag is not None and info.etag == found.etag and not self._has_customers_key
         if has_its_etag and (verified := _verified_by_etag(info.etag)):
             return replace(info, size=found.size, verified=verified)
         # A copy in parts has another ETag, so it cannot show whether the source changed. Check the source instead.
         if not has_its_etag and not self._is_itself:
             await self._source.check()
-        stored = await self._to.s3.head_object(self._target)
+        stored = await self._to.s3.head_object(self._target, self._changes.options.reads)
         if _differ(stored.size, found.size):
             msg = (
                 f"{self._target} has {stored.size} bytes after the copy, but {self._address} has {found.size}; "
@@ -333,7 +344,7 @@ class _Copy:
         await check_conditions(s3, self._target, options)
 
         async def copy_object() -> ObjectInfo:
-            return await s3.copy_object(self._address, self._target, options, source_if_match=self._pin)
+            return await s3.copy_object(self._address, self._target, options, self._reads.pinned(self._pin))
 
         with self._meter.piece(size), self._job.writing():
             await self._meter.complete()
@@ -392,13 +403,15 @@ class _Copy:
         return [part for _, part in sorted(parts.items())]
 
     async def _copy_part(self, upload: Multipart, number: int, copied: ByteRange) -> Part:
-        source, target, pin = self._address, self._target, self._pin
-        return await self._to.s3.copy_part(source, target, upload.upload_id, number, copied, source_if_match=pin)
+        reads, options = self._reads.pinned(self._pin), self._changes.options
+        return await self._to.s3.copy_part(
+            self._address, self._target, upload.upload_id, number, copied, options, reads
+        )
 
     async def _stream(self) -> ObjectInfo:
         """Download and upload at the same time, within the session's memory."""
         self.was_streamed = True
-        pinned, found = ReadOptions(if_match=self._pin), self._found
+        pinned, found = self._reads.pinned(self._pin), self._found
         known = found.etag, found.size
         try:
             async with open_body(self._from, self._address, None, pinned, known=known) as body:
@@ -415,10 +428,21 @@ class _Copy:
 
     # Headers
 
+    def _lock_headers(self) -> dict[str, str]:
+        """Return the given lock. A copy onto itself also keeps the lock that it has. An old version's lock stays with it."""
+        options = self._changes.options
+        kept = {}
+        if self._is_itself and self._reads.version_id is None:
+            kept = locks.of_headers(self._source.headers, self._to.s3.now())
+            if options.legal_hold is False:
+                kept.pop(LEGAL_HOLD, None)
+        return kept | options.lock_headers()
+
     def _options(self) -> WriteOptions:
         """Return the given options, and the source's headers for all others."""
         given, headers = self._changes.options, self._source.headers
-        carried = headers_to_carry(headers, replaced=self._changes.replaced, is_itself=self._is_itself)
+        replaced = self._changes.replaced | ({"encryption"} if given.encryption is not None else set())
+        carried = headers_to_carry(headers, replaced=replaced, is_itself=self._is_itself) | self._lock
         # Keep the part size even if the metadata is replaced: a download needs it to compute the ETag.
         if (part_size := headers.get(_PART_SIZE_HEADER)) is not None:
             carried[_PART_SIZE_HEADER.decode()] = part_size.decode("latin-1")
@@ -438,18 +462,21 @@ class _Copy:
         """Read the source's ACL if the copy gets it. A refusal is an error only if the caller requested the ACL."""
         wanted, s3 = self._changes.copies_acl, self._from.s3
         if wanted:
-            self._acl = await s3.get_object_acl(self._address)
+            self._acl = await s3.get_object_acl(self._address, self._reads.version_id)
         elif wanted is None and self._is_itself and self._changes.options.acl is None:
-            self._acl = await s3.unasked("object_acl", lambda: s3.get_object_acl(self._address))
+            read = partial(s3.get_object_acl, self._address, self._reads.version_id)
+            self._acl = await s3.unasked("object_acl", read)
 
-    async def _finish(self, *, is_new: bool, keeps_tags: bool) -> None:
+    async def _finish(self, version_id: str | None, *, is_new: bool, keeps_tags: bool) -> None:
         """Set the tags, an ACL that is not canned, and the lock of a copy onto itself. The copy request did not set them.
 
         ``is_new``: the copy was uploaded as a new object, and has no tags yet.
         """
         given, acl = self._changes.tags, self._acl
-        if self._is_itself:
-            await self._keep_lock()
+        if self._lock:
+            await locks.ensure(
+                self._to.s3, self._target, self._lock, replace(self._changes.options.reads, version_id=version_id)
+            )
         if given or (given is not None and not is_new and await self._source_tags()):
             await self._to.s3.put_object_tags(self._target, given)
         elif given is None and not keeps_tags and (tags := await self._source_tags()):
@@ -465,23 +492,12 @@ class _Copy:
         else:
             await s3.unasked("object_acl", lambda: s3.put_object_acl(self._target, acl), is_write=True)
 
-    async def _keep_lock(self) -> None:
-        """Lock the object again if the copy has lost its lock. Ceph RGW 16.2 answers 200 but ignores the lock headers."""
-        was, s3 = self._source.headers, self._to.s3
-        mode, until, hold = was.get(LOCK_MODE), was.get(LOCK_UNTIL), was.get(LEGAL_HOLD)
-        if mode is None and hold is None:
-            return
-        now = await s3.headers_of(self._target)
-        if mode is not None and until is not None and LOCK_MODE not in now:
-            await s3.put_object_retention(self._target, mode.decode(), until.decode())
-        if hold is not None and now.get(LEGAL_HOLD) != hold:
-            await s3.put_object_legal_hold(self._target, hold.decode())
-
     async def _source_tags(self) -> Mapping[str, str]:
         """Return the source's tags. Return none if the service has no tags or does not let us read them."""
         if self._tags is None:
             s3, can_have_some = self._from.s3, "tagging" not in self._to.service.unsupported
-            found = await s3.unasked("tagging", lambda: s3.get_object_tags(self._address)) if can_have_some else None
+            read = partial(s3.get_object_tags, self._address, self._reads.version_id)
+            found = await s3.unasked("tagging", read) if can_have_some else None
             self._tags = found or {}
         return self._tags
 

@@ -22,7 +22,7 @@ from aiodreamobjects._errors import (
     PreconditionFailedError,
     TransferError,
 )
-from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verify
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo
 from aiodreamobjects._progress import Gauge, Meter, ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import ReadOptions
@@ -39,9 +39,6 @@ MOST_RESTARTS = 1
 
 _log = logging.getLogger("aiodreamobjects")
 
-_UNCHECKED = ReadOptions(verify="off")
-"""A body of a range checks no digest: the whole object is checked here."""
-
 
 async def download(
     runtime: Runtime,
@@ -52,11 +49,13 @@ async def download(
     overwrite: bool,
     progress: ProgressCallback | None,
     fsync: bool,
-    verify: Verify,
     if_changed: IfChanged,
+    options: ReadOptions,
 ) -> ObjectInfo:
     runtime.require_open()
     names = f"{runtime.service.endpoint} {address} {Path(path).name}"
+    if options.version_id is not None:
+        names += f" {options.version_id}"
     identity = hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     partial = beside(Path(path), identity, "part") if resume else None
     async with (
@@ -70,7 +69,7 @@ async def download(
             is_kept=journal is not None and journal.record is not None,
         ) as sink,
     ):
-        return await download_into(sink, runtime, address, progress, verify, if_changed, journal)
+        return await download_into(sink, runtime, address, progress, if_changed, options, journal)
 
 
 async def download_into(
@@ -78,8 +77,8 @@ async def download_into(
     runtime: Runtime,
     address: Address,
     progress: ProgressCallback | None,
-    verify: Verify,
     if_changed: IfChanged,
+    options: ReadOptions,
     journal: DownloadJournal | None = None,
     time_of: Callable[[ObjectInfo], int | None] = mtime.nanoseconds_of,
     listed: EtagAndSize | None = None,
@@ -87,7 +86,7 @@ async def download_into(
     """Download into an open sink, and publish the file. ``listed``: from a listing, in case the reply has no length."""
     meter = Meter(progress, total_bytes=None, key=address.key)
     async with runtime.job(), meter:
-        transfer = _Download(runtime, address, sink, journal, meter, verify, listed)
+        transfer = _Download(runtime, address, sink, journal, meter, options, listed)
         info = await _with_second_chances(transfer, if_changed)
         await meter.complete()
     assert info.size is not None
@@ -143,11 +142,14 @@ class _Download:
         sink: PathSink,
         journal: DownloadJournal | None,
         meter: Meter,
-        verify: Verify,
+        options: ReadOptions,
         listed: EtagAndSize | None,
     ) -> None:
         self._runtime, self._address = runtime, address
-        self._sink, self._journal, self._meter, self._verify = sink, journal, meter, verify
+        self._sink, self._journal, self._meter = sink, journal, meter
+        self._verify = options.verify
+        self._options = replace(options, verify="off")
+        """The options of each body. None checks a digest: the whole object is checked here."""
         self._memory = runtime.memory.share()
         self._part_size = runtime.limits.part_size
         self.had_mismatch = False
@@ -167,7 +169,7 @@ class _Download:
 
     async def run(self, *, in_ranges: bool) -> ObjectInfo:
         """Download once. The first range needs no HEAD before it: its reply has the ETag and the size."""
-        number, options = (self._resumed() if in_ranges else None) or (1, _UNCHECKED)
+        number, options = (self._resumed() if in_ranges else None) or (1, self._options)
         start = (number - 1) * self._part_size
         requested = ByteRange(start, start + self._part_size) if in_ranges else None
         try:
@@ -213,7 +215,7 @@ class _Download:
             return None
         self._part_size = found.part_size
         missing = next((number for number in range(1, found.count + 1) if number not in journal.held), 1)
-        return missing, replace(_UNCHECKED, if_match=found.etag)
+        return missing, self._options.pinned(found.etag)
 
     async def _receive(self, body: Body, number: int) -> ObjectInfo:
         info = body.info
@@ -231,7 +233,7 @@ class _Download:
         self._meter.total_bytes = info.size
         if self._verify == "auto":
             self._check = await ContentCheck.asking(
-                self._runtime.s3, self._address, info, body.obstacle, had_mismatch=self.had_mismatch
+                self._runtime.s3, self._address, info, body.obstacle, self._options, had_mismatch=self.had_mismatch
             )
         if info.size is None or body.remaining == info.size:
             size = await self._receive_stream(body)
@@ -299,7 +301,7 @@ class _Download:
 
     async def _request_range(self, info: ObjectInfo, start: int, data: memoryview, gauge: Gauge) -> None:
         """Fill ``data`` with a range of exactly the state of the object that ``info`` describes."""
-        requested, pinned = ByteRange(start, start + len(data)), replace(_UNCHECKED, if_match=pin_of(info.etag))
+        requested, pinned = ByteRange(start, start + len(data)), self._options.pinned(pin_of(info.etag))
         try:
             async with open_body(self._runtime, self._address, requested, pinned, streamed=False) as body:
                 # Some services ignore If-Match, so compare the reply as well.

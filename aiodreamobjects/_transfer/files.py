@@ -27,7 +27,7 @@ from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import ReadOptions, WriteOptions
 from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._transfer import upload
-from aiodreamobjects._transfer.body import NO_OPTIONS, Body, may_be_empty, open_body, pin_of
+from aiodreamobjects._transfer.body import Body, may_be_empty, open_body, pin_of
 from aiodreamobjects._transfer.sources import as_bytes
 
 if TYPE_CHECKING:
@@ -168,8 +168,9 @@ async def open_writer(
 class _Ranges:
     """The requests of a reader. Each asks for one range of the same state of the object."""
 
-    def __init__(self, runtime: Runtime, address: Address, info: ObjectInfo, size: int) -> None:
+    def __init__(self, runtime: Runtime, address: Address, info: ObjectInfo, size: int, options: ReadOptions) -> None:
         self._runtime, self._address, self._info, self._size = runtime, address, info, size
+        self._options = options.pinned(pin_of(info.etag))
         self._window = LEAST_WINDOW_BYTES
         self._body: Body | None = None
         self._body_position = 0
@@ -198,12 +199,11 @@ class _Ranges:
 
     async def _open(self, byte_range: ByteRange) -> None:
         await self._close_body()
-        pinned = ReadOptions(if_match=pin_of(self._info.etag))
         changed = ObjectChangedError(f"{self._address} changed while it was read, after byte {byte_range.start:,}")
         for is_last in (False, True):
             try:
                 body = await self._stack.enter_async_context(
-                    open_body(self._runtime, self._address, byte_range, pinned)
+                    open_body(self._runtime, self._address, byte_range, self._options)
                 )
             except (PreconditionFailedError, NotFoundError) as error:
                 raise changed from error
@@ -295,24 +295,24 @@ class ObjectReader:
 
 
 @asynccontextmanager
-async def open_reader(runtime: Runtime, address: Address) -> AsyncIterator[ObjectReader]:
-    info, head = await _read_head(runtime, address)
+async def open_reader(runtime: Runtime, address: Address, options: ReadOptions) -> AsyncIterator[ObjectReader]:
+    info, head = await _read_head(runtime, address, options)
     if info.size is None:
         msg = f"{address}: the service sends no size, so a reader cannot seek; use get() or download() instead"
         raise TransferError(msg)
-    ranges = _Ranges(runtime, address, info, info.size)
+    ranges = _Ranges(runtime, address, info, info.size, options)
     try:
         yield ObjectReader(runtime, address, info, info.size, head, ranges)
     finally:
         await ranges.close()
 
 
-async def _read_head(runtime: Runtime, address: Address) -> tuple[ObjectInfo, bytes]:
+async def _read_head(runtime: Runtime, address: Address, options: ReadOptions) -> tuple[ObjectInfo, bytes]:
     try:
-        async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), NO_OPTIONS, accepts_whole=True) as body:
+        async with open_body(runtime, address, ByteRange(0, HEAD_BYTES), options, accepts_whole=True) as body:
             return body.info, await body.read(HEAD_BYTES)
     except InvalidRequestError as error:
         if not may_be_empty(error):
             raise
-    async with open_body(runtime, address, None, NO_OPTIONS) as body:
+    async with open_body(runtime, address, None, options) as body:
         return body.info, await body.read(HEAD_BYTES)

@@ -17,6 +17,7 @@ from aiodreamobjects._s3 import paging
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.values import CreatedUpload, Part
 from aiodreamobjects._service import Signature
+from aiodreamobjects._transfer import locks
 from aiodreamobjects._transfer.multipart import ABORT_SECONDS, Multipart, abort, check_conditions
 from aiodreamobjects._transfer.sources import HeldSource, Uploadable, open_source
 
@@ -75,9 +76,7 @@ class MultipartUpload:
         runtime.require_open()
         async with runtime.job(), _content(runtime, source) as data:
             try:
-                part = await runtime.s3.put_part(
-                    self._address, self.upload_id, number, data, verify=self._options.verify == "auto"
-                )
+                part = await runtime.s3.put_part(self._address, self.upload_id, number, data, self._options)
             except DreamObjectsError as error:
                 error.in_doubt = False  # a part may be stored, but without a completion there is no object
                 raise
@@ -101,7 +100,7 @@ class MultipartUpload:
         self._check_number(number)
         self._check_open()
         query = {"partNumber": str(number), "uploadId": self.upload_id}
-        headers = _presign.headers_of_body(content_length, content_md5)
+        headers = {**_presign.headers_of_body(content_length, content_md5), **self._options.part_headers()}
         return _presign.presign_url(
             self._runtime, "PUT", self._address, expires_in, query=query, headers=headers, signature=signature
         )
@@ -132,7 +131,7 @@ class MultipartUpload:
         given = None if parts is None else self._in_order(parts)
         runtime, address, options = self._runtime, self._address, self._options
         runtime.require_open()
-        await runtime.s3.require_conditions(address, options)
+        await runtime.s3.require(address, options)
         async with runtime.job() as job:
             upload = Multipart(runtime, address, options, job)
             upload.take_up(self._created)
@@ -147,7 +146,7 @@ class MultipartUpload:
             finally:
                 self._is_in_doubt |= upload.is_in_doubt
         self._finish("completed")
-        return info
+        return await locks.hold(runtime, options, info)
 
     async def abort(self) -> None:
         """End the upload and drop its parts. An upload that is gone is not an error; nor is one that was completed here.
@@ -208,7 +207,7 @@ class MultipartUpload:
 
 async def start(runtime: Runtime, address: Address, options: WriteOptions) -> MultipartUpload:
     runtime.require_open()
-    await runtime.s3.require_conditions(address, options)
+    await runtime.s3.require(address, options)
     async with runtime.job() as job:
         created = await Multipart(runtime, address, options, job).start()
         return MultipartUpload(runtime, address, created, options)

@@ -15,11 +15,13 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Literal
 
+from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
     AlreadyExistsError,
     ChecksumMismatchError,
     ConnectionFailedError,
     DreamObjectsError,
+    EncryptionKeyError,
     InvalidRequestError,
     NotFoundError,
     PreconditionFailedError,
@@ -33,7 +35,7 @@ from aiodreamobjects._runtime import Job, Runtime, clean_up
 from aiodreamobjects._s3 import paging, replies
 from aiodreamobjects._s3.errors import is_unreadable, refuse_reply
 from aiodreamobjects._s3.gate import Departure
-from aiodreamobjects._s3.options import WriteOptions, unquoted
+from aiodreamobjects._s3.options import ANY, WriteOptions, unquoted
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._s3.values import CreatedUpload, Part
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
@@ -170,7 +172,7 @@ class Multipart:
 
     def take_up(self, created: CreatedUpload) -> None:
         """Continue with an upload that exists."""
-        self._upload_id, self._since = created
+        self._upload_id, self._since = created.upload_id, created.at
         self._is_taken_up = True
 
     async def finish(self, parts: Sequence[Part]) -> ObjectInfo:
@@ -222,17 +224,18 @@ class Multipart:
         async def create() -> None:
             orphans = self._orphans
             try:
-                self._upload_id, self._since = await self._s3.create_upload(
-                    self._address, self._options, orphans.count_lost_reply
-                )
-                self._created_id = self._upload_id
-                self._ours.add(self._created_id)
+                created = await self._s3.create_upload(self._address, self._options, orphans.count_lost_reply)
+                self._upload_id = self._created_id = created.upload_id
+                self._since = created.at
+                self._ours.add(created.upload_id)
             except DreamObjectsError as error:
                 if is_unreadable(error):
                     orphans.count_lost_reply()
                 raise
             finally:
                 await orphans.find(self._upload_id)
+            if not created.is_encrypted:
+                raise self._s3.not_encrypting(self._address, self._options)
             if self._journal is not None:
                 await self._write_journal(is_completing=False)
 
@@ -323,7 +326,7 @@ class Multipart:
     async def _find_etag(self, info: ObjectInfo, upload_id: str, parts: Sequence[Part], expected: str) -> ObjectInfo:
         """Check that a success without an ETag really stored the object. Ceph RGW 16.2 sends none."""
         try:
-            found = await self._s3.head_object(self._address)
+            found = await self._s3.head_object(self._address, self._options.reads)
         except NotFoundError:
             found = None
         except DreamObjectsError:
@@ -346,7 +349,7 @@ class Multipart:
         if not is_other or (service.is_known and service.digests != "all"):
             return
         if not service.is_known:
-            found = await self._s3.head_object(self._address)
+            found = await self._s3.head_object(self._address, self._options.reads)
             if found.etag == etag and found.size == size:
                 self._s3.note_digests("whole")
                 self._has_its_size = True
@@ -400,7 +403,7 @@ class Multipart:
         except DreamObjectsError:
             return _Seen()
         try:
-            found = await self._s3.head_object(self._address)
+            found = await self._s3.head_object(self._address, self._options.reads)
         except NotFoundError:
             return _Seen(is_open=is_open, is_ours=False)
         except DreamObjectsError:
@@ -427,7 +430,8 @@ class Multipart:
 
     def _completed(self, info: ObjectInfo, expected: str | None, size: int | None) -> ObjectInfo:
         """Return the completed object's info."""
-        verified: Verified | None = "size" if self._has_its_size else None
+        has_own_key = isinstance(self._options.encryption, SseCustomer)
+        verified: Verified | None = "size" if self._has_its_size or has_own_key else None
         if expected is not None and info.etag == expected:
             verified = "parts"
         made = replies.described(self._address, self._options, size, info.etag, info.version_id, verified)
@@ -490,14 +494,28 @@ async def check_conditions(s3: S3, address: Address, options: WriteOptions) -> N
     if not options.is_conditional:
         return
     try:
-        found = await s3.head_object(address)
+        found = await _present(s3, address, options)
     except NotFoundError:
         if options.if_absent:
             return
         raise
-    if options.if_absent:
+    except EncryptionKeyError:  # so it exists
+        if not options.if_absent:
+            raise
+        found = None
+    if found is None or options.if_absent:
         msg = f"{address} already exists"
         raise AlreadyExistsError(msg, code="PreconditionFailed")
     if options.if_match != "*" and found.etag != unquoted(options.if_match):
         msg = f"{address} has the ETag {found.etag}, not {options.if_match}"
         raise PreconditionFailedError(msg, code="PreconditionFailed")
+
+
+async def _present(s3: S3, address: Address, options: WriteOptions) -> ObjectInfo:
+    """Return what is at the address now. It need not have the key that is given for the new object."""
+    try:
+        return await s3.head_object(address, options.reads)
+    except EncryptionKeyError:
+        if options.reads is ANY:
+            raise
+    return await s3.head_object(address)

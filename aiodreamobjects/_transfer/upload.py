@@ -18,7 +18,7 @@ from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.values import Part
-from aiodreamobjects._transfer import mtime
+from aiodreamobjects._transfer import locks, mtime
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord, digest_of
 from aiodreamobjects._transfer.multipart import Multipart
 from aiodreamobjects._transfer.parts import PART_SIZE_NAME, PartSizes, plan
@@ -35,7 +35,7 @@ async def put(
 ) -> ObjectInfo:
     """Store bytes from any source. ``job``: the job of the verb that calls this, if there is one."""
     runtime.require_open()
-    await runtime.s3.require_conditions(address, options)
+    await runtime.s3.require(address, options)
     if isinstance(source, str):
         source = encode_utf8("text", source)
         options = replace(options, content_type=options.content_type or "text/plain; charset=utf-8")
@@ -43,13 +43,13 @@ async def put(
         size = source.nbytes if isinstance(source, memoryview) else len(source)
         if progress is None and size <= max(runtime.limits.part_size, runtime.service.multipart.smallest_part):
             body = source if isinstance(source, bytes) else HeldSource(source).take(size)
-            return await runtime.s3.put_object(address, body, options)
+            return await locks.hold(runtime, options, await runtime.s3.put_object(address, body, options))
     async with runtime.file() if isinstance(source, Path) else nullcontext(), open_source(source) as opened:
         transfer = _Upload(runtime, address, opened, options, progress)
         if job is not None:
-            return await transfer.run(job)
+            return await locks.hold(runtime, options, await transfer.run(job))
         async with runtime.job() as own:
-            return await transfer.run(own)
+            return await locks.hold(runtime, options, await transfer.run(own))
 
 
 async def upload(
@@ -63,7 +63,7 @@ async def upload(
     opener: Opener | None = None,
 ) -> ObjectInfo:
     runtime.require_open()
-    await runtime.s3.require_conditions(address, options)
+    await runtime.s3.require(address, options)
     async with runtime.file(), open_source(Path(path), opener) as source:
         assert isinstance(source, PathSource)
         options = replace(
@@ -76,7 +76,7 @@ async def upload(
             journal = await UploadJournal.of(source.path, runtime.service.endpoint, address.bucket, address.key)
         async with runtime.job() as job:
             transfer = _Upload(runtime, address, source, options, progress, journal)
-            return await transfer.run(job)
+            return await locks.hold(runtime, options, await transfer.run(job))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +211,7 @@ class _Upload:
             # An earlier process has sent this part. Skip it only if the MD5 shows that the bytes are the same.
             if held is not None and held.size == len(data) and held.etag == (await md5(data)).hexdigest():
                 return replace(held, md5=held.etag)
-            return await self._s3.put_part(
-                self._address, upload.upload_id, number, data, verify=self._options.verify == "auto", sent=sent
-            )
+            return await self._s3.put_part(self._address, upload.upload_id, number, data, self._options, sent=sent)
 
     # Memory
 

@@ -12,6 +12,7 @@ from aiodreamobjects._errors import (
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._integrity import IF_NO_DIGEST, EtagDigest, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import Address, ObjectInfo, Verified
+from aiodreamobjects._s3.options import ANY, ReadOptions
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._transfer.parts import PartSizes, known_parts
 
@@ -43,7 +44,14 @@ class ContentCheck:
 
     @classmethod
     async def asking(
-        cls, s3: S3, address: Address, info: ObjectInfo, obstacle: str | None, *, had_mismatch: bool
+        cls,
+        s3: S3,
+        address: Address,
+        info: ObjectInfo,
+        obstacle: str | None,
+        options: ReadOptions = ANY,
+        *,
+        had_mismatch: bool = False,
     ) -> ContentCheck | None:
         """Return a check. If the part sizes are not certain, request the sizes of the first and the last part.
 
@@ -54,10 +62,10 @@ class ContentCheck:
         count = parts_of_etag(info.etag, obstacle)
         if count is None or info.size == 0 or (found is not None and found.is_certain and not had_mismatch):
             return found
-        assert info.etag
+        pinned = options.pinned(info.etag)
         try:
-            first = await s3.size_of_part(address, 1, info.etag)
-            last = await s3.size_of_part(address, count, info.etag) if first else None
+            first = await s3.size_of_part(address, 1, pinned)
+            last = await s3.size_of_part(address, count, pinned) if first else None
         except (PreconditionFailedError, NotFoundError) as error:
             msg = f"{address} changed while it was downloaded"
             raise ObjectChangedError(msg) from error
@@ -65,6 +73,7 @@ class ContentCheck:
             return found
         if not first or not last:
             return found
+        assert info.etag
         if info.size is None:  # it cannot be checked whether the parts between have the same size
             return found or cls(info.etag, PartSizes(first), is_certain=False)
         if (count - 1) * first + last != info.size:
@@ -100,10 +109,10 @@ class ContentCheck:
         return sizes.make(parts_of_etag(self._etag, None) or 0, max(1, self.digest.position))
 
 
-async def size_by_head(s3: S3, address: Address, etag: str | None) -> int | None:
+async def size_by_head(s3: S3, address: Address, etag: str | None, options: ReadOptions) -> int | None:
     """Return the object's size by a HEAD. Return None if the HEAD fails, has no size or another ETag."""
     try:
-        found = await s3.head_object(address)
+        found = await s3.head_object(address, options.pinned(None))
     except ServiceError:
         return None
     return found.size if found.etag == etag else None

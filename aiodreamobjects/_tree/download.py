@@ -11,6 +11,7 @@ from aiodreamobjects._errors import DreamObjectsError
 from aiodreamobjects._models import ObjectInfo, printable
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.options import ANY
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import EtagAndSize, read_with_info
 from aiodreamobjects._transfer.download import download_into
@@ -145,7 +146,7 @@ class DownloadTree(Direction):
                         partial(mtime.nanoseconds_of, listed=entry.info),
                     )
                     info = await download_into(
-                        sink, self.runtime, address, told, "auto", "restart", time_of=time_of, listed=_told(entry.info)
+                        sink, self.runtime, address, told, "restart", ANY, time_of=time_of, listed=_told(entry.info)
                     )
         except InTheWay as error:
             run.blocked(entry, error.blocking)

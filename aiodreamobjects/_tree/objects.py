@@ -108,7 +108,7 @@ class Objects:
             found = await self.runtime.s3.head_object(address)
             if found.etag != info.etag:
                 return False
-            check = await ContentCheck.asking(self.runtime.s3, address, found, None, had_mismatch=False)
+            check = await ContentCheck.asking(self.runtime.s3, address, found, None)
         else:
             check = None
         if check is None:

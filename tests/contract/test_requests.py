@@ -10,7 +10,7 @@ from conftest import Server, new_name
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address, ByteRange
-from aiodreamobjects._s3.options import WriteOptions
+from aiodreamobjects._s3.options import ReadOptions, WriteOptions
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._s3.values import Cursor, Part
 
@@ -112,7 +112,7 @@ async def test_a_version_is_copied(s3: S3, bucket: dream.Bucket, address: Addres
     first = await obj.put("1")
     await obj.put("2")
     copy = Address(bucket.name, "copy")
-    await s3.copy_object(address, copy, ALWAYS, source_version=first.version_id)
+    await s3.copy_object(address, copy, ALWAYS, reads=ReadOptions(version_id=first.version_id))
     assert await bucket.object("copy").read() == b"1"
 
 
@@ -134,11 +134,11 @@ async def test_a_pinned_copy_is_refused_where_the_service_looks_at_the_pin(
 ) -> None:
     etag = (await bucket.object(address.key).put("x")).etag
     copy = Address(bucket.name, "copy")
-    await s3.copy_object(address, copy, ALWAYS, source_if_match=etag)
+    await s3.copy_object(address, copy, ALWAYS, reads=ReadOptions(if_match=etag))
     if server.is_rgw or server.is_moto:
         pytest.skip("Ceph RGW 16.2 and moto do not look at x-amz-copy-source-if-match")
     with pytest.raises(dream.PreconditionFailedError):
-        await s3.copy_object(address, copy, ALWAYS, source_if_match="0" * 32)
+        await s3.copy_object(address, copy, ALWAYS, reads=ReadOptions(if_match="0" * 32))
 
 
 async def test_the_older_kind_of_list_gives_the_same(server: Server, bucket: dream.Bucket) -> None:
