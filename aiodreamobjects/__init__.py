@@ -37,7 +37,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
     WrongLoopError,
 )
-from aiodreamobjects._listing.pages import Listing
+from aiodreamobjects._listing.pages import Listing, ListPage
 from aiodreamobjects._models import (
     ALL_USERS,
     AUTHENTICATED_USERS,
@@ -118,6 +118,7 @@ __all__ = [
     "KeySource",
     "LifecycleRule",
     "Limits",
+    "ListPage",
     "Listing",
     "LockedError",
     "MultipartRules",

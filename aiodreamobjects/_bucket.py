@@ -171,9 +171,15 @@ class Bucket:
         """
         return pages.list_objects(self._runtime, self._name, prefix, start_after, limit, parallel)
 
-    def list_dir(self, prefix: str = "") -> Listing[ObjectInfo | CommonPrefix]:
-        """List one level, like a directory: its objects, and a CommonPrefix for each ``name/`` that other keys begin with."""
-        return pages.list_dir(self._runtime, self._name, prefix)
+    def list_dir(
+        self, prefix: str = "", *, start_after: str | None = None, limit: int | None = None
+    ) -> Listing[ObjectInfo | CommonPrefix]:
+        """List one level, like a directory: its objects, and a CommonPrefix for each ``name/`` that other keys begin with.
+
+        ``start_after`` skips all names up to this one, as in ``list``: ``photos/cat.jpg`` skips the CommonPrefix ``photos/``, and
+        so does ``photos/``. ``limit`` is the most items to list, of both kinds together.
+        """
+        return pages.list_dir(self._runtime, self._name, prefix, start_after, limit)
 
     def list_versions(self, prefix: str = "") -> Listing[ObjectInfo]:
         """List every version and delete marker, by key, and the newest of a key first.

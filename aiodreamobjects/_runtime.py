@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import warnings
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
@@ -25,6 +26,7 @@ from aiodreamobjects._service import BucketNames, Service
 
 T = TypeVar("T")
 
+TOKEN_KEYS = 8
 OTHER_DESCRIPTORS = 32
 """File descriptors that the process needs besides connections and the files of transfers."""
 
@@ -60,7 +62,7 @@ class Runtime:
             "_state",
             "_s3",
         ),
-        *("limits", "memory", "retry", "uploads"),
+        *("limits", "memory", "retry", "token_keys", "uploads"),
     )
 
     def __init__(self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None) -> None:
@@ -77,6 +79,8 @@ class Runtime:
         self.memory = Memory(limits.memory, timeouts.pool)
         self.uploads: set[str | None] = set()
         """The IDs of the multipart uploads in progress."""
+        self.token_keys: deque[bytes] = deque(maxlen=TOKEN_KEYS)
+        """The keys that signed tokens of listings, the newest first. Temporary credentials bring new ones."""
         self._files = Places(_most_files(limits))
 
     def __str__(self) -> str:

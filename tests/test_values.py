@@ -675,6 +675,7 @@ VALUES = [
     dream.BucketInfo("photos"),
     dream.CommonPrefix("photos", "2026/"),
     dream.UploadInfo("photos", "cat.jpg", "id"),
+    dream.ListPage(("cat.jpg",), "token"),
     OWNER,
     dream.Acl("larry", (OWNER,)),
     dream.Retention("GOVERNANCE", 30),

@@ -13,7 +13,7 @@ from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._listing.split import Ruler, middle_first
 from aiodreamobjects._models import ObjectInfo
 from aiodreamobjects._s3.errors import UNREADABLE
-from aiodreamobjects._s3.paging import PAGE_KEYS
+from aiodreamobjects._s3.listings import PAGE_KEYS
 from aiodreamobjects._s3.values import Page
 
 FetchBehind = Callable[[str | None, int], Awaitable[Page[ObjectInfo]]]

@@ -14,6 +14,9 @@ from aiodreamobjects._s3.options import unquoted
 from aiodreamobjects._s3.replies import listed_date, whole
 from aiodreamobjects._s3.values import Cursor, Page, VersionedKey
 
+PAGE_KEYS = 1000
+"""The most items that S3 puts on a page, and how many it lists unless asked for fewer."""
+
 
 class Listings:
     def __init__(self, caller: Caller) -> None:
@@ -27,7 +30,7 @@ class Listings:
         delimiter: str = "",
         start_after: str | None = None,
         cursor: Cursor | None = None,
-        max_keys: int = 1000,
+        max_keys: int = PAGE_KEYS,
     ) -> Page[ObjectInfo | CommonPrefix]:
         """Return a page of objects and common prefixes, in the order of their UTF-8 bytes."""
         gate = self._caller.gate
@@ -68,7 +71,9 @@ class Listings:
             return Page(items, replies.marker_cursor(is_truncated, items, marker))
         return Page(items, replies.objects_cursor(replies.next_cursor(is_truncated, [token]), items))
 
-    async def list_versions(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[ObjectInfo]:
+    async def list_versions(
+        self, bucket: str, *, prefix: str, cursor: Cursor | None = None, max_keys: int = PAGE_KEYS
+    ) -> Page[ObjectInfo]:
         key_marker, version_marker = cursor or ("", "")
         query = {
             "versions": "",
@@ -76,6 +81,7 @@ class Listings:
             "prefix": prefix,
             "key-marker": key_marker,
             "version-id-marker": version_marker,
+            "max-keys": _fewer(max_keys),
         }
         root = await self._caller.document_of(
             self._page("list_object_versions", bucket, prefix, query), "ListVersionsResult"
@@ -88,10 +94,13 @@ class Listings:
         markers = [root.get("NextKeyMarker"), root.get("NextVersionIdMarker")]
         return Page(items, replies.next_cursor(replies.flag(root, "IsTruncated"), markers, decode, items[-1:]))
 
-    async def list_uploads(self, bucket: str, *, prefix: str, cursor: Cursor | None = None) -> Page[UploadInfo]:
+    async def list_uploads(
+        self, bucket: str, *, prefix: str, cursor: Cursor | None = None, max_uploads: int = PAGE_KEYS
+    ) -> Page[UploadInfo]:
         # If asked to encode keys here, Ceph RGW does, but does not say so. Ask only if XML cannot carry a key.
         key_marker, upload_marker = cursor or ("", "")
         query = {"uploads": "", "prefix": prefix, "key-marker": key_marker, "upload-id-marker": upload_marker}
+        query["max-uploads"] = _fewer(max_uploads)
         decode: Callable[[str], str] = str
         call = self._page("list_multipart_uploads", bucket, prefix, query)
         try:
@@ -134,6 +143,11 @@ class Listings:
             is_gone = isinstance(error, NotFoundError) and error.code != "NoSuchBucket"
             outcome[key, element.get("VersionId") or None] = None if is_gone else error
         return failures_of(outcome, bucket, keys)
+
+
+def _fewer(count: int) -> str:
+    """Return the limit to send with a request. Nothing for a full page, which is what services send unasked."""
+    return str(count) if count < PAGE_KEYS else ""
 
 
 def _entry(element: xml.Element) -> xml.Entry:

@@ -13,10 +13,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import Final, NoReturn, Protocol, TypeVar, cast
 
+from aiodreamobjects._checks import KEY_BYTES
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import Address, CommonPrefix, ObjectInfo, UploadInfo, printable
 from aiodreamobjects._s3.errors import UNREADABLE
-from aiodreamobjects._s3.replies import name_of
+from aiodreamobjects._s3.listings import PAGE_KEYS
+from aiodreamobjects._s3.replies import end_of, name_of
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._s3.values import Cursor, Page, Part
 
@@ -25,8 +27,6 @@ S = TypeVar("S")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-PAGE_KEYS = 1000
-"""The most items that S3 puts on a page."""
 DELIMITER = "/"
 MOST_EMPTY_PAGES = 1000
 """The most empty pages in a row. A service sends them while it skips what it does not list, such as delete markers: about
@@ -53,7 +53,7 @@ class Check(Protocol[S_contra, T_co]):
 
 def objects(
     s3: S3, bucket: str, prefix: str, start_after: str | None, limit: int | None
-) -> AsyncGenerator[list[ObjectInfo], None]:
+) -> AsyncGenerator[Page[ObjectInfo], None]:
     async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo | CommonPrefix]:
         return await s3.list_objects(bucket, prefix=prefix, start_after=start_after, cursor=cursor, max_keys=count)
 
@@ -66,28 +66,54 @@ async def objects_behind(s3: S3, bucket: str, prefix: str, after: str | None, co
     return Page(Objects(bucket, prefix, after).take(page), page.next)
 
 
-def directory(s3: S3, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo | CommonPrefix], None]:
+def directory(
+    s3: S3, bucket: str, prefix: str, start_after: str | None, limit: int | None
+) -> AsyncGenerator[Page[ObjectInfo | CommonPrefix], None]:
+    begin = _behind_directory(prefix, start_after)
+
     async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo | CommonPrefix]:
-        return await s3.list_objects(bucket, prefix=prefix, delimiter=DELIMITER, cursor=cursor, max_keys=count)
+        return await s3.list_objects(
+            bucket, prefix=prefix, delimiter=DELIMITER, start_after=begin, cursor=cursor, max_keys=count
+        )
 
-    return _one_after_the_other(fetch, Directory(bucket, prefix))
-
-
-def versions(s3: S3, bucket: str, prefix: str) -> AsyncGenerator[list[ObjectInfo], None]:
-    async def fetch(cursor: Cursor | None, _: int) -> Page[ObjectInfo]:
-        return await s3.list_versions(bucket, prefix=prefix, cursor=cursor)
-
-    return _one_after_the_other(fetch, Versions(bucket, prefix))
+    return _one_after_the_other(fetch, Directory(bucket, prefix, start_after), limit)
 
 
-def uploads(s3: S3, bucket: str, prefix: str) -> AsyncGenerator[list[UploadInfo], None]:
-    async def fetch(cursor: Cursor | None, _: int) -> Page[UploadInfo]:
-        return await s3.list_uploads(bucket, prefix=prefix, cursor=cursor)
+def _behind_directory(prefix: str, start_after: str | None) -> str | None:
+    """Return where to start a listing of one level, so that it skips the common prefix in which ``start_after`` lies.
 
-    return _one_after_the_other(fetch, Uploads(bucket, prefix))
+    Its keys can follow ``start_after``, but its name does not. Amazon S3 would list it; Ceph RGW and moto do not.
+    """
+    if start_after is None or not start_after.startswith(prefix):
+        return start_after
+    name, delimiter, _ = start_after[len(prefix) :].partition(DELIMITER)
+    behind = end_of(f"{prefix}{name}{delimiter}")
+    return behind if delimiter and len(behind.encode()) <= KEY_BYTES else start_after
 
 
-def parts(s3: S3, address: Address, upload_id: str, most_parts: int) -> AsyncGenerator[list[Part], None]:
+def versions(
+    s3: S3, bucket: str, prefix: str, after: Cursor | None, limit: int | None
+) -> AsyncGenerator[Page[ObjectInfo], None]:
+    """Yield the versions after the one with this key and version ID."""
+
+    async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo]:
+        return await s3.list_versions(bucket, prefix=prefix, cursor=cursor or after, max_keys=count)
+
+    return _one_after_the_other(fetch, Versions(bucket, prefix, after[0] if after else ""), limit)
+
+
+def uploads(
+    s3: S3, bucket: str, prefix: str, after: Cursor | None = None, limit: int | None = None
+) -> AsyncGenerator[Page[UploadInfo], None]:
+    """Yield the uploads after the one with this key and upload ID."""
+
+    async def fetch(cursor: Cursor | None, count: int) -> Page[UploadInfo]:
+        return await s3.list_uploads(bucket, prefix=prefix, cursor=cursor or after, max_uploads=count)
+
+    return _one_after_the_other(fetch, Uploads(bucket, prefix, after), limit)
+
+
+def parts(s3: S3, address: Address, upload_id: str, most_parts: int) -> AsyncGenerator[Page[Part], None]:
     async def fetch(cursor: Cursor | None, _: int) -> Page[Part]:
         return await s3.list_parts(address, upload_id, cursor)
 
@@ -96,21 +122,23 @@ def parts(s3: S3, address: Address, upload_id: str, most_parts: int) -> AsyncGen
 
 async def _one_after_the_other(
     fetch: Fetch[S], check: Check[S, T], limit: int | None = None
-) -> AsyncGenerator[list[T], None]:
+) -> AsyncGenerator[Page[T], None]:
+    """Yield the pages that have items. ``next`` of the last one is None, unless more than ``limit`` items follow."""
     left, cursor, empty = limit, None, 0
     while left is None or left > 0:
         page = await fetch(cursor, PAGE_KEYS if left is None else min(PAGE_KEYS, left))
         if page.next is not None and page.next == cursor:
             _refuse(check.where, f"the listing does not advance: the service repeats the marker {page.next!r}")
-        items = list(check.take(page))
+        items, following = check.take(page), page.next
         if left is not None:
-            items = items[:left]
+            if len(items) > left:  # some services list more than they were asked for
+                items, following = items[:left], following or _CUT
             left -= len(items)
         empty = 0 if items else empty + 1
         if page.next is not None and empty > MOST_EMPTY_PAGES:
             _refuse(check.where, f"the listing does not advance: {empty:,} pages in a row are empty, and more follow")
         if items:
-            yield items
+            yield Page(items, following)
         if page.next is None:
             return
         cursor = page.next
@@ -140,8 +168,7 @@ class Objects:
         if self._last is None and self._start_after and keys[0] <= self._start_after:
             items = items[bisect_right(keys, self._start_after) :]
             if not items:
-                what = f"after {self._start_after!r}, but lists only {keys[0]!r} to {keys[-1]!r}"
-                _refuse(self.where, f"the service was asked for keys {what}: it may not support start_after")
+                _refuse_start(self.where, keys, self._start_after)
         self._last = keys[-1]
         return items
 
@@ -152,9 +179,9 @@ class Directory:
     A common prefix at the end of a page may come again at the beginning of the next page. Drop it.
     """
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, start_after: str | None) -> None:
         self.where = _where("one level of objects", bucket, prefix)
-        self._prefix = prefix
+        self._prefix, self._start_after = prefix, start_after or ""
         self._last: str | None = None
 
     def take(self, page: Page[ObjectInfo | CommonPrefix]) -> Sequence[ObjectInfo | CommonPrefix]:
@@ -172,6 +199,12 @@ class Directory:
             if (end != len(name) - 1) if isinstance(item, CommonPrefix) else (end >= 0):
                 _refuse(self.where, f"the service lists {name!r}, which is not on this level")
         self._last = names[-1]
+        if names[0] <= self._start_after:
+            items = items[bisect_right(names, self._start_after) :]
+            if not items and not self._start_after.startswith(
+                names[-1]
+            ):  # else it is the prefix that holds start_after
+                _refuse_start(self.where, names, self._start_after)
         return items
 
 
@@ -212,11 +245,11 @@ class _Unique:
 
 
 class Versions:
-    """Require keys that start with the prefix and never go back, and no version twice."""
+    """Require keys that start with the prefix and never go back, not even behind ``first``, and no version twice."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, first: str) -> None:
         self.where = _where("versions", bucket, prefix)
-        self._prefix, self._last = prefix, ""
+        self._prefix, self._last = prefix, first
         self._unique = _Unique(self.where, is_sorted=True)
 
     def take(self, page: Page[ObjectInfo]) -> Sequence[ObjectInfo]:
@@ -234,20 +267,21 @@ class Uploads:
     """Require keys that start with the prefix, and no upload twice.
 
     Do not check their order: services do not agree on it. Ceph RGW sorts by the key, a dot and the id, so ``a-b`` comes
-    before ``a``. moto keeps the order in which uploads began.
+    before ``a``. moto keeps the order in which uploads began, and lists them all, whatever the marker and the limit are.
     """
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, after: Cursor | None) -> None:
         self.where = _where("uploads", bucket, prefix)
-        self._prefix = prefix
+        self._prefix, self._after = prefix, after
         self._unique = _Unique(self.where, is_sorted=False)
 
     def take(self, page: Page[UploadInfo]) -> Sequence[UploadInfo]:
         for item in page.items:
             if not item.key.startswith(self._prefix):
                 _refuse(self.where, f"the service lists {item.key!r}, which does not start with {self._prefix!r}")
-        self._unique.check([(item.key, item.upload_id) for item in page.items])
-        return page.items
+        ids = [(item.key, item.upload_id) for item in page.items]
+        self._unique.check(ids)
+        return page.items[ids.index(self._after) + 1 :] if self._after in ids else page.items
 
 
 class Parts:
@@ -266,6 +300,8 @@ class Parts:
         return page.items
 
 
+_CUT: Final = ("",)
+"""The cursor of a page that was cut. Nobody continues there."""
 _ORDER: Final = "not in the order of their UTF-8 bytes"
 
 
@@ -297,6 +333,11 @@ def _first_back(names: list[str]) -> tuple[str, str] | None:
     if sorted(names) == names:
         return None
     return next(pair for pair in pairwise(names) if pair[1] < pair[0])
+
+
+def _refuse_start(where: str, names: Sequence[str], start_after: str) -> NoReturn:
+    what = f"after {start_after!r}, but lists only {names[0]!r} to {names[-1]!r}"
+    _refuse(where, f"the service was asked for keys {what}: it may not support start_after")
 
 
 def _refuse(where: str, what: str) -> NoReturn:

@@ -573,7 +573,12 @@ def marker_cursor(
 
 def _end_of(item: ObjectInfo | CommonPrefix) -> str:
     """Return the name after which a listing continues: for a common prefix, one behind all keys that start with it."""
-    return item.key if isinstance(item, ObjectInfo) else f"{item.prefix}\U0010ffff"
+    return item.key if isinstance(item, ObjectInfo) else end_of(item.prefix)
+
+
+def end_of(prefix: str) -> str:
+    """Return a name behind all keys that start with the prefix, but for those that continue with this very character."""
+    return f"{prefix}\U0010ffff"
 
 
 def name_of(item: ObjectInfo | CommonPrefix) -> str:

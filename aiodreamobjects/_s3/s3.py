@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from aiodreamobjects._concurrency import finish
+from aiodreamobjects._config import Credentials
 from aiodreamobjects._errors import ServiceError, UnsupportedByServiceError
 from aiodreamobjects._http.transport import Transport
 from aiodreamobjects._models import Statistics
@@ -87,6 +88,11 @@ class S3(Abilities, Listings, Buckets):
     def signer(self) -> Signer:
         """Return a signer with the current credentials, which may be renewed later."""
         return self._gate.signer()
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The current credentials, which may be renewed later. None if the session is anonymous."""
+        return self._gate.credentials
 
     def now(self) -> float:
         """Return the service's time in seconds since the epoch: our clock, corrected by the known difference."""

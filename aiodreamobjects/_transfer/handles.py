@@ -202,7 +202,7 @@ class MultipartUpload:
     async def _listed(self) -> list[Part]:
         most = self._runtime.service.multipart.most_parts
         async with aclosing(paging.parts(self._runtime.s3, self._address, self.upload_id, most)) as pages:
-            return [part async for page in pages for part in page]
+            return [part async for page in pages for part in page.items]
 
 
 async def start(runtime: Runtime, address: Address, options: WriteOptions) -> MultipartUpload:

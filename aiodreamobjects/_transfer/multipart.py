@@ -287,7 +287,7 @@ class Multipart:
     async def _list_parts(self, upload_id: str) -> AsyncIterator[Part]:
         async with aclosing(paging.parts(self._s3, self._address, upload_id, self._most_parts)) as pages:
             async for page in pages:
-                for part in page:
+                for part in page.items:
                     yield part
 
     async def _complete(self, parts: Sequence[Part]) -> ObjectInfo:

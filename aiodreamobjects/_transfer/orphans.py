@@ -92,9 +92,9 @@ class Orphans:
         key, found = self._address.key, list[UploadInfo]()
         async with aclosing(paging.uploads(self._s3, self._address.bucket, key)) as pages:
             async for page in pages:
-                found += [upload for upload in page if upload.key == key]
+                found += [upload for upload in page.items if upload.key == key]
                 # Most services sort by key. Ceph RGW sorts by key, dot and id. In both, no upload of the key follows "/".
-                if page[-1].key >= f"{key}/":
+                if page.items[-1].key >= f"{key}/":
                     break
         return found
 

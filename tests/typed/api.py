@@ -105,6 +105,16 @@ async def bucket(b: dream.Bucket) -> None:
                 assert_type(prefix, str)
             case dream.ObjectInfo(key=key):
                 assert_type(key, str)
+    assert_type(
+        b.list_dir("prefix/", start_after="key", limit=10), dream.Listing[dream.ObjectInfo | dream.CommonPrefix]
+    )
+    page_of_objects = await b.list("prefix").page()
+    assert_type(page_of_objects, dream.ListPage[dream.ObjectInfo])
+    assert_type(page_of_objects.items, tuple[dream.ObjectInfo, ...])
+    assert_type(page_of_objects.token, str | None)
+    await b.list_versions().page(100, page_of_objects.token)
+    await b.uploads().page(limit=100, token=None, secret=b"secret")
+    await b.list_dir().page(secret="secret")
     async for version in b.list_versions():
         assert_type(version.version_id, str | None)
         assert_type(version.is_delete_marker, bool | None)
