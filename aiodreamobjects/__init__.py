@@ -67,7 +67,7 @@ from aiodreamobjects._models import (
 from aiodreamobjects._object import Object
 from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
 from aiodreamobjects._progress import ProgressCallback
-from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport, TreeAction, TreeReason, TreeReport
+from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport, CheckReport, TreeAction, TreeReason, TreeReport
 from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, MultipartRules, Service, Signature
 from aiodreamobjects._session import Session
 from aiodreamobjects._transfer.body import Body
@@ -75,6 +75,7 @@ from aiodreamobjects._transfer.download import IfChanged
 from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
 from aiodreamobjects._transfer.handles import MultipartUpload
 from aiodreamobjects._transfer.sources import Uploadable
+from aiodreamobjects._tree.check import CheckBy
 from aiodreamobjects._tree.plan import Compare
 from aiodreamobjects._tree.upload import HeadersFor
 from aiodreamobjects._tree.walk import Symlinks
@@ -98,6 +99,8 @@ __all__ = [
     "BulkFailure",
     "BulkReport",
     "CannedAcl",
+    "CheckBy",
+    "CheckReport",
     "ChecksumMismatchError",
     "CommonPrefix",
     "Compare",

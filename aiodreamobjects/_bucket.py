@@ -32,7 +32,7 @@ from aiodreamobjects._models import (
 )
 from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
-from aiodreamobjects._reports import BulkReport, TreeReport
+from aiodreamobjects._reports import BulkReport, CheckReport, TreeReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
     ContentArguments,
@@ -43,8 +43,10 @@ from aiodreamobjects._s3.options import (
 )
 from aiodreamobjects._s3.settings import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
 from aiodreamobjects._transfer.copy import Changes
+from aiodreamobjects._tree.check import CheckBy, CheckTree
 from aiodreamobjects._tree.copy import CopyTree
 from aiodreamobjects._tree.download import DownloadTree
+from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import Compare, TreeOptions
 from aiodreamobjects._tree.run import Run
@@ -420,9 +422,48 @@ class Bucket:
             on_error=on_error,
             allow_empty=allow_empty,
         )
-        source = Objects(self._runtime, self._name, prefix)
-        target = Objects(to._runtime, to._name, prefix if to_prefix is None else to_prefix)
-        return await Run(CopyTree(source, target, options)).run()
+        target = to._objects(prefix if to_prefix is None else to_prefix)
+        return await Run(CopyTree(self._objects(prefix), target, options)).run()
+
+    async def check_tree(
+        self,
+        other: str | os.PathLike[str] | Bucket,
+        prefix: str = "",
+        *,
+        to_prefix: str | None = None,
+        by: CheckBy = "etag",
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        progress: ProgressCallback | None = None,
+        on_error: OnError = "raise",
+    ) -> CheckReport:
+        """Compare the objects under ``prefix/`` with a local directory, or with those of a bucket. Change nothing.
+
+        The report says which names differ, are ``missing`` here, or are ``extra`` here. Differences raise nothing: look at the
+        report. ``to_prefix`` is the prefix in the other bucket, which may be of another session; it defaults to ``prefix``.
+
+        ``by="etag"`` compares ETags, of a file the ETag that it would have: the file is read. Names of the same size whose ETags
+        cannot be compared are ``unverified``. ``"content"`` reads both sides of those, up to the first difference. ``"size"``
+        compares only sizes. Sends the listings, a HEAD for each name whose ETag is not that of the other side, and one to three
+        for each file whose object was uploaded in parts.
+
+        Names that cannot be read on one side, such as an unreadable file or an object that changes meanwhile, are failures.
+        Raises BulkError for them at the end, whose ``report`` is the whole report; ``on_error="collect"`` returns it instead.
+        Names are read as in ``upload_tree`` and ``copy_tree``: links are followed, and empty objects that mark a directory are
+        passed over. The names in the report are in memory.
+        """
+        there: Objects | str
+        if isinstance(other, Bucket):
+            there = other._objects(prefix if to_prefix is None else to_prefix)  # noqa: SLF001 - of this class
+        elif to_prefix is not None:
+            msg = f"to_prefix={to_prefix!r} is a prefix of another bucket, but {other!r} is a local directory: leave to_prefix out"
+            raise ValueError(msg)
+        else:
+            there = os.fsdecode(other)
+        patterns = Patterns(include, exclude)
+        return await CheckTree(
+            self._objects(prefix), there, patterns, by=by, progress=progress, on_error=on_error
+        ).run()
 
     # Settings. Plain values; ``[]``, ``{}`` or ``None`` if the bucket has none.
 
@@ -504,6 +545,9 @@ class Bucket:
     async def delete_website(self) -> None:
         """Stop serving the bucket as a website."""
         await self._runtime.s3.delete_setting(self._name, WEBSITE)
+
+    def _objects(self, prefix: str) -> Objects:
+        return Objects(self._runtime, self._name, prefix)
 
     def _place_of(self, source: CopySource) -> tuple[Runtime, Address]:
         """Return where the source of a copy is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from aiodreamobjects._errors import DreamObjectsError
@@ -60,6 +60,26 @@ class TreeReport(BulkReport):
     """Patterns that matched no name in either tree."""
     plan: tuple[TreeAction, ...] | None = None
     """All steps, with ``dry_run``: copies in the order of names, then deletions."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport(BulkReport):
+    """What ``check_tree`` found. Names are relative, and sorted. ``done`` counts the names that were compared."""
+
+    done: int = field(default=0, kw_only=True)
+    failed: int = field(default=0, kw_only=True)
+    """Names that could not be read on one side. They are in none of the other fields, and nor is what is below them."""
+    failures: tuple[BulkFailure, ...] = field(default=(), kw_only=True)
+    same: int = 0
+    differ: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Names that the other side has, and this prefix has not."""
+    extra: tuple[str, ...] = ()
+    """Names that this prefix has, and the other side has not."""
+    unverified: tuple[str, ...] = ()
+    """Names with the same size on both sides whose digests cannot be compared. They count as neither the same nor different."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns that matched no name on either side."""
 
 
 class BulkError(ExceptionGroup[Exception], DreamObjectsError):

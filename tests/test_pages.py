@@ -184,6 +184,14 @@ async def copy_tree_to(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.copy_tree(bucket, "from", "p", delete=True, allow_empty=True)
 
 
+async def check_tree(bucket: dream.Bucket, _: list[str]) -> object:
+    return await bucket.check_tree(bucket, "p", to_prefix="to", by="size")
+
+
+async def check_tree_other(bucket: dream.Bucket, _: list[str]) -> object:
+    return await bucket.check_tree(bucket, "from", to_prefix="p", by="size")
+
+
 async def empty(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.empty()
 
@@ -207,6 +215,8 @@ USES: dict[str, tuple[Kind, Use]] = {
     "upload_tree": ("objects", upload_tree),
     "copy_tree, its source": ("objects", copy_tree_from),
     "copy_tree, its target": ("objects", copy_tree_to),
+    "check_tree": ("objects", check_tree),
+    "check_tree, the other side": ("objects", check_tree_other),
 }
 OF_ALL_KEYS: dict[str, tuple[Kind, Use]] = {
     "empty": ("versions", empty),

@@ -406,6 +406,27 @@ async def test_headers_for_may_raise_anything_at_every_step(faulty: FaultyServer
     await check_all(sessions(faulty), trials)
 
 
+def check_trial(faulty: FaultyServer, home: Path, name: str, *, is_async: bool, mistake: str) -> Trial:
+    async def run(setting: Setting) -> str:
+        place, steps = Place(*setting, faulty, home, name, DATA), Steps(1, mistake)
+        set_up(place, "upload_tree")
+        progress = Callback(steps, lambda _: True).of(is_async=is_async)
+        found = await outcome(place.bucket.check_tree(place.source, f"{name}.from", progress=progress))
+        return "" if steps.is_outcome(found) else f"{found!r} is not what was raised"
+
+    return Trial(f"{mistake}, {is_async=}", run)
+
+
+async def test_the_progress_of_a_check_may_raise_anything(faulty: FaultyServer, tmp_path: Path) -> None:
+    names = numbered()
+    trials = [
+        check_trial(faulty, tmp_path, next(names), is_async=is_async, mistake=mistake)
+        for is_async in (False, True)
+        for mistake in mistakes_of(is_async=is_async)
+    ]
+    await check_all(sessions(faulty), trials)
+
+
 # Progress callbacks
 
 

@@ -6,12 +6,11 @@ from collections.abc import AsyncGenerator, Sequence
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._integrity import MD5_OF_NOTHING, md5_of_etag, parts_of_etag
 from aiodreamobjects._models import ObjectInfo, printable
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.copy import Changes, copy
-from aiodreamobjects._tree.objects import Objects
+from aiodreamobjects._tree.objects import Objects, have_same_content
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step
@@ -46,7 +45,7 @@ class CopyTree(Direction):
         assert target.info is not None
         compare = self.options.compare
         if compare in ("etag", "etag-or-time"):
-            is_same = _have_same_content(source.info.etag, target.info.etag, source.size)
+            is_same = have_same_content(self._source, source.info, self._target, target.info)
             if is_same is not None or compare == "etag":
                 return "same" if is_same else "etag"
         if not _is_copied(source.info, target.info):
@@ -74,18 +73,6 @@ class CopyTree(Direction):
                 gauge.follow if self.options.progress else None,
             )
         return copied.source.found
-
-
-def _have_same_content(one: str | None, other: str | None, size: int) -> bool | None:
-    """Return whether the ETags say that the contents are equal; None if they cannot be compared.
-
-    ETags that are no digests cannot be compared. Nor can those of different numbers of parts: the same content has
-    different ones then. ETags of as many parts can differ for the same content too, if it was cut elsewhere. They count as different.
-    """
-    if size and MD5_OF_NOTHING in (one, other):  # some services give it to every object without a digest
-        return None
-    shapes = [0 if md5_of_etag(etag, None) else parts_of_etag(etag, None) for etag in (one, other)]
-    return one == other if shapes[0] == shapes[1] and None not in shapes else None
 
 
 def _is_copied(source: ObjectInfo, target: ObjectInfo) -> bool:

@@ -125,6 +125,10 @@ class Disk:
         await self._hop(lambda: contents.extend([_tried(self._read, name, most) for name in names]))
         return contents
 
+    async def has_bytes(self, file: Entry, start: int, data: memoryview) -> bool:
+        """Return whether the file has these bytes there. Raises SourceChangedError if it has changed since it was listed."""
+        return await finish(in_thread(self._has_bytes, file, start, data, limiter=self._hops))
+
     async def write(self, files: Sequence[NewFile], outcomes: list[Exception | None]) -> None:
         """Write each file, and put its error, or None, into ``outcomes``. A file appears when it is complete, or not at all.
 
@@ -215,6 +219,18 @@ class Disk:
             msg = f"{self.root}/{name} changed while it was read"
             raise SourceChangedError(msg)
         return Content(data, before.st_mtime_ns)
+
+    def _has_bytes(self, file: Entry, start: int, data: memoryview) -> bool:
+        descriptor = self._open_to_read(file.name, os.O_RDONLY)
+        try:
+            os.lseek(descriptor, start, os.SEEK_SET)
+            is_same = _read_up_to(descriptor, len(data)) == bytes(data)
+            if identity_of(os.fstat(descriptor)) == file.identity:
+                return is_same
+        finally:
+            os.close(descriptor)
+        msg = f"{self.root}/{file.name} changed while it was compared"
+        raise SourceChangedError(msg)
 
     def _write_all(self, files: Sequence[NewFile], outcomes: list[Exception | None]) -> None:
         with closing(self._cursor()) as cursor:

@@ -18,7 +18,7 @@ from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.mtime import Time
 from aiodreamobjects._transfer.sinks import PathSink
 from aiodreamobjects._tree.disk import Disk, NewFile, special_file
-from aiodreamobjects._tree.names import Clashes, InTheWay, folded, is_safe
+from aiodreamobjects._tree.names import Clashes, InTheWay, folded, why_no_file
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Blocked, Direction, Run
@@ -160,10 +160,7 @@ class DownloadTree(Direction):
             self._copied(run, entry.name, info.size or 0, counted=True)
 
     def _why_not(self, name: str) -> str | None:
-        if not is_safe(name):
-            return "it leads out of the directory, or to no name in it"
-        other = self._clashes.with_what(name)
-        return None if other is None else f"{other!r} is a file beside it, with which it cannot be"
+        return why_no_file(name, self._clashes)
 
 
 def _told(listed: ObjectInfo | None) -> EtagAndSize | None:

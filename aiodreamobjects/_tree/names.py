@@ -83,6 +83,14 @@ class Clashes:
             levels.append((f"{base}{head}/", {}))
 
 
+def why_no_file(name: str, clashes: Clashes) -> str | None:
+    """Return why this name cannot be a file below a directory, or None."""
+    if not is_safe(name):
+        return "it leads out of the directory, or to no name in it"
+    other = clashes.with_what(name)
+    return None if other is None else f"{other!r} is a file beside it, with which it cannot be"
+
+
 class Patterns:
     """``include`` and ``exclude``, as .gitignore has them: the last pattern that matches decides.
 

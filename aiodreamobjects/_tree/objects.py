@@ -11,11 +11,12 @@ from pathlib import Path
 from aiodreamobjects._bulk import Tally, delete_pages
 from aiodreamobjects._checks import encode_utf8
 from aiodreamobjects._concurrency import finish, in_thread
-from aiodreamobjects._errors import UnsafeKeyError
-from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
+from aiodreamobjects._errors import InvalidRequestError, UnsafeKeyError
+from aiodreamobjects._integrity import MD5_OF_NOTHING, md5_of_etag, parts_of_etag
 from aiodreamobjects._listing.pages import list_objects
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.replies import obstacle
 from aiodreamobjects._s3.values import VersionedKey
 from aiodreamobjects._transfer.sources import open_source
 from aiodreamobjects._transfer.verify import ContentCheck
@@ -101,16 +102,15 @@ class Objects:
 
     async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str) -> bool | None:
         """Return whether the object's ETag is that of this file; None where the ETag does not tell."""
-        if md5_of_etag(info.etag, None):
-            check = ContentCheck.of(info, None)
-        elif parts_of_etag(info.etag, None):
+        check, kind = None, self._kind_of_etags
+        if md5_of_etag(info.etag, kind):
+            check = ContentCheck.of(info, kind)
+        elif parts_of_etag(info.etag, kind):
             address = Address(self.bucket, info.key)
             found = await self.runtime.s3.head_object(address)
             if found.etag != info.etag:
                 return False
             check = await ContentCheck.asking(self.runtime.s3, address, found, None)
-        else:
-            check = None
         if check is None:
             return None
         async with open_source(Path(disk.root, name), disk.opener(name)) as file:
@@ -120,3 +120,34 @@ class Objects:
         if check.digest.value() == info.etag:
             return True
         return False if check.is_certain else None  # the guess where the parts were cut may be wrong
+
+    async def hides_digest(self, info: ObjectInfo) -> bool:
+        """Send a HEAD. Return whether the ETag only looks like a digest: KMS or a customer's key encrypts the object."""
+        try:
+            headers = await self.runtime.s3.headers_of(Address(self.bucket, info.key))
+        except InvalidRequestError:  # as a HEAD without the customer's key is answered
+            return True
+        kind = obstacle(headers, self.runtime.service)
+        return not (md5_of_etag(info.etag, kind) or parts_of_etag(info.etag, kind))
+
+    def shape_of_etag(self, info: ObjectInfo) -> int | None:
+        """Return the number of parts whose digests make the ETag, 0 for an MD5 of the whole; None if it is no digest."""
+        kind = self._kind_of_etags
+        return 0 if md5_of_etag(info.etag, kind) else parts_of_etag(info.etag, kind)
+
+    @property
+    def _kind_of_etags(self) -> str | None:
+        """What keeps ETags of this service from being digests, as far as it is known without a reply."""
+        return obstacle({}, self.runtime.service)
+
+
+def have_same_content(here: Objects, one: ObjectInfo, there: Objects, other: ObjectInfo) -> bool | None:
+    """Return whether the ETags say that the contents are equal; None if they cannot be compared.
+
+    ETags that are no digests cannot be compared. Nor can those of different numbers of parts: the same content has
+    different ones then. ETags of as many parts can differ for the same content too, if it was cut elsewhere. They count as different.
+    """
+    if one.size and MD5_OF_NOTHING in (one.etag, other.etag):  # some services give it to every object without a digest
+        return None
+    shapes = here.shape_of_etag(one), there.shape_of_etag(other)
+    return one.etag == other.etag if shapes[0] == shapes[1] and None not in shapes else None

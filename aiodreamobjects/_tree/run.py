@@ -7,7 +7,7 @@ import json
 import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import datetime
 from functools import partial
@@ -121,14 +121,45 @@ class Direction(ABC):
         raise NotImplementedError
 
 
+class Failures:
+    """The failures of single names. What would fail every name is raised instead."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._lost_in_a_row = 0
+
+    def add(self, name: str, error: Exception) -> None:
+        is_down = isinstance(error, ConnectionFailedError | ServiceBusyError)
+        self._lost_in_a_row = self._lost_in_a_row + 1 if is_down else 0
+        is_alone = isinstance(error, DreamObjectsError | OSError | ValueError) and not fails_all(error)
+        is_alone = is_alone and not (isinstance(error, OSError) and error.errno in _FAIL_ALL)
+        if not is_alone or self._lost_in_a_row == MOST_LOST_IN_A_ROW:
+            raise error
+        self.tally.fail(name, None, error)
+
+    def end_row(self) -> None:
+        """Note that a name succeeded: the service can be reached."""
+        self._lost_in_a_row = 0
+
+
+async def entries_of(
+    pages: AsyncGenerator[Sequence[Step], None], note: Callable[[Sequence[Step]], None]
+) -> AsyncGenerator[list[Entry], None]:
+    """Yield what can be used of each page, after ``note`` has seen all of it."""
+    async with aclosing(pages):
+        async for page in pages:
+            note(page)
+            yield [step for step in page if isinstance(step, Entry)]
+
+
 class Run:
     """One tree verb, from its options to its report."""
 
     def __init__(self, direction: Direction) -> None:
         self._direction, self._options = direction, direction.options
-        self._tally, self._deletions = Tally(), Tally()
+        self._failures, self._deletions = Failures(), Tally()
         self._copied = self._copied_bytes = self._skipped = self._unverified = self._excluded = self._seen = 0
-        self._kept = self._lost_in_a_row = 0
+        self._kept = 0
         self._plan: list[TreeAction] = []
         self._newly_blocked: list[Blocked] = []
         self._blocked = _Spool()
@@ -151,7 +182,7 @@ class Run:
                     await self._fail_what_stays_blocked()
                     if self._options.delete:
                         await self._delete_all(extra)
-                    if not self._tally.failed:
+                    if not self._failures.tally.failed:
                         self._waits_for_places = False
                         await self._copy_all(self._unblocked())
             except BaseException as error:
@@ -164,7 +195,7 @@ class Run:
 
     def copied(self, name: str, size: int, *, counted: bool = False) -> None:
         """Count a name, and its bytes. ``counted``: the progress has them already."""
-        self._lost_in_a_row = 0
+        self._failures.end_row()
         self._copied += 1
         self._copied_bytes += size
         self.meter.finish_object(name, 0 if counted else size)
@@ -177,17 +208,8 @@ class Run:
             and not isinstance(error, DreamObjectsError)
         ):
             self._excluded += 1  # a file that has vanished since it was listed
-            return
-        self._fail(name, error)
-
-    def _fail(self, name: str, error: Exception) -> None:
-        is_down = isinstance(error, ConnectionFailedError | ServiceBusyError)
-        self._lost_in_a_row = self._lost_in_a_row + 1 if is_down else 0
-        is_alone = isinstance(error, DreamObjectsError | OSError | ValueError) and not fails_all(error)
-        is_alone = is_alone and not (isinstance(error, OSError) and error.errno in _FAIL_ALL)
-        if not is_alone or self._lost_in_a_row == MOST_LOST_IN_A_ROW:
-            raise error
-        self._tally.fail(name, None, error)
+        else:
+            self._failures.add(name, error)
 
     def blocked(self, entry: Entry, blocking: str) -> None:
         """Note a name whose place ``blocking`` has in the target. It ends in a slash if it is a directory."""
@@ -208,7 +230,7 @@ class Run:
         """Fail all blocked names, unless deletions will free the places of all of them."""
         if not self._blocked.count:
             return
-        if not self._tally.failed:
+        if not self._failures.tally.failed:
             async with aclosing(self._blocked.pages()) as pages:
                 stay = [any(await self._direction.stay_blocked(_blocked_of(rows))) async for rows in pages]
             if not any(stay):
@@ -234,10 +256,10 @@ class Run:
         direction, options = self._direction, self._options
         planned = planned_bytes = 0
         async with AsyncExitStack() as stack:
-            sources = await stack.enter_async_context(aclosing(self._usable(direction.sources(), is_source=True)))
+            sources = await stack.enter_async_context(aclosing(entries_of(direction.sources(), self._note_source)))
             targets = None
             if options.needs_target:
-                targets = await stack.enter_async_context(aclosing(self._usable(direction.targets(), is_source=False)))
+                targets = await stack.enter_async_context(aclosing(entries_of(direction.targets(), self._note_target)))
             async for pairs in await stack.enter_async_context(aclosing(merge(sources, targets))):
                 plan = decide(pairs, options.compare, direction.tell)
                 self._skipped += plan.same
@@ -249,19 +271,15 @@ class Run:
                 yield plan.todo
         self.meter.total_objects, self.meter.total_bytes = planned, planned_bytes
 
-    async def _usable(
-        self, pages: AsyncGenerator[Sequence[Step], None], *, is_source: bool
-    ) -> AsyncGenerator[list[Entry], None]:
-        async with aclosing(pages):
-            async for page in pages:
-                entries = [step for step in page if isinstance(step, Entry)]
-                for step in page:
-                    if isinstance(step, Unusable):
-                        self._fail(step.name, step.error)
-                if is_source:
-                    self._seen += len(entries)
-                    self._excluded += page.count(None)
-                yield entries
+    def _note_source(self, page: Sequence[Step]) -> None:
+        self._note_target(page)
+        self._seen += sum(isinstance(step, Entry) for step in page)
+        self._excluded += page.count(None)
+
+    def _note_target(self, page: Sequence[Step]) -> None:
+        for step in page:
+            if isinstance(step, Unusable):
+                self._failures.add(step.name, step.error)
 
     async def _next_batch(self, pages: AsyncGenerator[list[Todo], None]) -> list[Todo] | None:
         """Take small files together, as long as there is enough for every worker."""
@@ -319,7 +337,7 @@ class Run:
 
     async def _delete_all(self, extra: _Spool) -> None:
         """Delete what the source lacks, if nothing has failed."""
-        if self._tally.failed:
+        if self._failures.tally.failed:
             self._kept = extra.count
         elif not self._seen and not self._options.allow_empty:
             msg = f"{self._direction.what}: the source is empty, and delete=True would delete all of the target: allow_empty=True if that is meant"
@@ -336,7 +354,7 @@ class Run:
             self._kept = extra.count - self._deletions.done - self._deletions.failed
 
     def _report(self) -> TreeReport:
-        tally, options, deleted = self._tally, self._options, self._deletions.done
+        tally, options, deleted = self._failures.tally, self._options, self._deletions.done
         tally.add(self._deletions)
         plan = None
         if options.dry_run:

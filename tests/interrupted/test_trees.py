@@ -131,3 +131,43 @@ async def test_a_tree_can_be_cancelled_at_every_await(
 
             await at_each_moment(lambda: TREES[verb](at), how, at.write_old_ones, check)
             await serves(bucket)
+
+
+CHECKS: dict[str, Callable[[Grove], Coroutine[Any, Any, dream.CheckReport]]] = {
+    "a directory": lambda at: at.bucket.check_tree(at.home / "from", "from"),
+    "another prefix": lambda at: at.bucket.check_tree(at.bucket, "from", to_prefix="to", by="content"),
+    "another session": lambda at: at.bucket.check_tree(
+        at.other, "to", to_prefix="from", by="content", progress=lambda _: None
+    ),
+}
+
+
+@in_every_way
+@pytest.mark.parametrize("other", CHECKS)
+async def test_a_check_can_be_cancelled_at_every_await(
+    tmp_path: Path, other: str, how: How, limits: dream.Limits
+) -> None:
+    memory = memory_service()
+    write(tmp_path / "from", TREE)
+    with nothing_is_told():
+        async with memory.session(limits=limits) as session, memory.session(limits=WIDE) as elsewhere:
+            bucket = await session.create_bucket("interrupted")
+            at = Grove(bucket, elsewhere.bucket(bucket.name), tmp_path)
+            await at.put("from/", TREE)
+            async with memory.session(limits=dream.Limits(part_size=3 * PART)) as whole:  # its objects have one part
+                for name, content in TREE.items():
+                    await whole.bucket(bucket.name).object(f"to/{name}").put(content)
+            reports: list[dream.CheckReport] = []
+
+            async def work() -> None:
+                reports.append(await CHECKS[other](at))
+
+            async def nothing() -> None:
+                reports.clear()
+
+            async def check(was_cut: bool) -> None:
+                assert reports == ([] if was_cut else [dream.CheckReport(len(TREE), done=len(TREE))])
+
+            await at_each_moment(work, how, nothing, check)
+            assert await at.objects("from/") == await at.objects("to/") == files(tmp_path / "from") == TREE
+            await serves(bucket)

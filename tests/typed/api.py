@@ -180,6 +180,13 @@ async def trees(b: dream.Bucket, other: dream.Bucket) -> None:
     assert_type(await b.copy_tree(other), dream.TreeReport)
     await b.copy_tree(other, "prefix/", "to/", compare="etag", delete=True, include=iter(["*.jpg"]), exclude=["a", "b"])
     await b.copy_tree(to=other, prefix="prefix/", to_prefix=None, dry_run=True, acl="private", progress=callback)
+    by: dream.CheckBy = "content"
+    checked = await b.check_tree("directory")
+    assert_type(checked, dream.CheckReport)
+    assert_type(checked.same + checked.done + checked.failed, int)
+    assert_type(checked.differ + checked.missing + checked.extra + checked.unverified, tuple[str, ...])
+    await b.check_tree(other, "prefix/", to_prefix="to/", by=by, include=["*.jpg"], exclude=(), progress=callback)
+    await b.check_tree(other=Path("directory"), by="size", on_error="collect")
     try:
         report = await b.copy_tree(other, on_error="collect", allow_empty=True)
     except dream.BulkError as error:
