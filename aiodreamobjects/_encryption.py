@@ -53,7 +53,7 @@ class SseCustomer:
 
     __slots__ = ("_headers", "_key", "_source_headers")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes | bytearray | memoryview) -> None:
         """Keep a copy of the key. Raises TypeError and ValueError for anything but 32 bytes."""
         kind, count = type(key).__name__, len(key) if isinstance(key, bytes | bytearray | memoryview) else None
         if count is None:

@@ -490,6 +490,7 @@ class Object:
         *,
         response_headers: Mapping[str, str] | None = None,
         version_id: str | None = None,
+        encryption: SseCustomer | None = None,
         signature: Signature | None = None,
     ) -> PresignedUrl:
         """Return a URL with which anyone can read the object until it expires. Sends nothing; the object need not exist.
@@ -497,11 +498,13 @@ class Object:
         ``expires_in`` is seconds, a timedelta or an aware datetime; at most 7 days with SigV4. The URL expires earlier if the
         credentials that signed it do. ``response_headers`` (``content-disposition``, ``content-type`` and so on) replace headers
         of the reply. ``signature="v2"`` is for older clusters; the default suits the service. The result is a ``str`` whose
-        ``repr`` hides the signature. Raises ValueError for an expiry that is too late, or in the past.
+        ``repr`` hides the signature. ``encryption`` signs the three ``x-amz-server-side-encryption-customer-*`` headers, which the
+        reader must send; the URL does not hold the key. Raises ValueError for an expiry that is too late, or in the past.
         """
         query = _presign.response_query(response_headers, version_id)
+        headers = ReadOptions(encryption=encryption).sent()
         return _presign.presign_url(
-            self._runtime, "GET", self._address, expires_in, query=query, headers={}, signature=signature
+            self._runtime, "GET", self._address, expires_in, query=query, headers=headers, signature=signature
         )
 
     @shows(ContentArguments)

@@ -17,12 +17,13 @@ _HEADERS = frozenset(
         *("checksum-type", "content-sha256", "copy-source", "copy-source-if-match", "copy-source-if-modified-since"),
         *("copy-source-if-none-match", "copy-source-if-unmodified-since", "copy-source-range", "date"),
         *("decoded-content-length", "expected-bucket-owner", "metadata-directive", "mp-object-size", "request-payer"),
+        *("server-side-encryption-aws-kms-key-id", "server-side-encryption-context"),
         *("sdk-checksum-algorithm", "security-token", "source-expected-bucket-owner"),
         *("storage-class", "tagging", "tagging-directive", "trailer", "user-agent", "website-redirect-location"),
     )
 )
 """The headers that have an effect here, or need none. Another, if it were ignored, would seem to have an effect."""
-_ONLY_AS = {"x-amz-server-side-encryption": "AES256"}
+_ONLY_AS = {"x-amz-server-side-encryption": ("AES256", "aws:kms")}
 """Another value asks for something that is not there."""
 _FAMILIES = (
     *("x-amz-meta-", "x-amz-checksum-", "x-amz-grant-", "x-amz-object-lock-"),
@@ -94,6 +95,6 @@ class Dialect:
         if call.method == "PUT" and not {"content-length", "transfer-encoding"} & call.headers.keys():
             raise S3Error(Code.MissingContentLength)
         for name, value in call.amz.items():
-            if _ONLY_AS.get(name) != value and name not in _HEADERS and not name.startswith(_FAMILIES):
+            if value not in _ONLY_AS.get(name, ()) and name not in _HEADERS and not name.startswith(_FAMILIES):
                 msg = "A header you provided implies functionality that is not implemented."
                 raise S3Error(Code.NotImplemented, msg)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 from aiodreamobjects._memory.calls import Call, md5_hex
@@ -65,6 +66,11 @@ def key_headers(customer_key: str) -> dict[str, str]:
     return {f"{_HEADER}algorithm": "AES256", f"{_HEADER}key-MD5": customer_key} if customer_key else {}
 
 
-def etag_of(body: bytes, customer_key: str) -> str:
-    """Return the ETag of a body. It is not its MD5 if the body is encrypted with a customer's key."""
-    return md5_hex(customer_key.encode() + body if customer_key else body)
+def salt_of(headers: Mapping[str, str], customer_key: str) -> str:
+    """Return what makes the ETag another value than the MD5: a customer's key, or the KMS. "" if nothing does."""
+    return customer_key or ("KMS" if headers.get("x-amz-server-side-encryption") == "aws:kms" else "")
+
+
+def etag_of(body: bytes, salt: str) -> str:
+    """Return the ETag of a body: its MD5, unless there is a salt."""
+    return md5_hex(salt.encode() + body if salt else body)

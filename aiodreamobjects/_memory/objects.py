@@ -18,7 +18,7 @@ from aiodreamobjects._memory.checksums import elements, given, kept, of_copy
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
 from aiodreamobjects._memory.documents import document, element, iso, nested, optional, parsed, text_in, texts_in
-from aiodreamobjects._memory.keys import check_key_of, etag_of, given_key, key_headers
+from aiodreamobjects._memory.keys import check_key_of, etag_of, given_key, key_headers, salt_of
 from aiodreamobjects._memory.listings import LARGEST_PAGE, whole_number
 from aiodreamobjects._memory.locks import check_removable, given_lock, lock_headers
 from aiodreamobjects._memory.store import (
@@ -41,7 +41,8 @@ CONTENT_HEADERS = frozenset(
 _ENCRYPTION, _CLASS, _REDIRECT = (
     f"x-amz-{name}" for name in ("server-side-encryption", "storage-class", "website-redirect-location")
 )
-KEPT_HEADERS = CONTENT_HEADERS | {_ENCRYPTION, _CLASS, _REDIRECT}
+_OF_ENCRYPTION = {_ENCRYPTION, f"{_ENCRYPTION}-aws-kms-key-id"}
+KEPT_HEADERS = CONTENT_HEADERS | _OF_ENCRYPTION | {_CLASS, _REDIRECT}
 _STORAGE_CLASSES = frozenset(
     {"DEEP_ARCHIVE", "GLACIER", "GLACIER_IR", "INTELLIGENT_TIERING", "ONEZONE_IA", "OUTPOSTS"}
     | {"REDUCED_REDUNDANCY", "STANDARD", "STANDARD_IA"}
@@ -63,10 +64,11 @@ def check_key(key: str) -> None:
 
 def put_object(store: Store, call: Call) -> Reply:
     bucket = bucket_to_write(store, call)
-    customer_key = given_key(call)
-    etag = etag_of(call.body, customer_key) if customer_key else call.md5
-    checksums = kept(given(call))
-    content = Content(call.body, etag, kept_headers(store.dialect, call), (), checksums, customer_key)
+    customer_key, headers = given_key(call), kept_headers(store.dialect, call)
+    salt = salt_of(headers, customer_key)
+    etag = etag_of(call.body, salt) if salt else call.md5
+    content = Content(call.body, etag, headers, (), kept(given(call)), customer_key)
+    checksums = content.checksums
     version = bucket.add(call.key, content, given_attached(store, bucket, call))
     return Reply(headers={"ETag": f'"{etag}"', **checksums, **written_headers(bucket, version)})
 
@@ -146,8 +148,12 @@ def version_header(bucket: Bucket, version: Version, name: str = "x-amz-version-
 def written_headers(bucket: Bucket, version: Version) -> dict[str, str]:
     """Return what the reply to a write says of the version and its encryption."""
     content = version.content
-    encryption = {_ENCRYPTION: content.headers[_ENCRYPTION]} if _ENCRYPTION in content.headers else {}
-    return {**encryption, **key_headers(content.customer_key), **version_header(bucket, version)}
+    return {**encryption_of(content.headers), **key_headers(content.customer_key), **version_header(bucket, version)}
+
+
+def encryption_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of an object's headers that say how the service encrypts it."""
+    return {name: headers[name] for name in _OF_ENCRYPTION & headers.keys()}
 
 
 # Copying
@@ -157,21 +163,22 @@ def copy_object(store: Store, call: Call) -> Reply:
     bucket, (origin, source) = bucket_to_write(store, call), copy_source(store, call)
     body, customer_key = source.content.body, given_key(call)
     directive = _directive(call, "x-amz-metadata-directive")
-    is_changed = directive == "REPLACE" or {_CLASS, _ENCRYPTION, _REDIRECT} & call.amz.keys() or customer_key
+    is_changed = directive == "REPLACE" or ({_CLASS, _REDIRECT} | _OF_ENCRYPTION) & call.amz.keys() or customer_key
     if not is_changed and bucket.newest(call.key) is source:
         raise S3Error(Code.InvalidRequest, "A copy onto itself has to change something, such as the metadata.")
     if len(body) > store.dialect.largest_copy:
         raise S3Error(Code.InvalidRequest, f"The copy source is larger than {store.dialect.largest_copy} bytes.")
     headers = kept_headers(store.dialect, call)
     if directive == "COPY":
-        own = {_CLASS, _ENCRYPTION, _REDIRECT}  # never carried over
+        own = {_CLASS, _REDIRECT} | _OF_ENCRYPTION  # never carried over
         carried = {name: value for name, value in source.content.headers.items() if name not in own}
         headers = {**carried, **{name: value for name, value in headers.items() if name in own}}
     attached = given_attached(store, bucket, call)
     if _directive(call, "x-amz-tagging-directive") == "COPY":
         attached = replace(attached, tags=source.attached.tags)
-    is_same = not (source.content.part_sizes or customer_key or source.content.customer_key)
-    etag = source.content.etag if is_same else etag_of(body, customer_key)
+    salt, was = salt_of(headers, customer_key), salt_of(source.content.headers, source.content.customer_key)
+    is_same = not (source.content.part_sizes or salt or was)
+    etag = source.content.etag if is_same else etag_of(body, salt)
     checksums = of_copy(call, source.content.checksums, body)
     version = bucket.add(call.key, Content(body, etag, headers, (), checksums, customer_key), attached)
     told = written_headers(bucket, version) | version_header(origin, source, "x-amz-copy-source-version-id")

@@ -8,12 +8,13 @@ from aiodreamobjects._memory import checksums
 from aiodreamobjects._memory.calls import Call, Reply, md5_hex
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.documents import document, element, iso, nested, optional, parsed, texts_in, truth
-from aiodreamobjects._memory.keys import check_key_of_part, etag_of, given_key, key_headers
+from aiodreamobjects._memory.keys import check_key_of_part, etag_of, given_key, key_headers, salt_of
 from aiodreamobjects._memory.listings import custody, page_limit, spelling, whole_number
 from aiodreamobjects._memory.objects import (
     bucket_to_write,
     byte_range,
     copy_source,
+    encryption_of,
     facts_of_copy,
     given_attached,
     kept_headers,
@@ -30,7 +31,7 @@ def create_upload(store: Store, call: Call) -> Reply:
     headers, attached = kept_headers(store.dialect, call), given_attached(store, bucket, call)
     upload = bucket.begin_upload(call.key, headers, attached, customer_key, checksums.wanted(call))
     facts = element("Bucket", call.bucket), element("Key", call.key), element("UploadId", upload.upload_id)
-    told = checksums.headers_of(upload) | key_headers(customer_key)
+    told = checksums.headers_of(upload) | key_headers(customer_key) | encryption_of(headers)
     return document("InitiateMultipartUploadResult", *facts, headers=told)
 
 
@@ -43,7 +44,9 @@ def _put_part(store: Store, call: Call, body: bytes) -> Part:
     upload, number = opened_upload(store, call), part_number(call)
     check_key_of_part(upload, call)
     told = checksums.of_part(call, upload, body)
-    return store.bucket(call.bucket).put_part(upload, number, body, etag_of(body, upload.customer_key), told)
+    return store.bucket(call.bucket).put_part(
+        upload, number, body, etag_of(body, salt_of(upload.headers, upload.customer_key)), told
+    )
 
 
 def copy_part(store: Store, call: Call) -> Reply:

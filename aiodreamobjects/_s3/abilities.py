@@ -176,9 +176,8 @@ class Abilities(Objects, Uploads):
         feature = feature_of(encryption)
 
         async def ask() -> Feature | None:
-            beside = _beside(address)
-            created = await self.create_upload(beside, WriteOptions(encryption=encryption))
-            await self.abort_upload(beside, created.upload_id)
+            created = await self.create_upload(address, WriteOptions(encryption=encryption))
+            await self.abort_upload(address, created.upload_id)
             return None if created.is_encrypted else feature
 
         await self._ask_once(feature, lambda: finish(ask(), grace=PROBE_GRACE_SECONDS))

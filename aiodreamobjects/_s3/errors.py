@@ -208,6 +208,12 @@ def as_existing(error: ServiceError) -> AlreadyExistsError:
     return refused
 
 
+def wrong_key(error: AccessDeniedError) -> EncryptionKeyError:
+    """Return a refusal as the EncryptionKeyError that it is."""
+    message = str(error).replace(_ADVICE_ON_KEYS[False, True], _ADVICE_ON_KEYS[True, True])
+    return EncryptionKeyError(message, code=error.code, status=error.status, request_id=error.request_id)
+
+
 def locked(error: ServiceError, message: str) -> LockedError:
     """Return a refusal as the LockedError that it is."""
     return LockedError(message, code=error.code, status=error.status, request_id=error.request_id)
@@ -343,8 +349,8 @@ def _advice(
         return context.service.unsupported[context.feature]
     if kind is AccessDeniedError and context.is_anonymous:
         return "this session is anonymous: it signs nothing, so it may only do what everybody may; give a Session keys for the rest"
-    if (kind is EncryptionKeyError and context.feature != "sse_kms") or (code == "AccessDenied" and context.sends_key):
-        return _ADVICE_ON_KEYS[kind is EncryptionKeyError, context.sends_key]
+    if advice := _advice_on_encryption(kind, code, context):
+        return advice
     if code == "RequestTimeTooSkewed" and offset:
         side = "ahead of" if offset > 0 else "behind"
         return f"the service's clock is {abs(offset):.0f} s {side} this machine's"
@@ -354,8 +360,16 @@ def _advice(
     return f"it redirects to {elsewhere!r}; redirects are not followed, so use that region or endpoint"
 
 
+def _advice_on_encryption(kind: type[ServiceError], code: str, context: Context) -> str | None:
+    if kind is InvalidRequestError and (context.feature or "").startswith("sse_") and context.service.scheme == "http":
+        return "some services encrypt only over https"
+    if (kind is EncryptionKeyError and context.feature != "sse_kms") or (code == "AccessDenied" and context.sends_key):
+        return _ADVICE_ON_KEYS[kind is EncryptionKeyError, context.sends_key]
+    return None
+
+
 _ADVICE_ON_KEYS = {
-    (True, False): "give the object's key: encryption=SseCustomer(key)",
+    (True, False): "give the object's key: encryption=SseCustomer(key), or source_encryption= for the source of a copy",
     (True, True): "give the key that the object was stored with, or no encryption= if it was stored without one",
     (False, True): "if you are allowed to do this, the key is not the one that the object was stored with",
 }

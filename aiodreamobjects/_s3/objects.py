@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Final
 
@@ -23,7 +23,7 @@ from aiodreamobjects._models import Acl, Address, ByteRange, CannedAcl, ObjectIn
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
-from aiodreamobjects._s3.errors import locked, refused_as_existing
+from aiodreamobjects._s3.errors import locked, refused_as_existing, wrong_key
 from aiodreamobjects._s3.gate import Gate
 from aiodreamobjects._s3.options import ANY, NOTHING, ReadOptions, WriteOptions
 from aiodreamobjects._s3.replies import Headers
@@ -50,7 +50,12 @@ class Objects:
         caller = self._caller
         call = Call("get_object", "GET", address.bucket, address.key, caller.object, options.query(), headers)
         call.keeps_place = not streamed
-        return ObjectBody.of(caller.gate, address, await caller.send(call), keeps_place=not streamed)
+        try:
+            response = await caller.send(call)
+        except AccessDeniedError as error:
+            await self._explain_denied(address, options, error)
+            raise
+        return ObjectBody.of(caller.gate, address, response, keeps_place=not streamed)
 
     def stream(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for a streamed body, also while its connection breaks and the rest is asked for."""
@@ -71,11 +76,38 @@ class Objects:
             if error.status == HTTPStatus.BAD_REQUEST:
                 await self._explain(address, options)
             raise
+        except AccessDeniedError as error:
+            await self._explain_denied(address, options, error)
+            raise
 
     async def _explain(self, address: Address, options: ReadOptions) -> None:
         """Read a byte, whose refusal says in words what a HEAD, without a body, cannot: mostly that a key is missing."""
-        with suppress(NotFoundError):
-            await (await self.get_object(address, ByteRange(0, 1), options, streamed=False)).aclose()
+        for byte_range in (ByteRange(0, 1), None):
+            try:
+                await (await self.get_object(address, byte_range, options, streamed=False)).aclose()
+            except NotFoundError:
+                return
+            except InvalidRequestError as error:
+                if byte_range is not None and error.code == "InvalidRange":  # it is empty
+                    continue
+                raise
+            return
+
+    async def _explain_denied(self, address: Address, options: ReadOptions, error: AccessDeniedError) -> None:
+        """Raise EncryptionKeyError if the key is why access was denied, as Amazon says of a wrong one.
+
+        Then the service does let us ask, since it answers a HEAD without a key that a key is missing.
+        """
+        if options.encryption is None:
+            return
+        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, options.query())
+        try:
+            await self._caller.send(call)
+        except InvalidRequestError as missing:
+            if missing.status == HTTPStatus.BAD_REQUEST:
+                raise wrong_key(error) from error
+        except DreamObjectsError:
+            return
 
     async def size_of_part(self, address: Address, number: int, options: ReadOptions) -> int | None:
         """Return the size of one part of the object with the ETag that ``options`` pin. None if the service does not say.

@@ -397,6 +397,7 @@ def assembled_object(address: Address, etag: str | None, modified: str | None, h
         etag=unquoted(etag),
         last_modified=listed_date(modified),
         version_id=version_id(raw_text(headers.get(b"x-amz-version-id"))),
+        encryption=encryption(headers),
     )
 
 

@@ -335,6 +335,7 @@ class _Copy:
             info,
             etag=stored.etag,
             last_modified=stored.last_modified,
+            encryption=stored.encryption,
             size=stored.size if found.size is None else found.size,
             verified="size" if self.is_confirmed else None,
         )
