@@ -12,6 +12,7 @@ from typing import Unpack, get_args
 from aiodreamobjects import _bulk
 from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._checks import check_one_of, check_tags
+from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
 from aiodreamobjects._listing import pages
 from aiodreamobjects._listing.pages import Listing
@@ -228,13 +229,14 @@ class Bucket:
         *,
         tags: Mapping[str, str] | None = None,
         copy_acl: bool | None = None,
+        source_encryption: SseCustomer | None = None,
         on_error: OnError = "raise",
         **options: Unpack[ContentArguments],
     ) -> BulkReport:
         """Copy objects to keys of this bucket, each as ``copy_to`` does, ``Limits.requests`` at once.
 
         Each pair is ``(source, key)``. The source is a key of this bucket, an ObjectInfo of any bucket of this session, or an
-        Object of any session. ``pairs`` may be endless, as in ``delete_many``. The options are those of ``copy_to``, the same for
+        Object of any session. An ObjectInfo with a ``version_id`` copies that version. ``pairs`` may be endless, as in ``delete_many``. The options are those of ``copy_to``, the same for
         all copies. Copies are made in no certain order, so do not give the same target twice.
 
         A copy that fails does not stop the others. Raises BulkError at the end, whose report names the target keys that failed;
@@ -243,13 +245,15 @@ class Bucket:
         """
         check_tags(tags or {})
         changes = Changes.of(options, tags, copy_acl)
-        return await _bulk.copy_many(self._runtime, self._name, pairs, self._place_of, changes, on_error)
+        name, place_of = self._name, self._place_of
+        return await _bulk.copy_many(self._runtime, name, pairs, place_of, changes, source_encryption, on_error)
 
     @shows(HeaderArguments, keeps=True)
     async def set_headers_many(
         self,
         keys: Iterable[KeySource] | AsyncIterable[KeySource],
         *,
+        encryption: SseCustomer | None = None,
         on_error: OnError = "raise",
         **headers: Unpack[HeaderArguments],
     ) -> BulkReport:
@@ -260,7 +264,8 @@ class Bucket:
         older one raises ValueError. Raises ValueError if no header is given.
         """
         check_headers_given("set_headers_many", headers)
-        return await _bulk.set_headers_many(self._runtime, self._name, keys, Changes.of(headers), on_error)
+        changes = Changes.of(headers)
+        return await _bulk.set_headers_many(self._runtime, self._name, keys, changes, encryption, on_error)
 
     async def abort_uploads(
         self,
@@ -549,14 +554,14 @@ class Bucket:
     def _objects(self, prefix: str) -> Objects:
         return Objects(self._runtime, self._name, prefix)
 
-    def _place_of(self, source: CopySource) -> tuple[Runtime, Address]:
+    def _place_of(self, source: CopySource) -> _bulk.Place:
         """Return where the source of a copy is."""
         if isinstance(source, Object):
-            return source._runtime, source._address  # noqa: SLF001 - our own class
-        if isinstance(source, ObjectInfo):
-            return self._runtime, Address(source.bucket, source.key)
+            return _bulk.Place(source._runtime, source._address)  # noqa: SLF001 - our own class
         if isinstance(source, str):
-            return self._runtime, Address(self._name, source)
+            return _bulk.Place(self._runtime, Address(self._name, source))
+        if isinstance(source, ObjectInfo) and not source.is_delete_marker:
+            return _bulk.Place(self._runtime, Address(source.bucket, source.key), source.version_id)
         msg = f"{source!r} is no source of a copy: give a key, an ObjectInfo or an Object"
         raise TypeError(msg)
 

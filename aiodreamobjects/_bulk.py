@@ -15,6 +15,7 @@ import anyio
 
 from aiodreamobjects._checks import KEY_BYTES, check_key, check_one_of, check_token
 from aiodreamobjects._concurrency import close_generator, in_parallel, is_foreign, pull
+from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
     BucketNotEmptyError,
     CredentialsError,
@@ -30,15 +31,24 @@ from aiodreamobjects._models import Acl, Address, CannedAcl, ObjectInfo, UploadI
 from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.errors import is_unanswered
+from aiodreamobjects._s3.options import ReadOptions
 from aiodreamobjects._s3.retry import backoff
 from aiodreamobjects._s3.values import VersionedKey
 from aiodreamobjects._transfer.copy import Changes, copy
 
 
+class Place(NamedTuple):
+    """Where an object is, and the version of it that is meant."""
+
+    runtime: Runtime
+    address: Address
+    version_id: str | None = None
+
+
 class Pair(NamedTuple):
     """An object to copy, and the key of the copy."""
 
-    source: tuple[Runtime, Address]
+    source: Place
     key: str
 
 
@@ -104,8 +114,9 @@ async def copy_many(
     runtime: Runtime,
     bucket: str,
     pairs: Iterable[tuple[S, str]] | AsyncIterable[tuple[S, str]],
-    place_of: Callable[[S], tuple[Runtime, Address]],
+    place_of: Callable[[S], Place],
     changes: Changes,
+    encryption: SseCustomer | None,
     on_error: OnError,
 ) -> BulkReport:
     """``place_of`` returns where a source is, or raises an error for what is no source."""
@@ -114,7 +125,9 @@ async def copy_many(
         return [_pair_of(runtime, bucket, pair, place_of, changes) for pair in pairs]
 
     async def copy_one(pair: Pair) -> None:
-        await copy(pair.source, (runtime, Address(bucket, pair.key)), changes, None)
+        source, address, version_id = pair.source
+        reads = ReadOptions(version_id=version_id, encryption=encryption)
+        await copy((source, address), (runtime, Address(bucket, pair.key)), changes, None, reads)
 
     bulk = _Bulk(runtime, f"keys of s3://{bucket}", "copied", partial(_one_by_one, copy_one), batch=1)
     return await bulk.run(Source(pairs), read, on_error)
@@ -125,9 +138,11 @@ async def set_headers_many(
     bucket: str,
     keys: Iterable[KeySource] | AsyncIterable[KeySource],
     changes: Changes,
+    encryption: SseCustomer | None,
     on_error: OnError,
 ) -> BulkReport:
     _refuse_one_str(keys)
+    reads = ReadOptions(encryption=encryption)
 
     def read(keys: list[KeySource]) -> list[VersionedKey]:
         for key in keys:
@@ -136,7 +151,7 @@ async def set_headers_many(
 
     async def set_headers(key: VersionedKey) -> None:
         place = runtime, Address(bucket, key.key)
-        await copy(place, place, changes, None)
+        await copy(place, place, changes, None, reads)
 
     bulk = _Bulk(runtime, f"keys of s3://{bucket}", "changed", partial(_one_by_one, set_headers), batch=1)
     return await bulk.run(Source(keys), read, on_error)
@@ -483,14 +498,14 @@ def _pair_of(
     runtime: Runtime,
     bucket: str,
     pair: tuple[S, str],
-    place_of: Callable[[S], tuple[Runtime, Address]],
+    place_of: Callable[[S], Place],
     changes: Changes,
 ) -> Pair:
     if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
         msg = f"{pair!r} is not a pair: give (source, key), where source is a key, an ObjectInfo or an Object"
         raise TypeError(msg)
     source, target = place_of(pair[0]), Address(bucket, pair[1])
-    if source == (runtime, target) and not changes.has_effect:
+    if source == Place(runtime, target) and not changes.has_effect:
         msg = f"a copy of {target} onto itself must change something, such as its metadata"
         raise ValueError(msg)
     return Pair(source, target.key)

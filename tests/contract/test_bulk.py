@@ -235,6 +235,22 @@ async def test_a_copy_that_fails_does_not_stop_the_others(bucket: dream.Bucket) 
     assert sorted([info.key async for info in bucket.list("to/")]) == [f"to/{key}" for key in keys]
 
 
+async def test_old_versions_are_copied(bucket: dream.Bucket, boto: Any) -> None:
+    await bucket.set_versioning("Enabled")
+    for text in ("1", "2"):
+        await bucket.object("a").put(text)
+    await bucket.object("a").delete()
+    marker, *versions = await bucket.list_versions().collect()
+    report = await bucket.copy_many((info, f"to/{number}") for number, info in enumerate(versions))
+    assert report == dream.BulkReport(done=2, failed=0)
+    copies = [boto.get_object(Bucket=bucket.name, Key=f"to/{number}")["Body"].read() for number in range(2)]
+    assert copies == [b"2", b"1"]
+    assert await bucket.copy_many([(versions[1], "a")]) == dream.BulkReport(done=1, failed=0)
+    assert boto.get_object(Bucket=bucket.name, Key="a")["Body"].read() == b"1"
+    with pytest.raises(TypeError, match="is no source of a copy"):
+        await bucket.copy_many([(marker, "b")])
+
+
 BAD_PAIRS: list[tuple[Any, type[Exception], str]] = [
     ("ab", TypeError, "is not a pair"),
     (("a", "b", "c"), TypeError, "is not a pair"),
