@@ -45,7 +45,7 @@ from aiodreamobjects._s3.options import (
 from aiodreamobjects._s3.settings import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
 from aiodreamobjects._transfer.copy import Changes
 from aiodreamobjects._tree.check import CheckBy, CheckTree
-from aiodreamobjects._tree.copy import CopyTree
+from aiodreamobjects._tree.copy import CopyTree, MoveTree
 from aiodreamobjects._tree.download import DownloadTree
 from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.objects import Objects
@@ -429,6 +429,43 @@ class Bucket:
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
         return await Run(CopyTree(self._objects(prefix), target, options)).run()
+
+    async def move_tree(
+        self,
+        to: Bucket,
+        prefix: str = "",
+        to_prefix: str | None = None,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        dry_run: bool = False,
+        acl: CannedAcl | None = None,
+        progress: ProgressCallback | None = None,
+        on_error: OnError = "raise",
+    ) -> TreeReport:
+        """Move the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
+
+        Each object is copied as by ``copy_tree``, then both are compared, and only then the source is deleted. If the copy cannot
+        be verified, the source stays, and the name fails with a TransferError. ``copied`` of the report counts the names moved.
+        One failure does not stop the others, and an interrupted call leaves every object in at least one place: call it again to
+        move what is left. What is in the target already is overwritten.
+
+        Where versions are kept, the source is hidden by a delete marker, and its versions stay. Empty objects that mark a
+        directory stay, too. Raises ValueError if one of the prefixes lies inside the other.
+        """
+        options = TreeOptions(
+            compare=None,
+            delete=False,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            acl=acl,
+            progress=progress,
+            on_error=on_error,
+            allow_empty=True,
+        )
+        target = to._objects(prefix if to_prefix is None else to_prefix)
+        return await Run(MoveTree(self._objects(prefix), target, options)).run()
 
     async def check_tree(
         self,

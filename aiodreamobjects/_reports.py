@@ -34,7 +34,7 @@ TreeReason = Literal["asked", "missing", "size", "mtime", "etag", "extra"]
 class TreeAction:
     """One step in the plan of a tree verb. ``name`` is the relative name in both trees, with ``/``."""
 
-    action: Literal["copy", "delete"]
+    action: Literal["copy", "move", "delete"]
     name: str
     size: int
     reason: TreeReason
@@ -45,6 +45,7 @@ class TreeReport(BulkReport):
     """What a tree verb did, or would do with ``dry_run``. ``done`` is ``copied + deleted``. Failures have relative names."""
 
     copied: int = 0
+    """How many names were copied, or moved by ``move_tree``."""
     copied_bytes: int = 0
     skipped: int = 0
     """Names that were already the same in both trees."""

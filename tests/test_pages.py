@@ -184,6 +184,10 @@ async def copy_tree_to(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.copy_tree(bucket, "from", "p", delete=True, allow_empty=True)
 
 
+async def move_tree(bucket: dream.Bucket, _: list[str]) -> object:
+    return await bucket.move_tree(bucket, "p", "to")
+
+
 async def check_tree(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.check_tree(bucket, "p", to_prefix="to", by="size")
 
@@ -215,6 +219,7 @@ USES: dict[str, tuple[Kind, Use]] = {
     "upload_tree": ("objects", upload_tree),
     "copy_tree, its source": ("objects", copy_tree_from),
     "copy_tree, its target": ("objects", copy_tree_to),
+    "move_tree": ("objects", move_tree),
     "check_tree": ("objects", check_tree),
     "check_tree, the other side": ("objects", check_tree_other),
 }

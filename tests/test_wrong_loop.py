@@ -88,6 +88,7 @@ OF_BUCKETS: dict[str, Act] = {
     "upload_tree": lambda session, home: bucket(session).upload_tree(home / "tree", "tree"),
     "download_tree": lambda session, home: bucket(session).download_tree(home / "down"),
     "copy_tree": lambda session, _: bucket(session).copy_tree(bucket(session), "from", "to"),
+    "move_tree": lambda session, _: bucket(session).move_tree(bucket(session), "from", "to"),
     "check_tree": lambda session, home: bucket(session).check_tree(home / "tree"),
     "cors": lambda session, _: bucket(session).cors(),
     "set_cors": lambda session, _: bucket(session).set_cors(CORS),

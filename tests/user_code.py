@@ -444,6 +444,13 @@ WITH_PROGRESS: dict[str, WithProgress] = {
         "directory",
     ),
     "copy_tree": WithProgress(_copy_tree, "UploadPartCopy", "tree"),
+    "move_tree": WithProgress(
+        lambda place, progress: place.bucket.move_tree(
+            place.bucket, f"{place.name}.from", place.name, progress=progress
+        ),
+        "UploadPartCopy",
+        "tree",
+    ),
 }
 
 
@@ -496,6 +503,10 @@ def wrong_state(place: Place, verb: str, found: BaseException | None, *, may_be_
     elif one.writes == "object":
         pairs = [(place.stored() or b"", place.content)]
     elif one.writes == "tree":
+        places = (place.name, f"{place.name}.from")
+        for key, new in place.tree.items():
+            if new not in (faulty.content("bucket", f"{prefix}/{key}") for prefix in places):
+                return f"the source of {key} is gone"
         pairs = [(faulty.content("bucket", f"{place.name}/{key}") or b"", new) for key, new in place.tree.items()]
     else:
         pairs = [((place.target / key).read_bytes(), new) for key, new in place.tree.items()]

@@ -159,8 +159,12 @@ async def move(
     changes: Changes,
     progress: ProgressCallback | None,
     reads: ReadOptions = ANY,
+    *,
+    keeps_versions: bool = False,
 ) -> ObjectInfo:
     """Copy, check both objects, and only then delete the source. With versioning, delete exactly the copied version.
+
+    ``keeps_versions``: put a delete marker instead, so that no older version comes up.
 
     Delete the source only if a digest or a length confirmed both the bytes that were read and the stored copy.
     """
@@ -186,7 +190,7 @@ async def move(
         error.in_doubt = True  # the copy exists
         raise error
     await copied.source.check()
-    await from_runtime.s3.delete_object(address, found.version_id)
+    await from_runtime.s3.delete_object(address, None if keeps_versions else found.version_id)
     return replace(info, last_modified=info.last_modified or stored.last_modified)
 
 

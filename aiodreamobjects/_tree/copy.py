@@ -1,4 +1,4 @@
-"""Copy the objects below a prefix to another prefix, of the same bucket or any other."""
+"""Copy or move the objects below a prefix to another prefix, of the same bucket or any other."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._models import ObjectInfo, printable
+from aiodreamobjects._models import Address, ObjectInfo, printable
+from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._reports import TreeReason
+from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.copy import Changes, copy
+from aiodreamobjects._transfer.copy import Changes, copy, move
 from aiodreamobjects._tree.objects import Objects, have_same_content
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import Direction, Run
@@ -55,24 +57,31 @@ class CopyTree(Direction):
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         for entry in batch:
             try:
-                found = await self._copy(run, entry)
+                with run.meter.piece(entry.size) as gauge:
+                    size = await self._transfer(entry, gauge.follow if self.options.progress else None)
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)
             else:
-                run.copied(entry.name, found.size or 0, counted=True)
+                run.copied(entry.name, size, counted=True)
 
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
         await self._target.delete(extra, tally)
 
-    async def _copy(self, run: Run, entry: Entry) -> ObjectInfo:
-        with run.meter.piece(entry.size) as gauge:
-            copied = await copy(
-                (self._source.runtime, self._source.address(entry.name)),
-                (self._target.runtime, self._target.address(entry.name)),
-                self._changes,
-                gauge.follow if self.options.progress else None,
-            )
-        return copied.source.found
+    async def _transfer(self, entry: Entry, progress: ProgressCallback | None) -> int:
+        """Copy one object, and return its size."""
+        return (await copy(*self._places(entry.name), self._changes, progress)).source.found.size or 0
+
+    def _places(self, name: str) -> tuple[tuple[Runtime, Address], tuple[Runtime, Address]]:
+        source, target = self._source, self._target
+        return (source.runtime, source.address(name)), (target.runtime, target.address(name))
+
+
+class MoveTree(CopyTree):
+    action, done = "move", "moved"
+
+    async def _transfer(self, entry: Entry, progress: ProgressCallback | None) -> int:
+        # An older version that came up would be moved over the newer one by the next call.
+        return (await move(*self._places(entry.name), self._changes, progress, keeps_versions=True)).size or 0
 
 
 def _is_copied(source: ObjectInfo, target: ObjectInfo) -> bool:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, aclosing
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._concurrency import ahead, close_in_thread, finish, in_thread, pull
@@ -56,6 +56,8 @@ class Direction(ABC):
 
     what: str
     """For the words of an error."""
+    action: Literal["copy", "move"] = "copy"
+    done: str = "copied"
 
     def __init__(self, runtime: Runtime, options: TreeOptions) -> None:
         self.runtime, self.options = runtime, options
@@ -187,7 +189,9 @@ class Run:
                         await self._copy_all(self._unblocked())
             except BaseException as error:
                 if not self._options.dry_run:
-                    error.add_note(f"before this error: {self._copied:,} copied, {self._deletions.done:,} deleted")
+                    error.add_note(
+                        f"before this error: {self._copied:,} {self._direction.done}, {self._deletions.done:,} deleted"
+                    )
                 raise
         return self._report()
 
@@ -315,7 +319,7 @@ class Run:
             elif error is not None:
                 self.failed(source.name, error)
             else:
-                self._plan.append(TreeAction("copy", source.name, source.size, reason))
+                self._plan.append(TreeAction(self._direction.action, source.name, source.size, reason))
                 self.meter.finish_object(source.name, source.size)
 
     async def _look(self, todo: Todo) -> TreeReason | None:
@@ -358,9 +362,9 @@ class Run:
         tally.add(self._deletions)
         plan = None
         if options.dry_run:
-            plan = tuple(sorted(self._plan, key=lambda action: (action.action, action.name)))
-            self._copied = sum(action.action == "copy" for action in plan)
-            self._copied_bytes = sum(action.size for action in plan if action.action == "copy")
+            plan = tuple(sorted(self._plan, key=lambda action: (action.action == "delete", action.name)))
+            self._copied = sum(action.action != "delete" for action in plan)
+            self._copied_bytes = sum(action.size for action in plan if action.action != "delete")
             deleted = len(plan) - self._copied
         report = TreeReport(
             self._copied + deleted,
@@ -378,7 +382,7 @@ class Run:
         )
         if report.failed and options.on_error == "raise":
             kept = f"; {self._kept:,} were to be deleted and are kept" if self._kept else ""
-            msg = f"{self._direction.what}: {report.failed:,} names failed, {report.copied:,} were copied{kept}"
+            msg = f"{self._direction.what}: {report.failed:,} names failed, {report.copied:,} were {self._direction.done}{kept}"
             raise BulkError(msg, [failure.error for failure in report.failures], report)
         return report
 

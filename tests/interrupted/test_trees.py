@@ -133,6 +133,38 @@ async def test_a_tree_can_be_cancelled_at_every_await(
             await serves(bucket)
 
 
+MOVES: dict[str, Callable[[Grove], Coroutine[Any, Any, object]]] = {
+    "within a session": lambda at: at.bucket.move_tree(at.bucket, "from", "to"),
+    "to another session": lambda at: at.bucket.move_tree(at.other, "from", "to", progress=lambda _: None),
+}
+
+
+@in_every_way
+@pytest.mark.parametrize("verb", MOVES)
+async def test_a_move_that_is_cancelled_leaves_each_object_somewhere(
+    tmp_path: Path, verb: str, how: How, limits: dream.Limits
+) -> None:
+    memory, tree = memory_service(), dict(list(SMALL.items())[:2]) | LARGE
+    with nothing_is_told():
+        async with memory.session(limits=limits) as session, memory.session(limits=WIDE) as other:
+            bucket = await session.create_bucket("interrupted")
+            at = Grove(bucket, other.bucket(bucket.name), tmp_path)
+
+            async def set_up() -> None:
+                there = await at.objects("from/")
+                await at.put("from/", {name: content for name, content in tree.items() if name not in there})
+                await at.other.delete_many(at.other.list("to/"))
+
+            async def check(was_cut: bool) -> None:
+                assert await at.other.uploads().collect() == []
+                source, target = await at.objects("from/"), await at.objects("to/")
+                assert source | target == target | source == tree
+                assert was_cut or (source, target) == ({}, tree)
+
+            await at_each_moment(lambda: MOVES[verb](at), how, set_up, check)
+            await serves(bucket)
+
+
 CHECKS: dict[str, Callable[[Grove], Coroutine[Any, Any, dream.CheckReport]]] = {
     "a directory": lambda at: at.bucket.check_tree(at.home / "from", "from"),
     "another prefix": lambda at: at.bucket.check_tree(at.bucket, "from", to_prefix="to", by="content"),

@@ -180,6 +180,9 @@ async def trees(b: dream.Bucket, other: dream.Bucket) -> None:
     assert_type(await b.copy_tree(other), dream.TreeReport)
     await b.copy_tree(other, "prefix/", "to/", compare="etag", delete=True, include=iter(["*.jpg"]), exclude=["a", "b"])
     await b.copy_tree(to=other, prefix="prefix/", to_prefix=None, dry_run=True, acl="private", progress=callback)
+    assert_type(await b.move_tree(other), dream.TreeReport)
+    await b.move_tree(other, "prefix/", "to/", include=["*.jpg"], exclude=["a"], dry_run=True, acl="private")
+    await b.move_tree(to=other, prefix="prefix/", to_prefix=None, progress=callback, on_error="collect")
     by: dream.CheckBy = "content"
     checked = await b.check_tree("directory")
     assert_type(checked, dream.CheckReport)
@@ -201,7 +204,7 @@ async def trees(b: dream.Bucket, other: dream.Bucket) -> None:
         assert_type(report.unmatched, tuple[str, ...])
         for action in report.plan or ():
             assert_type(action, dream.TreeAction)
-            assert_type(action.action, Literal["copy", "delete"])
+            assert_type(action.action, Literal["copy", "move", "delete"])
             assert_type(action.name, str)
             assert_type(action.size, int)
             assert_type(action.reason, dream.TreeReason)
