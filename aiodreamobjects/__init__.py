@@ -37,6 +37,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
     WrongLoopError,
 )
+from aiodreamobjects._heads import Heads
 from aiodreamobjects._listing.pages import Listing, ListPage
 from aiodreamobjects._models import (
     ALL_USERS,
@@ -67,7 +68,17 @@ from aiodreamobjects._models import (
 from aiodreamobjects._object import Object
 from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
 from aiodreamobjects._progress import ProgressCallback
-from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport, CheckReport, TreeAction, TreeReason, TreeReport
+from aiodreamobjects._reports import (
+    BulkError,
+    BulkFailure,
+    BulkReport,
+    CheckReport,
+    TreeAction,
+    TreeReason,
+    TreeReport,
+    Usage,
+    UsageReport,
+)
 from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, MultipartRules, Service, Signature
 from aiodreamobjects._session import Session
 from aiodreamobjects._transfer.body import Body
@@ -115,6 +126,7 @@ __all__ = [
     "Feature",
     "Grant",
     "HeadersFor",
+    "Heads",
     "IfChanged",
     "IncompleteBodyError",
     "InvalidRequestError",
@@ -166,6 +178,8 @@ __all__ = [
     "UploadInfo",
     "Uploadable",
     "UploadedPart",
+    "Usage",
+    "UsageReport",
     "Verified",
     "Verify",
     "VersioningStatus",

@@ -14,8 +14,10 @@ from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._checks import check_one_of, check_tags
 from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
+from aiodreamobjects._heads import Heads
 from aiodreamobjects._listing import pages
 from aiodreamobjects._listing.pages import Listing
+from aiodreamobjects._listing.usage import usage
 from aiodreamobjects._models import (
     Acl,
     Address,
@@ -33,7 +35,7 @@ from aiodreamobjects._models import (
 )
 from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
-from aiodreamobjects._reports import BulkReport, CheckReport, TreeReport
+from aiodreamobjects._reports import BulkReport, CheckReport, TreeReport, UsageReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
     ContentArguments,
@@ -197,6 +199,26 @@ class Bucket:
         The service stores their parts, and most services bill them.
         """
         return pages.list_uploads(self._runtime, self._name, prefix)
+
+    async def usage(self, prefix: str = "", depth: int = 0, parallel: int = 8) -> UsageReport:
+        """Count the objects under a prefix and their bytes, in total and for each directory down to ``depth`` levels.
+
+        With ``depth=1``, ``by_prefix`` has the directories that ``list_dir(prefix)`` lists. Each counts all that lies below it, at
+        any depth. Lists all objects once, with ``parallel`` requests at once. Memory grows with the number of directories only.
+        Counts the current objects: neither older versions nor the parts of open uploads, which the service also stores.
+        """
+        return await usage(self._runtime, self._name, prefix, depth, parallel)
+
+    def head_many(self, keys: Iterable[KeySource] | AsyncIterable[KeySource]) -> Heads:
+        """Look at many objects: ``async for key, info in bucket.head_many(keys)``, with the ObjectInfo of a HEAD, or None.
+
+        None means that there is no such object. ``keys`` are as in ``delete_many``, and may be endless. Outcomes come in the order of
+        the keys. Sends ``Limits.requests`` HEADs at once, and reads no more than twice as many keys ahead of your loop.
+
+        An error is raised as itself when the loop gets to its key. If the first object is missing, one more request looks whether the
+        bucket is. ``await .collect()`` returns a dict.
+        """
+        return Heads(self._runtime, self._name, keys)
 
     async def delete_many(
         self, keys: Iterable[KeySource] | AsyncIterable[KeySource], *, on_error: OnError = "raise"

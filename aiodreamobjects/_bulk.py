@@ -77,9 +77,9 @@ _NOT_FOR_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 async def delete_many(
     runtime: Runtime, bucket: str, keys: Iterable[KeySource] | AsyncIterable[KeySource], on_error: OnError
 ) -> BulkReport:
-    _refuse_one_str(keys)
+    refuse_one_str(keys)
     bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", _Deletion(runtime, bucket).delete, batch=BATCH_KEYS)
-    return await bulk.run(Source(keys), partial(_versioned_keys, bucket), on_error)
+    return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
 async def delete_pages(
@@ -98,7 +98,7 @@ async def set_acl_many(
     acl: CannedAcl | Acl,
     on_error: OnError,
 ) -> BulkReport:
-    _refuse_one_str(keys)
+    refuse_one_str(keys)
     if not isinstance(acl, Acl):
         check_canned_acl(acl)
 
@@ -107,7 +107,7 @@ async def set_acl_many(
 
     act = partial(_one_by_one, set_acl)
     bulk = _Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1)
-    return await bulk.run(Source(keys), partial(_versioned_keys, bucket), on_error)
+    return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
 async def copy_many(
@@ -141,13 +141,13 @@ async def set_headers_many(
     encryption: SseCustomer | None,
     on_error: OnError,
 ) -> BulkReport:
-    _refuse_one_str(keys)
+    refuse_one_str(keys)
     reads = ReadOptions(encryption=encryption)
 
     def read(keys: list[KeySource]) -> list[VersionedKey]:
         for key in keys:
             _refuse_old_version(key)
-        return _versioned_keys(bucket, keys)
+        return versioned_keys(bucket, keys)
 
     async def set_headers(key: VersionedKey) -> None:
         place = runtime, Address(bucket, key.key)
@@ -456,13 +456,13 @@ _FAIL_ALL = {
 }
 
 
-def _refuse_one_str(keys: object) -> None:
+def refuse_one_str(keys: object) -> None:
     if isinstance(keys, str):
         msg = "keys is one str; give an iterable of keys, such as [key]"
         raise TypeError(msg)
 
 
-def _versioned_keys(bucket: str, keys: list[KeySource]) -> list[VersionedKey]:
+def versioned_keys(bucket: str, keys: list[KeySource]) -> list[VersionedKey]:
     found = [VersionedKey(key) if isinstance(key, str) else _versioned(bucket, key) for key in keys]
     if not _are_plain(keys):
         for key, version_id in found:

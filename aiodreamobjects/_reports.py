@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Literal, cast
 
 from aiodreamobjects._errors import DreamObjectsError
+
+
+class Brief:
+    """The repr of a report: its figures, and how long its lists are. A report may list thousands of names."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        told = []
+        for one in fields(self):  # type: ignore[arg-type]  # only dataclasses derive from this
+            value = getattr(self, one.name)
+            if not isinstance(value, int):
+                told += [f"{one.name}: {len(value):,}"] if value else []
+            elif value or one.default is MISSING:
+                told.append(f"{one.name}={value:,}")
+        return f"<{type(self).__name__} {', '.join(told)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +33,8 @@ class BulkFailure:
     """A ServiceError; in a tree also an error of reading, writing or moving a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class BulkReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class BulkReport(Brief):
     """What a bulk verb did. ``done + failed`` is the number of keys. ``failures`` has the first 1,000 failures."""
 
     done: int
@@ -40,7 +56,7 @@ class TreeAction:
     reason: TreeReason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TreeReport(BulkReport):
     """What a tree verb did, or would do with ``dry_run``. ``done`` is ``copied + deleted``. Failures have relative names."""
 
@@ -63,7 +79,7 @@ class TreeReport(BulkReport):
     """All steps, with ``dry_run``: copies in the order of names, then deletions."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CheckReport(BulkReport):
     """What ``check_tree`` found. Names are relative, and sorted. ``done`` counts the names that were compared."""
 
@@ -81,6 +97,24 @@ class CheckReport(BulkReport):
     """Names with the same size on both sides whose digests cannot be compared. They count as neither the same nor different."""
     unmatched: tuple[str, ...] = ()
     """Patterns that matched no name on either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many objects there are, and how many bytes they have."""
+
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UsageReport(Brief):
+    """How many objects are below a prefix, how many bytes they have, and the same for each of its directories."""
+
+    objects: int
+    bytes: int
+    by_prefix: Mapping[str, Usage] = field(default_factory=dict, hash=False)
+    """Keys are directories with their full names, such as ``photos/2026/``, in order. Each counts all that lies below it."""
 
 
 class BulkError(ExceptionGroup[Exception], DreamObjectsError):

@@ -687,6 +687,9 @@ VALUES = [
     dream.BulkReport(2, 0),
     dream.TreeAction("copy", "2026/cat.jpg", 3, "missing"),
     dream.TreeReport(2, 0, copied=1, copied_bytes=3, deleted=1),
+    dream.CheckReport(same=1, differ=("cat.jpg",)),
+    dream.Usage(1, 2),
+    dream.UsageReport(1, 2, {"2026/": dream.Usage(1, 2)}),
     dream.Statistics(0, 0, 0, 0, 0, 0),
 ]
 
@@ -712,6 +715,34 @@ def test_a_value_cannot_be_changed(value: Any) -> None:
 def test_a_value_can_be_copied_and_sent_to_another_process(value: object) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
     assert copy.deepcopy(value) == value
+
+
+NAMES = [f"name {number}" for number in range(100_000)]
+LARGE = {
+    "<BulkReport done=3, failed=1,000, failures: 1,000>": dream.BulkReport(
+        3, 1000, (dream.BulkFailure("cat.jpg", None, dream.ServiceError("no")),) * 1000
+    ),
+    "<TreeReport done=100,000, failed=0, copied=100,000, copied_bytes=5, unmatched: 1, plan: 100,000>": dream.TreeReport(
+        100_000,
+        0,
+        copied=100_000,
+        copied_bytes=5,
+        unmatched=("*.jpg",),
+        plan=tuple(dream.TreeAction("copy", name, 1, "asked") for name in NAMES),
+    ),
+    "<TreeReport done=0, failed=0>": dream.TreeReport(0, 0),
+    "<UsageReport objects=0, bytes=0>": dream.UsageReport(0, 0),
+    "<UsageReport objects=100,000, bytes=7, by_prefix: 100,000>": dream.UsageReport(
+        100_000, 7, dict.fromkeys(NAMES, dream.Usage(1, 0))
+    ),
+    "<ListPage of 100,000 items, token=None>": dream.ListPage(tuple(NAMES)),
+    f"<ListPage of 1 items, token='{'t' * 80}...'>": dream.ListPage(("a",), "t" * 1400),
+}
+
+
+@pytest.mark.parametrize("shown", LARGE)
+def test_a_report_of_many_names_prints_in_one_line(shown: str) -> None:
+    assert repr(LARGE[shown]) == str(LARGE[shown]) == shown
 
 
 # Errors

@@ -141,6 +141,19 @@ async def bulk(b: dream.Bucket) -> None:
             assert_type(failure.version_id, str | None)
             assert_type(failure.error, Exception)
 
+    async for key, info in b.head_many(["a", dream.ObjectInfo("name", "b"), ("c", "version")]):
+        assert_type(key, str)
+        assert_type(info, dream.ObjectInfo | None)
+    async for _ in await b.head_many(keys()):
+        pass
+    assert_type(await b.head_many(b.list()).collect(), dict[str, dream.ObjectInfo | None])
+    report = await b.usage("prefix/", depth=2, parallel=4)
+    assert_type(report, dream.UsageReport)
+    assert_type(report.objects + report.bytes, int)
+    for directory, used in report.by_prefix.items():
+        assert_type(directory, str)
+        assert_type(used, dream.Usage)
+
     assert_type(await b.set_acl_many(["a", "b"], "private"), dream.BulkReport)
     await b.set_acl_many(keys(), await b.object("a").acl())
     await b.set_acl_many(b.list("old/"), "public-read", on_error="collect")
