@@ -22,13 +22,17 @@ async def versions(runtime: Runtime, address: Address) -> list[ObjectInfo]:
 
 
 async def undelete(runtime: Runtime, address: Address) -> ObjectInfo:
-    """Delete the delete markers on top of the newest version. Return that version."""
-    markers: list[ObjectInfo] = []
-    for version in await versions(runtime, address):
-        if not version.is_delete_marker:
-            for marker in markers:
-                await runtime.s3.delete_object(address, marker.version_id)
-            return version
-        markers.append(version)
-    msg = f"{address} cannot be undeleted: no version of it is left" + (" but delete markers" if markers else "")
-    raise NotFoundError(msg, code="NoSuchVersion")
+    """Delete the newest version as long as it is a delete marker. Return the version that then is the newest.
+
+    Look again after each deletion: a listing does not tell which of two versions of the same second is newer.
+    """
+    while True:
+        found = await versions(runtime, address)
+        if all(version.is_delete_marker for version in found):
+            left = " but delete markers" if found else ""
+            msg = f"{address} cannot be undeleted: no version of it is left{left}"
+            raise NotFoundError(msg, code="NoSuchVersion")
+        newest = next((version for version in found if version.is_latest), found[0])
+        if not newest.is_delete_marker:
+            return newest
+        await runtime.s3.delete_object(address, newest.version_id)

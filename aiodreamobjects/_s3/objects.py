@@ -13,7 +13,6 @@ from aiodreamobjects._errors import (
     ChecksumMismatchError,
     DreamObjectsError,
     InvalidRequestError,
-    LockedError,
     NotFoundError,
     UnsupportedByServiceError,
 )
@@ -328,8 +327,6 @@ class Objects:
 
     async def _explain_lock(self, address: Address, version_id: str | None, error: AccessDeniedError) -> None:
         """Raise LockedError if a lock is why the service refused this request."""
-        if isinstance(error, LockedError):
-            return
         try:
             found = await self.headers_of(address, ReadOptions(version_id=version_id))
         except DreamObjectsError:
