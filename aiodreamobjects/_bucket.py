@@ -128,23 +128,29 @@ class Bucket:
         """Return what a HEAD says about the bucket. Only Ceph RGW gives ``object_count`` and ``bytes_used``."""
         return await self._runtime.s3.head_bucket(self._name)
 
-    async def delete(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - the field's word
+    async def delete(
+        self,
+        force: bool = False,  # noqa: FBT001, FBT002 - the field's word
+        *,
+        bypass_governance: bool = False,
+    ) -> None:
         """Delete the bucket. Raises BucketNotEmptyError if anything is in it.
 
         With ``force``, first abort every open upload, then delete every version and delete marker, 1,000 per request and
-        several requests at once. This cannot be undone. If it fails midway, what was deleted stays deleted.
+        several requests at once. This cannot be undone. If it fails midway, what was deleted stays deleted. Raises BulkError
+        that names what is locked by Object Lock; ``bypass_governance`` also deletes what is under a GOVERNANCE retention.
         """
         if force:
-            await _bulk.delete_bucket_and_content(self._runtime, self._name)
+            await _bulk.delete_bucket_and_content(self._runtime, self._name, bypasses=bypass_governance)
         else:
             await self._runtime.s3.delete_bucket(self._name)
 
-    async def empty(self) -> BulkReport:
-        """Delete every version and every delete marker, and keep the bucket.
+    async def empty(self, *, bypass_governance: bool = False) -> BulkReport:
+        """Delete every version and every delete marker, and keep the bucket. ``bypass_governance`` is that of ``delete``.
 
         Raises BulkError if some could not be deleted. This cannot be undone.
         """
-        return await _bulk.empty(self._runtime, self._name)
+        return await _bulk.empty(self._runtime, self._name, bypasses=bypass_governance)
 
     async def acl(self) -> Acl:
         """Return the bucket's ACL: who may do what with it."""
@@ -221,7 +227,11 @@ class Bucket:
         return Heads(self._runtime, self._name, keys)
 
     async def delete_many(
-        self, keys: Iterable[KeySource] | AsyncIterable[KeySource], *, on_error: OnError = "raise"
+        self,
+        keys: Iterable[KeySource] | AsyncIterable[KeySource],
+        *,
+        on_error: OnError = "raise",
+        bypass_governance: bool = False,
     ) -> BulkReport:
         """Delete keys, ObjectInfos or ``(key, version_id)`` pairs, 1,000 per request and several requests at once.
 
@@ -231,9 +241,10 @@ class Bucket:
 
         Keys that fail are retried if that can help. Raises BulkError at the end if some still fail; ``on_error="collect"``
         returns the report instead. An error of a whole request, such as a missing bucket or a lost connection, is raised as
-        itself, with a note that says how many keys were deleted before it.
+        itself, with a note that says how many keys were deleted before it. A version that Object Lock protects is a LockedError
+        among the failures.
         """
-        return await _bulk.delete_many(self._runtime, self._name, keys, on_error)
+        return await _bulk.delete_many(self._runtime, self._name, keys, on_error, bypasses=bypass_governance)
 
     async def set_acl_many(
         self, keys: Iterable[KeySource] | AsyncIterable[KeySource], acl: CannedAcl | Acl, *, on_error: OnError = "raise"

@@ -17,6 +17,7 @@ from aiodreamobjects._checks import KEY_BYTES, check_key, check_one_of, check_to
 from aiodreamobjects._concurrency import close_generator, in_parallel, is_foreign, pull
 from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
+    AccessDeniedError,
     BucketNotEmptyError,
     CredentialsError,
     NotFoundError,
@@ -75,10 +76,17 @@ _NOT_FOR_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 async def delete_many(
-    runtime: Runtime, bucket: str, keys: Iterable[KeySource] | AsyncIterable[KeySource], on_error: OnError
+    runtime: Runtime,
+    bucket: str,
+    keys: Iterable[KeySource] | AsyncIterable[KeySource],
+    on_error: OnError,
+    *,
+    bypasses: bool = False,
 ) -> BulkReport:
+    """``bypasses``: also delete versions under a GOVERNANCE retention."""
     refuse_one_str(keys)
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", _Deletion(runtime, bucket).delete, batch=BATCH_KEYS)
+    act = _Deletion(runtime, bucket, bypasses=bypasses).delete
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", act, batch=BATCH_KEYS)
     return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
@@ -188,10 +196,10 @@ async def abort_uploads(
     return await bulk.run(Source.of_pages(found()), list, on_error)
 
 
-async def empty(runtime: Runtime, bucket: str) -> BulkReport:
+async def empty(runtime: Runtime, bucket: str, *, bypasses: bool) -> BulkReport:
     """Delete every version and every delete marker; every object, if the service lists no versions."""
     try:
-        report = await delete_many(runtime, bucket, list_versions(runtime, bucket, ""), "raise")
+        report = await delete_many(runtime, bucket, list_versions(runtime, bucket, ""), "raise", bypasses=bypasses)
     except ServiceError as error:
         if not _is_lacking(error):
             raise
@@ -212,7 +220,7 @@ async def empty(runtime: Runtime, bucket: str) -> BulkReport:
     return report
 
 
-async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
+async def delete_bucket_and_content(runtime: Runtime, bucket: str, *, bypasses: bool) -> None:
     """Delete a bucket and its content. Abort open uploads first: one that completes becomes a version. Repeat if someone put more."""
     for round_number in range(1, EMPTYING_ROUNDS + 1):
         try:
@@ -224,7 +232,7 @@ async def delete_bucket_and_content(runtime: Runtime, bucket: str) -> None:
         else:
             if uploads.failed:
                 raise uploads.failures[0].error
-        await empty(runtime, bucket)
+        await empty(runtime, bucket, bypasses=bypasses)
         try:
             await runtime.s3.delete_bucket(bucket)
         except BucketNotEmptyError:
@@ -297,6 +305,7 @@ class _Bulk(Generic[K]):
         report = BulkReport(tally.done, tally.failed, tuple(tally.failures))
         if report.failed and on_error == "raise":
             msg = f"{tally.failed:,} of {tally.done + tally.failed:,} {self._what} could not be {self._done}"
+            msg += f"; the first: {report.failures[0].error}"
             raise BulkError(msg, [failure.error for failure in report.failures], report)
         return report
 
@@ -380,8 +389,8 @@ async def _page_each(items: AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
 class _Deletion:
     """Delete keys 1,000 per request; one by one if XML cannot carry them, or the service lacks DeleteObjects."""
 
-    def __init__(self, runtime: Runtime, bucket: str) -> None:
-        self._runtime, self._bucket = runtime, bucket
+    def __init__(self, runtime: Runtime, bucket: str, *, bypasses: bool = False) -> None:
+        self._runtime, self._bucket, self._bypasses = runtime, bucket, bypasses
         self._is_one_by_one = False
 
     async def delete(self, tally: Tally, batch: list[VersionedKey]) -> None:
@@ -400,14 +409,16 @@ class _Deletion:
         """Delete a batch with one request. Return the keys that must go one by one.
 
         Keys that fail for a temporary reason are retried, up to ``Retry.attempts``. Keys that the reply does not mention must
-        go one by one. If it mentions none, all later keys go one by one too.
+        go one by one. If it mentions none, all later keys go one by one too. So must versions that may be locked: only then
+        is it found out.
         """
         s3, retry, attempt = self._runtime.s3, self._runtime.retry, 0
         alone: list[VersionedKey] = []
         while batch:
             attempt += 1
             try:
-                failures = await s3.delete_objects(self._bucket, list(dict.fromkeys(batch)))
+                keys = list(dict.fromkeys(batch))
+                failures = await s3.delete_objects(self._bucket, keys, bypasses=self._bypasses)
             except UnsupportedByServiceError:
                 self._is_one_by_one = True
                 return [*alone, *batch]
@@ -422,6 +433,12 @@ class _Deletion:
                 error = failures[key]
                 if error.retryable and attempt < retry.attempts:
                     batch.append(key)
+                elif (
+                    isinstance(error, AccessDeniedError)
+                    and key.version_id
+                    and tally.failed + len(alone) < FAILURES_KEPT
+                ):
+                    alone.append(key)
                 elif not is_unanswered(error):
                     tally.fail(key.key, key.version_id, error)
             if batch:
@@ -429,7 +446,7 @@ class _Deletion:
         return alone
 
     async def _delete_alone(self, key: VersionedKey) -> None:
-        await self._runtime.s3.delete_object(Address(self._bucket, key.key), key.version_id)
+        await self._runtime.s3.delete_object(Address(self._bucket, key.key), key.version_id, bypasses=self._bypasses)
 
 
 async def _one_by_one(act: Callable[[K], Awaitable[None]], tally: Tally, keys: Iterable[K]) -> None:

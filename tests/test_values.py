@@ -687,6 +687,7 @@ VALUES = [
     dream.BulkReport(2, 0),
     dream.TreeAction("copy", "2026/cat.jpg", 3, "missing"),
     dream.TreeReport(2, 0, copied=1, copied_bytes=3, deleted=1),
+    dream.CheckReport(2, ("a",), ("b",), unverified=("c",), done=4),
     dream.CheckReport(same=1, differ=("cat.jpg",)),
     dream.Usage(1, 2),
     dream.UsageReport(1, 2, {"2026/": dream.Usage(1, 2)}),

@@ -10,7 +10,7 @@ from aiodreamobjects._models import CommonPrefix, ObjectInfo, UploadInfo, make_o
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import error_of_key, failures_of, refuse_reply
-from aiodreamobjects._s3.options import unquoted
+from aiodreamobjects._s3.options import BYPASS, NOTHING, unquoted
 from aiodreamobjects._s3.replies import listed_date, whole
 from aiodreamobjects._s3.values import Cursor, Page, VersionedKey
 
@@ -124,10 +124,13 @@ class Listings:
         call.where = f"s3://{bucket}/{prefix}"
         return call
 
-    async def delete_objects(self, bucket: str, keys: Sequence[VersionedKey]) -> Mapping[VersionedKey, ServiceError]:
+    async def delete_objects(
+        self, bucket: str, keys: Sequence[VersionedKey], *, bypasses: bool = False
+    ) -> Mapping[VersionedKey, ServiceError]:
         """Delete at most 1,000 keys. Return an error for each key that may still be there."""
         call = Call("delete_objects", "POST", bucket, "", self._caller.document, {"delete": ""})
         call.may_be_empty = True
+        call.headers = BYPASS if bypasses else NOTHING
         await self._caller.fill(call, xml.delete_document(keys))
         _, entries, root = await self._caller.reply(call, "DeleteResult")
         deleted = [(name, None) for name, *_ in entries]

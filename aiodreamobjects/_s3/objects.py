@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
-from typing import Final
 
 from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
@@ -24,7 +23,7 @@ from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import locked, refused_as_existing, wrong_key
 from aiodreamobjects._s3.gate import Gate
-from aiodreamobjects._s3.options import ANY, NOTHING, ReadOptions, WriteOptions
+from aiodreamobjects._s3.options import ANY, BYPASS, NOTHING, ReadOptions, WriteOptions
 from aiodreamobjects._s3.replies import Headers
 from aiodreamobjects._s3.settings import tags_of
 
@@ -122,7 +121,7 @@ class Objects:
         """Delete an object or a version. A missing one is a success, also where the service answers 404 (Google's does)."""
         query = {"versionId": version_id} if version_id else NOTHING
         call = Call("delete_object", "DELETE", address.bucket, address.key, self._caller.document, query)
-        call.headers = _BYPASS if bypasses else NOTHING
+        call.headers = BYPASS if bypasses else NOTHING
         try:
             await self._caller.send(call)
         except AccessDeniedError as error:
@@ -317,7 +316,7 @@ class Objects:
     ) -> None:
         query = of_version(part, version_id)
         call = Call(operation, "PUT", address.bucket, address.key, self._caller.document, query)
-        call.headers, call.feature = _BYPASS if bypasses else NOTHING, "object_lock"
+        call.headers, call.feature = BYPASS if bypasses else NOTHING, "object_lock"
         await self._caller.fill(call, document)
         try:
             await self._caller.send(call)
@@ -334,9 +333,6 @@ class Objects:
         if lock := replies.words_of_lock(found):
             what = f"{address}" + (f", version {version_id}," if version_id else "")
             raise locked(error, f"{what} is locked: {lock}") from error
-
-
-_BYPASS: Final = {"x-amz-bypass-governance-retention": "true"}
 
 
 def of_version(part: str, version_id: str | None) -> dict[str, str]:

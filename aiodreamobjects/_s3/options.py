@@ -29,6 +29,7 @@ META = "x-amz-meta-"
 LOCK_MODE, LOCK_UNTIL = "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"
 LEGAL_HOLD = "x-amz-object-lock-legal-hold"
 NOTHING: Final[Mapping[str, str]] = {}
+BYPASS: Final[Mapping[str, str]] = {"x-amz-bypass-governance-retention": "true"}
 _VERIFY = get_args(Verify)
 
 # What is stored with an object

@@ -217,6 +217,25 @@ async def test_a_locked_version_is_not_deleted(bucket: dream.Bucket, boto: Any, 
         assert [one.is_delete_marker for one in await obj.versions()] == [True]
 
 
+async def test_a_forced_deletion_names_what_is_locked(bucket: dream.Bucket, server: Server) -> None:
+    await bucket.object("free").put(b"x")
+    for key in ("held", "kept"):
+        await bucket.object(key).put(b"x", legal_hold=key == "held", retention=KEPT if key == "kept" else None)
+    for verb in (lambda: bucket.delete(force=True), bucket.empty):
+        with pytest.raises(dream.BulkError, match=r"2 of \d keys .* the first: .*held") as caught:
+            await verb()
+        report = caught.value.report
+        assert {failure.key for failure in report.failures} == {"held", "kept"}
+        assert {type(failure.error) for failure in report.failures} == {dream.LockedError}
+        if server.name != "moto":
+            assert {True} == {"is locked: " in str(failure.error) for failure in report.failures}
+    assert await bucket.object("held").read() == b"x"
+    with pytest.raises(dream.BulkError, match="1 of 2 keys"):
+        await bucket.delete(force=True, bypass_governance=True)
+    assert [version.key for version in await bucket.list_versions().collect()] == ["held"]
+    await bucket.object("held").set_legal_hold(False)
+
+
 async def test_a_retention_is_shortened_only_with_the_right(bucket: dream.Bucket, server: Server, boto: Any) -> None:
     if server.name == "moto":
         pytest.xfail("moto lets anybody shorten a retention")
