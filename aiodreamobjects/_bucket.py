@@ -12,7 +12,7 @@ from typing import Unpack, get_args
 from aiodreamobjects import _bulk
 from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._checks import check_one_of, check_tags
-from aiodreamobjects._encryption import SseCustomer
+from aiodreamobjects._encryption import Encryption, SseCustomer
 from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
 from aiodreamobjects._heads import Heads
 from aiodreamobjects._listing import pages
@@ -40,6 +40,7 @@ from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
     ContentArguments,
     HeaderArguments,
+    ReadOptions,
     check_header_names,
     check_headers_given,
     shows,
@@ -334,6 +335,7 @@ class Bucket:
         symlinks: Symlinks = "follow",
         missing_ok: bool = False,
         headers_for: HeadersFor | None = None,
+        encryption: Encryption | None = None,
         **headers: Unpack[HeaderArguments],
     ) -> TreeReport:
         """Store the files below a directory, each under ``prefix/`` and its relative name. Return what was done.
@@ -364,7 +366,7 @@ class Bucket:
         that vanish while the tree is read; otherwise they are failures. Unreadable files, names that are
         not UTF-8, and sockets, FIFOs and devices are failures too. Files of up to 256 KiB go in batches, larger ones as in
         ``upload``, ``Limits.requests`` at once in total. Memory does not grow with the tree, except for the names in its largest
-        directory.
+        directory. ``encryption`` is that of ``put``, with one key for all.
         """
         options = TreeOptions(
             compare=compare,
@@ -378,6 +380,7 @@ class Bucket:
             allow_empty=allow_empty,
             symlinks=symlinks,
             missing_ok=missing_ok,
+            encryption=encryption,
         )
         check_header_names("upload_tree", headers)
         local = os.fsdecode(local)
@@ -397,6 +400,7 @@ class Bucket:
         progress: ProgressCallback | None = None,
         on_error: OnError = "raise",
         allow_empty: bool = False,
+        encryption: SseCustomer | None = None,
     ) -> TreeReport:
         """Fetch the objects under ``prefix/``, each to a file with its relative name. Return what was done.
 
@@ -408,6 +412,7 @@ class Bucket:
         beside ``b`` on a disk that ignores case. An empty object ``a`` beside ``a/b`` is a directory. ``delete`` removes regular
         files that have not changed since they were seen, and the directories that become empty. If a file became a directory, or
         a directory a file, ``delete`` removes the old one first. ``acl`` raises ValueError: files have none.
+        ``encryption`` is the customer's key of all the objects.
         """
         if acl is not None:
             msg = f"acl={acl!r}: a download makes files, which have no ACL; leave acl out"
@@ -422,6 +427,7 @@ class Bucket:
             progress=progress,
             on_error=on_error,
             allow_empty=allow_empty,
+            encryption=encryption,
         )
         return await Run(DownloadTree(self._runtime, self._name, prefix, os.fsdecode(local), options)).run()
 
@@ -440,6 +446,8 @@ class Bucket:
         progress: ProgressCallback | None = None,
         on_error: OnError = "raise",
         allow_empty: bool = False,
+        encryption: Encryption | None = None,
+        source_encryption: SseCustomer | None = None,
     ) -> TreeReport:
         """Copy the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
 
@@ -448,6 +456,7 @@ class Bucket:
         objects that were stored later than their copies. ``"etag"`` copies objects whose ETag differs, or is not a digest. With
         ``"etag-or-time"`` the time decides if ETags cannot be compared, because the numbers of parts differ or one is not a
         digest. Comparing sends no requests but the listings. Raises ValueError if one of the prefixes lies inside the other.
+        ``encryption`` and ``source_encryption`` are those of ``Object.copy_to``, for all objects.
         """
         options = TreeOptions(
             compare=compare,
@@ -459,9 +468,10 @@ class Bucket:
             progress=progress,
             on_error=on_error,
             allow_empty=allow_empty,
+            encryption=encryption,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
-        return await Run(CopyTree(self._objects(prefix), target, options)).run()
+        return await Run(CopyTree(self._objects(prefix, source_encryption), target, options)).run()
 
     async def move_tree(
         self,
@@ -475,6 +485,8 @@ class Bucket:
         acl: CannedAcl | None = None,
         progress: ProgressCallback | None = None,
         on_error: OnError = "raise",
+        encryption: Encryption | None = None,
+        source_encryption: SseCustomer | None = None,
     ) -> TreeReport:
         """Move the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
 
@@ -496,9 +508,10 @@ class Bucket:
             progress=progress,
             on_error=on_error,
             allow_empty=True,
+            encryption=encryption,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
-        return await Run(MoveTree(self._objects(prefix), target, options)).run()
+        return await Run(MoveTree(self._objects(prefix, source_encryption), target, options)).run()
 
     async def check_tree(
         self,
@@ -511,6 +524,7 @@ class Bucket:
         exclude: Iterable[str] = (),
         progress: ProgressCallback | None = None,
         on_error: OnError = "raise",
+        encryption: SseCustomer | None = None,
     ) -> CheckReport:
         """Compare the objects under ``prefix/`` with a local directory, or with those of a bucket. Change nothing.
 
@@ -525,11 +539,11 @@ class Bucket:
         Names that cannot be read on one side, such as an unreadable file or an object that changes meanwhile, are failures.
         Raises BulkError for them at the end, whose ``report`` is the whole report; ``on_error="collect"`` returns it instead.
         Names are read as in ``upload_tree`` and ``copy_tree``: links are followed, and empty objects that mark a directory are
-        passed over. The names in the report are in memory.
+        passed over. The names in the report are in memory. ``encryption`` is the customer's key of all the objects, on both sides.
         """
         there: Objects | str
         if isinstance(other, Bucket):
-            there = other._objects(prefix if to_prefix is None else to_prefix)  # noqa: SLF001 - of this class
+            there = other._objects(prefix if to_prefix is None else to_prefix, encryption)  # noqa: SLF001 - of this class
         elif to_prefix is not None:
             msg = f"to_prefix={to_prefix!r} is a prefix of another bucket, but {other!r} is a local directory: leave to_prefix out"
             raise ValueError(msg)
@@ -537,7 +551,7 @@ class Bucket:
             there = os.fsdecode(other)
         patterns = Patterns(include, exclude)
         return await CheckTree(
-            self._objects(prefix), there, patterns, by=by, progress=progress, on_error=on_error
+            self._objects(prefix, encryption), there, patterns, by=by, progress=progress, on_error=on_error
         ).run()
 
     # Settings. Plain values; ``[]``, ``{}`` or ``None`` if the bucket has none.
@@ -621,8 +635,8 @@ class Bucket:
         """Stop serving the bucket as a website."""
         await self._runtime.s3.delete_setting(self._name, WEBSITE)
 
-    def _objects(self, prefix: str) -> Objects:
-        return Objects(self._runtime, self._name, prefix)
+    def _objects(self, prefix: str, key: SseCustomer | None = None) -> Objects:
+        return Objects(self._runtime, self._name, prefix, ReadOptions(encryption=key))
 
     def _place_of(self, source: CopySource) -> _bulk.Place:
         """Return where the source of a copy is."""

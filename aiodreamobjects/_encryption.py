@@ -107,7 +107,7 @@ def check_encryption(value: Encryption | None) -> None:
         raise ValueError(msg)
 
 
-def check_key(name: str, value: SseCustomer | None) -> None:
+def check_key(name: str, value: Encryption | None) -> None:
     """Raise ValueError for anything but a customer's key: a reader needs to give no other."""
     if value is not None and not isinstance(value, SseCustomer):
         kind = type(value).__name__

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -19,7 +20,6 @@ from aiodreamobjects._models import Address, ByteRange, printable
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._reports import BulkError, CheckReport
 from aiodreamobjects._runtime import Job
-from aiodreamobjects._s3.options import ReadOptions
 from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._transfer.body import Body, open_body, pin_of
 from aiodreamobjects._tree.disk import Disk
@@ -274,7 +274,7 @@ async def _open_range(objects: Objects, entry: Entry, start: int, count: int) ->
     assert info is not None
     is_whole = count == entry.size
     byte_range = None if is_whole else ByteRange(start, start + count)
-    options = ReadOptions(if_match=pin_of(info.etag), verify="auto" if is_whole else "off")
+    options = replace(objects.reads.pinned(pin_of(info.etag)), verify="auto" if is_whole else "off")
     known = info.etag, info.size
     try:
         async with open_body(objects.runtime, address, byte_range, options, streamed=False, known=known) as body:

@@ -22,7 +22,7 @@ class CopyTree(Direction):
     def __init__(self, source: Objects, target: Objects, options: TreeOptions) -> None:
         super().__init__(source.runtime, options)
         self._source, self._target = source, target
-        self._changes = Changes.of({"acl": options.acl})
+        self._changes = Changes.of({"acl": options.acl, "encryption": options.encryption})
         self.what = printable(f"{source} to {target}")
 
     async def open(self) -> None:
@@ -32,6 +32,8 @@ class CopyTree(Direction):
         if is_one and (source.prefix.startswith(target.prefix) or target.prefix.startswith(source.prefix)):
             msg = f"{self.what}: one of them is in the other; choose prefixes that do not overlap"
             raise ValueError(msg)
+        if not self.options.dry_run:
+            await target.require(self._changes.options)
 
     async def aclose(self) -> None:
         pass
@@ -69,7 +71,9 @@ class CopyTree(Direction):
 
     async def _transfer(self, entry: Entry, progress: ProgressCallback | None) -> int:
         """Copy one object, and return its size."""
-        return (await copy(*self._places(entry.name), self._changes, progress)).source.found.size or 0
+        return (
+            await copy(*self._places(entry.name), self._changes, progress, self._source.reads)
+        ).source.found.size or 0
 
     def _places(self, name: str) -> tuple[tuple[Runtime, Address], tuple[Runtime, Address]]:
         source, target = self._source, self._target
@@ -81,7 +85,9 @@ class MoveTree(CopyTree):
 
     async def _transfer(self, entry: Entry, progress: ProgressCallback | None) -> int:
         # An older version that came up would be moved over the newer one by the next call.
-        return (await move(*self._places(entry.name), self._changes, progress, keeps_versions=True)).size or 0
+        return (
+            await move(*self._places(entry.name), self._changes, progress, self._source.reads, keeps_versions=True)
+        ).size or 0
 
 
 def _is_copied(source: ObjectInfo, target: ObjectInfo) -> bool:

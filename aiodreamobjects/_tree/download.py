@@ -7,11 +7,12 @@ from contextlib import aclosing
 from functools import partial
 
 from aiodreamobjects._bulk import Tally
+from aiodreamobjects._encryption import check_key
 from aiodreamobjects._errors import DreamObjectsError
 from aiodreamobjects._models import ObjectInfo, printable
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
-from aiodreamobjects._s3.options import ANY
+from aiodreamobjects._s3.options import reads_with
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.body import EtagAndSize, read_with_info
 from aiodreamobjects._transfer.download import download_into
@@ -28,7 +29,9 @@ from aiodreamobjects._tree.walk import Entry, Step, Walk
 class DownloadTree(Direction):
     def __init__(self, runtime: Runtime, bucket: str, prefix: str, root: str, options: TreeOptions) -> None:
         super().__init__(runtime, options)
-        self._objects, self._disk = Objects(runtime, bucket, prefix), Disk(root)
+        check_key("encryption", options.encryption)
+        self._reads = reads_with(options.encryption)
+        self._objects, self._disk = Objects(runtime, bucket, prefix, self._reads), Disk(root)
         self._is_there = False
         self._clashes = Clashes(folds_case=False)
         self._written: set[str] | None = None
@@ -65,7 +68,7 @@ class DownloadTree(Direction):
         return await self._objects.has_content_of(source.info, self._disk, target.name)
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
-        found = await self.runtime.s3.head_object(self._objects.address(source.name))
+        found = await self._objects.head(source.name)
         return found.size == target.size and self._is_time_of(mtime.of(found, source.info), target)
 
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
@@ -82,6 +85,7 @@ class DownloadTree(Direction):
                     self._objects.address(entry.name),
                     SMALL_BYTES,
                     _told(entry.info),
+                    self._reads,
                 )
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)
@@ -146,7 +150,14 @@ class DownloadTree(Direction):
                         partial(mtime.nanoseconds_of, listed=entry.info),
                     )
                     info = await download_into(
-                        sink, self.runtime, address, told, "restart", ANY, time_of=time_of, listed=_told(entry.info)
+                        sink,
+                        self.runtime,
+                        address,
+                        told,
+                        "restart",
+                        self._reads,
+                        time_of=time_of,
+                        listed=_told(entry.info),
                     )
         except InTheWay as error:
             run.blocked(entry, error.blocking)

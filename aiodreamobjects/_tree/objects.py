@@ -16,6 +16,7 @@ from aiodreamobjects._integrity import MD5_OF_NOTHING, md5_of_etag, parts_of_eta
 from aiodreamobjects._listing.pages import list_objects
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._s3.options import ANY, ReadOptions, WriteOptions
 from aiodreamobjects._s3.replies import obstacle
 from aiodreamobjects._s3.values import VersionedKey
 from aiodreamobjects._transfer.sources import open_source
@@ -39,8 +40,9 @@ def directory(prefix: str) -> str:
 class Objects:
     """The objects below a prefix. Relative names are their keys without it. Empty ones that end in a slash mark directories."""
 
-    def __init__(self, runtime: Runtime, bucket: str, prefix: str) -> None:
-        self.runtime, self.bucket, self.prefix = runtime, bucket, directory(prefix)
+    def __init__(self, runtime: Runtime, bucket: str, prefix: str, reads: ReadOptions = ANY) -> None:
+        """``reads`` holds the customer's key of all of them, if they have one."""
+        self.runtime, self.bucket, self.prefix, self.reads = runtime, bucket, directory(prefix), reads
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"
@@ -100,6 +102,13 @@ class Objects:
             start = len(self.prefix)
             tally.failures = [replace(failure, key=failure.key[start:]) for failure in tally.failures]
 
+    async def require(self, options: WriteOptions) -> None:
+        """Raise UnsupportedByServiceError if the service cannot store the objects so."""
+        await self.runtime.s3.require(self.address("a"), options)
+
+    async def head(self, name: str) -> ObjectInfo:
+        return await self.runtime.s3.head_object(self.address(name), self.reads)
+
     async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str) -> bool | None:
         """Return whether the object's ETag is that of this file; None where the ETag does not tell."""
         check, kind = None, self._kind_of_etags
@@ -107,10 +116,10 @@ class Objects:
             check = ContentCheck.of(info, kind)
         elif parts_of_etag(info.etag, kind):
             address = Address(self.bucket, info.key)
-            found = await self.runtime.s3.head_object(address)
+            found = await self.runtime.s3.head_object(address, self.reads)
             if found.etag != info.etag:
                 return False
-            check = await ContentCheck.asking(self.runtime.s3, address, found, None)
+            check = await ContentCheck.asking(self.runtime.s3, address, found, None, self.reads)
         if check is None:
             return None
         async with open_source(Path(disk.root, name), disk.opener(name)) as file:
@@ -124,7 +133,7 @@ class Objects:
     async def hides_digest(self, info: ObjectInfo) -> bool:
         """Send a HEAD. Return whether the ETag only looks like a digest: KMS or a customer's key encrypts the object."""
         try:
-            headers = await self.runtime.s3.headers_of(Address(self.bucket, info.key))
+            headers = await self.runtime.s3.headers_of(Address(self.bucket, info.key), self.reads)
         except InvalidRequestError:  # as a HEAD without the customer's key is answered
             return True
         kind = obstacle(headers, self.runtime.service)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 from aiodreamobjects._bulk import OnError
 from aiodreamobjects._checks import check_one_of
+from aiodreamobjects._encryption import Encryption
 from aiodreamobjects._errors import TransferError
 from aiodreamobjects._models import CannedAcl, check_canned_acl
 from aiodreamobjects._progress import ProgressCallback
@@ -39,6 +40,8 @@ class TreeOptions:
     allow_empty: bool
     symlinks: Symlinks = "follow"
     missing_ok: bool = False
+    encryption: Encryption | None = None
+    """How the objects are encrypted: those that are written, or read by a download."""
 
     def __post_init__(self) -> None:
         check_one_of("compare", self.compare, (None, *get_args(Compare)))

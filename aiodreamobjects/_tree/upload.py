@@ -38,9 +38,11 @@ class UploadTree(Direction):
     ) -> None:
         """``headers``: arguments of ``set_headers``, for all files. ``headers_for`` returns others for one name."""
         super().__init__(runtime, options)
-        self._headers, self._headers_for = {**headers, "acl": options.acl}, headers_for
-        WriteOptions.of(self._headers)  # raises for a value that cannot be sent
-        self._disk, self._objects = Disk(root, follow=options.symlinks == "follow"), Objects(runtime, bucket, prefix)
+        self._headers = {**headers, "acl": options.acl, "encryption": options.encryption}
+        self._headers_for = headers_for
+        reads = WriteOptions.of(self._headers).reads  # raises for a value that cannot be sent
+        self._disk = Disk(root, follow=options.symlinks == "follow")
+        self._objects = Objects(runtime, bucket, prefix, reads)
         self.what = printable(f"{root} to {self._objects}")
 
     async def open(self) -> None:
@@ -48,6 +50,8 @@ class UploadTree(Direction):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._disk.root)
         if self.options.compares_times:
             await self._disk.measure(may_write=False)
+        if not self.options.dry_run:
+            await self._objects.require(WriteOptions.of(self._headers))
 
     async def aclose(self) -> None:
         await self._disk.aclose()
@@ -80,7 +84,7 @@ class UploadTree(Direction):
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
         """Without a kept time, an object is current if it was stored when the file was last changed, or later."""
         assert source.mtime_ns is not None
-        found = await self.runtime.s3.head_object(self._objects.address(source.name))
+        found = await self._objects.head(source.name)
         if found.size != source.size:
             return False
         if (kept := mtime.kept_in(found.metadata)) is not None:

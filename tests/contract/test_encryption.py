@@ -288,6 +288,58 @@ async def test_conditions_hold_whatever_the_keys(bucket: dream.Bucket, boto: Any
     assert await bucket.object("bare").read(encryption=KEY) == content
 
 
+async def test_a_move_takes_both_keys(bucket: dream.Bucket) -> None:
+    obj, to = bucket.object("a"), bucket.object("b")
+    await obj.put(LARGE, encryption=KEY)
+    with pytest.raises(dream.EncryptionKeyError):
+        await obj.move_to(to)
+    assert await obj.read(encryption=KEY) == LARGE
+    await obj.move_to(to, source_encryption=KEY, encryption=OTHER)
+    assert not await obj.exists()
+    assert await to.read(encryption=OTHER) == LARGE
+
+
+async def test_many_with_one_key(bucket: dream.Bucket) -> None:
+    for key in ("a", "b"):
+        await bucket.object(key).put(b"x", encryption=KEY)
+    await bucket.set_headers_many(["a", "b"], cache_control="no-store", encryption=KEY)
+    await bucket.copy_many([("a", "c"), ("b", "d")], source_encryption=KEY, encryption=OTHER)
+    assert (await bucket.object("a").head(encryption=KEY)).cache_control == "no-store"
+    assert await bucket.object("c").read(encryption=OTHER) == b"x"
+
+
+# Trees
+
+
+async def test_trees_with_one_key(bucket: dream.Bucket, boto: Any, tmp_path: Path) -> None:
+    local, back = tmp_path / "local", tmp_path / "back"
+    (local / "sub").mkdir(parents=True)
+    (local / "small").write_bytes(b"small")
+    (local / "sub" / "large").write_bytes(LARGE)
+    assert (await bucket.upload_tree(local, "t", encryption=KEY)).copied == 2
+    for key in ("t/small", "t/sub/large"):
+        with pytest.raises(ClientError):
+            boto.head_object(Bucket=bucket.name, Key=key)
+    for compare in ("mtime", "size"):
+        assert (await bucket.upload_tree(local, "t", compare=compare, encryption=KEY)).copied == 0
+    assert (await bucket.download_tree(back, "t", encryption=KEY)).copied == 2
+    assert (back / "sub" / "large").read_bytes() == LARGE
+    assert (await bucket.download_tree(back, "t", compare="mtime", encryption=KEY)).copied == 0
+    with pytest.raises(dream.BulkError) as caught:
+        await bucket.download_tree(tmp_path / "none", "t")
+    assert {type(error) for error in caught.value.exceptions} == {dream.EncryptionKeyError}
+    report = await bucket.copy_tree(bucket, "t", "copied", source_encryption=KEY, encryption=OTHER)
+    assert report.copied == 2
+    assert await bucket.object("copied/sub/large").read(encryption=OTHER) == LARGE
+    found = await bucket.check_tree(local, "t", by="content", encryption=KEY)
+    assert (found.same, found.differ, found.missing, found.extra, found.unverified) == (2, (), (), (), ())
+    moved = await bucket.move_tree(bucket, "copied", "moved", source_encryption=OTHER, encryption=KEY)
+    assert moved.copied == 2
+    assert await bucket.object("moved/small").read(encryption=KEY) == b"small"
+    with pytest.raises(ValueError, match="SseCustomer"):
+        await bucket.download_tree(back, "t", encryption="AES256")  # type: ignore[arg-type]  # what a caller may try
+
+
 # Presigned
 
 
