@@ -24,8 +24,10 @@ Permission = Literal["FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"]
 VersioningStatus = Literal["Enabled", "Suspended"]
 RetentionMode = Literal["GOVERNANCE", "COMPLIANCE"]
 Verify = Literal["auto", "off"]
-Verified = Literal["md5", "parts", "size"]
-"""``md5``: the content's MD5 is the ETag. ``parts``: the parts' MD5s make up the ETag. ``size``: only lengths were compared."""
+Checksum = Literal["crc32c", "crc64nvme", "sha256"]
+Verified = Literal["md5", "parts", "size", "checksum"]
+"""``md5``: the content's MD5 is the ETag. ``parts``: the parts' MD5s make up the ETag. ``size``: only lengths were compared.
+``checksum``: the service's checksum is that of the content."""
 
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
 AUTHENTICATED_USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
@@ -196,6 +198,8 @@ class UploadedPart:
     etag: str
     """Without quotes. Mostly the MD5 of its content."""
     size: int | None = None
+    checksum: str | None = None
+    """In base64, if the upload was begun with ``checksum`` and the service keeps it."""
 
 
 @dataclass(frozen=True, slots=True)

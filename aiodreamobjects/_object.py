@@ -105,7 +105,9 @@ class Object:
         ``in_doubt``.
 
         The service checks each part's MD5 on arrival. This compares the ETags of the parts and of the object, and raises
-        ChecksumMismatchError if one is wrong. ``verified`` says what was compared; ``verify="off"`` compares nothing.
+        ChecksumMismatchError if one is wrong. ``verified`` says what was compared; ``verify="off"`` compares nothing. ``checksum``
+        asks the service to check and keep a checksum too, and compares its answer; the CRCs need ``aiodreamobjects[checksums]``,
+        else raise ImportError.
 
         Raises SourceChangedError if the file changes while it is sent, AlreadyExistsError if ``if_absent`` is given and the
         object exists, PreconditionFailedError if its ETag is not ``if_match``, ValueError for metadata and headers that are not
@@ -163,7 +165,7 @@ class Object:
     def multipart(self, upload_id: str, **options: Unpack[WriteArguments]) -> MultipartUpload:
         """Continue an upload that ``start_upload`` began, here or in another process. Sends nothing.
 
-        Give ``if_absent``, ``if_match`` and ``verify`` again if you gave them to ``start_upload``. The service keeps all other options.
+        Give ``if_absent``, ``if_match``, ``verify``, ``checksum`` and a customer's key again if you gave them to ``start_upload``. The service keeps all other options.
         """
         return handles.take_up(self._runtime, self._address, upload_id, WriteOptions.of(options))
 

@@ -112,6 +112,9 @@ def headers_to_put(
         if options.is_conditional and (advice := service.unsupported.get(feature)):
             msg = f"{service.name} refuses conditions of a write: {advice}"
             raise UnsupportedByServiceError(msg)
+    if options.checksum is not None:
+        msg = f"checksum={options.checksum!r}: the body is not known here; give headers={{'x-amz-checksum-{options.checksum}': value}}"
+        raise ValueError(msg)
     return {**options.put_headers(), **headers_of_body(content_length, content_md5)}
 
 

@@ -32,6 +32,7 @@ Feature = Literal[
     "sse_s3",
     "sse_kms",
     "sse_c",
+    "checksums",
     "sigv2",
     "plain_http",
 ]
@@ -298,6 +299,7 @@ _B2_REFUSES: dict[Feature, str] = {
     "presigned_post": "give the browser a presign_put() URL",
     "conditional_writes": "every write makes a new version here; check with exists() or head() before writing",
     "sse_kms": "use encryption='AES256' or SseCustomer(key)",
+    "checksums": "leave checksum= out: the MD5 is compared without it",
     "sigv2": "only SigV4 is accepted",
     "plain_http": "only https is served",
 }

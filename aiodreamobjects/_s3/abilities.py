@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import anyio
 
+from aiodreamobjects import _checksums
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._encryption import Encryption, feature_of
 from aiodreamobjects._errors import (
@@ -24,7 +25,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._http.transport import Buffer
-from aiodreamobjects._models import Acl, Address, CannedAcl
+from aiodreamobjects._models import Acl, Address, CannedAcl, Checksum
 from aiodreamobjects._s3.call import Caller
 from aiodreamobjects._s3.objects import Objects
 from aiodreamobjects._s3.options import ReadOptions, WriteOptions
@@ -46,6 +47,7 @@ _WORDS: Final[Mapping[Feature, str]] = {
     "if_match": "if_match for writes",
     "object_acl": "ACLs of objects",
     "tagging": "tags of objects",
+    "checksums": "checksum=",
     "object_lock": "Object Lock",
 }
 
@@ -125,8 +127,15 @@ class Abilities(Objects, Uploads):
         """Raise UnsupportedByServiceError unless the service encrypts this write as asked, and honours its conditions."""
         if options.encryption is not None:
             await self._require_encryption(address, options.encryption)
+        if options.checksum is not None:
+            await self.require_checksum(options.checksum)
         if options.is_conditional:
             await self._require_conditions(address, options)
+
+    async def require_checksum(self, algorithm: Checksum) -> None:
+        """Raise ImportError if the algorithm needs a library, UnsupportedByServiceError if the service refuses checksums."""
+        self._refuse_lacking("checksums")
+        await _checksums.load(algorithm)
 
     async def _require_conditions(self, address: Address, options: WriteOptions) -> None:
         """Probe an unknown service: put an empty object beside this one, with an ``if_match`` that cannot hold. If the

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple, TypeVar
 
-from aiodreamobjects import _integrity
+from aiodreamobjects import _checksums, _integrity
 from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._encryption import Encryption, SseCustomer, feature_of
 from aiodreamobjects._errors import (
@@ -22,7 +22,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._http.transport import Body, Buffer, Expect, HeaderLines, Request, Response, Transport
-from aiodreamobjects._models import Address, printable
+from aiodreamobjects._models import Address, Checksum, printable
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, signing, xml
 from aiodreamobjects._s3.errors import (
@@ -174,12 +174,16 @@ class Caller:
 
         return await self._run(call, attempt)
 
-    async def fill(self, call: Call, body: Buffer, *, verify: bool = True) -> _integrity.Md5 | None:
+    async def fill(
+        self, call: Call, body: Buffer, *, verify: bool = True, checksum: Checksum | None = None
+    ) -> _integrity.Md5 | None:
         """Set the call's body and the digests that it needs. Return the body's MD5, unless ``verify`` is off."""
         digest = await _integrity.md5(body) if verify else None
         call.body = body
         if digest is not None:
             call.headers = {**call.headers, "content-md5": base64.b64encode(digest.digest()).decode()}
+        if checksum is not None:
+            call.headers = {**call.headers, _checksums.header_of(checksum): await _checksums.value_of(checksum, body)}
         if self._signs_payload:
             call.payload_hash = await _integrity.sha256_hex(body)
         return digest

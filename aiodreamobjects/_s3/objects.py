@@ -151,7 +151,8 @@ class Objects:
         call.is_conditional = options.is_conditional
         call.sent = sent
         # S3 demands a digest of each PUT with a lock (S3 user guide, "Object Lock").
-        digest = await caller.fill(call, body, verify=options.verify == "auto" or options.has_lock)
+        verify = options.verify == "auto" or options.has_lock
+        digest = await caller.fill(call, body, verify=verify, checksum=options.checksum)
         with refused_as_existing(options):
             response = await caller.send(call)
         gate = caller.gate
@@ -168,6 +169,8 @@ class Objects:
                 gate.has_seen_md5, verified = True, "md5"
         except ChecksumMismatchError as error:
             verified = await self._explain_etag(error, address, body, etag)
+        if replies.check_checksum(str(call), options.checksum, call.headers, response.headers) is not None:
+            verified = "checksum"
         return replies.stored_object(address, len(body), etag, options, response.headers, verified)
 
     async def _require_encrypted(self, address: Address, options: WriteOptions, headers: Headers) -> None:
@@ -205,6 +208,7 @@ class Objects:
         """
         headers = replies.headers_of_source(source, reads)
         headers |= options.put_headers()
+        headers |= options.checksum_headers()
         if options.has_headers:
             headers["x-amz-metadata-directive"] = "REPLACE"
         call = Call("copy_object", "PUT", to.bucket, to.key, self._caller.slow_document, NOTHING, headers)

@@ -20,7 +20,7 @@ from aiodreamobjects._checks import (
     http_date_of,
 )
 from aiodreamobjects._encryption import Encryption, SseCustomer, check_encryption, check_key, feature_of, headers_of
-from aiodreamobjects._models import CannedAcl, Retention, RetentionMode, Verify, check_canned_acl
+from aiodreamobjects._models import CannedAcl, Checksum, Retention, RetentionMode, Verify, check_canned_acl
 from aiodreamobjects._service import Feature
 
 V = TypeVar("V", bound=Callable[..., object])
@@ -60,6 +60,7 @@ class ContentArguments(HeaderArguments, total=False):
     encryption: Encryption | None
     retention: Retention | None
     legal_hold: bool | None
+    checksum: Checksum | None
     if_absent: bool
     if_match: str | None
 
@@ -117,6 +118,7 @@ class WriteOptions:
     encryption: Encryption | None = None
     retention: Retention | None = None
     legal_hold: bool | None = None
+    checksum: Checksum | None = None
     if_absent: bool = False
     """Write only if there is no object yet."""
     if_match: str | None = None
@@ -155,6 +157,8 @@ class WriteOptions:
             msg = f"if_absent and if_match={self.if_match!r} exclude each other: choose one"
             raise ValueError(msg)
         check_one_of("verify", self.verify, _VERIFY)
+        if self.checksum is not None:
+            check_one_of("checksum", self.checksum, get_args(Checksum))
 
     @classmethod
     def of(cls, given: Mapping[str, object]) -> WriteOptions:
@@ -174,7 +178,9 @@ class WriteOptions:
         """Return the feature for which some services may refuse this write."""
         if self.acl is not None:
             return "object_acl"
-        return feature_of(self.encryption) if self.encryption is not None else None
+        if self.encryption is not None:
+            return feature_of(self.encryption)
+        return "checksums" if self.checksum is not None else None
 
     @property
     def has_lock(self) -> bool:
@@ -215,6 +221,10 @@ class WriteOptions:
     def content_headers(self) -> Mapping[str, str]:
         """Return the headers of a request that begins an upload. Each character is a byte."""
         return self._stored
+
+    def checksum_headers(self) -> Mapping[str, str]:
+        """Return the headers that ask the service to compute a checksum itself, and keep it."""
+        return {"x-amz-checksum-algorithm": self.checksum.upper()} if self.checksum is not None else NOTHING
 
     def condition_headers(self) -> Mapping[str, str]:
         """Return the conditions, for the request that makes the object appear."""

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import cast, get_args
 from urllib.parse import quote, unquote_plus
 
+from aiodreamobjects._checksums import element_of, header_of
 from aiodreamobjects._encryption import SSE, Encryption, SseCustomer, SseKms, source_headers_of
 from aiodreamobjects._errors import ChecksumMismatchError, ServiceError
 from aiodreamobjects._integrity import IF_NO_DIGEST, Md5, md5_of_etag
@@ -18,6 +19,7 @@ from aiodreamobjects._models import (
     Acl,
     Address,
     BucketInfo,
+    Checksum,
     CommonPrefix,
     ObjectInfo,
     Retention,
@@ -354,6 +356,21 @@ def check_etag(what: str, etag: str, obstacle: str | None, digest: Md5 | None) -
     return True
 
 
+def check_checksum(what: str, algorithm: Checksum | None, sent: Mapping[str, str], headers: Headers) -> str | None:
+    """Return the checksum with which the service answers. None if it does not keep any.
+
+    Raises ChecksumMismatchError if it is another one than was sent.
+    """
+    if algorithm is None:
+        return None
+    name = header_of(algorithm)
+    told = raw_text(headers.get(name.encode()))
+    if told is not None and told != sent[name]:
+        msg = f"{what}: the service stored other bytes: their {algorithm} is {told}, the one of those sent {sent[name]}"
+        raise ChecksumMismatchError(msg)
+    return told
+
+
 def etag_of_stored(headers: Headers) -> str:
     return etag_of(headers) or refuse_reply("a reply without ETag", may_be_done=True)
 
@@ -401,8 +418,15 @@ def assembled_object(address: Address, etag: str | None, modified: str | None, h
     )
 
 
-def listed_part(number: str | None, etag: str | None, size: str | None) -> Part:
-    return Part(whole(number) or refuse_reply("a part without PartNumber"), unquoted(etag) or "", whole(size))
+def listed_part(part: xml.Element) -> Part:
+    number = whole(part.get("PartNumber")) or refuse_reply("a part without PartNumber")
+    checksums = (part.get(element_of(algorithm)) for algorithm in get_args(Checksum))
+    return Part(
+        number,
+        unquoted(part.get("ETag")) or "",
+        whole(part.get("Size")),
+        checksum=next((value for value in checksums if value), None),
+    )
 
 
 def bucket_info(name: str, headers: Headers) -> BucketInfo:

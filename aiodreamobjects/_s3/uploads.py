@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from aiodreamobjects._checksums import element_of, header_of, kind_of, value_of_parts
 from aiodreamobjects._errors import ChecksumMismatchError
 from aiodreamobjects._http.transport import Buffer
-from aiodreamobjects._models import Address, ByteRange, ObjectInfo
+from aiodreamobjects._models import Address, ByteRange, Checksum, ObjectInfo
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import refuse_reply, refused_as_existing
 from aiodreamobjects._s3.options import ANY, PLAIN, ReadOptions, WriteOptions, unquoted
 from aiodreamobjects._s3.values import CreatedUpload, Cursor, Page, Part
+
+CHECKSUM_TYPE = "x-amz-checksum-type"
 
 
 class Uploads:
@@ -27,6 +31,9 @@ class Uploads:
             "create_multipart_upload", "POST", address.bucket, address.key, self._caller.document, {"uploads": ""}
         )
         call.headers = options.content_headers()
+        if options.checksum is not None:
+            kind = {CHECKSUM_TYPE: kind_of(options.checksum)}
+            call.headers = {**call.headers, **options.checksum_headers(), **kind}
         call.feature = options.feature
         call.on_doubt = on_doubt
         response, _, root = await self._caller.reply(call, "InitiateMultipartUploadResult")
@@ -49,19 +56,20 @@ class Uploads:
         caller = self._caller
         call = Call("upload_part", "PUT", address.bucket, address.key, caller.document, query, options.part_headers())
         call.sent = sent
-        digest = await caller.fill(call, body, verify=options.verify == "auto")
+        digest = await caller.fill(call, body, verify=options.verify == "auto", checksum=options.checksum)
         response = await caller.send(call)
         gate = caller.gate
         gate.bytes_sent += len(body)
         etag = replies.etag_of_stored(response.headers)
         obstacle = replies.obstacle(response.headers, gate.service, options.encryption)
+        checksum = replies.check_checksum(str(call), options.checksum, call.headers, response.headers)
         try:
             verified = replies.check_etag(str(call), etag, obstacle, digest)
         except ChecksumMismatchError as error:
             await self._explain_etag_of_part(error, address)
             verified = False
         gate.has_seen_md5 |= verified
-        return Part(number, etag, len(body), etag if verified else None)
+        return Part(number, etag, len(body), etag if verified else None, checksum, is_checked=checksum is not None)
 
     async def _explain_etag_of_part(
         self,
@@ -87,29 +95,40 @@ class Uploads:
         query = {"partNumber": str(number), "uploadId": upload_id}
         call = Call("upload_part_copy", "PUT", to.bucket, to.key, self._caller.slow_document, query, headers)
         root = await self._caller.document_of(call, "CopyPartResult")
-        return Part(number, unquoted(root.get("ETag")) or refuse_reply("a reply without ETag"))
+        checksum = root.get(element_of(options.checksum)) if options.checksum is not None else None
+        return Part(number, unquoted(root.get("ETag")) or refuse_reply("a reply without ETag"), checksum=checksum)
 
     async def complete_upload(
         self, address: Address, upload_id: str, parts: Sequence[Part], options: WriteOptions
     ) -> ObjectInfo:
-        """Make the object appear. Return its ETag and version. Raises ServiceError for a 200 without an ETag."""
+        """Make the object appear. Return its ETag and version, and whether its checksum is that of the parts.
+
+        Raises ServiceError for a 200 without an ETag, ChecksumMismatchError for another checksum.
+        """
         call = Call("complete_multipart_upload", "POST", address.bucket, address.key, self._caller.slow_document)
         call.query = {"uploadId": upload_id}
         call.headers = options.condition_headers()
         call.is_conditional = True
-        await self._caller.fill(call, xml.complete_document(parts))
+        algorithm, whole = options.checksum, _checksum_of(parts, options.checksum)
+        if algorithm is not None and whole is not None and kind_of(algorithm) == "FULL_OBJECT":
+            call.headers = {**call.headers, header_of(algorithm): whole, CHECKSUM_TYPE: kind_of(algorithm)}
+        await self._caller.fill(call, xml.complete_document(parts, algorithm))
         with refused_as_existing(options):
             response, _, root = await self._caller.reply(call, "CompleteMultipartUploadResult")
-        return replies.assembled_object(address, root.get("ETag"), None, response.headers)
+        info = replies.assembled_object(address, root.get("ETag"), None, response.headers)
+        told = root.get(element_of(algorithm)) if algorithm is not None and whole is not None else None
+        if not told:
+            return info
+        if told != whole:
+            msg = f"{call}: the service combined other parts than were sent: its {algorithm} is {told}, the parts make {whole}"
+            raise ChecksumMismatchError(msg)
+        return replace(info, verified="checksum") if all(part.is_checked for part in parts) else info
 
     async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
         query = {"uploadId": upload_id} | ({"part-number-marker": cursor[0]} if cursor else {})
         call = Call("list_parts", "GET", address.bucket, address.key, self._caller.document, query)
         root = await self._caller.document_of(call, "ListParts")
-        parts = [
-            replies.listed_part(part.get("PartNumber"), part.get("ETag"), part.get("Size"))
-            for part in root.find_all("Part")
-        ]
+        parts = [replies.listed_part(part) for part in root.find_all("Part")]
         is_truncated, marker = replies.flag(root, "IsTruncated"), root.get("NextPartNumberMarker")
         # Without IsTruncated, a marker of 0 marks nothing (gofakes3).
         return Page(parts, replies.next_cursor(is_truncated, ["" if marker == "0" else marker]))
@@ -119,3 +138,11 @@ class Uploads:
         await self._caller.send(
             Call("abort_multipart_upload", "DELETE", address.bucket, address.key, self._caller.document, query)
         )
+
+
+def _checksum_of(parts: Sequence[Part], algorithm: Checksum | None) -> str | None:
+    """Return the checksum of the object that these parts make. None if the service does not keep those of all parts."""
+    if algorithm is None:
+        return None
+    known = [(part.checksum, part.size) for part in parts if part.checksum is not None and part.size is not None]
+    return value_of_parts(algorithm, known) if len(known) == len(parts) else None

@@ -37,6 +37,10 @@ class Part:
     size: int | None = None
     md5: str | None = field(default=None, compare=False)
     """The MD5 of its content, if this process sent it and the service's ETag agrees."""
+    checksum: str | None = field(default=None, compare=False)
+    """The checksum in base64, if the service keeps it."""
+    is_checked: bool = field(default=False, compare=False)
+    """Whether this process computed the same checksum."""
 
 
 class CreatedUpload(NamedTuple):

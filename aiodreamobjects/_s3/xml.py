@@ -13,7 +13,8 @@ from itertools import repeat
 from typing import cast, get_args
 from xml.parsers import expat
 
-from aiodreamobjects._models import Acl, Grant, Permission
+from aiodreamobjects._checksums import element_of
+from aiodreamobjects._models import Acl, Checksum, Grant, Permission
 from aiodreamobjects._s3.values import Part, VersionedKey
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -234,12 +235,18 @@ def delete_document(keys: Sequence[VersionedKey]) -> bytes:
     return _document("Delete", objects)
 
 
-def complete_document(parts: Sequence[Part]) -> bytes:
-    """Return the body of CompleteMultipartUpload."""
+def complete_document(parts: Sequence[Part], algorithm: Checksum | None = None) -> bytes:
+    """Return the body of CompleteMultipartUpload. With an ``algorithm``, it names the checksums of the parts."""
+
+    def checksum(part: Part) -> str:
+        if algorithm is None or part.checksum is None:
+            return ""
+        return f"<{element_of(algorithm)}>{_text(part.checksum)}</{element_of(algorithm)}>"
+
     return _document(
         "CompleteMultipartUpload",
         "".join(
-            f"<Part><ETag>&quot;{_text(part.etag)}&quot;</ETag><PartNumber>{part.number}</PartNumber></Part>"
+            f"<Part>{checksum(part)}<ETag>&quot;{_text(part.etag)}&quot;</ETag><PartNumber>{part.number}</PartNumber></Part>"
             for part in parts
         ),
     )

@@ -73,7 +73,8 @@ class Changes:
     def has_effect(self) -> bool:
         """Return whether a copy onto itself would change anything."""
         options = self.options
-        return bool(self.replaced or options.acl or options.headers or options.encryption or options.has_lock)
+        given = options.acl or options.headers or options.encryption or options.has_lock or options.checksum
+        return bool(self.replaced or given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ async def move(
     if _differ(stored.size, found.size) or _differ(stored.etag, info.etag):
         msg = f"{target} is not the copy that was made of {address}: the source was not deleted"
         raise ObjectChangedError(msg)
-    is_compared = info.verified in ("md5", "parts") or (info.size is not None and stored.size == info.size)
+    is_compared = info.verified in ("md5", "parts", "checksum") or (info.size is not None and stored.size == info.size)
     if not (copied.is_confirmed and is_compared):
         msg = (
             f"{target} was stored, but no digest and no length shows whether it is complete. "

@@ -74,6 +74,8 @@ class MultipartUpload:
         self._check_open()
         runtime = self._runtime
         runtime.require_open()
+        if self._options.checksum is not None:
+            await runtime.s3.require_checksum(self._options.checksum)
         async with runtime.job(), _content(runtime, source) as data:
             try:
                 part = await runtime.s3.put_part(self._address, self.upload_id, number, data, self._options)
@@ -81,7 +83,7 @@ class MultipartUpload:
                 error.in_doubt = False  # a part may be stored, but without a completion there is no object
                 raise
         self._sent[number] = part
-        return UploadedPart(number, part.etag, part.size)
+        return _public(part)
 
     def presign_part(
         self,
@@ -111,7 +113,7 @@ class MultipartUpload:
         Raises NotFoundError if the upload was completed or aborted.
         """
         self._check_open()
-        return tuple([UploadedPart(part.number, part.etag, part.size) for part in await self._listed()])
+        return tuple([_public(part) for part in await self._listed()])
 
     async def complete(self, parts: Iterable[UploadedPart | tuple[int, str]] | None = None) -> ObjectInfo:
         """Make the object of these parts, and return what is known about it.
@@ -218,19 +220,23 @@ def take_up(runtime: Runtime, address: Address, upload_id: str, options: WriteOp
     return MultipartUpload(runtime, address, CreatedUpload(upload_id), options)
 
 
+def _public(part: Part) -> UploadedPart:
+    return UploadedPart(part.number, part.etag, part.size, part.checksum)
+
+
 def _part_of(given: UploadedPart | tuple[int, str]) -> Part:
     """Return a part that a caller names. A browser gives the ETag with quotes, and a proxy may have made it weak."""
     if isinstance(given, UploadedPart):
-        number, etag, size = given.number, given.etag, given.size
+        number, etag, size, checksum = given.number, given.etag, given.size, given.checksum
     else:
         try:
             number, etag = given
         except (TypeError, ValueError):
             msg = f"part {given!r} must be an UploadedPart, or a pair of number and ETag"
             raise ValueError(msg) from None
-        size = None
+        size = checksum = None
     check_token(f"the ETag of part {number}", etag or "")
-    return Part(number, etag.removeprefix("W/").strip('"'), size)
+    return Part(number, etag.removeprefix("W/").strip('"'), size, checksum=checksum)
 
 
 @asynccontextmanager

@@ -434,6 +434,7 @@ class Multipart:
         verified: Verified | None = "size" if self._has_its_size or has_own_key else None
         if expected is not None and info.etag == expected:
             verified = "parts"
+        verified = info.verified or verified  # the completion compared the checksums
         made = replies.described(self._address, self._options, size, info.etag, info.version_id, verified)
         return replace(made, last_modified=info.last_modified)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiodreamobjects._checks import encode_utf8
+from aiodreamobjects._checksums import value_of
 from aiodreamobjects._concurrency import pull
 from aiodreamobjects._errors import TransferError
 from aiodreamobjects._integrity import md5
@@ -159,7 +160,8 @@ class _Upload:
         source, address = self._source, self._address
         assert isinstance(source, PathSource)
         assert source.size is not None
-        endpoint, attributes = self._runtime.service.endpoint, digest_of(options.content_headers())
+        stored = {**options.content_headers(), **options.checksum_headers()}
+        endpoint, attributes = self._runtime.service.endpoint, digest_of(stored)
         return UploadRecord(endpoint, address.bucket, address.key, source.size, source.mtime_ns, attributes, part_size)
 
     async def _send_parts(self, upload: Multipart, sizes: PartSizes) -> list[Part]:
@@ -210,7 +212,11 @@ class _Upload:
         with self._meter.piece(len(data)) as sent:
             # An earlier process has sent this part. Skip it only if the MD5 shows that the bytes are the same.
             if held is not None and held.size == len(data) and held.etag == (await md5(data)).hexdigest():
-                return replace(held, md5=held.etag)
+                algorithm = self._options.checksum
+                if algorithm is None or held.checksum is None:
+                    return replace(held, md5=held.etag)
+                if held.checksum == await value_of(algorithm, data):
+                    return replace(held, md5=held.etag, is_checked=True)
             return await self._s3.put_part(self._address, upload.upload_id, number, data, self._options, sent=sent)
 
     # Memory

@@ -383,6 +383,12 @@ async def handles(o: dream.Object) -> None:
     await upload.complete([(1, "etag")])
     await upload.complete((part.number, part.etag) for part in parts)
     await upload.abort()
+    checksum: dream.Checksum = "crc32c"
+    await o.put(b"x", checksum=checksum)
+    await o.upload("path", checksum="sha256")
+    await o.copy_to(o, checksum="crc64nvme")
+    o.writer(checksum=None)
+    assert_type(parts[0].checksum, str | None)
     assert_type(o.multipart(upload.upload_id, if_match="etag"), dream.MultipartUpload)
 
 
