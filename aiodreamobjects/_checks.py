@@ -118,11 +118,17 @@ def check_extra_headers(headers: Mapping[str, str]) -> None:
 
 def _instead_of(name: str) -> str | None:
     """Return what to use instead of this header; None if a caller may set it."""
-    if name.startswith("x-amz-meta-"):
-        return "use metadata="
-    if name.startswith("x-amz-copy-"):
-        return "use copy_to()"
-    return _OURS.get(name)
+    found = next((instead for prefix, instead in _OUR_FAMILIES.items() if name.startswith(prefix)), None)
+    return found or _OURS.get(name)
+
+
+_OUR_FAMILIES = {
+    "x-amz-meta-": "use metadata=",
+    "x-amz-copy-": "use copy_to()",
+    "x-amz-server-side-encryption": "use encryption=",
+    "x-amz-object-lock-": "use retention= and legal_hold=",
+    "x-amz-checksum-": "use checksum=",
+}
 
 
 _OF_THE_REQUEST = "leave it out"

@@ -531,6 +531,10 @@ OURS = [
     "Authorization",
     "x-amz-copy-source",
     "TE",
+    "X-Amz-Server-Side-Encryption",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-object-lock-mode",
+    "x-amz-checksum-crc32",
 ]
 
 
@@ -540,6 +544,8 @@ async def test_an_extra_header_is_none_that_the_library_sets(cat: dream.Object, 
         await cat.put(b"", headers={name: "1"})
     with pytest.raises(ValueError, match=f"header '{name}' is set by the library"):
         await cat.copy_to(cat, headers={name: "1"})
+    with pytest.raises(ValueError, match=f"header '{name}' is set by the library"):
+        await cat.read(headers={name: "1"})
 
 
 @pytest.mark.parametrize(
