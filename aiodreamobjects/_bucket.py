@@ -25,13 +25,20 @@ from aiodreamobjects._models import (
     CannedAcl,
     CommonPrefix,
     CorsRule,
+    EncryptionRule,
     LifecycleRule,
+    Logging,
+    Notification,
     ObjectInfo,
+    ObjectOwnership,
     PolicyDocument,
+    PublicAccessBlock,
+    Retention,
     UploadInfo,
     VersioningStatus,
     Website,
     check_canned_acl,
+    check_default_retention,
 )
 from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
@@ -45,7 +52,20 @@ from aiodreamobjects._s3.options import (
     check_headers_given,
     shows,
 )
-from aiodreamobjects._s3.settings import CORS, LIFECYCLE, POLICY, TAGS, VERSIONING, WEBSITE
+from aiodreamobjects._s3.settings import (
+    CORS,
+    ENCRYPTION,
+    LIFECYCLE,
+    LOGGING,
+    NOTIFICATION,
+    OBJECT_LOCK,
+    OWNERSHIP,
+    POLICY,
+    PUBLIC_ACCESS_BLOCK,
+    TAGS,
+    VERSIONING,
+    WEBSITE,
+)
 from aiodreamobjects._transfer.copy import Changes
 from aiodreamobjects._tree.check import CheckBy, CheckTree
 from aiodreamobjects._tree.copy import CopyTree, MoveTree
@@ -97,18 +117,32 @@ class Bucket:
 
     # The bucket as a whole
 
-    async def create(self, acl: CannedAcl | None = None, exist_ok: bool = False) -> BucketInfo:  # noqa: FBT001, FBT002 - as makedirs
-        """Create the bucket.
+    async def create(
+        self,
+        acl: CannedAcl | None = None,
+        exist_ok: bool = False,  # noqa: FBT001, FBT002 - as makedirs
+        *,
+        object_lock: bool = False,
+    ) -> BucketInfo:
+        """Create the bucket. With ``object_lock``, its objects can be locked, and their versions are kept from the start.
 
         Raises AlreadyExistsError if it exists; with ``exist_ok``, only if another account owns it. On some services a second
         creation succeeds, so without ``exist_ok`` this verb first looks for the bucket. If two callers create it at the same
         moment, both may succeed.
+
+        With ``object_lock``, raises UnsupportedByServiceError if the service does not know Object Lock. Some services notice that
+        only when the bucket exists: then a note of the error says so. Raises AlreadyExistsError for a bucket that exists without
+        Object Lock, also with ``exist_ok``.
         """
         if acl is not None:
             check_canned_acl(acl)
-        if not exist_ok and await self._is_taken():
+        is_taken = (object_lock or not exist_ok) and await self._is_taken()
+        if is_taken and not exist_ok:
             msg = f"bucket {self._name!r} exists already: choose another name, or use exist_ok=True if it is yours"
             raise AlreadyExistsError(msg, code="BucketAlreadyExists", status=409)
+        if object_lock:
+            await self._runtime.s3.create_locked_bucket(self._name, acl, exists=is_taken)
+            return BucketInfo(self._name)
         try:
             await self._runtime.s3.create_bucket(self._name, acl)
         except AlreadyExistsError as error:
@@ -648,6 +682,94 @@ class Bucket:
             return _bulk.Place(self._runtime, Address(source.bucket, source.key), source.version_id)
         msg = f"{source!r} is no source of a copy: give a key, an ObjectInfo or an Object"
         raise TypeError(msg)
+
+    # Settings that many services do not know. A service may answer "OK" to what it ignores, so each is read before it is written,
+    # and read back afterwards.
+
+    async def encryption(self) -> Sequence[EncryptionRule]:
+        """Return how new objects are encrypted by default; an empty list if nothing is set."""
+        return await self._runtime.s3.get_setting(self._name, ENCRYPTION)
+
+    async def set_encryption(self, rules: Sequence[EncryptionRule]) -> None:
+        """Set how new objects are encrypted by default: ``[{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]``.
+
+        Like each ``set`` below, this needs the right to read the setting, too. Raises ValueError for rules that S3 does not have,
+        UnsupportedByServiceError if the service refuses or ignores them.
+        """
+        await self._runtime.s3.put_setting(self._name, ENCRYPTION, [*rules])
+
+    async def delete_encryption(self) -> None:
+        """Return to the service's own default."""
+        await self._runtime.s3.delete_setting(self._name, ENCRYPTION)
+
+    async def public_access_block(self) -> PublicAccessBlock | None:
+        """Return which public access is blocked, whatever ACLs and policies say; None if none is."""
+        return await self._runtime.s3.get_setting(self._name, PUBLIC_ACCESS_BLOCK)
+
+    async def set_public_access_block(self, block: PublicAccessBlock) -> None:
+        """Block public access: ``{"BlockPublicAcls": True, ...}``. What is left out is not blocked. Errors: ``set_encryption``."""
+        await self._runtime.s3.put_setting(self._name, PUBLIC_ACCESS_BLOCK, block)
+
+    async def delete_public_access_block(self) -> None:
+        """Block no public access."""
+        await self._runtime.s3.delete_setting(self._name, PUBLIC_ACCESS_BLOCK)
+
+    async def notification(self) -> Notification:
+        """Return which events the service sends where; an empty dict if there are none."""
+        return await self._runtime.s3.get_setting(self._name, NOTIFICATION)
+
+    async def set_notification(self, notification: Notification) -> None:
+        """Replace what the service sends where: ``{"TopicConfigurations": [...], ...}``. Errors: ``set_encryption``."""
+        await self._runtime.s3.put_setting(self._name, NOTIFICATION, notification)
+
+    async def delete_notification(self) -> None:
+        """Send no events."""
+        await self._runtime.s3.delete_setting(self._name, NOTIFICATION)
+
+    async def object_lock(self) -> Retention | None:
+        """Return how long new objects are locked by default; None if they are not, or the bucket has no Object Lock."""
+        return await self._runtime.s3.get_setting(self._name, OBJECT_LOCK)
+
+    async def set_object_lock(self, retention: Retention | None) -> None:
+        """Lock new objects for some days or years; ``None`` locks no more. Objects that are locked stay so.
+
+        The bucket needs Object Lock: ``create(object_lock=True)``. Amazon S3 turns it on here if the bucket has versions; it cannot
+        be turned off again. Raises ValueError for a retention with ``until``. Other errors: ``set_encryption``.
+        """
+        if retention is None:
+            await self.delete_object_lock()
+            return
+        check_default_retention(retention)
+        await self._runtime.s3.put_setting(self._name, OBJECT_LOCK, retention)
+
+    async def delete_object_lock(self) -> None:
+        """Lock no new objects by default. Object Lock itself stays: S3 cannot turn it off."""
+        await self._runtime.s3.delete_setting(self._name, OBJECT_LOCK)
+
+    async def logging(self) -> Logging | None:
+        """Return where the service stores access logs; None if it does not."""
+        return await self._runtime.s3.get_setting(self._name, LOGGING)
+
+    async def set_logging(self, logging: Logging) -> None:
+        """Store access logs: ``{"TargetBucket": "logs", "TargetPrefix": "photos/"}``. Errors: ``set_encryption``."""
+        await self._runtime.s3.put_setting(self._name, LOGGING, logging)
+
+    async def delete_logging(self) -> None:
+        """Store no more access logs."""
+        await self._runtime.s3.delete_setting(self._name, LOGGING)
+
+    async def ownership(self) -> ObjectOwnership | None:
+        """Return who owns new objects, and whether ACLs count; None if nothing is set."""
+        return await self._runtime.s3.get_setting(self._name, OWNERSHIP)
+
+    async def set_ownership(self, ownership: ObjectOwnership) -> None:
+        """Set who owns new objects. ``"BucketOwnerEnforced"`` turns ACLs off. Errors: ``set_encryption``."""
+        check_one_of("ownership", ownership, get_args(ObjectOwnership))
+        await self._runtime.s3.put_setting(self._name, OWNERSHIP, ownership)
+
+    async def delete_ownership(self) -> None:
+        """Return to the service's own default."""
+        await self._runtime.s3.delete_setting(self._name, OWNERSHIP)
 
     async def _is_taken(self) -> bool:
         try:

@@ -22,6 +22,7 @@ CannedAcl = Literal[
 ]
 Permission = Literal["FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"]
 VersioningStatus = Literal["Enabled", "Suspended"]
+ObjectOwnership = Literal["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"]
 RetentionMode = Literal["GOVERNANCE", "COMPLIANCE"]
 Verify = Literal["auto", "off"]
 Checksum = Literal["crc32c", "crc64nvme", "sha256"]
@@ -441,6 +442,80 @@ class Website(TypedDict, total=False):
     ErrorDocument: ErrorDocument
     RedirectAllRequestsTo: RedirectAll
     RoutingRules: list[RoutingRule]
+
+
+class DefaultEncryption(TypedDict):
+    SSEAlgorithm: str
+    KMSMasterKeyID: NotRequired[str]
+
+
+class EncryptionRule(TypedDict):
+    ApplyServerSideEncryptionByDefault: DefaultEncryption
+    BucketKeyEnabled: NotRequired[bool]
+
+
+class PublicAccessBlock(TypedDict, total=False):
+    BlockPublicAcls: bool
+    IgnorePublicAcls: bool
+    BlockPublicPolicy: bool
+    RestrictPublicBuckets: bool
+
+
+class FilterRule(TypedDict):
+    Name: str
+    Value: str
+
+
+class KeyFilter(TypedDict):
+    FilterRules: list[FilterRule]
+
+
+class NotificationFilter(TypedDict):
+    Key: KeyFilter
+
+
+class TopicConfiguration(TypedDict):
+    TopicArn: str
+    Events: list[str]
+    Id: NotRequired[str]
+    Filter: NotRequired[NotificationFilter]
+
+
+class QueueConfiguration(TypedDict):
+    QueueArn: str
+    Events: list[str]
+    Id: NotRequired[str]
+    Filter: NotRequired[NotificationFilter]
+
+
+class LambdaFunctionConfiguration(TypedDict):
+    LambdaFunctionArn: str
+    Events: list[str]
+    Id: NotRequired[str]
+    Filter: NotRequired[NotificationFilter]
+
+
+class Notification(TypedDict, total=False):
+    TopicConfigurations: list[TopicConfiguration]
+    QueueConfigurations: list[QueueConfiguration]
+    LambdaFunctionConfigurations: list[LambdaFunctionConfiguration]
+    EventBridgeConfiguration: dict[str, object]
+
+
+class Logging(TypedDict):
+    TargetBucket: str
+    TargetPrefix: str
+    TargetGrants: NotRequired[list[dict[str, object]]]
+    TargetObjectKeyFormat: NotRequired[dict[str, object]]
+
+
+def check_default_retention(retention: Retention) -> None:
+    """Raise ValueError for a retention that a bucket cannot have for its new objects."""
+    if not isinstance(retention, Retention) or retention.until is not None:
+        msg = (
+            f"a bucket's retention must be for days or years, not {retention!r}: write Retention('GOVERNANCE', days=30)"
+        )
+        raise ValueError(msg)
 
 
 def check_canned_acl(acl: str) -> None:

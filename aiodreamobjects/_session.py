@@ -217,10 +217,17 @@ class Session:
         """List the account's buckets by name: ``async for bucket in session.buckets()``. Sends one request."""
         return list_buckets(self._runtime)
 
-    async def create_bucket(self, name: str, acl: CannedAcl | None = None, exist_ok: bool = False) -> Bucket:  # noqa: FBT001, FBT002 - as makedirs
-        """Create a bucket, and return a handle on it. Raises as ``Bucket.create``."""
+    async def create_bucket(
+        self,
+        name: str,
+        acl: CannedAcl | None = None,
+        exist_ok: bool = False,  # noqa: FBT001, FBT002 - as makedirs
+        *,
+        object_lock: bool = False,
+    ) -> Bucket:
+        """Create a bucket, and return a handle on it. The arguments and errors are those of ``Bucket.create``."""
         bucket = self.bucket(name)
-        await bucket.create(acl, exist_ok=exist_ok)
+        await bucket.create(acl, exist_ok=exist_ok, object_lock=object_lock)
         return bucket
 
     # The session itself

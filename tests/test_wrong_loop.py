@@ -72,6 +72,7 @@ OF_OBJECTS: dict[str, Act] = {
     "set_tags": lambda session, _: a(session).set_tags({"a": "b"}),
     "set_headers": lambda session, _: a(session).set_headers(cache_control="no-store"),
 }
+ENCRYPTION: list[dream.EncryptionRule] = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
 OF_BUCKETS: dict[str, Act] = {
     "create": lambda session, _: session.bucket("another").create(),
     "exists": lambda session, _: bucket(session).exists(),
@@ -108,6 +109,24 @@ OF_BUCKETS: dict[str, Act] = {
     "website": lambda session, _: bucket(session).website(),
     "set_website": lambda session, _: bucket(session).set_website({"IndexDocument": {"Suffix": "index.html"}}),
     "delete_website": lambda session, _: bucket(session).delete_website(),
+    "encryption": lambda session, _: bucket(session).encryption(),
+    "set_encryption": lambda session, _: bucket(session).set_encryption(ENCRYPTION),
+    "delete_encryption": lambda session, _: bucket(session).delete_encryption(),
+    "public_access_block": lambda session, _: bucket(session).public_access_block(),
+    "set_public_access_block": lambda session, _: bucket(session).set_public_access_block({"BlockPublicAcls": True}),
+    "delete_public_access_block": lambda session, _: bucket(session).delete_public_access_block(),
+    "notification": lambda session, _: bucket(session).notification(),
+    "set_notification": lambda session, _: bucket(session).set_notification({}),
+    "delete_notification": lambda session, _: bucket(session).delete_notification(),
+    "object_lock": lambda session, _: bucket(session).object_lock(),
+    "set_object_lock": lambda session, _: bucket(session).set_object_lock(dream.Retention("GOVERNANCE", 1)),
+    "delete_object_lock": lambda session, _: bucket(session).delete_object_lock(),
+    "logging": lambda session, _: bucket(session).logging(),
+    "set_logging": lambda session, _: bucket(session).set_logging({"TargetBucket": "b", "TargetPrefix": ""}),
+    "delete_logging": lambda session, _: bucket(session).delete_logging(),
+    "ownership": lambda session, _: bucket(session).ownership(),
+    "set_ownership": lambda session, _: bucket(session).set_ownership("ObjectWriter"),
+    "delete_ownership": lambda session, _: bucket(session).delete_ownership(),
 }
 OF_SESSIONS: dict[str, Act] = {
     "aclose": lambda session, _: session.aclose(),

@@ -49,6 +49,11 @@ _WORDS: Final[Mapping[Feature, str]] = {
     "tagging": "tags of objects",
     "checksums": "checksum=",
     "object_lock": "Object Lock",
+    "bucket_encryption": "the encryption of buckets",
+    "public_access_block": "a block of public access",
+    "notification": "notifications",
+    "logging": "access logs",
+    "ownership": "the ownership of objects",
 }
 
 _log = logging.getLogger("aiodreamobjects")

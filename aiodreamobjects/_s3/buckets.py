@@ -11,6 +11,7 @@ from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import refuse_reply
 from aiodreamobjects._s3.settings import AsXml, Setting
+from aiodreamobjects._service import Feature
 
 T = TypeVar("T")
 
@@ -30,11 +31,14 @@ class Buckets:
             for bucket in (listed.find_all("Bucket") if listed else ())
         ]
 
-    async def create_bucket(self, bucket: str, acl: CannedAcl | None) -> None:
+    async def create_bucket(self, bucket: str, acl: CannedAcl | None, *, object_lock: bool = False) -> None:
         service = self._caller.gate.service
         call = Call("create_bucket", "PUT", bucket, "", self._caller.document)
         if acl is not None:
             call.headers = {"x-amz-acl": acl}
+        if object_lock:
+            call.feature = "object_lock"
+            call.headers = {**call.headers, "x-amz-bucket-object-lock-enabled": "true"}
         if service.location_constraint and service.region != "us-east-1":
             await self._caller.fill(call, xml.location_document(service.region))
         await self._caller.send_for_effect(call, done_earlier="BucketAlreadyOwnedByYou")
@@ -77,7 +81,10 @@ class Buckets:
         if form.deleted_by_putting is not None:
             await self.put_as_xml(bucket, setting, form, form.deleted_by_putting)
             return
-        call = self._setting(f"delete_bucket_{form.query}", "DELETE", bucket, setting, form)
+        await self.delete_by_query(bucket, form.query, setting.feature)
+
+    async def delete_by_query(self, bucket: str, query: str, feature: Feature | None) -> None:
+        call = Call(f"delete_bucket_{query}", "DELETE", bucket, "", self._caller.document, {query: ""}, feature=feature)
         await self._caller.send(call)
 
     def _setting(self, operation: str, method: str, bucket: str, setting: Setting[T], form: AsXml[T]) -> Call:

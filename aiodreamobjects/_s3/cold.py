@@ -25,6 +25,7 @@ from aiobotocore.session import AioSession
 from botocore import UNSIGNED, xform_name
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
+from botocore.validate import ParamValidator
 
 from aiodreamobjects import _integrity
 from aiodreamobjects._concurrency import in_thread
@@ -63,6 +64,8 @@ class Verb(NamedTuple):
     feature: Feature | None
     root: str = ""
     """The root of the reply's document. Empty if nobody reads it."""
+    other_root: str = ""
+    """Another name that some service gives this root."""
 
 
 class Cold:
@@ -97,7 +100,16 @@ class Cold:
     # Settings
 
     async def get(self, bucket: str, form: ByBoto[T], feature: Feature | None) -> T:
-        return form.read(await self._ask(form.get, bucket, {}, Verb(feature, form.root)))
+        return form.read(await self._ask(form.get, bucket, {}, Verb(feature, form.root, form.other_root)))
+
+    def check(self, bucket: str, form: ByBoto[T], value: T) -> None:
+        """Raise ValueError for a value of the wrong shape. Sends nothing."""
+        meta = self.client.meta
+        shape = meta.service_model.operation_model(meta.method_to_api_mapping[form.put]).input_shape
+        report = ParamValidator().validate({"Bucket": bucket, **form.write(value)}, shape)
+        if report.has_errors():
+            msg = f"{form.put} s3://{bucket}: {report.generate_report()}"
+            raise ValueError(msg)
 
     async def put(self, bucket: str, form: ByBoto[T], value: T, feature: Feature | None) -> None:
         await self._ask(form.put, bucket, form.write(value), Verb(feature))
@@ -156,7 +168,8 @@ class Cold:
         call.is_conditional = request.method != "GET" and not _CONDITIONS.isdisjoint(headers)
         call.keeps_place = bool(request.stream_output)
         verb = _VERB.get()
-        call.feature = verb.feature if verb is not None else None
+        if verb is not None:
+            call.feature, call.other_root = verb.feature, verb.other_root
         call.destination = Destination(parts.netloc, parts.path, resource)
         call.where = f"s3:/{unquote(resource)}"
         call.query = dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Credentials
-from aiodreamobjects._errors import ServiceError, UnsupportedByServiceError
+from aiodreamobjects._errors import AlreadyExistsError, InvalidRequestError, ServiceError, UnsupportedByServiceError
 from aiodreamobjects._http.transport import Transport
-from aiodreamobjects._models import Statistics
+from aiodreamobjects._models import CannedAcl, Statistics
 from aiodreamobjects._s3.abilities import Abilities
 from aiodreamobjects._s3.buckets import Buckets, value_or_empty
 from aiodreamobjects._s3.call import Caller
 from aiodreamobjects._s3.errors import lacks_request, may_be_refused
 from aiodreamobjects._s3.gate import Gate, closed_meanwhile
 from aiodreamobjects._s3.listings import Listings
-from aiodreamobjects._s3.settings import AsXml, Setting
+from aiodreamobjects._s3.settings import HAS_LOCK, AsXml, ByBoto, Setting
 from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._service import Feature, Service
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from aiodreamobjects._s3.cold import Cold
 
 T = TypeVar("T")
+
+EFFECT_WAITS = (0.0, 0.5, 2.0)
+"""The seconds before each look at a setting that was just written."""
 
 _log = logging.getLogger("aiodreamobjects")
 
@@ -45,6 +48,8 @@ class S3(Abilities, Listings, Buckets):
         self._transport, self._open_cold = transport, open_cold
         self._cold: Cold | None = None
         self._opening = asyncio.Lock()
+        self._readable: set[str] = set()
+        """The settings of buckets that the service was seen to know."""
 
     def stop(self) -> None:
         """Make every later request raise SessionClosedError, except those of clean-ups (``gate.DEPARTURE``)."""
@@ -136,24 +141,105 @@ class S3(Abilities, Listings, Buckets):
                     self._cold = await self._open_cold(self._caller)
         return self._cold
 
+    # Settings of buckets
+    #
+    # Some services ignore the query. They take the removal of a setting for the deletion of the bucket, and do that if it is
+    # empty. So this reads a setting before it writes or removes it, unless the service is known to know it.
+
     async def get_setting(self, bucket: str, setting: Setting[T]) -> T:
         """Return the setting's value, or its empty value (``[]``, ``{}`` or ``None``) if the bucket has none."""
+        self._refuse_lacking_setting(setting)
+        try:
+            found = await self._read(bucket, setting)
+        except UnsupportedByServiceError:
+            if setting.meaning is not None and setting.feature is not None:
+                self._gate.note_lack(setting.feature, "it refused or ignored this earlier in this session")
+            raise
+        self._readable.add(setting.name)
+        return found
+
+    async def put_setting(self, bucket: str, setting: Setting[T], value: T) -> None:
+        """Write the setting. Raise UnsupportedByServiceError if the service does not know it, or answers and does not keep it."""
+        if isinstance(setting.form, ByBoto):
+            (await self._opened_cold()).check(bucket, setting.form, value)
+        self._refuse_lacking_setting(setting)
+        if self._may_be_ignored(setting) and setting.name not in self._readable:
+            await self.get_setting(bucket, setting)
+        await self._write(bucket, setting, value)
+        if setting.meaning is not None:
+            await self._require_effect(bucket, setting, value)
+
+    async def delete_setting(self, bucket: str, setting: Setting[T]) -> None:
+        """Remove the setting. Send nothing but a read if there is nothing to remove, where the service may ignore the query."""
+        if self._may_be_ignored(setting) and await self.get_setting(bucket, setting) == setting.empty():
+            return
+        form = setting.form
+        if isinstance(form, AsXml):
+            await self.delete_as_xml(bucket, setting, form)
+        elif form.delete:
+            await (await self._opened_cold()).delete(bucket, form, setting.feature)
+        else:
+            try:
+                await self.put_setting(bucket, setting, setting.empty())
+            except InvalidRequestError:
+                if not form.other_delete:
+                    raise
+                await self.delete_by_query(bucket, form.other_delete, setting.feature)
+
+    def _refuse_lacking_setting(self, setting: Setting[T]) -> None:
+        if setting.meaning is not None and setting.feature is not None:
+            self._refuse_lacking(setting.feature)
+
+    async def create_locked_bucket(self, bucket: str, acl: CannedAcl | None, *, exists: bool) -> None:
+        """Create a bucket with Object Lock, or raise AlreadyExistsError for one that exists without it.
+
+        Services that do not know the header create the bucket all the same, so look at it.
+        """
+        self._refuse_lacking("object_lock")
+        if not exists:
+            await self.create_bucket(bucket, acl, object_lock=True)
+        try:
+            if await self.get_setting(bucket, HAS_LOCK):
+                return
+        except UnsupportedByServiceError as error:
+            error.add_note(f"the bucket {bucket!r} exists now, without Object Lock")
+            raise
+        if exists:
+            msg = f"bucket {bucket!r} exists already, without Object Lock: choose another name, or set_object_lock() if the service can"
+            raise AlreadyExistsError(msg, code="BucketAlreadyExists", status=409)
+        msg = f"{self._gate.service.name} created the bucket {bucket!r}, but without Object Lock"
+        raise UnsupportedByServiceError(msg, code="NotImplemented", status=200)
+
+    def _may_be_ignored(self, setting: Setting[T]) -> bool:
+        return setting.meaning is not None or not self._gate.service.is_known
+
+    async def _require_effect(self, bucket: str, setting: Setting[T], value: T) -> None:
+        """Compare what the bucket has now. Wait a little for it: Amazon S3 may show the old value for a moment."""
+        assert setting.meaning is not None
+        wanted, found = setting.meaning(value), setting.empty()
+        for wait in EFFECT_WAITS:
+            await self.sleep(wait)
+            found = await self.get_setting(bucket, setting)
+            if setting.meaning(found) == wanted:
+                return
+        if found == setting.empty() and setting.feature is not None:
+            self._gate.note_lack(setting.feature, "it answered with success earlier in this session, and kept nothing")
+        msg = (
+            f"set_{setting.name} s3://{bucket}: {self._gate.service.name} answered with success, but the bucket has {found!r} now; "
+            "the service does not support this setting, or not this value"
+        )
+        raise UnsupportedByServiceError(msg, code="NotImplemented", status=200)
+
+    async def _read(self, bucket: str, setting: Setting[T]) -> T:
         form = setting.form
         if isinstance(form, AsXml):
             return await self.get_as_xml(bucket, setting, form)
         cold = await self._opened_cold()
         return await value_or_empty(setting, lambda: cold.get(bucket, form, setting.feature))
 
-    async def put_setting(self, bucket: str, setting: Setting[T], value: T) -> None:
+    async def _write(self, bucket: str, setting: Setting[T], value: T) -> None:
         form = setting.form
         if isinstance(form, AsXml):
             await self.put_as_xml(bucket, setting, form, value)
         else:
             await (await self._opened_cold()).put(bucket, form, value, setting.feature)
-
-    async def delete_setting(self, bucket: str, setting: Setting[T]) -> None:
-        form = setting.form
-        if isinstance(form, AsXml):
-            await self.delete_as_xml(bucket, setting, form)
-        else:
-            await (await self._opened_cold()).delete(bucket, form, setting.feature)

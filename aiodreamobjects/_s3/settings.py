@@ -10,7 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from aiodreamobjects._models import CorsRule, LifecycleRule, PolicyDocument, VersioningStatus, Website
+from aiodreamobjects._models import (
+    CorsRule,
+    EncryptionRule,
+    LifecycleRule,
+    Logging,
+    Notification,
+    ObjectOwnership,
+    PolicyDocument,
+    PublicAccessBlock,
+    Retention,
+    VersioningStatus,
+    Website,
+)
 from aiodreamobjects._s3 import xml
 from aiodreamobjects._s3.errors import refuse_reply
 from aiodreamobjects._service import Feature
@@ -41,10 +53,15 @@ class ByBoto(Generic[T]):
     get: str
     put: str
     delete: str
+    """Empty if S3 has no ``DELETE`` for it: then the setting's empty value is put."""
     read: Callable[[BotoReply], T]
     write: Callable[[T], dict[str, Any]]
     root: str
     """The root of the document that answers ``get``. ``{`` stands for JSON."""
+    other_root: str = ""
+    """Another name that some service gives this root."""
+    other_delete: str = ""
+    """The query by which a service deletes the setting if it refuses the empty value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,12 @@ class Setting(Generic[T]):
     absent: str = ""
     """The service's error code for a bucket without this setting."""
     feature: Feature | None = None
+    meaning: Callable[[T], object] | None = None
+    """Reduces a value to what a service must keep of it. With this, ``set`` reads the setting back and compares.
+
+    The feature is then this setting's own, and is asked for before the first write: many services ignore the setting. Ceph RGW
+    deletes an empty bucket if it is asked to delete the bucket's encryption.
+    """
 
 
 def tags_of(root: xml.Element) -> dict[str, str]:
@@ -155,4 +178,170 @@ WEBSITE: Setting[Website | None] = Setting(
     empty=lambda: None,
     absent="NoSuchWebsiteConfiguration",
     feature="website",
+)
+
+
+# Settings that many services do not know. Each is read before it is written, and read back afterwards.
+
+
+def _plain(value: object) -> object:
+    """Return a mapping as the dict that botocore wants. It names the wrong type of anything else."""
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _access_of(reply: BotoReply) -> PublicAccessBlock | None:
+    """Return the block; None if it blocks nothing, which is how Ceph RGW says that there is none."""
+    found = reply.get("PublicAccessBlockConfiguration", {})
+    return cast(PublicAccessBlock, dict(found)) if any(found.values()) else None
+
+
+def _ownership_of(reply: BotoReply) -> ObjectOwnership | None:
+    rules = reply.get("OwnershipControls", {}).get("Rules", ())
+    return cast("ObjectOwnership | None", rules[0].get("ObjectOwnership")) if rules else None
+
+
+def _notification_of(reply: BotoReply) -> Notification:
+    return cast(Notification, {name: value for name, value in reply.items() if name != "ResponseMetadata"})
+
+
+def _meaning_of_notification(notification: Notification) -> object:
+    """Return the targets, each with its events and filters. Services add IDs, reorder, and capitalise the names of filters."""
+    meaning: set[object] = set()
+    for kind, configurations in cast("dict[str, Any]", notification).items():
+        if kind == "EventBridgeConfiguration":
+            meaning.add(kind)
+            continue
+        for found in configurations:
+            target = next((value for name, value in found.items() if name.endswith("Arn")), "")
+            rules = found.get("Filter", {}).get("Key", {}).get("FilterRules", ())
+            filters = frozenset((rule.get("Name", "").lower(), rule.get("Value", "")) for rule in rules)
+            meaning.add((kind, target, frozenset(found.get("Events", ())), filters))
+    return meaning
+
+
+def _retention_of(reply: BotoReply) -> Retention | None:
+    rule = reply.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
+    days, years = rule.get("Days") or None, rule.get("Years") or None  # Ceph RGW sends the other one as 0
+    if not rule.get("Mode") or (days is None and years is None):
+        return None
+    try:
+        return Retention(rule["Mode"], days=days, years=years)
+    except ValueError:
+        refuse_reply(f"the default retention {rule!r}")
+
+
+def _retention_document(retention: Retention | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"ObjectLockEnabled": "Enabled"}
+    if retention is not None:
+        period = {"Days": retention.days} if retention.years is None else {"Years": retention.years}
+        document["Rule"] = {"DefaultRetention": {"Mode": retention.mode, **period}}
+    return {"ObjectLockConfiguration": document}
+
+
+ENCRYPTION: Setting[list[EncryptionRule]] = Setting(
+    "encryption",
+    ByBoto(
+        "get_bucket_encryption",
+        "put_bucket_encryption",
+        "delete_bucket_encryption",
+        lambda reply: list(reply.get("ServerSideEncryptionConfiguration", {}).get("Rules", ())),
+        lambda rules: {"ServerSideEncryptionConfiguration": {"Rules": list(rules)}},
+        root="ServerSideEncryptionConfiguration",
+    ),
+    empty=list,
+    absent="ServerSideEncryptionConfigurationNotFoundError",
+    feature="bucket_encryption",
+    meaning=lambda rules: [rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm") for rule in rules],
+)
+PUBLIC_ACCESS_BLOCK: Setting[PublicAccessBlock | None] = Setting(
+    "public_access_block",
+    ByBoto(
+        "get_public_access_block",
+        "put_public_access_block",
+        "delete_public_access_block",
+        _access_of,
+        lambda block: {"PublicAccessBlockConfiguration": _plain(block or {})},
+        root="PublicAccessBlockConfiguration",
+        other_root="BlockPublicAccessBlockConfiguration",  # Ceph RGW's
+    ),
+    empty=lambda: None,
+    absent="NoSuchPublicAccessBlockConfiguration",
+    feature="public_access_block",
+    meaning=lambda block: {name for name, value in (block or {}).items() if value},
+)
+NOTIFICATION: Setting[Notification] = Setting(
+    "notification",
+    ByBoto(
+        "get_bucket_notification_configuration",
+        "put_bucket_notification_configuration",
+        "",
+        _notification_of,
+        lambda notification: {"NotificationConfiguration": _plain(notification)},
+        root="NotificationConfiguration",
+        other_root="GetBucketNotificationResponse",  # moto's
+        other_delete="notification",  # Ceph documentation, "S3 Bucket Notifications Compatibility", "Delete Notification"
+    ),
+    empty=Notification,
+    feature="notification",
+    meaning=_meaning_of_notification,
+)
+OBJECT_LOCK: Setting[Retention | None] = Setting(
+    "object_lock",
+    ByBoto(
+        "get_object_lock_configuration",
+        "put_object_lock_configuration",
+        "",
+        _retention_of,
+        _retention_document,
+        root="ObjectLockConfiguration",
+    ),
+    empty=lambda: None,
+    absent="ObjectLockConfigurationNotFoundError",
+    feature="object_lock",
+    meaning=lambda retention: retention,
+)
+HAS_LOCK: Setting[bool] = Setting(
+    "object_lock",
+    ByBoto(
+        "get_object_lock_configuration",
+        "",
+        "",
+        lambda reply: reply.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled",
+        lambda _: {},
+        root="ObjectLockConfiguration",
+    ),
+    empty=lambda: False,
+    absent="ObjectLockConfigurationNotFoundError",
+    feature="object_lock",
+    meaning=bool,
+)
+"""Whether the bucket has Object Lock, with or without a default retention. Only for reading."""
+LOGGING: Setting[Logging | None] = Setting(
+    "logging",
+    ByBoto(
+        "get_bucket_logging",
+        "put_bucket_logging",
+        "",
+        lambda reply: cast("Logging | None", reply.get("LoggingEnabled") or None),
+        lambda logging: {"BucketLoggingStatus": {"LoggingEnabled": _plain(logging)} if logging else {}},
+        root="BucketLoggingStatus",
+    ),
+    empty=lambda: None,
+    feature="logging",
+    meaning=lambda logging: logging and (logging["TargetBucket"], logging.get("TargetPrefix") or ""),
+)
+OWNERSHIP: Setting[ObjectOwnership | None] = Setting(
+    "ownership",
+    ByBoto(
+        "get_bucket_ownership_controls",
+        "put_bucket_ownership_controls",
+        "delete_bucket_ownership_controls",
+        _ownership_of,
+        lambda ownership: {"OwnershipControls": {"Rules": [{"ObjectOwnership": ownership}]}},
+        root="OwnershipControls",
+    ),
+    empty=lambda: None,
+    absent="OwnershipControlsNotFoundError",
+    feature="ownership",
+    meaning=lambda ownership: ownership,
 )

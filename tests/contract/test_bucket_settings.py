@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from conftest import Server
+import pytest_asyncio
+from conftest import Server, new_name
 
 import aiodreamobjects as dream
 
@@ -117,3 +121,158 @@ async def test_a_setting_of_the_wrong_shape_is_refused_here(bucket: dream.Bucket
         await bucket.set_cors([{"AllowedOrigins": ["*"]}])  # type: ignore[typeddict-item]  # that is the point
     with pytest.raises(ValueError, match="'On' is none of 'Enabled', 'Suspended'"):
         await bucket.set_versioning("On")  # type: ignore[arg-type]  # that is the point
+
+
+# Settings that many services do not know
+
+ENCRYPTION: list[dream.EncryptionRule] = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+QUEUE = "arn:aws:sqs:us-east-1:123456789012:queue"
+
+
+async def test_the_encryption_of_new_objects_is_a_list_of_rules(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_rgw:
+        for call in (bucket.encryption(), bucket.set_encryption(ENCRYPTION), bucket.delete_encryption()):
+            with pytest.raises(dream.UnsupportedByServiceError):
+                await call
+        return
+    assert await bucket.encryption() == []
+    await bucket.set_encryption(ENCRYPTION)
+    (rule,) = await bucket.encryption()
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    await bucket.delete_encryption()
+    assert await bucket.encryption() == []
+
+
+async def test_a_block_of_public_access_is_a_dict(bucket: dream.Bucket) -> None:
+    assert await bucket.public_access_block() is None
+    await bucket.set_public_access_block({"BlockPublicAcls": True, "BlockPublicPolicy": False})
+    block = await bucket.public_access_block()
+    assert block is not None
+    assert {name for name, value in block.items() if value} == {"BlockPublicAcls"}
+    await bucket.set_public_access_block({"RestrictPublicBuckets": True})
+    block = await bucket.public_access_block()
+    assert block is not None
+    assert {name for name, value in block.items() if value} == {"RestrictPublicBuckets"}
+    await bucket.delete_public_access_block()
+    assert await bucket.public_access_block() is None
+
+
+async def test_notifications_are_a_dict(server: Server, bucket: dream.Bucket) -> None:
+    assert await bucket.notification() == {}
+    await bucket.delete_notification()
+    if server.is_rgw or server.is_moto:  # they want a topic or a queue that exists
+        return
+    wanted: dream.Notification = {
+        "QueueConfigurations": [
+            {
+                "QueueArn": QUEUE,
+                "Events": ["s3:ObjectRemoved:*", "s3:ObjectCreated:*"],
+                "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "photos/"}]}},
+            }
+        ]
+    }
+    await bucket.set_notification(wanted)
+    (found,) = (await bucket.notification())["QueueConfigurations"]
+    assert (found["QueueArn"], set(found["Events"])) == (QUEUE, {"s3:ObjectRemoved:*", "s3:ObjectCreated:*"})
+    await bucket.delete_notification()
+    assert await bucket.notification() == {}
+
+
+async def test_access_logs_are_a_dict(server: Server, bucket: dream.Bucket) -> None:
+    wanted: dream.Logging = {"TargetBucket": bucket.name, "TargetPrefix": "logs/"}
+    assert await bucket.logging() is None
+    await bucket.delete_logging()
+    if server.is_rgw:
+        with pytest.raises(dream.UnsupportedByServiceError):
+            await bucket.set_logging(wanted)
+        return
+    if server.is_moto:
+        await bucket.set_acl("log-delivery-write")
+    await bucket.set_logging(wanted)
+    found = await bucket.logging()
+    assert found is not None
+    assert {name: found[name] for name in ("TargetBucket", "TargetPrefix")} == wanted
+    await bucket.delete_logging()
+    assert await bucket.logging() is None
+
+
+async def test_ownership_is_a_word(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_rgw:
+        with pytest.raises(dream.UnsupportedByServiceError):
+            await bucket.set_ownership("BucketOwnerEnforced")
+        return
+    assert await bucket.ownership() is None
+    await bucket.set_ownership("BucketOwnerPreferred")
+    assert await bucket.ownership() == "BucketOwnerPreferred"
+    await bucket.delete_ownership()
+    assert await bucket.ownership() is None
+
+
+@pytest_asyncio.fixture
+async def locked(server: Server, session: dream.Session) -> AsyncIterator[dream.Bucket]:
+    name = new_name()
+    if server.is_b2:
+        with pytest.raises(dream.UnsupportedByServiceError):
+            await session.create_bucket(name, object_lock=True)
+        assert not await session.bucket(name).exists()
+        pytest.skip("the stand-in makes no such buckets")
+    made = await session.create_bucket(name, object_lock=True)
+    yield made
+    await made.delete()
+
+
+@pytest.mark.parametrize(
+    "retention", [dream.Retention("GOVERNANCE", 30), dream.Retention("COMPLIANCE", years=2)], ids=["days", "years"]
+)
+async def test_a_bucket_locks_new_objects(locked: dream.Bucket, retention: dream.Retention) -> None:
+    assert await locked.versioning() == "Enabled"
+    assert await locked.object_lock() is None
+    await locked.delete_object_lock()
+    await locked.set_object_lock(retention)
+    assert await locked.object_lock() == retention
+    await locked.set_object_lock(None)
+    assert await locked.object_lock() is None
+    await locked.set_object_lock(dream.Retention("GOVERNANCE", days=1))
+    await locked.delete_object_lock()
+    assert await locked.object_lock() is None
+
+
+async def test_a_bucket_with_object_lock_may_exist(locked: dream.Bucket) -> None:
+    await locked.create(object_lock=True, exist_ok=True)
+    with pytest.raises(dream.AlreadyExistsError, match="choose another name"):
+        await locked.create(object_lock=True)
+
+
+async def test_a_bucket_without_object_lock_is_not_taken_for_one(server: Server, bucket: dream.Bucket) -> None:
+    assert await bucket.object_lock() is None
+    await bucket.delete_object_lock()  # there is nothing to delete, and Object Lock is not turned on
+    await bucket.set_object_lock(None)
+    with pytest.raises(dream.AlreadyExistsError, match="without Object Lock"):
+        await bucket.create(object_lock=True, exist_ok=True)
+    if not server.is_b2:  # it has versions always
+        with pytest.raises(dream.ServiceError):
+            await bucket.set_object_lock(dream.Retention("GOVERNANCE", days=1))
+        assert await bucket.object_lock() is None
+
+
+async def test_nothing_is_sent_for_a_newer_setting_of_the_wrong_shape(
+    bucket: dream.Bucket, session: dream.Session
+) -> None:
+    await session.boto_client()
+    sent = session.statistics().requests
+    wrong: list[tuple[str, Any, str]] = [
+        ("encryption", [{"SSEAlgorithm": "AES256"}], "ApplyServerSideEncryptionByDefault|Unknown parameter"),
+        ("public_access_block", {"BlockEverything": True}, "BlockEverything"),
+        ("public_access_block", "all", "valid types: <class 'dict'>"),
+        ("notification", {"QueueConfigurations": [{"Events": []}]}, "QueueArn"),
+        ("notification", "none", "valid types: <class 'dict'>"),
+        ("logging", {"TargetBucket": "logs"}, "TargetPrefix"),
+        ("ownership", "mine", "'mine' is none of 'BucketOwnerEnforced', 'BucketOwnerPreferred', 'ObjectWriter'"),
+        ("object_lock", dream.Retention("GOVERNANCE", datetime(2030, 1, 1, tzinfo=UTC)), "must be for days or years"),
+        ("object_lock", 30, r"write Retention\('GOVERNANCE', days=30\)"),
+        ("cors", [{"AllowedOrigins": ["*"]}], "AllowedMethods"),
+    ]
+    for setting, value, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            await getattr(bucket, f"set_{setting}")(value)
+    assert session.statistics().requests == sent

@@ -17,6 +17,7 @@ from typing import Literal
 import aiohttp
 import pytest
 import pytest_asyncio
+from _pytest.mark.structures import ParameterSet
 from conftest import INDEPENDENT, Server, keys_of, new_name
 from yarl import URL
 
@@ -698,6 +699,59 @@ async def test_a_bucket_has_a_policy(bucket: dream.Bucket) -> None:
     assert await bucket.policy() is not None
     await bucket.delete_policy()
     assert await bucket.policy() is None
+
+
+def needs(feature: str, setting: str, value: object) -> ParameterSet:
+    return pytest.param(setting, value, marks=pytest.mark.needs(feature), id=setting)
+
+
+SETTINGS = [
+    needs("bucket encryption", "encryption", [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]),
+    needs("public access block", "public_access_block", {"BlockPublicAcls": True, "RestrictPublicBuckets": True}),
+    needs(
+        "notifications",
+        "notification",
+        {"QueueConfigurations": [{"QueueArn": "arn:aws:sqs:us-east-1:1:q", "Events": ["s3:ObjectCreated:*"]}]},
+    ),
+    needs("access logs", "logging", {"TargetBucket": "not-there", "TargetPrefix": "logs/"}),
+    needs("ownership", "ownership", "BucketOwnerPreferred"),
+]
+
+
+@pytest.mark.parametrize(("setting", "value"), SETTINGS)
+async def test_a_bucket_has_a_setting(bucket: dream.Bucket, setting: str, value: object) -> None:
+    read, write, delete = (getattr(bucket, name) for name in (setting, f"set_{setting}", f"delete_{setting}"))
+    empty = await read()
+    assert not empty
+    await write(value)
+    assert await read()
+    await delete()
+    assert await read() == empty
+
+
+@pytest.mark.needs("bucket lock")
+async def test_a_bucket_locks_its_objects(session: dream.Session) -> None:
+    bucket = session.bucket(new_name())
+    try:
+        await bucket.create(object_lock=True)
+        assert await bucket.object_lock() is None
+        await bucket.set_object_lock(dream.Retention("GOVERNANCE", days=2))
+        assert await bucket.object_lock() == dream.Retention("GOVERNANCE", days=2)
+        await bucket.set_object_lock(None)
+        assert await bucket.object_lock() is None
+        await bucket.create(object_lock=True, exist_ok=True)
+    finally:
+        if await bucket.exists():
+            await bucket.delete()
+
+
+async def test_no_setting_that_a_service_ignores_costs_the_bucket(bucket: dream.Bucket) -> None:
+    """Some take the removal of a setting for that of the bucket, which is empty here."""
+    names = ["cors", "lifecycle", "tags", "policy", "website", "object_lock", *(row.values[0] for row in SETTINGS)]
+    for name in names:
+        with suppress(dream.UnsupportedByServiceError, dream.InvalidRequestError):
+            await getattr(bucket, f"delete_{name}")()
+        assert await bucket.exists(), name
 
 
 @pytest.mark.needs("website")

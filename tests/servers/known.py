@@ -27,6 +27,10 @@ NO_V2 = "only SigV4 is known"
 NOTHING_KEPT = "neither type nor other headers nor metadata are kept"
 NO_KEY_BELOW_A_KEY = "keys are names of files: no file can be below a file"
 
+NEWER_SETTINGS = (
+    *("bucket encryption", "public access block", "notifications", "bucket lock", "access logs", "ownership"),
+)
+
 RCLONE = Known(
     lacks={
         "versions": "501 to ?versioning",
@@ -41,6 +45,7 @@ RCLONE = Known(
         "lifecycle rules": "a listing in answer to ?lifecycle",
         "policy": "a listing in answer to ?policy",
         "website": "a listing in answer to ?website",
+        **dict.fromkeys(NEWER_SETTINGS, "a listing in answer to the GET; a DELETE would delete the bucket"),
     },
     wrong={
         "test_an_odd_key_goes_round[a slash first]": "keys are names of files: 400 InvalidArgument",
@@ -76,6 +81,7 @@ LOCALBUCKET = Known(
         "lifecycle rules": "501",
         "policy": "501",
         "website": "501",
+        **dict.fromkeys(NEWER_SETTINGS, "501"),
     },
     wrong={
         "headers": NOTHING_KEPT,
@@ -101,8 +107,10 @@ JUICEFS = Known(
         "CORS rules": "501",
         "lifecycle rules": "501",
         "website": "501",
+        **{name: "501, some only to a PUT" for name in NEWER_SETTINGS if name != "notifications"},
     },
     wrong={
+        "notifications": "400: no destination is known",
         "test_an_odd_key_goes_round[a slash first]": "keys are names of files: listed without the slash",
         "test_an_odd_key_goes_round[a slash last]": "keys are names of files: 409 XMinioObjectExistsAsDirectory",
         "test_an_odd_key_goes_round[two slashes]": "keys are names of files: 400 XMinioInvalidObjectName",
@@ -136,6 +144,7 @@ SWIFT = Known(
         "CORS rules": "501",
         "policy": "501",
         "website": "501",
+        **dict.fromkeys(NEWER_SETTINGS, "a listing, or 501; a DELETE would delete the bucket"),
     },
     wrong={
         "test_an_older_version_comes_back_when_the_newest_is_deleted": "the object is missing then: 404",
@@ -149,7 +158,15 @@ SWIFT = Known(
     },
 )
 
-RGW = Known(lacks={"website": "405"})
+RGW = Known(
+    lacks={
+        "website": "405",
+        "bucket encryption": "a listing in answer to ?encryption; a DELETE would delete the bucket",
+        "access logs": "405 to a PUT",
+        "ownership": "a listing in answer to ?ownershipControls; a DELETE would delete the bucket",
+    },
+    wrong={"notifications": "only topics, which must exist"},
+)
 B2 = Known(
     lacks={
         "conditional writes": "not known: refused before they are sent",
@@ -161,6 +178,7 @@ B2 = Known(
         "website": "501",
         "version 2 signatures": "only SigV4 is known",
         "browser forms": "not known: refused when they are asked for",
+        "bucket lock": "400 to the header of a creation",
     }
 )
 

@@ -7,7 +7,7 @@ import gzip
 import io
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, assert_type
@@ -244,6 +244,20 @@ async def documents(b: dream.Bucket) -> None:
     await b.delete_versioning()
     await b.set_website({"IndexDocument": {"Suffix": "index.html"}})
     assert_type(await b.website(), dream.Website | None)
+    await b.set_encryption([{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}])
+    assert_type(await b.encryption(), Sequence[dream.EncryptionRule])
+    await b.set_public_access_block({"BlockPublicAcls": True})
+    assert_type(await b.public_access_block(), dream.PublicAccessBlock | None)
+    await b.set_notification({"TopicConfigurations": [{"TopicArn": "arn", "Events": ["s3:ObjectCreated:*"]}]})
+    assert_type(await b.notification(), dream.Notification)
+    await b.set_object_lock(dream.Retention("GOVERNANCE", 30))
+    await b.set_object_lock(None)
+    assert_type(await b.object_lock(), dream.Retention | None)
+    await b.set_logging({"TargetBucket": "logs", "TargetPrefix": "photos/"})
+    assert_type(await b.logging(), dream.Logging | None)
+    await b.set_ownership("BucketOwnerEnforced")
+    assert_type(await b.ownership(), dream.ObjectOwnership | None)
+    assert_type(await b.create(object_lock=True), dream.BucketInfo)
     await b.delete_website()
 
 
