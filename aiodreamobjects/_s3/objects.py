@@ -391,6 +391,11 @@ class ObjectBody:
         return self._response.taken
 
     @property
+    def headers(self) -> Headers:
+        """The headers of the reply, byte for byte."""
+        return self._response.headers
+
+    @property
     def info(self) -> ObjectInfo:
         return replies.object_info(self._address, self._response.headers)
 

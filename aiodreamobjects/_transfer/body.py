@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, overload
 
 from aiodreamobjects._checks import check_token
 from aiodreamobjects._concurrency import finish, in_thread
@@ -31,6 +31,8 @@ from aiodreamobjects._s3.objects import ObjectBody
 from aiodreamobjects._s3.options import ANY, ReadOptions
 from aiodreamobjects._s3.replies import is_same
 from aiodreamobjects._s3.retry import backoff
+from aiodreamobjects._transfer.lines import check_lines, decoded_lines_of, lines_of
+from aiodreamobjects._transfer.response_headers import response_headers
 from aiodreamobjects._transfer.verify import ContentCheck, size_by_head, verified_by_size
 
 JOINED_INLINE_BYTES = 8 << 20
@@ -241,7 +243,7 @@ class _Reply:
 
 
 class Body:
-    """Give an object's bytes as they arrive: by ``async for chunk in body``, ``read``, ``readinto`` or ``write_to``.
+    """Give an object's bytes as they arrive: by ``async for chunk in body``, ``read``, ``readinto``, ``lines`` or ``write_to``.
 
     A body holds one chunk in memory, at most 256 KiB. If the connection fails, the body requests the rest. It gives up
     after ``Retry.attempts`` failures without progress. Raises ObjectChangedError if the object was replaced,
@@ -363,6 +365,31 @@ class Body:
         if self._stop is None:
             return None
         return self._stop - self._position + sum(map(len, self._rest))
+
+    @overload
+    def lines(self, encoding: None = None, *, limit: int | None = None) -> AsyncGenerator[bytes, None]: ...
+    @overload
+    def lines(self, encoding: str, *, limit: int | None = None) -> AsyncGenerator[str, None]: ...
+    def lines(
+        self, encoding: str | None = None, *, limit: int | None = None
+    ) -> AsyncGenerator[bytes, None] | AsyncGenerator[str, None]:
+        r"""Give the lines without their ends: ``async for line in body.lines("utf-8")``. Only ``\n`` and ``\r\n`` end a line.
+
+        Lines are ``bytes``, or ``str`` with an ``encoding``: then bytes that are not in it raise UnicodeDecodeError. Holds one chunk
+        and one line in memory, so a line without an end takes as much as the object. With ``limit``, a line with more bytes, or
+        characters, raises ValueError. Reads ahead of the lines: do not read the body by other means afterwards.
+        """
+        check_lines(encoding, limit)
+        return lines_of(self, limit) if encoding is None else decoded_lines_of(self, encoding, limit)
+
+    def http_headers(self) -> dict[str, str]:
+        """Return the HTTP headers for sending these bytes on, as a web service does.
+
+        They are Content-Type, Content-Length, Content-Range if this is a part of the object (the status is then 206), ETag,
+        Last-Modified, Accept-Ranges, Cache-Control, Content-Disposition, Content-Encoding, Content-Language and Expires. Headers that
+        the object does not have are left out. Each character of a value stands for one byte, as in latin-1.
+        """
+        return response_headers(self.info, self._headers, self._start, self._stop, is_whole=self.is_whole)
 
     async def write_to(self, file: AsyncWriter) -> int:
         """Write the rest to an aiofiles file or a similar object. Return how many bytes were written. Raises as ``Body``."""
@@ -495,7 +522,8 @@ class Body:
                 raise ObjectChangedError(msg)
             return
         self.info, self.encryption, self.obstacle = response.info, response.encryption, response.obstacle
-        self._position = start
+        self._headers = response.headers
+        self._position = self._start = start
         self.is_whole = start == 0 and stop == response.size
         # Without any length, take the size from the listing, if its ETag shows that it is the same object.
         if stop is None and response.length is None and self._known is not None and self._known[0] == response.etag:

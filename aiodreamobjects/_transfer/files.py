@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -89,9 +89,12 @@ class ObjectWriter:
     info: ObjectInfo
     """The stored object. Set when the ``async with`` ends without an error."""
 
-    def __init__(self, runtime: Runtime, feed: _Feed) -> None:
-        self._runtime, self._feed = runtime, feed
+    def __init__(self, runtime: Runtime, address: Address, feed: _Feed) -> None:
+        self._runtime, self._address, self._feed = runtime, address, feed
         self._position = 0
+
+    def __repr__(self) -> str:
+        return f"<ObjectWriter of {self._address}, {'closed ' if self._feed.is_closed else ''}at byte {self._position}>"
 
     async def write(self, data: Buffer) -> int:
         """Add bytes to the object and return their number.
@@ -123,7 +126,7 @@ async def open_writer(
     runtime.require_open()
     sending, receiving = anyio.create_memory_object_stream[bytes](0)
     feed = _Feed(sending)
-    writer = ObjectWriter(runtime, feed)
+    writer = ObjectWriter(runtime, address, feed)
 
     async def store() -> None:
         with receiving:
@@ -236,10 +239,24 @@ class ObjectReader:
     def __init__(
         self, runtime: Runtime, address: Address, info: ObjectInfo, size: int, head: bytes, ranges: _Ranges
     ) -> None:
-        self._runtime, self._address, self._head, self._size = runtime, address, head, size
+        self._runtime, self._address, self._size = runtime, address, size
         self._ranges = ranges
+        self._held = [(0, head)]
+        """Pieces of the object in memory, and where they begin: its head, and the one in which ``readline`` looks."""
         self._position = 0
         self.info = info
+
+    def __repr__(self) -> str:
+        state = "closed " if self._ranges.is_closed else ""
+        return f"<ObjectReader of {self._address}, {state}at byte {self._position} of {self._size}>"
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if line := await self.readline():
+            return line
+        raise StopAsyncIteration
 
     def readable(self) -> bool:
         """Return True."""
@@ -273,15 +290,13 @@ class ObjectReader:
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill the buffer, or less of it at the end. Return how many bytes were written into it."""
-        if self._ranges.is_closed:
-            msg = f"the reader of {self._address} is closed: read inside its 'async with'"
-            raise ValueError(msg)
-        self._runtime.require_loop()
+        self._require_open()
         memory, count, start = memoryview(buffer).cast("B"), 0, self._position
         try:
             while count < len(memory) and self._position < self._size:
-                if self._position < len(self._head):
-                    data = self._head[self._position : self._position + len(memory) - count]
+                if (held := self._held_here()) is not None:
+                    offset = self._position - held[0]
+                    data = held[1][offset : offset + len(memory) - count]
                     memory[count : count + len(data)] = data
                     taken = len(data)
                 else:
@@ -292,6 +307,49 @@ class ObjectReader:
             self._position = start
             raise
         return count
+
+    async def readline(self, limit: int = -1) -> bytes:
+        r"""Return the next line with its end, ``\n``, as files do. Return at most ``limit`` bytes of it, unless that is negative.
+
+        The last line may have no end. At the end of the object the line is empty. ``async for line in reader`` gives all lines.
+        """
+        self._require_open()
+        start, pieces = self._position, list[bytes]()
+        try:
+            while limit and self._position < self._size:
+                begin, data = self._held_here() or await self._hold()
+                offset = self._position - begin
+                stop = len(data) if limit < 0 else min(len(data), offset + limit)
+                end = data.find(b"\n", offset, stop) + 1 or stop
+                pieces.append(data[offset:end])
+                self._position += end - offset
+                limit -= end - offset if limit > 0 else 0
+                if data[end - 1 : end] == b"\n":
+                    break
+        except BaseException:
+            self._position = start
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _held_here(self) -> tuple[int, bytes] | None:
+        """Return the piece in memory that has the byte at the position, if there is one."""
+        for begin, data in self._held:
+            if begin <= self._position < begin + len(data):
+                return begin, data
+        return None
+
+    async def _hold(self) -> tuple[int, bytes]:
+        """Read the piece from the position on into memory, in place of the last one but the head."""
+        piece = bytearray(min(HEAD_BYTES, self._size - self._position))
+        count = await self._ranges.read_into(self._position, memoryview(piece))
+        self._held[1:] = [(self._position, bytes(piece[:count]))]
+        return self._held[1]
+
+    def _require_open(self) -> None:
+        if self._ranges.is_closed:
+            msg = f"the reader of {self._address} is closed: read inside its 'async with'"
+            raise ValueError(msg)
+        self._runtime.require_loop()
 
 
 @asynccontextmanager

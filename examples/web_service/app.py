@@ -87,14 +87,8 @@ async def opened_body(
 
 @app.get("/files/{key:path}")
 async def read(body: Annotated[dream.Body, Depends(opened_body)]) -> Response:
-    start, length, size = body.position, body.remaining, body.info.size
-    headers = headers_of(body.info)
-    if length is not None:
-        headers["Content-Length"] = str(length)
-    if length == size or length is None:
-        return StreamingResponse(body, headers=headers)
-    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
-    return StreamingResponse(body, 206, headers)
+    headers = {"Content-Type": "application/octet-stream", **body.http_headers(), "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(body, 206 if "Content-Range" in headers else 200, headers)
 
 
 def headers_of(info: dream.ObjectInfo) -> dict[str, str]:

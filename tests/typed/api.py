@@ -292,6 +292,11 @@ async def content(o: dream.Object) -> None:
             assert_type(chunk, bytes)
         async with aiofiles.open("file", "wb") as file:
             assert_type(await body.write_to(file), int)
+        async for line in body.lines():
+            assert_type(line, bytes)
+        async for text in body.lines("utf-8", limit=1 << 20):
+            assert_type(text, str)
+        assert_type(body.http_headers(), dict[str, str])
         assert_type(body.remaining, int | None)
         assert_type(body.position, int)
         assert_type(await body.readinto(bytearray(10)), int)
@@ -376,6 +381,10 @@ async def files(o: dream.Object) -> None:
         assert_type(await reader.readinto(bytearray(10)), int)
         assert_type(await reader.seek(-10, os.SEEK_END), int)
         assert_type(await reader.seek(10), int)
+        assert_type(await reader.readline(), bytes)
+        await reader.readline(100)
+        async for line in reader:
+            assert_type(line, bytes)
         assert_type(reader.tell(), int)
         assert_type(reader.readable() and reader.seekable(), bool)
 
