@@ -131,8 +131,10 @@ class BulkError(ExceptionGroup[Exception], DreamObjectsError):
         super().__init__(message, exceptions)
 
     def derive(self, excs: Sequence[Exception]) -> BulkError:  # type: ignore[override]  # typeshed allows any exception, we allow Exceptions only
-        return BulkError(self.message, excs, self.report)
+        derived = BulkError(self.message, excs, self.report)
+        derived.in_doubt = self.in_doubt
+        return derived
 
-    def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[Exception, ...], BulkReport]]:
+    def __reduce__(self) -> tuple[type[BulkError], tuple[str, tuple[Exception, ...], BulkReport], dict[str, object]]:
         members = cast("tuple[Exception, ...]", tuple(self.exceptions))
-        return type(self), (self.message, members, self.report)
+        return type(self), (self.message, members, self.report), self.__dict__  # with its notes, and in_doubt

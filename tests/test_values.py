@@ -850,6 +850,16 @@ def is_of_the_service(error: object) -> typing.TypeGuard[dream.ServiceError]:
     return isinstance(error, dream.ServiceError)
 
 
+def test_a_bulk_error_keeps_its_notes_and_its_doubt() -> None:
+    error = bulk_error()
+    error.add_note("3 keys were deleted")
+    error.in_doubt = True
+    part, _ = error.split(dream.NotFoundError)
+    assert part is not None
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), part):
+        assert (again.__notes__, again.in_doubt) == (["3 keys were deleted"], True)
+
+
 def test_a_bulk_error_survives_pickling_whole() -> None:
     error = bulk_error()
     again = pickle.loads(pickle.dumps(error))
