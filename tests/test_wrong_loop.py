@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,14 @@ OF_OBJECTS: dict[str, Act] = {
     "tags": lambda session, _: a(session).tags(),
     "set_tags": lambda session, _: a(session).set_tags({"a": "b"}),
     "set_headers": lambda session, _: a(session).set_headers(cache_control="no-store"),
+    "versions": lambda session, _: a(session).versions(),
+    "restore": lambda session, _: a(session).restore("v1"),
+    "undelete": lambda session, _: a(session).undelete(),
+    "retention": lambda session, _: a(session).retention(),
+    "set_retention": lambda session, _: a(session).set_retention("GOVERNANCE", datetime(2040, 1, 1, tzinfo=UTC)),
+    "legal_hold": lambda session, _: a(session).legal_hold(),
+    "set_legal_hold": lambda session, _: a(session).set_legal_hold(True),
+    "start_upload": lambda session, _: a(session).start_upload(),
 }
 ENCRYPTION: list[dream.EncryptionRule] = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
 OF_BUCKETS: dict[str, Act] = {
@@ -91,6 +99,7 @@ OF_BUCKETS: dict[str, Act] = {
     "copy_tree": lambda session, _: bucket(session).copy_tree(bucket(session), "from", "to"),
     "move_tree": lambda session, _: bucket(session).move_tree(bucket(session), "from", "to"),
     "check_tree": lambda session, home: bucket(session).check_tree(home / "tree"),
+    "usage": lambda session, _: bucket(session).usage(),
     "cors": lambda session, _: bucket(session).cors(),
     "set_cors": lambda session, _: bucket(session).set_cors(CORS),
     "delete_cors": lambda session, _: bucket(session).delete_cors(),
