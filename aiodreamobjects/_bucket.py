@@ -6,12 +6,12 @@ import builtins
 import json
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Unpack, get_args
 
 from aiodreamobjects import _bulk
 from aiodreamobjects._bulk import KeySource, OnError
-from aiodreamobjects._checks import check_one_of, check_tags
+from aiodreamobjects._checks import check_aware, check_one_of, check_tags
 from aiodreamobjects._encryption import Encryption, SseCustomer
 from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
 from aiodreamobjects._heads import Heads
@@ -73,6 +73,7 @@ from aiodreamobjects._tree.download import DownloadTree
 from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import Compare, TreeOptions
+from aiodreamobjects._tree.restore import RestoreTree
 from aiodreamobjects._tree.run import Run
 from aiodreamobjects._tree.upload import HeadersFor, UploadTree
 from aiodreamobjects._tree.walk import Symlinks
@@ -546,6 +547,50 @@ class Bucket:
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
         return await Run(MoveTree(self._objects(prefix, source_encryption), target, options)).run()
+
+    async def restore_tree(
+        self,
+        prefix: str,
+        as_of: datetime,
+        to: Bucket | str | None = None,
+        dry_run: bool = False,  # noqa: FBT001, FBT002 - the design fixes it
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        progress: ProgressCallback | None = None,
+        on_error: OnError = "raise",
+    ) -> TreeReport:
+        """Bring the objects under ``prefix/`` back to a time, from the versions that the bucket keeps. Return what was done.
+
+        For each key, the newest version that was stored at ``as_of`` or before becomes the newest again: the service copies it, with
+        headers, metadata, tags and ACL. If there was none, or it was deleted then, a delete marker hides what is there now. A key
+        that has not changed since is skipped. Markers come last, and only if no copy failed. All versions stay, so this can be
+        undone by another call, with the time before this one. If versioning is suspended, what was stored meanwhile has no
+        version, and is replaced for good.
+
+        With ``to``, a bucket or another prefix of this bucket, the state of that time is copied there, without ACLs, and nothing
+        is hidden. ``dry_run`` only reads, and returns the ``plan``. Times are the service's, as ``list_versions`` gives them, often
+        whole seconds. Of several versions of the same time, the newest counts.
+
+        Takes one request per 1,000 versions, and for each key that changed a copy, a HEAD, and requests for its ACL and tags.
+        Raises ValueError for a time without a time zone, and if the bucket never kept versions.
+        """
+        check_aware("as_of", as_of)
+        options = TreeOptions(
+            compare="etag" if to is None else None,
+            delete=to is None,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            acl=None,
+            progress=progress,
+            on_error=on_error,
+            allow_empty=True,
+        )
+        target = self._objects(to) if isinstance(to, str) else None
+        if isinstance(to, Bucket):
+            target = to._objects(prefix)  # noqa: SLF001 - of this class
+        return await Run(RestoreTree(self._objects(prefix), target, as_of, options)).run()
 
     async def check_tree(
         self,

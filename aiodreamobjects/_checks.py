@@ -158,11 +158,19 @@ _OURS = {
 """Headers that the library sets, with what to use instead."""
 
 
-def http_date_of(name: str, moment: datetime) -> str:
-    """Return a time in the format of headers (RFC 9110 section 5.6.7). Raise ValueError if it has no time zone."""
-    if moment.tzinfo is None:
+def check_aware(name: str, moment: datetime) -> None:
+    """Raise ValueError for a time without a time zone."""
+    if not isinstance(moment, datetime):
+        msg = f"{name} {moment!r} must be a datetime, not {type(moment).__name__}"
+        raise TypeError(msg)
+    if moment.utcoffset() is None:
         msg = f"{name} {moment!r} is naive: give it a time zone, such as datetime.now(UTC)"
         raise ValueError(msg)
+
+
+def http_date_of(name: str, moment: datetime) -> str:
+    """Return a time in the format of headers (RFC 9110 section 5.6.7). Raise ValueError if it has no time zone."""
+    check_aware(name, moment)
     return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 

@@ -42,7 +42,7 @@ class BulkReport(Brief):
     failures: tuple[BulkFailure, ...] = ()
 
 
-TreeReason = Literal["asked", "missing", "size", "mtime", "etag", "extra"]
+TreeReason = Literal["asked", "missing", "size", "mtime", "etag", "version", "extra"]
 """Why a name is copied or deleted. ``asked``: all are copied. ``extra``: only the target has it. Otherwise: what differs."""
 
 
@@ -68,6 +68,7 @@ class TreeReport(BulkReport):
     unverified: int = 0
     """How many of the skipped names only have the same time, because ``"etag-or-time"`` could not compare their ETags."""
     deleted: int = 0
+    """How many names were deleted, or hidden by ``restore_tree``."""
     kept: int = 0
     """Names that ``delete`` did not delete because something failed, and files that had changed meanwhile."""
     excluded: int = 0

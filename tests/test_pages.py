@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -76,6 +76,8 @@ class Liar:
     def __call__(self, request: Received) -> Reply:
         target = urlsplit(request.target)
         query = parse_qs(target.query, keep_blank_values=True)
+        if "versioning" in query:
+            return Reply(200, b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
         is_of_object = target.path.strip("/").count("/") > 0
         if request.method == "GET" and not is_of_object:
             found: Kind = "versions" if "versions" in query else "uploads" if "uploads" in query else "objects"
@@ -188,6 +190,10 @@ async def move_tree(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.move_tree(bucket, "p", "to")
 
 
+async def restore_tree(bucket: dream.Bucket, _: list[str]) -> object:
+    return await bucket.restore_tree("p", datetime(2000, 1, 1, tzinfo=UTC))
+
+
 async def check_tree(bucket: dream.Bucket, _: list[str]) -> object:
     return await bucket.check_tree(bucket, "p", to_prefix="to", by="size")
 
@@ -220,6 +226,7 @@ USES: dict[str, tuple[Kind, Use]] = {
     "copy_tree, its source": ("objects", copy_tree_from),
     "copy_tree, its target": ("objects", copy_tree_to),
     "move_tree": ("objects", move_tree),
+    "restore_tree": ("versions", restore_tree),
     "check_tree": ("objects", check_tree),
     "check_tree, the other side": ("objects", check_tree_other),
 }

@@ -98,6 +98,7 @@ OF_BUCKETS: dict[str, Act] = {
     "download_tree": lambda session, home: bucket(session).download_tree(home / "down"),
     "copy_tree": lambda session, _: bucket(session).copy_tree(bucket(session), "from", "to"),
     "move_tree": lambda session, _: bucket(session).move_tree(bucket(session), "from", "to"),
+    "restore_tree": lambda session, _: bucket(session).restore_tree("from", datetime.now(UTC)),
     "check_tree": lambda session, home: bucket(session).check_tree(home / "tree"),
     "usage": lambda session, _: bucket(session).usage(),
     "cors": lambda session, _: bucket(session).cors(),

@@ -22,7 +22,7 @@ from aiodreamobjects._progress import Meter
 from aiodreamobjects._reports import BulkError, TreeAction, TreeReason, TreeReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._tree.names import InTheWay, in_the_way
-from aiodreamobjects._tree.plan import Same, Todo, TreeOptions, Verdict, decide, merge
+from aiodreamobjects._tree.plan import Pair, Same, Todo, TreeOptions, Verdict, decide, merge
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ MOST_LOST_IN_A_ROW = 100
 
 _FAIL_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
+
+Note = Callable[[Sequence[Step]], None]
+"""Sees each page of a tree, with what cannot be used."""
 
 _Row = list[Any]
 """A name and what belongs to it, as JSON can hold it."""
@@ -75,6 +78,16 @@ class Direction(ABC):
 
     @abstractmethod
     def targets(self) -> AsyncGenerator[Sequence[Step], None]: ...
+
+    async def pairs(self, note_source: Note, note_target: Note) -> AsyncGenerator[list[Pair], None]:
+        """Yield each name with what both trees have of it, after the functions have seen all that was read."""
+        async with AsyncExitStack() as stack:
+            sources = await stack.enter_async_context(aclosing(entries_of(self.sources(), note_source)))
+            targets = None
+            if self.options.needs_target:
+                targets = await stack.enter_async_context(aclosing(entries_of(self.targets(), note_target)))
+            async for pairs in await stack.enter_async_context(aclosing(merge(sources, targets))):
+                yield pairs
 
     @abstractmethod
     def tell(self, source: Entry, target: Entry) -> TreeReason | Verdict:
@@ -144,9 +157,7 @@ class Failures:
         self._lost_in_a_row = 0
 
 
-async def entries_of(
-    pages: AsyncGenerator[Sequence[Step], None], note: Callable[[Sequence[Step]], None]
-) -> AsyncGenerator[list[Entry], None]:
+async def entries_of(pages: AsyncGenerator[Sequence[Step], None], note: Note) -> AsyncGenerator[list[Entry], None]:
     """Yield what can be used of each page, after ``note`` has seen all of it."""
     async with aclosing(pages):
         async for page in pages:
@@ -259,12 +270,8 @@ class Run:
         """Yield pages of names to copy or to look at first. Names to delete are set aside."""
         direction, options = self._direction, self._options
         planned = planned_bytes = 0
-        async with AsyncExitStack() as stack:
-            sources = await stack.enter_async_context(aclosing(entries_of(direction.sources(), self._note_source)))
-            targets = None
-            if options.needs_target:
-                targets = await stack.enter_async_context(aclosing(entries_of(direction.targets(), self._note_target)))
-            async for pairs in await stack.enter_async_context(aclosing(merge(sources, targets))):
+        async with aclosing(direction.pairs(self._note_source, self._note_target)) as pages:
+            async for pairs in pages:
                 plan = decide(pairs, options.compare, direction.tell)
                 self._skipped += plan.same
                 self._unverified += plan.unverified

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,4 +203,46 @@ async def test_a_check_can_be_cancelled_at_every_await(
 
             await at_each_moment(work, how, nothing, check)
             assert await at.objects("from/") == await at.objects("to/") == files(tmp_path / "from") == TREE
+            await serves(bucket)
+
+
+@in_every_way
+async def test_a_restore_can_be_cancelled_at_every_await(how: How, limits: dream.Limits) -> None:
+    """No version is lost, each key is as it was or as it is now, and another call does the rest."""
+    memory = memory_service()
+    was, now = {"a": b"1", "b": b"1", "large": LARGE["b/large"]}, {"a": b"2", "large": b"2", "new": b"2"}
+    with nothing_is_told():
+        async with memory.session(limits=limits) as session, memory.session(limits=WIDE) as other:
+            bucket, seen = await session.create_bucket("interrupted"), other.bucket("interrupted")
+            await bucket.set_versioning("Enabled")
+            for name, content in was.items():
+                await seen.object(f"p/{name}").put(content)
+            as_of = datetime.fromtimestamp(session._runtime.s3.now(), UTC)
+            memory.clock.advance(timedelta(hours=1))
+            kept: set[str | None] = set()
+
+            async def there() -> dict[str, bytes]:
+                return {info.key[2:]: await seen.object(info.key).read() async for info in seen.list("p/")}
+
+            async def versions() -> set[str | None]:
+                return {info.version_id async for info in seen.list_versions("p/")}
+
+            async def set_up() -> None:
+                for name in (*was, *now):
+                    await (seen.object(f"p/{name}").put(now[name]) if name in now else seen.object("p/b").delete())
+                kept.clear()
+                kept.update(await versions())
+
+            async def check(was_cut: bool) -> None:
+                found = await there()
+                assert all(content in (was.get(name), now.get(name)) for name, content in found.items())
+                assert set(found) >= {"a", "large"}
+                assert was_cut or found == was
+                assert "new" in found or found == was
+                assert await versions() >= kept
+                assert await seen.uploads().collect() == []
+
+            await at_each_moment(lambda: bucket.restore_tree("p", as_of), how, set_up, check)
+            await bucket.restore_tree("p", as_of)
+            assert await there() == was
             await serves(bucket)

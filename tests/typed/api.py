@@ -196,6 +196,9 @@ async def trees(b: dream.Bucket, other: dream.Bucket) -> None:
     assert_type(await b.move_tree(other), dream.TreeReport)
     await b.move_tree(other, "prefix/", "to/", include=["*.jpg"], exclude=["a"], dry_run=True, acl="private")
     await b.move_tree(to=other, prefix="prefix/", to_prefix=None, progress=callback, on_error="collect")
+    assert_type(await b.restore_tree("prefix/", datetime.now(UTC)), dream.TreeReport)
+    await b.restore_tree("", datetime.now(UTC), other, True, include=["*.jpg"], exclude=["a"], progress=callback)
+    await b.restore_tree(prefix="prefix/", as_of=datetime.now(UTC), to="old/", dry_run=True, on_error="collect")
     by: dream.CheckBy = "content"
     checked = await b.check_tree("directory")
     assert_type(checked, dream.CheckReport)
