@@ -174,22 +174,23 @@ async def test_one_request_at_a_time_is_enough(server: Server) -> None:
 
 
 async def test_the_content_of_objects_under_a_customers_key_is_not_known(
-    server: Server, bucket: dream.Bucket, tmp_path: Path, boto: Any
+    server: Server, bucket: dream.Bucket, tmp_path: Path
 ) -> None:
     if not server.is_memory:
         pytest.skip("in memory")
-    (tmp_path / "a").write_bytes(b"secret")
-    boto.put_object(
-        Bucket=bucket.name, Key="here/a", Body=b"secret", SSECustomerAlgorithm="AES256", SSECustomerKey=b"k" * 32
-    )
-    await bucket.object("there/a").put("secret")
-    unverified = dream.CheckReport(unverified=("a",), done=1)
+    key, data = dream.SseCustomer(b"k" * 32), {"a": b"secret", "large": LARGE}
+    for name, content in data.items():
+        (tmp_path / name).write_bytes(content)
+        await bucket.object(f"there/{name}").put(content)
+        await bucket.object(f"here/{name}").put(content, encryption=key)
+    unverified = dream.CheckReport(unverified=("a", "large"), done=2)
     assert await bucket.check_tree(tmp_path, "here") == unverified
     assert await bucket.check_tree(bucket, "here", to_prefix="there") == unverified
     assert await bucket.check_tree(bucket, "there", to_prefix="here") == unverified
     report = await bucket.check_tree(tmp_path, "here", by="content", on_error="collect")
-    assert (report.same, report.differ, report.failed) == (0, (), 1)
-    assert isinstance(report.failures[0].error, dream.InvalidRequestError)
+    assert (report.same, report.differ, report.failed) == (0, (), 2)
+    assert {type(failure.error) for failure in report.failures} == {dream.EncryptionKeyError}
+    assert (await bucket.upload_tree(tmp_path, "here", compare="etag")).copied == 2
 
 
 # What cannot be read
