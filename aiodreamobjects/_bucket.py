@@ -559,6 +559,7 @@ class Bucket:
         exclude: Iterable[str] = (),
         progress: ProgressCallback | None = None,
         on_error: OnError = "raise",
+        encryption: SseCustomer | None = None,
     ) -> TreeReport:
         """Bring the objects under ``prefix/`` back to a time, from the versions that the bucket keeps. Return what was done.
 
@@ -570,7 +571,8 @@ class Bucket:
 
         With ``to``, a bucket or another prefix of this bucket, the state of that time is copied there, without ACLs, and nothing
         is hidden. ``dry_run`` only reads, and returns the ``plan``. Times are the service's, as ``list_versions`` gives them, often
-        whole seconds. Of several versions of the same time, the newest counts.
+        whole seconds. Of several versions of the same time, the newest counts. ``encryption`` is the customer's key of all versions;
+        the copies get the same.
 
         Takes one request per 1,000 versions, and for each key that changed a copy, a HEAD, and requests for its ACL and tags.
         Raises ValueError for a time without a time zone, and if the bucket never kept versions.
@@ -586,11 +588,12 @@ class Bucket:
             progress=progress,
             on_error=on_error,
             allow_empty=True,
+            encryption=encryption,
         )
         target = self._objects(to) if isinstance(to, str) else None
         if isinstance(to, Bucket):
             target = to._objects(prefix)  # noqa: SLF001 - of this class
-        return await Run(RestoreTree(self._objects(prefix), target, as_of, options)).run()
+        return await Run(RestoreTree(self._objects(prefix, encryption), target, as_of, options)).run()
 
     async def check_tree(
         self,

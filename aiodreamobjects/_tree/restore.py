@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from aiodreamobjects._concurrency import finish, in_thread
@@ -13,7 +13,6 @@ from aiodreamobjects._listing.pages import list_versions
 from aiodreamobjects._models import Address, ObjectInfo, printable
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._reports import TreeReason
-from aiodreamobjects._s3.options import ReadOptions
 from aiodreamobjects._s3.settings import VERSIONING
 from aiodreamobjects._transfer.copy import copy
 from aiodreamobjects._tree.copy import CopyTree
@@ -101,5 +100,5 @@ class RestoreTree(CopyTree):
 
     async def _transfer(self, entry: Entry, progress: ProgressCallback | None) -> int:
         assert entry.info is not None
-        reads = ReadOptions(version_id=entry.info.version_id)
+        reads = replace(self._source.reads, version_id=entry.info.version_id)
         return (await copy(*self._places(entry.name), self._changes, progress, reads)).source.found.size or 0

@@ -270,6 +270,27 @@ async def test_a_large_version_comes_back_in_parts(server: Server, boto: Any) ->
         await bucket.delete(force=True)
 
 
+async def test_versions_under_a_customers_key_come_back_under_it(server: Server) -> None:
+    if not server.is_memory:
+        pytest.skip("in memory")
+    clock, key = StillClock(), dream.SseCustomer(b"k" * 32)
+    async with MemoryService(clock=clock).session() as session:
+        there = await session.create_bucket("there")
+        await there.set_versioning("Enabled")
+        obj = there.object("p/a")
+        await obj.put("1", encryption=key)
+        as_of = clock.now()
+        clock.advance(timedelta(hours=1))
+        await obj.delete()
+        report = await there.restore_tree("p", as_of, on_error="collect")
+        assert [type(failure.error) for failure in report.failures] == [dream.EncryptionKeyError]
+        for to, prefix in ((None, "p"), ("q", "q")):
+            assert (await there.restore_tree("p", as_of, to, encryption=key)).copied == 1
+            assert await there.object(f"{prefix}/a").read(encryption=key) == b"1"
+            with pytest.raises(dream.EncryptionKeyError):
+                await there.object(f"{prefix}/a").read()
+
+
 # What is refused, and what fails
 
 
