@@ -13,11 +13,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import boto3
 import pytest
 import pytest_asyncio
 import trustme
 from blockbuster import BlockBuster
+from botocore.config import Config
 from invariants import nothing_is_left
 from servers import ceph, openstack, programs
 from servers.b2 import B2Server
@@ -25,6 +28,7 @@ from servers.faulty import FaultyServer
 from servers.moto_server import moto_server
 from servers.proxy import ForwardProxy
 from servers.scripted import ScriptedServer
+from servers.served import ServedService
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -77,6 +81,22 @@ class Server:
             "secret_key": self.secret_key,
         }
         return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
+
+    def boto(self) -> Any:
+        """Return a client of boto3, the independent observer."""
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.service.endpoint,
+            verify=None if self.ca is None else str(self.ca),
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name=self.service.region,
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -271,6 +291,14 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def memory() -> Server:
     service = MemoryService()
     return Server("memory", service.service, "unused", "unused", memory=service)
+
+
+@pytest.fixture(scope="session")
+def memory_served() -> Iterator[Server]:
+    """The memory service behind a socket, so that others can look at it."""
+    with ServedService(MemoryService()) as running:
+        found = running.served
+        yield Server("memory", dream.Service.for_endpoint(found.endpoint), found.access_key, found.secret_key)
 
 
 @pytest.fixture(scope="session", params=SERVERS)

@@ -7,9 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from conftest import Server
 from servers.known import KNOWN, Known
 from servers.served import ServedService
@@ -17,6 +15,20 @@ from servers.served import ServedService
 import aiodreamobjects as dream
 
 VERBS = Path(__file__).with_name("test_verbs.py")
+
+
+@pytest.fixture(scope="module")
+def boto(server: Server) -> Iterator[Any]:
+    """A client that shares no code with the library, to look at the same buckets."""
+    with ExitStack() as stack:
+        seen = server
+        if server.memory is not None:
+            found = stack.enter_context(ServedService(server.memory)).served
+            service = dream.Service.for_endpoint(found.endpoint)
+            seen = Server("memory", service, found.access_key, found.secret_key)
+        client = seen.boto()
+        stack.callback(client.close)
+        yield client
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,28 +64,3 @@ def rows_of(item: pytest.Function, server: str) -> list[str]:
     test = item.originalname
     features = [str(mark.args[0]) for mark in item.iter_markers("needs")]
     return [*([f"{test}[{case}]"] if case else []), test, *features]
-
-
-@pytest.fixture(scope="module")
-def boto(server: Server) -> Iterator[Any]:
-    """A client that shares no code with the library, to look at the same buckets."""
-    with ExitStack() as stack:
-        endpoint, access_key, secret_key = server.service.endpoint, server.access_key, server.secret_key
-        if server.memory is not None:
-            served = stack.enter_context(ServedService(server.memory)).served
-            endpoint, access_key, secret_key = served.endpoint, served.access_key, served.secret_key
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name=server.service.region,
-            verify=None if server.ca is None else str(server.ca),
-            config=Config(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
-        stack.callback(client.close)
-        yield client

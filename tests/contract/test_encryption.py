@@ -10,84 +10,38 @@ import os
 import pickle
 import ssl
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 import pytest_asyncio
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from conftest import new_name
-from servers.ceph import Gateway
+from conftest import Server, new_name
 from servers.scripted import Reply, ScriptedServer
-from servers.served import ServedService
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
 PART = 5 << 20
+LIMITS = dream.Limits(part_size=PART)
 KEY, OTHER = dream.SseCustomer(bytes(range(32))), dream.SseCustomer(b"o" * 32)
 BOTO_KEY = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": bytes(range(32))}
 LARGE = os.urandom(PART + 1)
 CONTENTS = {"small": b"hello", "empty": b"", "in parts": LARGE}
 
 
-class Place:
-    """A service, for our sessions and for boto3."""
-
-    def __init__(self, endpoint: str, access_key: str, secret_key: str, ca: Path | None) -> None:
-        self.endpoint, self._keys, self.ca = endpoint, (access_key, secret_key), ca
-
-    def session(self, **options: Any) -> dream.Session:
-        access_key, secret_key = self._keys
-        chosen: dict[str, Any] = {"endpoint": self.endpoint, "limits": dream.Limits(part_size=PART)} | options
-        return dream.Session(access_key=access_key, secret_key=secret_key, ca=self.ca, **chosen)
-
-    def boto(self) -> Any:
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.endpoint,
-            verify=str(self.ca) if self.ca else None,
-            aws_access_key_id=self._keys[0],
-            aws_secret_access_key=self._keys[1],
-            region_name="us-east-1",
-            config=Config(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[ServedService]:
-    with ServedService(MemoryService()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module", params=["memory", "rgw"])
-def place(request: pytest.FixtureRequest) -> Place:
-    if request.param == "memory":
-        found = request.getfixturevalue("served").served
-        return Place(found.endpoint, found.access_key, found.secret_key, None)
-    gateway: Gateway = request.getfixturevalue("gateway")
-    return Place(gateway.tls_endpoint, gateway.access_key, gateway.secret_key, gateway.ca)
-
-
-@pytest.fixture(scope="module")
-def boto(place: Place) -> Iterator[Any]:
-    client = place.boto()
-    yield client
-    client.close()
+@pytest.fixture(scope="module", params=["memory_served", "rgw_tls"])
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest_asyncio.fixture(scope="module")
-async def session(place: Place) -> AsyncIterator[dream.Session]:
-    async with place.session() as opened:
+async def session(server: Server) -> AsyncIterator[dream.Session]:
+    async with server.session(limits=LIMITS) as opened:
         yield opened
 
 
@@ -188,9 +142,11 @@ async def test_only_the_key_reads(bucket: dream.Bucket, boto: Any, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] in ([], ["file"])
 
 
-async def test_a_key_for_what_has_none_is_not_taken_for_its_own(place: Place, bucket: dream.Bucket, boto: Any) -> None:
+async def test_a_key_for_what_has_none_is_not_taken_for_its_own(
+    server: Server, bucket: dream.Bucket, boto: Any
+) -> None:
     boto.put_object(Bucket=bucket.name, Key="a", Body=b"open")
-    if place.ca is not None:  # Ceph ignores the key
+    if server.is_rgw:  # Ceph ignores the key
         assert await bucket.object("a").read(encryption=KEY) == b"open"
         return
     with pytest.raises(dream.EncryptionKeyError, match="if it was stored without one"):
@@ -198,7 +154,7 @@ async def test_a_key_for_what_has_none_is_not_taken_for_its_own(place: Place, bu
 
 
 async def test_an_interrupted_upload_and_download_go_on_with_the_key(
-    place: Place, bucket: dream.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, bucket: dream.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     file = tmp_path / "file"
@@ -208,7 +164,7 @@ async def test_an_interrupted_upload_and_download_go_on_with_the_key(
         if progress.done_bytes >= PART:
             raise KeyError
 
-    async with place.session(limits=dream.Limits(part_size=PART, parts_per_object=1)) as session:
+    async with server.session(limits=dream.Limits(part_size=PART, parts_per_object=1)) as session:
         obj = session.bucket(bucket.name).object("a")
         with pytest.raises(KeyError):
             await obj.upload(file, resume=True, encryption=KEY, progress=stop)
@@ -216,7 +172,7 @@ async def test_an_interrupted_upload_and_download_go_on_with_the_key(
         assert len(journals) == 1
         before = session.statistics().bytes_sent
         assert (await obj.upload(file, resume=True, encryption=KEY)).encryption == "SSE-C"
-        if place.ca is not None:  # the ETag of a part is its MD5 on Ceph; elsewhere all parts are sent again
+        if server.is_rgw:  # the ETag of a part is its MD5 on Ceph; elsewhere all parts are sent again
             assert session.statistics().bytes_sent - before < len(LARGE) * 2
         with pytest.raises(KeyError):
             await obj.download(tmp_path / "copy", resume=True, encryption=KEY, progress=stop)
@@ -235,12 +191,13 @@ async def test_an_interrupted_upload_and_download_go_on_with_the_key(
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 @pytest.mark.parametrize("is_large_copy", [False, True])
-async def test_a_copy_takes_both_keys(place: Place, bucket: dream.Bucket, content: bytes, is_large_copy: bool) -> None:
-    service = dream.Service.for_endpoint(place.endpoint)
+async def test_a_copy_takes_both_keys(
+    server: Server, bucket: dream.Bucket, content: bytes, is_large_copy: bool
+) -> None:
     rules = dream.MultipartRules(largest_copy=PART if is_large_copy else 5 << 30)
-    for encrypts in (False, place.ca is None):  # the memory service copies with keys, Ceph 16.2 does not
-        options = {"service": replace(service, multipart=rules, encrypts=encrypts)}
-        async with place.session(endpoint=None, **options) as session:
+    for encrypts in (False, not server.is_rgw):  # the memory service copies with keys, Ceph 16.2 does not
+        options = {"service": replace(server.service, multipart=rules, encrypts=encrypts)}
+        async with server.session(limits=LIMITS, **options) as session:
             here = session.bucket(bucket.name)
             source = here.object("source")
             await source.put(content, encryption=KEY, metadata={"color": "black"})
@@ -343,7 +300,7 @@ async def test_trees_with_one_key(bucket: dream.Bucket, boto: Any, tmp_path: Pat
 # Presigned
 
 
-async def test_a_presigned_url_works_with_the_key_only(place: Place, bucket: dream.Bucket) -> None:
+async def test_a_presigned_url_works_with_the_key_only(server: Server, bucket: dream.Bucket) -> None:
     obj = bucket.object("a")
     encoded = base64.b64encode(bytes(range(32))).decode()
     name = "x-amz-server-side-encryption-customer-"
@@ -354,16 +311,16 @@ async def test_a_presigned_url_works_with_the_key_only(place: Place, bucket: dre
     for url in (written, got):
         assert encoded not in url
         assert "customer-key" in url
-    assert ask(place, "PUT", written, headers, b"by URL")[0] == 200
-    assert ask(place, "GET", got, headers) == (200, b"by URL")
-    assert ask(place, "GET", got, {})[0] == 403
+    assert ask(server, "PUT", written, headers, b"by URL")[0] == 200
+    assert ask(server, "GET", got, headers) == (200, b"by URL")
+    assert ask(server, "GET", got, {})[0] == 403
     assert await obj.read(encryption=KEY) == b"by URL"
 
 
-def ask(place: Place, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> tuple[int, bytes]:
+def ask(server: Server, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> tuple[int, bytes]:
     parts = urlsplit(url)
     if parts.scheme == "https":
-        context = ssl.create_default_context(cafile=place.ca)
+        context = ssl.create_default_context(cafile=server.ca)
         connection = http.client.HTTPSConnection(parts.netloc, context=context)
     else:
         connection = http.client.HTTPConnection(parts.netloc)  # type: ignore[assignment]  # its subclass is the type above
@@ -378,9 +335,9 @@ def ask(place: Place, method: str, url: str, headers: dict[str, str], body: byte
 # With the service's keys
 
 
-async def test_the_services_own_keys(bucket: dream.Bucket, boto: Any, place: Place) -> None:
+async def test_the_services_own_keys(bucket: dream.Bucket, boto: Any, server: Server) -> None:
     obj = bucket.object("a")
-    if place.ca is not None:  # Ceph 16.2 ignores it
+    if server.is_rgw:  # Ceph 16.2 ignores it
         for content in (b"x", LARGE):
             with pytest.raises(dream.UnsupportedByServiceError, match="AES256"):
                 await obj.put(content, encryption="AES256")
@@ -455,9 +412,9 @@ REVERSED = bytes(reversed(range(32)))
 SECRETS = [form for key in (bytes(range(32)), REVERSED) for form in (base64.b64encode(key).decode(), repr(key))]
 
 
-async def test_no_traceback_with_locals_shows_the_key(place: Place, bucket: dream.Bucket) -> None:
+async def test_no_traceback_with_locals_shows_the_key(server: Server, bucket: dream.Bucket) -> None:
     await bucket.object("a").put(b"x", encryption=KEY)
-    async with place.session(retry=dream.Retry(attempts=1)) as session:
+    async with server.session(limits=LIMITS, retry=dream.Retry(attempts=1)) as session:
         obj, missing = session.bucket(bucket.name).object("a"), session.bucket(new_name()).object("a")
         wrong = dream.SseCustomer(REVERSED)
         for verb in (

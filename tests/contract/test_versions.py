@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import pytest_asyncio
-from botocore.config import Config
 from conftest import Server, new_name
 from servers.scripted import Reply, ScriptedServer
-from servers.served import ServedService
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -23,42 +20,17 @@ PART = 5 << 20
 LARGE = os.urandom(PART + 1)
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[ServedService]:
-    with ServedService(MemoryService()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module", params=["memory", "rgw", "moto"])
+@pytest.fixture(scope="module", params=["memory_served", "rgw", "moto"])
 def server(request: pytest.FixtureRequest) -> Server:
-    if request.param == "memory":
-        found = request.getfixturevalue("served").served
-        return Server("memory", dream.Service.for_endpoint(found.endpoint), found.access_key, found.secret_key)
-    found_server: Server = request.getfixturevalue(request.param)
-    return found_server
-
-
-@pytest.fixture(scope="module")
-def boto(server: Server) -> Iterator[Any]:
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=server.service.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
-    )
-    yield client
-    client.close()
+    found: Server = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest_asyncio.fixture(scope="module")
 async def session(server: Server) -> AsyncIterator[dream.Session]:
     service = replace(server.service, multipart=dream.MultipartRules(largest_copy=PART))
     limits = dream.Limits(part_size=PART)
-    async with dream.Session(
-        service=service, access_key=server.access_key, secret_key=server.secret_key, limits=limits
-    ) as opened:
+    async with server.session(service=service, limits=limits) as opened:
         yield opened
 
 
