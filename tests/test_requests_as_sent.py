@@ -306,6 +306,28 @@ ROWS: dict[str, Row] = {
         lambda c: c.list_objects_v2(Bucket="bucket", Prefix="a/", Delimiter="/", MaxKeys=1000, EncodingType="url"),
         (PAGE,),
     ),
+    "list one level, some of it": Row(
+        lambda s: bucket(s).list_dir("a b/+", start_after="a b/+1/x", limit=7).collect(),
+        lambda c: c.list_objects_v2(
+            Bucket="bucket",
+            Prefix="a b/+",
+            Delimiter="/",
+            StartAfter="a b/+1/\U0010ffff",
+            MaxKeys=7,
+            EncodingType="url",
+        ),
+        (PAGE,),
+    ),
+    "a page of versions": Row(
+        lambda s: bucket(s).list_versions("a b/+").page(7),
+        lambda c: c.list_object_versions(Bucket="bucket", Prefix="a b/+", MaxKeys=7, EncodingType="url"),
+        (VERSIONS,),
+    ),
+    "a page of uploads": Row(
+        lambda s: bucket(s).uploads("a b/+").page(7),
+        lambda c: c.list_multipart_uploads(Bucket="bucket", Prefix="a b/+", MaxUploads=7),
+        (UPLOADS,),
+    ),
     "list versions": Row(
         lambda s: bucket(s).list_versions("a b/+").collect(),
         lambda c: c.list_object_versions(Bucket="bucket", Prefix="a b/+", EncodingType="url"),

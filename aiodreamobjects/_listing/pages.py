@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 from math import ceil
 from typing import Generic, TypeVar
 
@@ -17,6 +18,7 @@ from aiodreamobjects._models import BucketInfo, CommonPrefix, ObjectInfo, Upload
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3 import paging
 from aiodreamobjects._s3.listings import PAGE_KEYS
+from aiodreamobjects._s3.paging import VersionMark
 from aiodreamobjects._s3.replies import name_of
 from aiodreamobjects._s3.values import Page
 
@@ -44,7 +46,8 @@ class _Pager(Generic[T]):
     runtime: Runtime
     scope: Scope
     open_after: Callable[[Position | None, int | None], AsyncGenerator[Page[T], None]]
-    position_of: Callable[[T], Position]
+    position_of: Callable[[Sequence[T], Position | None], Position]
+    """Returns the position of the last of these items, which came after another position."""
 
     async def page(self, limit: int, token: str | None, secret: str | bytes | None) -> ListPage[T]:
         keys = self._keys() if secret is None else (tokens.token_key(secret),)
@@ -57,7 +60,7 @@ class _Pager(Generic[T]):
                 goes_on = page.next is not None
         if not goes_on or len(items) < limit:
             return ListPage(tuple(items))
-        return ListPage(tuple(items), tokens.write(keys[0], self.scope, self.position_of(items[-1])))
+        return ListPage(tuple(items), tokens.write(keys[0], self.scope, self.position_of(items, after)))
 
     def _keys(self) -> Sequence[bytes]:
         """Return the keys of the session's credentials: those of now, and then those that they replaced."""
@@ -148,7 +151,7 @@ def list_objects(
     def open_after(position: Position | None, count: int | None) -> AsyncGenerator[Page[ObjectInfo], None]:
         return paging.objects(runtime.s3, bucket, prefix, _later(start_after, position), count)
 
-    pager = _Pager(runtime, Scope("objects", bucket, prefix), open_after, lambda info: Position(info.key))
+    pager = _Pager(runtime, Scope("objects", bucket, prefix), open_after, lambda items, _: Position(items[-1].key))
     width = min(parallel, runtime.limits.requests)
     if limit is not None:
         width = min(width, ceil(limit / PAGE_KEYS))
@@ -178,7 +181,10 @@ def list_dir(
 
     return _listing(
         _Pager(
-            runtime, Scope("one level of objects", bucket, prefix), open_after, lambda item: Position(name_of(item))
+            runtime,
+            Scope("one level of objects", bucket, prefix),
+            open_after,
+            lambda items, _: Position(name_of(items[-1])),
         ),
         limit,
     )
@@ -188,30 +194,40 @@ def list_versions(runtime: Runtime, bucket: str, prefix: str) -> Listing[ObjectI
     _check_prefix(prefix)
 
     def open_after(position: Position | None, count: int | None) -> AsyncGenerator[Page[ObjectInfo], None]:
-        return paging.versions(runtime.s3, bucket, prefix, position, count)
+        after = None if position is None else _mark_of(position)
+        return paging.versions(runtime.s3, bucket, prefix, after, count)
 
-    return _listing(
-        _Pager(
-            runtime,
-            Scope("versions", bucket, prefix),
-            open_after,
-            lambda info: Position(info.key, info.version_id or ""),
-        )
-    )
+    return _listing(_Pager(runtime, Scope("versions", bucket, prefix), open_after, _position_of_version))
+
+
+def _position_of_version(items: Sequence[ObjectInfo], before: Position | None) -> Position:
+    last = items[-1]
+    seen = next((n for n, info in enumerate(reversed(items)) if info.key != last.key), len(items))
+    if seen == len(items) and before is not None and before.name == last.key:
+        seen += _mark_of(before).seen
+    modified = "" if last.last_modified is None else last.last_modified.isoformat()
+    return Position(last.key, last.version_id or "", f"{seen} {modified}")
+
+
+def _mark_of(position: Position) -> VersionMark:
+    seen, _, modified = position.about.partition(" ")
+    when = datetime.fromisoformat(modified) if modified else None
+    return VersionMark(position.name, position.id or None, when, int(seen))
 
 
 def list_uploads(runtime: Runtime, bucket: str, prefix: str) -> Listing[UploadInfo]:
     _check_prefix(prefix)
 
     def open_after(position: Position | None, count: int | None) -> AsyncGenerator[Page[UploadInfo], None]:
-        return paging.uploads(runtime.s3, bucket, prefix, position, count)
+        after = None if position is None else (position.name, position.id)
+        return paging.uploads(runtime.s3, bucket, prefix, after, count)
 
     return _listing(
         _Pager(
             runtime,
             Scope("uploads", bucket, prefix),
             open_after,
-            lambda upload: Position(upload.key, upload.upload_id),
+            lambda items, _: Position(items[-1].key, items[-1].upload_id),
         )
     )
 

@@ -23,10 +23,11 @@ _LABEL = b"aiodreamobjects: tokens of listings, version 1"
 
 
 class Position(NamedTuple):
-    """The last item of a page: its key or common prefix, and the ID of the version or upload."""
+    """The last item of a page: its key or common prefix; and the ID of a version or upload, with what else finds the place."""
 
     name: str
     id: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ def check_secret(secret: str | bytes) -> str | bytes:
 
 
 def write(key: bytes, scope: Scope, position: Position) -> str:
-    # An ID has no NUL, since XML cannot carry one. A key may have one.
-    told = f"{position.id}\0{position.name}".encode()
+    # Only a key may have a NUL, and it comes last. An ID has none, since XML cannot carry one.
+    told = f"{position.id}\0{position.about}\0{position.name}".encode()
     about = json.dumps([scope.what, scope.bucket, scope.prefix]).encode()
     mac = hmac.digest(key, about + b"\n" + told, "sha256")[:MAC_BYTES]
     return base64.urlsafe_b64encode(mac + told).rstrip(b"=").decode()
@@ -81,8 +82,8 @@ def read(keys: Sequence[bytes], scope: Scope, token: str) -> Position:
         raise ValueError(msg)
     try:
         told = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))[MAC_BYTES:].decode()
-        unique, _, name = told.partition("\0")
-        position = Position(name, unique)
+        unique, about, name = told.split("\0", 2)
+        position = Position(name, unique, about)
     except (binascii.Error, ValueError):
         position = Position("")
     # Comparing whole tokens also refuses other spellings of the same bytes.

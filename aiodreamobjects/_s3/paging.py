@@ -7,11 +7,12 @@ of its items is handed out.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import datetime
 from itertools import pairwise
-from typing import Final, NoReturn, Protocol, TypeVar, cast
+from typing import Final, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 from aiodreamobjects._checks import KEY_BYTES
 from aiodreamobjects._errors import ServiceError
@@ -91,15 +92,38 @@ def _behind_directory(prefix: str, start_after: str | None) -> str | None:
     return behind if delimiter and len(behind.encode()) <= KEY_BYTES else start_after
 
 
+class VersionMark(NamedTuple):
+    """The last version of an earlier page, and how many versions of its key that page and those before it had."""
+
+    key: str
+    version_id: str | None
+    modified: datetime | None
+    seen: int
+
+
 def versions(
-    s3: S3, bucket: str, prefix: str, after: Cursor | None, limit: int | None
+    s3: S3, bucket: str, prefix: str, after: VersionMark | None, limit: int | None
 ) -> AsyncGenerator[Page[ObjectInfo], None]:
-    """Yield the versions after the one with this key and version ID."""
+    """Yield the versions after the marked one, which may have been deleted.
+
+    Ask for all versions of its key, and drop those before it: if the service is given the ID of a deleted version, Ceph RGW skips
+    the rest of the key, and moto the rest of the bucket.
+    """
 
     async def fetch(cursor: Cursor | None, count: int) -> Page[ObjectInfo]:
-        return await s3.list_versions(bucket, prefix=prefix, cursor=cursor or after, max_keys=count)
+        if cursor is None and after is not None:
+            cursor, count = (_just_before(after.key), ""), min(PAGE_KEYS, count + after.seen)
+        return await s3.list_versions(bucket, prefix=prefix, cursor=cursor, max_keys=count)
 
-    return _one_after_the_other(fetch, Versions(bucket, prefix, after[0] if after else ""), limit)
+    return _one_after_the_other(fetch, Versions(bucket, prefix, after), limit)
+
+
+def _just_before(key: str) -> str:
+    """Return a text before the key, after which hardly any other key comes before it."""
+    last = ord(key[-1]) - 1
+    if last < 0 or len(key.encode()) > KEY_BYTES - 8:
+        return key[:-1]
+    return end_of(key[:-1] + chr(0xD7FF if last == 0xDFFF else last))  # noqa: PLR2004 - UTF-8 has no surrogates
 
 
 def uploads(
@@ -245,11 +269,11 @@ class _Unique:
 
 
 class Versions:
-    """Require keys that start with the prefix and never go back, not even behind ``first``, and no version twice."""
+    """Require keys that start with the prefix and never go back, and no version twice. Drop those up to ``after``."""
 
-    def __init__(self, bucket: str, prefix: str, first: str) -> None:
+    def __init__(self, bucket: str, prefix: str, after: VersionMark | None) -> None:
         self.where = _where("versions", bucket, prefix)
-        self._prefix, self._last = prefix, first
+        self._prefix, self._last, self._after = prefix, "", after
         self._unique = _Unique(self.where, is_sorted=True)
 
     def take(self, page: Page[ObjectInfo]) -> Sequence[ObjectInfo]:
@@ -260,7 +284,21 @@ class Versions:
             _check_ends(self.where, keys, self._prefix)
             self._unique.check([(item.key, item.version_id) for item in page.items])
             self._last = keys[-1]
-        return page.items
+        return page.items if self._after is None else self._behind(page.items, keys, self._after)
+
+    def _behind(self, items: Sequence[ObjectInfo], keys: list[str], after: VersionMark) -> Sequence[ObjectInfo]:
+        """Drop what comes before the mark, and the marked version. If it is gone, drop the versions that are newer."""
+        begin, end = bisect_left(keys, after.key), bisect_right(keys, after.key)
+        if end < len(keys):
+            self._after = None
+        newer = 0
+        for number, item in enumerate(items[begin:end], 1):
+            if item.version_id == after.version_id and item.last_modified == after.modified:
+                self._after = None
+                return items[begin + number :]
+            if item.last_modified is not None and after.modified is not None and item.last_modified > after.modified:
+                newer = number
+        return items[begin + newer :]
 
 
 class Uploads:

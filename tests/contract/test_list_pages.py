@@ -298,7 +298,7 @@ async def test_no_character_of_a_token_can_be_changed(filled: dream.Bucket, toke
 
 async def test_a_token_does_not_show_the_secret_key(server: Server, token: str) -> None:
     content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    assert content[16:] == b"\0a b"
+    assert content[16:] == b"\0\0a b"
     assert server.secret_key.encode() not in content
 
 
@@ -350,3 +350,37 @@ async def test_a_page_can_be_printed_compared_and_pickled(filled: dream.Bucket) 
     assert repr(page) == f"<ListPage of 2 items, token={page.token!r}>"
     assert pickle.loads(pickle.dumps(page)) == page
     assert repr(replace(page, token=None)) == "<ListPage of 2 items, token=None>"
+
+
+async def test_versions_may_be_deleted_between_two_pages(server: Server, bucket: dream.Bucket) -> None:
+    if server.is_moto:
+        pytest.skip("moto leaves out the first version after a key marker, whatever its key is")
+    await bucket.set_versioning("Enabled")
+    for key in ("a", "b", "b", "b", "b", "b", "c"):
+        await bucket.object(key).put("x")
+    everything = await bucket.list_versions().collect()
+    first = await bucket.list_versions().page(3)
+    last = first.items[-1]
+    await bucket.delete_many(first.items[1:])
+    found = (await bucket.list_versions().page(10, first.token)).items
+    assert [info.version_id for info in found] == [info.version_id for info in everything[3:]]
+    await bucket.object("b").put("a newer one")
+    found = (await bucket.list_versions().page(10, first.token)).items
+    assert [info.version_id for info in found][-4:] == [info.version_id for info in everything[3:]]
+    assert all(
+        info.last_modified == last.last_modified for info in found[:-4]
+    )  # of one second, where a service has no shorter time
+    await bucket.delete_many(everything[3:])
+    assert (await bucket.list_versions("a").page(10)).items == (everything[0],)
+
+
+@pytest.mark.parametrize("key", ["\x00", "a\x00", "\ue000", "漢", "k" * 1024, "z"])
+async def test_versions_of_any_key_go_on_behind_a_page(server: Server, bucket: dream.Bucket, key: str) -> None:
+    if not server.is_memory and key[-1] == "\x00":
+        pytest.skip("services differ in what they allow here")
+    await bucket.set_versioning("Enabled")
+    for _ in range(3):
+        await bucket.object(key).put("x")
+    everything = await bucket.list_versions().collect()
+    pages = [page async for page in all_pages(bucket.list_versions(), 1)]
+    assert [info for page in pages for info in page.items] == everything

@@ -390,6 +390,10 @@ async def filled(session: dream.Session) -> dream.Bucket:
     return made
 
 
+def name_of(item: dream.ObjectInfo | dream.CommonPrefix) -> str:
+    return item.prefix if isinstance(item, dream.CommonPrefix) else item.key
+
+
 async def test_keys_are_listed_in_the_order_of_their_bytes(filled: dream.Bucket) -> None:
     assert await keys_of(filled.list()) == KEYS
 
@@ -406,12 +410,47 @@ async def test_a_listing_begins_behind_a_key(filled: dream.Bucket) -> None:
 
 
 async def test_one_level_is_listed(filled: dream.Bucket) -> None:
-    def names(items: list[dream.ObjectInfo | dream.CommonPrefix]) -> list[str]:
-        return [item.key if isinstance(item, dream.ObjectInfo) else item.prefix for item in items]
-
     top = ["a b", "a+b", "a-b/", "a.b", "b%20", "dir/", "dir0", "é", "漢", "ﬀ", "🎉"]
-    assert names(await filled.list_dir().collect()) == top
-    assert names(await filled.list_dir("dir/").collect()) == ["dir/a", "dir/b/", "dir/d"]
+    assert [name_of(item) for item in await filled.list_dir().collect()] == top
+    assert [name_of(item) for item in await filled.list_dir("dir/").collect()] == ["dir/a", "dir/b/", "dir/d"]
+
+
+async def test_one_level_begins_behind_a_name(filled: dream.Bucket) -> None:
+    top = [name_of(item) for item in await filled.list_dir().collect()]
+    for start_after in ("a+b", "a-b/", "a-b/c", "dir/zzz", "é", "🎉"):
+        expected = [name for name in top if name.encode() > start_after.encode()]
+        assert [name_of(item) for item in await filled.list_dir(start_after=start_after).collect()] == expected
+    assert [name_of(item) for item in await filled.list_dir(start_after="a+b", limit=3).collect()] == top[2:5]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.parametrize("list_type", [2, 1])
+async def test_pages_are_listed_for_clients(
+    server: Server, filled: dream.Bucket, list_type: Literal[1, 2], limit: int
+) -> None:
+    async with replace(server, service=replace(server.service, list_type=list_type)).session() as session:
+        bucket = session.bucket(filled.name)
+        for listing in (bucket.list(), bucket.list_dir(), bucket.list_dir("dir/")):
+            found: list[dream.ObjectInfo | dream.CommonPrefix] = []
+            token = None
+            while True:
+                page = await listing.page(limit, token)
+                found += page.items
+                if (token := page.token) is None:
+                    break
+            assert found == await listing.collect()
+
+
+async def test_many_objects_are_looked_at(filled: dream.Bucket) -> None:
+    found = await filled.head_many([*KEYS, "no such key"]).collect()
+    assert [info and info.size for info in found.values()] == [*(len(key.encode()) for key in KEYS), None]
+
+
+async def test_what_is_below_each_directory_is_counted(filled: dream.Bucket) -> None:
+    report = await filled.usage(depth=1)
+    assert (report.objects, report.bytes) == (len(KEYS), sum(len(key.encode()) for key in KEYS))
+    below = [key for key in KEYS if key.startswith("dir/")]
+    assert report.by_prefix["dir/"] == dream.Usage(len(below), sum(map(len, below)))
 
 
 @pytest.mark.parametrize("list_type", [2, 1])
