@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 from servers.faulty import FaultyServer
-from servers.rules import Make, Meanwhile, Rule
+from servers.rules import Make, Meanwhile, Rule, Say
 
 import aiodreamobjects as dream
 from aiodreamobjects._memory.calls import Reply
@@ -106,6 +106,28 @@ async def test_files_and_objects(faulty: FaultyServer, tmp_path: Path, *, is_upl
                     if found != expected[compare]:
                         wrong.append(f"{name}, {compare}, {has_time=}: {found}, not {expected[compare]}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("is_upload", [True, False])
+async def test_an_etag_under_kms_leaves_it_to_the_time(
+    faulty: FaultyServer, tmp_path: Path, *, is_upload: bool
+) -> None:
+    """It looks like an MD5, and is none. With "etag" the name is copied on every run, and never called the same."""
+    (tmp_path / "name").write_bytes(CONTENT)
+    async with faulty.session() as session:
+        bucket = session.bucket("bucket")
+        verb = bucket.upload_tree if is_upload else bucket.download_tree
+        for data in (CONTENT, OTHER):
+            faulty.put("bucket", "tree/name", data, etag=md5(b"none of it"), metadata=TIME)
+            faulty.will(
+                Rule(
+                    "HeadObject", Say(headers={"x-amz-server-side-encryption": "aws:kms"}), times=None, may_be_idle=True
+                )
+            )
+            for at, by_time in ((TIME_NS, "unverified"), (TIME_NS + 10**9, "mtime")):
+                os.utime(tmp_path / "name", ns=(at, at))
+                assert outcome(await verb(tmp_path, "tree", compare="etag", dry_run=True)) == "etag"
+                assert outcome(await verb(tmp_path, "tree", compare="etag-or-time", dry_run=True)) == by_time
 
 
 PAIRS: dict[str, tuple[str, str, Proof]] = {

@@ -219,8 +219,7 @@ class _Files:
 
     async def etags_tell(self, one: Entry, other: Entry, *, by_content: bool) -> bool | None:  # noqa: ARG002 - as _Others has it
         assert one.info is not None
-        is_same = await self._here.has_content_of(one.info, self._disk, other.name)
-        return None if is_same is False and await self._here.hides_digest(one.info) else is_same
+        return await self._here.has_content_of(one.info, self._disk, other.name, is_sure=True)
 
     async def has_bytes(self, other: Entry, start: int, data: memoryview) -> bool:
         return await self._disk.has_bytes(other, start, data)

@@ -65,7 +65,8 @@ class DownloadTree(Direction):
 
     async def has_same_content(self, source: Entry, target: Entry) -> bool | None:
         assert source.info is not None
-        return await self._objects.has_content_of(source.info, self._disk, target.name)
+        is_sure = self.options.compare == "etag-or-time"  # with "etag", a name is copied in both cases
+        return await self._objects.has_content_of(source.info, self._disk, target.name, is_sure=is_sure)
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
         found = await self._objects.head(source.name)

@@ -109,8 +109,11 @@ class Objects:
     async def head(self, name: str) -> ObjectInfo:
         return await self.runtime.s3.head_object(self.address(name), self.reads)
 
-    async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str) -> bool | None:
-        """Return whether the object's ETag is that of this file; None where the ETag does not tell."""
+    async def has_content_of(self, info: ObjectInfo, disk: Disk, name: str, *, is_sure: bool) -> bool | None:
+        """Return whether the object's ETag is that of this file; None where the ETag does not tell.
+
+        ``is_sure``: if they differ, send a HEAD that tells whether the ETag is a digest at all.
+        """
         check, kind = None, self._kind_of_etags
         if md5_of_etag(info.etag, kind):
             check = ContentCheck.of(info, kind)
@@ -131,7 +134,9 @@ class Objects:
                 await check.update(memory[:count])
         if check.digest.value() == info.etag:
             return True
-        return False if check.is_certain else None  # the guess where the parts were cut may be wrong
+        if not check.is_certain or (is_sure and await self.hides_digest(info)):  # a guess where the parts were cut
+            return None
+        return False
 
     async def hides_digest(self, info: ObjectInfo) -> bool:
         """Send a HEAD. Return whether the ETag only looks like a digest: KMS or a customer's key encrypts the object."""

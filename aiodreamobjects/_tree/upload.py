@@ -79,7 +79,8 @@ class UploadTree(Direction):
 
     async def has_same_content(self, source: Entry, target: Entry) -> bool | None:
         assert target.info is not None
-        return await self._objects.has_content_of(target.info, self._disk, source.name)
+        is_sure = self.options.compare == "etag-or-time"  # with "etag", a name is copied in both cases
+        return await self._objects.has_content_of(target.info, self._disk, source.name, is_sure=is_sure)
 
     async def has_same_time(self, source: Entry, target: Entry) -> bool:
         """Without a kept time, an object is current if it was stored when the file was last changed, or later."""

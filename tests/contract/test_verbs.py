@@ -467,6 +467,15 @@ async def test_a_listing_goes_on_behind_a_page(server: Server, filled: dream.Buc
     assert found == KEYS
 
 
+async def test_many_objects_are_copied(session: dream.Session, bucket: dream.Bucket) -> None:
+    other = await session.create_bucket(new_name())
+    for key in ("a", "b"):
+        await other.object(key).put(key)
+    pairs = [(info, f"to/{info.key}") async for info in other.list()]
+    assert await bucket.copy_many(pairs) == dream.BulkReport(done=2, failed=0)
+    assert [await bucket.object(f"to/{key}").read() for key in ("a", "b")] == [b"a", b"b"]
+
+
 async def test_many_objects_are_listed_and_deleted(bucket: dream.Bucket) -> None:
     keys = [f"dir %2B+/ü {number:02}" for number in range(30)]
     for key in keys:
@@ -891,6 +900,49 @@ async def test_a_tree_goes_to_another_service_and_comes_back(bucket: dream.Bucke
         assert (await there.copy_tree(bucket, "a", "b", compare="size")).skipped == len(NAMES)
     await bucket.download_tree(tmp_path / "down", "b")
     assert all_in(tmp_path / "down") == all_in(files)
+
+
+async def test_trees_are_compared(bucket: dream.Bucket, files: Path) -> None:
+    await bucket.upload_tree(files, "a")
+    await bucket.copy_tree(bucket, "a", "b")
+    same = dream.CheckReport(len(NAMES), done=len(NAMES))
+    for by in ("size", "content"):
+        assert await bucket.check_tree(files, "a", by=by) == same
+        assert await bucket.check_tree(bucket, "a", to_prefix="b", by=by) == same
+    await bucket.object(f"a/{NAMES[0]}").put(b"other")
+    await bucket.object("a/extra").put(b"x")
+    report = await bucket.check_tree(files, "a", by="content")
+    assert (report.differ, report.extra, report.missing) == ((NAMES[0],), ("extra",), ())
+
+
+async def test_a_tree_is_moved(session: dream.Session, bucket: dream.Bucket, files: Path, tmp_path: Path) -> None:
+    other = await session.create_bucket(new_name())
+    await bucket.upload_tree(files, "a")
+    assert (await bucket.move_tree(bucket, "a", "b")).copied == len(NAMES)
+    assert (await bucket.move_tree(other, "b")).copied == len(NAMES)
+    assert [info.key async for info in bucket.list() if info.size] == []
+    await other.download_tree(tmp_path / "down", "b")
+    assert all_in(tmp_path / "down") == all_in(files)
+
+
+@pytest.mark.needs("versions")
+async def test_a_tree_is_brought_back_to_a_time(bucket: dream.Bucket) -> None:
+    await bucket.set_versioning("Enabled")
+    for key in ("p/a", "p/b"):
+        await bucket.object(key).put("1")
+    as_of = max([info.last_modified async for info in bucket.list_versions() if info.last_modified])
+    while True:  # until the service's clock shows another second
+        await bucket.object("clock").put("")
+        clock = (await bucket.list_versions("clock").collect())[0].last_modified
+        if clock is not None and clock > as_of:
+            break
+    await bucket.object("p/a").put("2")
+    await bucket.object("p/b").delete()
+    await bucket.object("p/c").put("3")
+    report = await bucket.restore_tree("p", as_of)
+    assert (report.copied, report.deleted) == (2, 1)
+    assert await keys_of(bucket.list("p/")) == ["p/a", "p/b"]
+    assert await bucket.object("p/a").read() == b"1"
 
 
 # URLs
