@@ -160,7 +160,9 @@ class CheckTree:
             data = buffer[:count]
             async with _open_range(self._here, one, start, count) as body:
                 read = await body.readinto(data)
-            if read != count or not await self._there.has_bytes(other, start, data):
+            if read != count:
+                raise ObjectChangedError(_changed(self._here.address(one.name)))
+            if not await self._there.has_bytes(other, start, data):
                 raise _DifferentError
 
     def _report(self) -> CheckReport:
