@@ -207,17 +207,36 @@ async def test_what_a_service_is_known_to_lack_is_refused_beforehand(scripted: S
     assert scripted.received == []
 
 
-async def test_a_creation_whose_lock_is_ignored_says_that_the_bucket_exists(scripted: ScriptedServer) -> None:
-    missing, made = Reply(404), Reply(200)
-    none = error(404, "ObjectLockConfigurationNotFoundError")
-    for looked_at, reason in ((Reply(200, LISTING), "does not support this request"), (none, "without Object Lock")):
-        scripted.will(missing, made, looked_at)
-        async with scripted.session() as session:
-            with pytest.raises(dream.UnsupportedByServiceError, match=reason) as caught:
-                await session.create_bucket("bucket", object_lock=True)
-        assert "without Object Lock" in str(caught.value) + str(caught.value.__notes__ if looked_at is not none else "")
-        assert scripted.received[1].headers["x-amz-bucket-object-lock-enabled"] == "true"
-        assert [request.method for request in scripted.received] == ["HEAD", "PUT", "GET"]
+@pytest.mark.parametrize(
+    "looked_at", [Reply(200, LISTING), error(404, "ObjectLockConfigurationNotFoundError")], ids=["listing", "none"]
+)
+async def test_a_creation_whose_lock_is_ignored_says_that_the_bucket_exists(
+    scripted: ScriptedServer, looked_at: Reply
+) -> None:
+    scripted.will(Reply(404), Reply(200), looked_at)
+    async with scripted.session() as session:
+        with pytest.raises(dream.UnsupportedByServiceError) as caught:
+            await session.create_bucket("bucket", object_lock=True)
+    told = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+    assert "'bucket'" in told
+    assert "without Object Lock" in told
+    assert [request.method for request in scripted.received] == ["HEAD", "PUT", "GET"]
+    assert scripted.received[1].headers["x-amz-bucket-object-lock-enabled"] == "true"
+
+
+async def test_an_acl_is_read_before_a_service_that_nobody_knows_may_take_it_for_a_creation(
+    scripted: ScriptedServer,
+) -> None:
+    scripted.will(ignorant)
+    async with scripted.session(service=replace(scripted.service, is_known=False)) as session:
+        for _ in range(2):
+            with pytest.raises(dream.UnsupportedByServiceError):
+                await session.bucket("bucket").set_acl("public-read")
+        assert {request.method for request in scripted.received} == {"GET"}
+        scripted.will(error(403, "AccessDenied"), Reply(200), Reply(200))
+        await session.bucket("bucket").set_acl("public-read")
+        await session.bucket("bucket").set_acl("private")
+    assert [request.method for request in scripted.received] == ["GET", "PUT", "PUT"]
 
 
 # What boto3 sees

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Credentials
-from aiodreamobjects._errors import AlreadyExistsError, InvalidRequestError, ServiceError, UnsupportedByServiceError
+from aiodreamobjects._errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    InvalidRequestError,
+    ServiceError,
+    UnsupportedByServiceError,
+)
 from aiodreamobjects._http.transport import Transport
-from aiodreamobjects._models import CannedAcl, Statistics
+from aiodreamobjects._models import Acl, CannedAcl, Statistics
 from aiodreamobjects._s3.abilities import Abilities
 from aiodreamobjects._s3.buckets import Buckets, value_or_empty
 from aiodreamobjects._s3.call import Caller
@@ -152,8 +159,8 @@ class S3(Abilities, Listings, Buckets):
         try:
             found = await self._read(bucket, setting)
         except UnsupportedByServiceError:
-            if setting.meaning is not None and setting.feature is not None:
-                self._gate.note_lack(setting.feature, "it refused or ignored this earlier in this session")
+            if setting.lack is not None:
+                self._gate.note_lack(setting.lack, "it refused or ignored this earlier in this session")
             raise
         self._readable.add(setting.name)
         return found
@@ -187,8 +194,8 @@ class S3(Abilities, Listings, Buckets):
                 await self.delete_by_query(bucket, form.other_delete, setting.feature)
 
     def _refuse_lacking_setting(self, setting: Setting[T]) -> None:
-        if setting.meaning is not None and setting.feature is not None:
-            self._refuse_lacking(setting.feature)
+        if setting.lack is not None:
+            self._refuse_lacking(setting.lack)
 
     async def create_locked_bucket(self, bucket: str, acl: CannedAcl | None, *, exists: bool) -> None:
         """Create a bucket with Object Lock, or raise AlreadyExistsError for one that exists without it.
@@ -211,7 +218,15 @@ class S3(Abilities, Listings, Buckets):
         raise UnsupportedByServiceError(msg, code="NotImplemented", status=200)
 
     def _may_be_ignored(self, setting: Setting[T]) -> bool:
-        return setting.meaning is not None or not self._gate.service.is_known
+        return setting.lack is not None or not self._gate.service.is_known
+
+    async def put_bucket_acl(self, bucket: str, acl: CannedAcl | Acl) -> None:
+        """Set the ACL. Read it first if nobody knows the service: it may take this for the creation of a bucket."""
+        if not self._gate.service.is_known and "acl" not in self._readable:
+            with suppress(AccessDeniedError):  # it tells nothing: credentials may be allowed to write only
+                await self.get_bucket_acl(bucket)
+            self._readable.add("acl")
+        await super().put_bucket_acl(bucket, acl)
 
     async def _require_effect(self, bucket: str, setting: Setting[T], value: T) -> None:
         """Compare what the bucket has now. Wait a little for it: Amazon S3 may show the old value for a moment."""
@@ -222,8 +237,8 @@ class S3(Abilities, Listings, Buckets):
             found = await self.get_setting(bucket, setting)
             if setting.meaning(found) == wanted:
                 return
-        if found == setting.empty() and setting.feature is not None:
-            self._gate.note_lack(setting.feature, "it answered with success earlier in this session, and kept nothing")
+        if found == setting.empty() and setting.lack is not None:
+            self._gate.note_lack(setting.lack, "it answered with success earlier in this session, and kept nothing")
         msg = (
             f"set_{setting.name} s3://{bucket}: {self._gate.service.name} answered with success, but the bucket has {found!r} now; "
             "the service does not support this setting, or not this value"

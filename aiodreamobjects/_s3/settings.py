@@ -82,6 +82,11 @@ class Setting(Generic[T]):
     deletes an empty bucket if it is asked to delete the bucket's encryption.
     """
 
+    @property
+    def lack(self) -> Feature | None:
+        """The feature that a service lacks if it does not know this setting. None if that would say more than is known."""
+        return self.feature if self.meaning is not None else None
+
 
 def tags_of(root: xml.Element) -> dict[str, str]:
     tag_set = root.find("TagSet")
