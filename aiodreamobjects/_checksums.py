@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._models import Checksum
@@ -40,18 +41,41 @@ class _Crc:
 
 
 class _RunningCrc:
-    def __init__(self, crc: _Crc) -> None:
-        self._crc, self._value = crc, 0
+    def __init__(self, extend: Callable[[Buffer, int], int], size: int) -> None:
+        self._extend, self._size, self._value = extend, size, 0
 
     def update(self, data: Buffer, /) -> None:
-        self._value = self._crc.extend(data, self._value)
+        self._value = self._extend(data, self._value)
 
     def digest(self) -> bytes:
-        return self._value.to_bytes(self._crc.size, "big")
+        return self._value.to_bytes(self._size, "big")
 
 
 _CRCS: Final[dict[str, _Crc]] = {}
 """The CRCs, once the library is loaded."""
+_HASHES: Final[dict[str, Callable[[], Hash]]] = {
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "crc32": lambda: _RunningCrc(zlib.crc32, 4),
+}
+"""What needs no library. SHA-1 and CRC32 are here for objects of other tools."""
+_missing: set[str] = set()
+"""The library, once it was found to be missing."""
+
+
+class Told(NamedTuple):
+    """A checksum that a service tells of an object."""
+
+    algorithm: str
+    value: str
+    """In base64; with ``-N`` behind it, of the checksums of N parts."""
+    is_asked: bool
+    """Whether the service is known to keep checksums, and was asked."""
+
+
+READABLE: Final = ("crc64nvme", "crc32c", "crc32", "sha256", "sha1")
+"""What objects may have, the fastest first."""
 
 
 async def load(algorithm: Checksum) -> None:
@@ -67,9 +91,24 @@ async def load(algorithm: Checksum) -> None:
     _CRCS["crc64nvme"] = _Crc(8, found.crc64nvme, found.combine_crc64nvme)
 
 
-def new(algorithm: Checksum) -> Hash:
-    """Begin a checksum, whose algorithm was loaded."""
-    return hashlib.sha256() if algorithm == "sha256" else _RunningCrc(_CRCS[algorithm])
+async def can_compute(algorithm: str) -> bool:
+    """Return whether this process can compute such a checksum. Load its library if need be."""
+    if algorithm in _HASHES or algorithm in _CRCS:
+        return True
+    if _missing or algorithm not in ("crc32c", "crc64nvme"):
+        return False
+    try:
+        await load("crc32c")
+    except ImportError:
+        _missing.add(_LIBRARY)
+    return algorithm in _CRCS
+
+
+def new(algorithm: str) -> Hash:
+    """Begin a checksum, whose algorithm was loaded; or an MD5."""
+    if (crc := _CRCS.get(algorithm)) is not None:
+        return _RunningCrc(crc.extend, crc.size)
+    return _HASHES[algorithm]()
 
 
 async def value_of(algorithm: Checksum, data: Buffer) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from aiodreamobjects import _checksums
 from aiodreamobjects._concurrency import finish, in_thread
 
 if TYPE_CHECKING:
@@ -49,16 +51,17 @@ async def sha256_hex(data: Buffer) -> str:
     return digest.hexdigest()
 
 
-class EtagDigest:
+class ContentDigest:
     """The ETag that a content should have: its MD5, or the MD5 of its parts' MD5s, with the number of parts.
 
-    S3 does not document the second form. Amazon S3, Ceph RGW, Backblaze B2 and MinIO all use it.
+    S3 does not document the second form. Amazon S3, Ceph RGW, Backblaze B2 and MinIO all use it. With another ``algorithm`` it is
+    a checksum, whose forms are the same, in base64.
     """
 
-    def __init__(self, part_sizes: Callable[[int], int] | None = None) -> None:
+    def __init__(self, part_sizes: Callable[[int], int] | None = None, algorithm: str = "md5") -> None:
         """Start a digest. ``part_sizes`` returns the size of a part by its number, from 1. Without it, there are no parts."""
-        self._part_sizes = part_sizes
-        self._hash = hashlib.md5(usedforsecurity=False)
+        self._part_sizes, self._algorithm = part_sizes, algorithm
+        self._hash = _checksums.new(algorithm)
         self._parts: dict[int, bytes] = {}
         self._number = 1
         self._room = part_sizes(1) if part_sizes else 0
@@ -71,14 +74,21 @@ class EtagDigest:
 
     async def add_part(self, number: int, data: Buffer) -> None:
         """Add a whole part, in any order. Do not mix this with ``update``."""
-        self._parts[number] = (await md5(data)).digest()
+        digest = _checksums.new(self._algorithm)
+        await _off_loop(lambda: digest.update(data), len(data))
+        self._parts[number] = digest.digest()
 
     def value(self) -> str:
         if self._part_sizes is None:
-            return self._hash.hexdigest()
+            return self._written(self._hash.digest())
         if self._room < self._part_sizes(self._number) or not self._parts:  # an empty content has one empty part
             self._end_part()
-        return etag_of_parts([digest for _, digest in sorted(self._parts.items())])
+        digest = _checksums.new(self._algorithm)
+        digest.update(b"".join(found for _, found in sorted(self._parts.items())))
+        return f"{self._written(digest.digest())}-{len(self._parts)}"
+
+    def _written(self, digest: bytes) -> str:
+        return digest.hex() if self._algorithm == "md5" else base64.b64encode(digest).decode()
 
     def _update(self, data: Buffer) -> None:
         if self._part_sizes is None:
@@ -95,7 +105,7 @@ class EtagDigest:
     def _end_part(self) -> None:
         assert self._part_sizes
         self._parts[self._number] = self._hash.digest()
-        self._hash = hashlib.md5(usedforsecurity=False)
+        self._hash = _checksums.new(self._algorithm)
         self._number += 1
         self._room = self._part_sizes(self._number)
 

@@ -135,6 +135,8 @@ class Service:
     Some services ignore such a request, and store the object as it is. A session asks once, by an upload that it aborts.
     Copies that need a customer's key are then streamed through here.
     """
+    keeps_checksums: bool = False
+    """Whether it is known to keep the checksums of objects, and to tell them if asked. Reads of whole objects then ask."""
     scheme: str = field(init=False, repr=False, compare=False)
     host: str = field(init=False, repr=False, compare=False)
     """The endpoint's host, with the port unless it is the scheme's default."""
@@ -341,6 +343,7 @@ _AMAZON = Service(
     unsupported=_AWS_REFUSES,
     is_known=True,
     encrypts=True,
+    keeps_checksums=True,
 )
 _NO_TAGS = "use the object's metadata instead: put(metadata=...)"
 _NO_ACLS = "hand out presign_get() URLs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import random
 import re
 import subprocess
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.b2 import B2Server
 from servers.faulty import FaultyServer
-from servers.rules import Make, Refuse, Rule, Say
+from servers.rules import Flip, Make, Refuse, Rule, Say
 
 import aiodreamobjects as dream
 from aiodreamobjects import _checksums
@@ -28,6 +29,10 @@ DATA = random.Random(1).randbytes(3 * PART)
 LIMITS = dream.Limits(part_size=PART)
 WRONG = base64.b64encode(bytes(32)).decode()
 CRCS: tuple[dream.Checksum, ...] = ("crc32c", "crc64nvme")
+
+
+def sha256(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 async def test_a_wrong_checksum_in_a_reply_is_a_mismatch(faulty: FaultyServer) -> None:
@@ -153,3 +158,122 @@ async def test_a_missing_library_is_named_with_what_installs_it() -> None:
     )
     error = "checksum='crc32c' needs awscrt: pip install 'aiodreamobjects[checksums]'; 'sha256' needs nothing"
     assert (run.stdout.splitlines(), run.stderr) == ([error, error, "checksum"], "")
+
+
+# What is read
+
+
+def asking(faulty: FaultyServer) -> dream.Service:
+    """A service that is known to keep checksums."""
+    return replace(faulty.service, keeps_checksums=True)
+
+
+async def verified(obj: dream.Object, path: Path, size: int) -> tuple[dream.Verified | None, dream.Verified | None]:
+    """What ``get`` and ``download`` say of the whole object."""
+    async with obj.get() as body:
+        assert len(await body.read()) == size
+    info = await obj.download(path)
+    assert path.stat().st_size == size
+    return body.info.verified, info.verified
+
+
+@pytest.mark.parametrize("checksum", ["crc32c", "crc64nvme", "sha256", None])
+async def test_a_service_that_keeps_checksums_is_asked_for_them(
+    faulty: FaultyServer, checksum: dream.Checksum | None, tmp_path: Path
+) -> None:
+    if checksum != "sha256":
+        pytest.importorskip("awscrt.checksums")
+    async with faulty.session(service=asking(faulty), limits=dream.Limits(part_size=700)) as session:
+        obj = session.object("s3://bucket/a")
+        for content in (b"", b"Hello World!", DATA):
+            await obj.put(content, checksum=checksum)
+            assert await obj.read() == content
+            by_etag = "md5" if len(content) < 700 else "parts"
+            streamed, downloaded = await verified(obj, tmp_path / "copy", len(content))
+            assert streamed == ("checksum" if checksum else by_etag)
+            assert downloaded == by_etag  # the first range has the ETag, but no checksum
+    assert all("x-amz-checksum-mode" not in asked.headers for asked in faulty.log if "range" in asked.headers)
+
+
+async def test_where_the_etag_tells_nothing_the_checksum_does(faulty: FaultyServer, tmp_path: Path) -> None:
+    """The ETag of what a customer's key encrypts is no digest. A download in ranges asks for the checksum by a HEAD."""
+    key = dream.SseCustomer(bytes(range(32)))
+    service = replace(asking(faulty), encrypts=True)
+    async with faulty.session(service=service, limits=dream.Limits(part_size=700)) as session:
+        obj = session.object("s3://bucket/a")
+        for checksum, found in (("sha256", "checksum"), (None, "size")):
+            info = await obj.put(DATA, checksum=checksum, encryption=key)  # type: ignore[arg-type]  # one of them
+            assert checksum is None or info.verified == found
+            async with obj.get(encryption=key) as body:
+                assert await body.read() == DATA
+            assert body.info.verified == found
+            faulty.log.clear()
+            assert (await obj.download(tmp_path / "copy", encryption=key)).verified == found
+            assert faulty.ops.count("HeadObject") == 1
+            assert (tmp_path / "copy").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+@pytest.mark.parametrize("size", [12, 300_000])
+async def test_damaged_bytes_are_found_by_the_checksum(
+    faulty: FaultyServer, is_asked: bool, size: int, tmp_path: Path
+) -> None:
+    content = random.Random(2).randbytes(size)
+    told = {"ETag": '"tells-nothing"', "x-amz-checksum-sha256": sha256(content)}
+    async with faulty.session(service=asking(faulty) if is_asked else faulty.service) as session:
+        obj = session.object("s3://bucket/a")
+        await obj.put(content, checksum="sha256")
+        faulty.will(Rule("GetObject", Flip(5), Say(headers=told)), Rule("GetObject", Say(headers=told), times=None))
+        assert await obj.read() == content  # it was read again
+        faulty.will(Rule("GetObject", Flip(5), Say(headers=told), times=None))
+        with pytest.raises(dream.ChecksumMismatchError, match="the sha256"):
+            await obj.read()
+        with pytest.raises(dream.ChecksumMismatchError, match="the sha256"):
+            async with obj.get() as body:
+                await body.read()
+        async with obj.get(verify="off") as body:
+            assert len(await body.read()) == size
+
+
+async def test_an_unasked_checksum_does_not_overrule_a_right_etag(faulty: FaultyServer, tmp_path: Path) -> None:
+    faulty.put("bucket", "a", b"Hello World!")
+    faulty.will(Rule("GetObject", Say(headers={"x-amz-checksum-sha256": WRONG}), times=None))
+    async with faulty.session() as session:
+        obj = session.object("s3://bucket/a")
+        assert await obj.read() == b"Hello World!"
+        assert await verified(obj, tmp_path / "copy", 12) == ("md5", "md5")
+
+
+async def test_the_checksum_in_a_reply_to_a_range_may_be_that_of_a_part(faulty: FaultyServer, tmp_path: Path) -> None:
+    faulty.put("bucket", "a", b"Hello World!")
+    in_range = Rule(
+        "GetObject", Say(headers={"x-amz-checksum-sha256": WRONG}), when=lambda asked: bool(asked.byte_range)
+    )
+    faulty.will(in_range)
+    async with faulty.session(service=asking(faulty)) as session:
+        info = await session.object("s3://bucket/a").download(tmp_path / "copy")
+    assert (info.verified, faulty.ops) == ("md5", ["GetObject"])
+
+
+@pytest.mark.parametrize("value", ["", "-3", "AAAA-0", "?", "AAAA-123456", "AAAA-3"])
+async def test_a_checksum_that_cannot_be_one_is_not_compared(faulty: FaultyServer, value: str) -> None:
+    faulty.put("bucket", "a", b"Hello World!", etag="tells-nothing")
+    faulty.will(Rule("GetObject", Say(headers={"x-amz-checksum-sha256": value}), times=None))
+    async with faulty.session(service=asking(faulty)) as session, session.object("s3://bucket/a").get() as body:
+        assert await body.read() == b"Hello World!"
+    assert body.info.verified == "size"
+
+
+async def test_what_cannot_be_computed_is_left_to_the_etag(faulty: FaultyServer) -> None:
+    faulty.put("bucket", "a", b"Hello World!")
+    faulty.will(Rule("GetObject", Say(headers={"x-amz-checksum-xxhash3": "AAAA"}), times=None))
+    async with faulty.session(service=asking(faulty)) as session, session.object("s3://bucket/a").get() as body:
+        assert await body.read() == b"Hello World!"
+    assert body.info.verified == "md5"
+
+
+async def test_a_service_that_is_not_known_is_not_asked(faulty: FaultyServer) -> None:
+    faulty.put("bucket", "a", b"Hello World!")
+    async with faulty.session() as session:
+        await session.object("s3://bucket/a").read()
+    assert not any("checksum" in name for asked in faulty.log for name in asked.headers)

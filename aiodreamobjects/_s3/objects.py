@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
+from typing import Final
 
+from aiodreamobjects._checksums import Told, can_compute
 from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
     AccessDeniedError,
@@ -46,6 +48,8 @@ class Objects:
         if byte_range is not None:
             headers = {**headers, "range": str(byte_range)}
         caller = self._caller
+        if caller.gate.service.keeps_checksums and byte_range is None and options.verify == "auto":
+            headers = {**headers, **_CHECKSUM_MODE}
         call = Call("get_object", "GET", address.bucket, address.key, caller.object, options.query(), headers)
         call.keeps_place = not streamed
         try:
@@ -53,11 +57,21 @@ class Objects:
         except AccessDeniedError as error:
             await self._explain_denied(address, options, error)
             raise
-        return ObjectBody.of(caller.gate, address, response, keeps_place=not streamed)
+        body = ObjectBody.of(caller.gate, address, response, keeps_place=not streamed)
+        if body.told is not None:
+            await body.forget_impossible_checksum()
+        return body
 
     def stream(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for a streamed body, also while its connection breaks and the rest is asked for."""
         return self._caller.gate.stream()
+
+    async def checksum_of(self, address: Address, options: ReadOptions) -> Told | None:
+        """Return the object's checksum, if the service tells one that can be computed here."""
+        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, options.query())
+        call.headers = {**options.sent(), **_CHECKSUM_MODE}
+        told = replies.checksum_of((await self._caller.send(call)).headers, self._caller.gate.service)
+        return told if told is not None and await can_compute(told.algorithm) else None
 
     async def head_object(self, address: Address, options: ReadOptions = ANY) -> ObjectInfo:
         return replies.object_info(address, await self.headers_of(address, options))
@@ -339,6 +353,9 @@ class Objects:
             raise locked(error, f"{what} is locked: {lock}") from error
 
 
+_CHECKSUM_MODE: Final = {"x-amz-checksum-mode": "ENABLED"}
+
+
 def of_version(part: str, version_id: str | None) -> dict[str, str]:
     """Return the query for a part of an object, such as its ACL, or of one version of it."""
     return {part: "", "versionId": version_id} if version_id else {part: ""}
@@ -349,7 +366,7 @@ class ObjectBody:
 
     __slots__ = (
         *("_address", "_gate", "_place", "_response"),
-        *("content", "encryption", "etag", "is_part", "length", "obstacle", "size", "start"),
+        *("content", "encryption", "etag", "is_part", "length", "obstacle", "size", "start", "told"),
     )
 
     def __init__(self, gate: Gate, address: Address, response: Response, place: Places | None) -> None:
@@ -368,6 +385,8 @@ class ObjectBody:
         """How the service encrypted the object, if it says so."""
         self.obstacle = replies.obstacle(headers, gate.service)
         """What keeps the ETag from being a digest."""
+        self.told = None if self.is_part else replies.checksum_of(headers, gate.service)
+        """The checksum of the object, if the service tells it. A reply to a range may have the one of a part."""
         self.content = response.content
         """The whole body, if it was short enough to arrive with the head. Then there is nothing to read or to close."""
         if self.content is not None:
@@ -383,6 +402,15 @@ class ObjectBody:
             response.close()
             if place is not None:
                 place.give_back()
+            raise
+
+    async def forget_impossible_checksum(self) -> None:
+        """Forget the checksum if it cannot be computed here. On a cancellation, close the body."""
+        try:
+            if self.told is not None and not await can_compute(self.told.algorithm):
+                self.told = None
+        except BaseException:
+            await self.aclose()
             raise
 
     @property

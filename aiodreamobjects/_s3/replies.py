@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import cast, get_args
+from typing import Final, cast, get_args
 from urllib.parse import quote, unquote_plus
 
-from aiodreamobjects._checksums import element_of, header_of
+from aiodreamobjects._checksums import READABLE, Told, element_of, header_of
 from aiodreamobjects._encryption import SSE, Encryption, SseCustomer, SseKms, source_headers_of
 from aiodreamobjects._errors import ChecksumMismatchError, ServiceError
 from aiodreamobjects._integrity import IF_NO_DIGEST, Md5, md5_of_etag
@@ -354,6 +354,17 @@ def check_etag(what: str, etag: str, obstacle: str | None, digest: Md5 | None) -
         msg = f"{what}: the service stored other bytes: ETag {etag}, sent MD5 {digest.hexdigest()}; {IF_NO_DIGEST}"
         raise ChecksumMismatchError(msg)
     return True
+
+
+def checksum_of(headers: Headers, service: Service) -> Told | None:
+    """Return the checksum of an object, if a reply to a GET or HEAD of the whole tells it."""
+    for name, algorithm in _CHECKSUMS:
+        if name in headers:
+            return Told(algorithm, headers[name].decode("latin-1"), service.keeps_checksums)
+    return None
+
+
+_CHECKSUMS: Final = tuple((f"x-amz-checksum-{algorithm}".encode(), algorithm) for algorithm in READABLE)
 
 
 def check_checksum(what: str, algorithm: Checksum | None, sent: Mapping[str, str], headers: Headers) -> str | None:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Protocol, overload
 
 from aiodreamobjects._checks import check_token
+from aiodreamobjects._checksums import Told
 from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._errors import (
     ChecksumMismatchError,
@@ -111,7 +112,12 @@ async def _read_once(
             return body, content
     if not _is_whole(response) or options.verify == "off":
         return response, content
-    if expected_md5 := md5_of_etag(response.etag, response.obstacle):
+    if response.told is not None:
+        check = ContentCheck.of(response.info, response.obstacle, response.told)
+        if check is not None:
+            await check.update(content)
+            check.verdict(address, response.size)
+    elif expected_md5 := md5_of_etag(response.etag, response.obstacle):
         if (found := (await md5(content)).hexdigest()) != expected_md5:
             msg = f"{address}: the bytes that arrived have the MD5 {found}, but the ETag is {expected_md5}; {IF_NO_DIGEST}"
             raise ChecksumMismatchError(msg)
@@ -257,6 +263,8 @@ class Body:
     """How the service encrypted the object. None if it does not say."""
     obstacle: str | None
     """Why the ETag is not a digest. None if it may be one."""
+    told: Told | None
+    """The checksum that the service tells of the whole object."""
 
     def __init__(
         self,
@@ -522,7 +530,7 @@ class Body:
                 raise ObjectChangedError(msg)
             return
         self.info, self.encryption, self.obstacle = response.info, response.encryption, response.obstacle
-        self._headers = response.headers
+        self._headers, self.told = response.headers, response.told
         self._position = self._start = start
         self.is_whole = start == 0 and stop == response.size
         # Without any length, take the size from the listing, if its ETag shows that it is the same object.
@@ -531,7 +539,7 @@ class Body:
             self.info = replace(self.info, size=stop)
         self._stop = stop if stop is not None or response.length is None else start + response.length
         if self.is_whole and self._options.verify == "auto":
-            self._check = ContentCheck.of(self.info, response.obstacle)
+            self._check = ContentCheck.of(self.info, response.obstacle, response.told)
 
     async def _verify(self) -> None:
         if self.info.verified is not None or not self.is_whole:

@@ -233,7 +233,13 @@ class _Download:
         self._meter.total_bytes = info.size
         if self._verify == "auto":
             self._check = await ContentCheck.asking(
-                self._runtime.s3, self._address, info, body.obstacle, self._options, had_mismatch=self.had_mismatch
+                self._runtime.s3,
+                self._address,
+                info,
+                body.obstacle,
+                self._options,
+                body.told,
+                had_mismatch=self.had_mismatch,
             )
         if info.size is None or body.remaining == info.size:
             size = await self._receive_stream(body)

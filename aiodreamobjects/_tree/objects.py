@@ -132,7 +132,7 @@ class Objects:
             memory = memoryview(bytearray(min(HASHED_AT_ONCE, info.size or 1)))
             while count := await file.fill(memory):
                 await check.update(memory[:count])
-        if check.digest.value() == info.etag:
+        if check.matches():
             return True
         if not check.is_certain or (is_sure and await self.hides_digest(info)):  # a guess where the parts were cut
             return None
