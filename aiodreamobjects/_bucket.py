@@ -571,7 +571,7 @@ class Bucket:
 
         With ``to``, a bucket or another prefix of this bucket, the state of that time is copied there, without ACLs, and nothing
         is hidden. ``dry_run`` only reads, and returns the ``plan``. Times are the service's, as ``list_versions`` gives them, often
-        whole seconds. Of several versions of the same time, the newest counts. ``encryption`` is the customer's key of all versions;
+        whole seconds; an ``as_of`` without a fraction means that whole second. Of several versions of the same time, the newest counts. ``encryption`` is the customer's key of all versions;
         the copies get the same.
 
         Takes one request per 1,000 versions, and for each key that changed a copy, a HEAD, and requests for its ACL and tags.

@@ -518,7 +518,7 @@ def _pair_of(
     place_of: Callable[[S], Place],
     changes: Changes,
 ) -> Pair:
-    if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
+    if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
         msg = f"{pair!r} is not a pair: give (source, key), where source is a key, an ObjectInfo or an Object"
         raise TypeError(msg)
     source, target = place_of(pair[0]), Address(bucket, pair[1])

@@ -44,7 +44,9 @@ class RestoreTree(CopyTree):
     def __init__(self, source: Objects, target: Objects | None, as_of: datetime, options: TreeOptions) -> None:
         """``target``: where to copy the state of that time. None: make the source as it was."""
         super().__init__(source, target or source, options)
-        self._as_of, self._is_in_place = as_of, target is None
+        # A time without a fraction is a whole second, as a HEAD tells it. Ceph's listing has the milliseconds, too.
+        self._as_of = as_of if as_of.microsecond else as_of.replace(microsecond=999_999)
+        self._is_in_place = target is None
         self.what = printable(f"{self.what if target else source} as of {as_of.isoformat()}")
 
     async def open(self) -> None:

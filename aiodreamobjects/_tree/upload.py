@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import replace
 from inspect import iscoroutine
 
 from aiodreamobjects._bulk import Tally, fails_all
@@ -143,12 +142,11 @@ class UploadTree(Direction):
     async def _put(self, run: Run, name: str, content: Content | Exception, headers: Mapping[str, object]) -> None:
         if isinstance(content, Exception):
             raise content
-        given = WriteOptions.of(headers)
-        options = replace(
-            given,
-            content_type=given.content_type or content_type_of(name),
-            metadata={mtime.NAME: mtime.text_of(content.mtime_ns), **(given.metadata or {})},
-        )
+        metadata = headers.get("metadata") or {}
+        if isinstance(metadata, Mapping):  # anything else is refused below
+            metadata = {mtime.NAME: mtime.text_of(content.mtime_ns), **metadata}
+        content_type = headers.get("content_type") or content_type_of(name)
+        options = WriteOptions.of({**headers, "content_type": content_type, "metadata": metadata})
         await self.runtime.s3.put_object(self._objects.address(name), content.data, options)
         run.copied(name, len(content.data))
 

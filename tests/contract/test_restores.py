@@ -137,6 +137,20 @@ async def test_what_was_deleted_by_mistake_comes_back(server: Server, bucket: dr
     assert seen(boto, bucket) == {"a": "a", "b/c": "c"}
 
 
+async def test_the_time_that_a_head_tells_is_a_time_to_go_back_to(
+    server: Server, bucket: dream.Bucket, boto: Any
+) -> None:
+    """It has whole seconds, rounded down, also where a listing has more."""
+    await put(bucket, {"a": "a"})
+    as_of = (await bucket.object("p/a").head()).last_modified
+    assert as_of is not None
+    while await moment(server, bucket) < as_of + timedelta(seconds=1):
+        pass
+    await put(bucket, {"a": "b"})
+    assert (await bucket.restore_tree("p", as_of)).copied == 1
+    assert seen(boto, bucket) == {"a": "a"}
+
+
 async def test_headers_metadata_tags_and_acl_come_back(server: Server, bucket: dream.Bucket, boto: Any) -> None:
     obj = bucket.object("p/a")
     await obj.put("1", content_type="text/csv", cache_control="no-cache", metadata={"color": "black"})
