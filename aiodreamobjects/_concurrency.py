@@ -131,6 +131,20 @@ def naming_lack_of_threads() -> Iterator[None]:
         raise DreamObjectsError(msg) from error
 
 
+class Change:
+    """Wakes all tasks that wait for a change. They look again at what they share."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def tell(self) -> None:
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self) -> None:
+        await self._next.wait()
+
+
 async def in_parallel(width: int, worker: Callable[[], Awaitable[None]]) -> None:
     """Run ``width`` copies of a worker that pulls its work. The first error stops them all, and is raised as it is.
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Self
 
 from aiodreamobjects._bulk import KeySource, Source, refuse_one_str, versioned_keys
-from aiodreamobjects._concurrency import Background, is_foreign, pull
+from aiodreamobjects._concurrency import Background, Change, is_foreign, pull
 from aiodreamobjects._errors import NotFoundError, ServiceError
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
@@ -46,7 +46,7 @@ class Heads:
         self._runtime.require_open()
         look = _Look(self._runtime, self._bucket, self._keys)
         owner = Background(look.work())
-        owner.task.add_done_callback(lambda _: look.tell())
+        owner.task.add_done_callback(lambda _: look.changed.tell())
         try:
             while True:
                 if (found := look.take()) is not None:
@@ -55,7 +55,7 @@ class Heads:
                     owner.outcome()
                     return
                 else:
-                    await look.change()
+                    await look.changed.wait()
         finally:
             await owner.stop()
 
@@ -88,21 +88,14 @@ class _Look:
         self._found: deque[_Found] = deque()
         self._has_failed = self._is_bucket_there = False
         self._looking_for_bucket = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self.changed = Change()
 
     def take(self) -> _Found | None:
         """Return the next outcome, if it is there."""
         if not (self._found and self._found[0].is_done):
             return None
-        self.tell()
+        self.changed.tell()
         return self._found.popleft()
-
-    def tell(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def change(self) -> None:
-        await self._changed.wait()
 
     async def work(self) -> None:
         async with aclosing(self._source), self._runtime.job():
@@ -110,7 +103,7 @@ class _Look:
 
     async def _next(self) -> _Found | None:
         while len(self._found) >= LOOK_AHEAD * self._runtime.limits.requests:
-            await self.change()
+            await self.changed.wait()
         if self._has_failed:
             return None
         try:
@@ -119,7 +112,7 @@ class _Look:
             if not (isinstance(error, Exception) or is_foreign(error)):
                 raise
             self._found.append(_Found(VersionedKey(""), error=error, is_done=True))
-            self.tell()
+            self.changed.tell()
             return None
         if not keys:
             return None
@@ -132,7 +125,7 @@ class _Look:
         except Exception as error:  # noqa: BLE001 - raised by the loop
             found.error, self._has_failed = error, True
         found.is_done = True
-        self.tell()
+        self.changed.tell()
 
     async def _head(self, key: VersionedKey) -> ObjectInfo | None:
         options = ReadOptions(version_id=key.version_id)

@@ -102,7 +102,7 @@ class CheckReport(BulkReport):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many objects there are, and how many bytes they have."""
+    """How many ``objects`` there are, and how many ``bytes`` they have."""
 
     objects: int
     bytes: int
@@ -110,7 +110,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class UsageReport(Brief):
-    """How many objects are below a prefix, how many bytes they have, and the same for each of its directories."""
+    """How many ``objects`` are below a prefix, how many ``bytes`` they have, and the same for each of its directories."""
 
     objects: int
     bytes: int

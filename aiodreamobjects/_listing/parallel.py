@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from aiodreamobjects._concurrency import Background, in_parallel
+from aiodreamobjects._concurrency import Background, Change, in_parallel
 from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._listing.split import Ruler, middle_first
 from aiodreamobjects._models import ObjectInfo
@@ -54,13 +53,14 @@ async def list_in_parallel(
     left = limit
     segments = _Segments(fetch, width, prefix, start_after)
     owner = Background(in_parallel(width, segments.work))
-    owner.task.add_done_callback(lambda _: segments.tell())
+    owner.task.add_done_callback(lambda _: segments.changed.tell())
     try:
         while segments.are_left and left != 0:
             if owner.task.done():
                 owner.outcome()
             if (page := segments.take()) is None:
-                await segments.change()
+                if segments.are_left:
+                    await segments.changed.wait()
             else:
                 page = page if left is None else page[:left]
                 left = None if left is None else left - len(page)
@@ -79,7 +79,7 @@ class _Segments:
         self._page_keys = PAGE_KEYS
         self._pages = 0  # kept or under way
         self._probing = self._idle = 0
-        self._changed = asyncio.Event()
+        self.changed = Change()
 
     # For the consumer
 
@@ -93,22 +93,13 @@ class _Segments:
             head = self._segments[0]
             if head.pages:
                 self._pages -= 1
-                self.tell()
+                self.changed.tell()
                 return head.pages.popleft()
             if not head.is_finished:
                 return None
             del self._segments[0]
-            self.tell()
+            self.changed.tell()
         return None
-
-    def tell(self) -> None:
-        """Wake all tasks that wait for a change."""
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def change(self) -> None:
-        if self._segments:
-            await self._changed.wait()
 
     # What a worker does
 
@@ -125,7 +116,7 @@ class _Segments:
                 await self._probe(boundary)
             else:
                 self._idle += 1
-                await self._changed.wait()
+                await self.changed.wait()
                 self._idle -= 1
 
     def _awaited_segment(self) -> _Segment | None:
@@ -160,7 +151,7 @@ class _Segments:
         if count == PAGE_KEYS and page.next is not None:
             self._page_keys = len(page.items)  # some services send smaller pages
         self._keep(segment, page)
-        self.tell()
+        self.changed.tell()
 
     def _count_for(self, segment: _Segment) -> int:
         """Return how many keys to ask for: less than a page if the rest seems smaller and another worker has the next segment."""
@@ -249,7 +240,7 @@ class _Segments:
             segment.hi = boundary
             if behind.first is not None and (behind.hi is None or behind.first <= behind.hi):
                 self._segments.insert(self._segments.index(segment) + 1, behind)
-        self.tell()
+        self.changed.tell()
 
     async def _ask(self, after: str | None, count: int) -> Page[ObjectInfo]:
         page = await self._fetch(after, count)

@@ -7,10 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
-import boto3
 import pytest
 import pytest_asyncio
-from botocore.config import Config
 from conftest import Server, new_name, put_all
 
 import aiodreamobjects as dream
@@ -120,24 +118,13 @@ def summed_by_boto(boto: Any, bucket: str, prefix: str, depth: int) -> tuple[int
 
 @pytest.mark.parametrize("prefix", ["", "photos/", "photos", "a", "photos/2025/", "nothing/"])
 @pytest.mark.parametrize("depth", [0, 1, 2, 9])
-async def test_usage_counts_what_is_there(server: Server, filled: dream.Bucket, prefix: str, depth: int) -> None:
+async def test_usage_counts_what_is_there(filled: dream.Bucket, boto: Any, prefix: str, depth: int) -> None:
     report = await filled.usage(prefix, depth)
     keys = [key for key in KEYS if key.startswith(prefix)]
     assert (report.objects, report.bytes) == (len(keys), sum(len(key.encode()) for key in keys))
     if depth == 1:
         level = await filled.list_dir(prefix).collect()
         assert list(report.by_prefix) == [item.prefix for item in level if isinstance(item, dream.CommonPrefix)]
-    if server.is_memory:
-        return
-    boto = boto3.session.Session().client(
-        "s3",
-        endpoint_url=server.service.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        region_name=server.service.region,
-        verify=str(server.ca) if server.ca else None,
-        config=Config(s3={"addressing_style": "path"}),
-    )
     seen = await asyncio.to_thread(summed_by_boto, boto, filled.name, prefix, depth)
     told = {name: (usage.objects, usage.bytes) for name, usage in report.by_prefix.items()}
     assert (report.objects, report.bytes, told) == seen

@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import boto3
 import pytest
 import pytest_asyncio
-from botocore.config import Config
 from conftest import Server, new_name, put_all, skip_if_seen_elsewhere
 
 import aiodreamobjects as dream
@@ -79,21 +77,6 @@ async def large(server: Server, session: dream.Session) -> AsyncIterator[dream.B
     await put_all(bucket, [*files, *(f"dir{n}/{name}" for n in range(10, 60) for name in "ab")])
     yield bucket
     await bucket.delete(force=True)
-
-
-@pytest.fixture
-def boto(server: Server) -> Any:
-    if server.is_memory:
-        pytest.skip("the service in memory has no socket for boto3")
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=server.service.endpoint,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        region_name=server.service.region,
-        verify=str(server.ca) if server.ca else None,
-        config=Config(s3={"addressing_style": "path"}),
-    )
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 100])
