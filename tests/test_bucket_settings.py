@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -134,6 +135,28 @@ KEPT = {
         </TargetObjectKeyFormat><TargetBucket>logs</TargetBucket></LoggingEnabled></BucketLoggingStatus>""",
     "ownershipControls": b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>",
 }
+
+
+ODD = {
+    "encryption": b"<ServerSideEncryptionConfiguration><Rule/><Rule><BucketKeyEnabled>x</BucketKeyEnabled></Rule></ServerSideEncryptionConfiguration>",
+    "publicAccessBlock": b"<PublicAccessBlockConfiguration><BlockPublicAcls/><Other>true</Other></PublicAccessBlockConfiguration>",
+    "notification": b"""<NotificationConfiguration><QueueConfiguration/><TopicConfiguration><Filter><S3Key><FilterRule/></S3Key>
+        </Filter></TopicConfiguration><Odd>1</Odd></NotificationConfiguration>""",
+    "object_lock": b"""<ObjectLockConfiguration><Rule><DefaultRetention><Days>-1</Days><Mode>FOREVER</Mode></DefaultRetention></Rule>
+        </ObjectLockConfiguration>""",
+    "logging": b"<BucketLoggingStatus><LoggingEnabled><TargetPrefix>a</TargetPrefix></LoggingEnabled></BucketLoggingStatus>",
+    "ownershipControls": b"<OwnershipControls><Rule/></OwnershipControls>",
+}
+
+
+@pytest.mark.parametrize("setting", [*NEWER])
+async def test_a_document_that_is_not_s3s_is_no_other_error_than_ours(scripted: ScriptedServer, setting: str) -> None:
+    scripted.will(kept_as(**ODD))
+    async with scripted.session() as session:
+        with suppress(dream.DreamObjectsError):
+            await getattr(session.bucket("bucket"), setting)()
+        with pytest.raises(dream.DreamObjectsError):
+            await getattr(session.bucket("bucket"), f"set_{setting}")(NEWER[setting])
 
 
 @pytest.mark.parametrize("setting", [*NEWER])

@@ -333,7 +333,7 @@ LOGGING: Setting[Logging | None] = Setting(
     ),
     empty=lambda: None,
     feature="logging",
-    meaning=lambda logging: logging and (logging["TargetBucket"], logging.get("TargetPrefix") or ""),
+    meaning=lambda logging: logging and (logging.get("TargetBucket"), logging.get("TargetPrefix") or ""),
 )
 OWNERSHIP: Setting[ObjectOwnership | None] = Setting(
     "ownership",
