@@ -441,7 +441,10 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.sample
 )
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9.-]{4,20}[a-z0-9]", fullmatch=True)
 ENDPOINTS = st.sampled_from(
-    ["https://minio.example", "http://minio.example", "https://minio.example:8443", "http://localhost:7480"]
+    [
+        *("https://minio.example", "http://minio.example", "https://minio.example:8443", "http://localhost:7480"),
+        "https://minio.example/storage/v1/s3",
+    ]
 )
 
 
@@ -458,9 +461,9 @@ def test_no_bucket_and_no_key_leads_to_another_host_or_object(
     parts = urlsplit(f"{service.scheme}://{host}{path}")
     assert (parts.netloc, parts.path, parts.query, parts.fragment) == (host, path, "", "")
     if addressing == "virtual" and host != service.host:
-        assert (host, unquote(path)) == (f"{bucket}.{service.host}", f"/{key}")
+        assert (host, unquote(path)) == (f"{bucket}.{service.host}", f"{service.path}/{key}")
     else:
-        assert (host, unquote(path)) == (service.host, f"/{bucket}/{key}")
+        assert (host, unquote(path)) == (service.host, f"{service.path}/{bucket}/{key}")
     assert path.isascii()
     assert path.isprintable()
 
