@@ -264,6 +264,35 @@ async def test_a_checksum_that_cannot_be_one_is_not_compared(faulty: FaultyServe
     assert body.info.verified == "size"
 
 
+async def test_a_checksum_of_parts_without_their_number_is_not_compared(faulty: FaultyServer) -> None:
+    faulty.put("bucket", "a", b"Hello World!")
+    told = {"x-amz-checksum-sha256": WRONG, "x-amz-checksum-type": "COMPOSITE"}
+    faulty.will(Rule("GetObject", Say(headers=told), times=None))
+    async with faulty.session(service=asking(faulty)) as session:
+        assert await session.object("s3://bucket/a").read() == b"Hello World!"
+
+
+@pytest.mark.parametrize("checksum", CRCS)
+async def test_a_service_that_knows_only_checksums_of_parts_stores_all_the_same(
+    faulty: FaultyServer, checksum: dream.Checksum
+) -> None:
+    """As older ones: it is not told the CRC of the whole, and its own answer is of another kind."""
+    pytest.importorskip("awscrt.checksums")
+    element = f"Checksum{checksum.upper()}".encode()
+
+    def composite(reply: Reply) -> Reply:
+        body, count = re.subn(rb"(<%b>)[^<]+" % element, rb"\1AAAA-3", reply.body)
+        assert count == 1
+        return Reply(reply.status, reply.headers, body)
+
+    faulty.will(Rule("CompleteMultipartUpload", Make(composite)))
+    async with faulty.session(limits=LIMITS) as session:
+        info = await session.object("s3://bucket/a").put(DATA, checksum=checksum)
+    assert (info.verified, faulty.content("bucket", "a")) == ("parts", DATA)
+    [completion] = [asked for asked in faulty.log if asked.op == "CompleteMultipartUpload"]
+    assert not any("checksum" in name for name in completion.headers)
+
+
 async def test_what_cannot_be_computed_is_left_to_the_etag(faulty: FaultyServer) -> None:
     faulty.put("bucket", "a", b"Hello World!")
     faulty.will(Rule("GetObject", Say(headers={"x-amz-checksum-xxhash3": "AAAA"}), times=None))

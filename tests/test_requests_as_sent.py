@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -17,6 +18,7 @@ from botocore.config import Config
 from servers.scripted import Received, Reply, ScriptedServer, Step, error
 
 import aiodreamobjects as dream
+from aiodreamobjects import _checksums
 
 KEY = "a b/ü+%2F?&'=~(1).txt"
 MINE = frozenset({"host", "authorization", "date", "x-amz-date", "x-amz-content-sha256", "x-amz-user-agent"})
@@ -423,3 +425,51 @@ async def test_a_request_for_an_upload_in_parts_is_what_botocore_makes_of_it(scr
     assert await boto(lambda c: c.upload_part(**upload, PartNumber=2, Body=b"efg")) in sent
     parts = [{"ETag": '"abc-1"', "PartNumber": number} for number in (1, 2)]
     assert await boto(lambda c: c.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})) in sent
+
+
+@pytest.mark.parametrize("checksum", ["sha256", "crc64nvme", "crc32c"])
+async def test_a_request_with_a_checksum_is_what_botocore_makes_of_it(
+    scripted: ScriptedServer, checksum: dream.Checksum
+) -> None:
+    """boto3 is given the values: what it computes itself it sends in another way."""
+    if checksum != "sha256":
+        pytest.importorskip("awscrt.checksums")
+    await _checksums.load(checksum)
+    name, kind = f"Checksum{checksum.upper()}", _checksums.kind_of(checksum)
+    values = [await _checksums.value_of(checksum, content) for content in (b"abcd", b"efg", b"abcdefg", b"x")]
+
+    def answer(asked: Received) -> Reply:
+        query = dict(parse_qsl(urlsplit(asked.target).query, keep_blank_values=True))
+        if "uploads" in query:
+            return BEGUN
+        if asked.method == "POST":
+            return COMPLETED
+        told = f"x-amz-checksum-{checksum}"
+        return Reply(200, headers={"ETag": '"abc-1"', told: asked.headers.get(told, "")})
+
+    scripted.will(answer)
+    rules = dream.MultipartRules(smallest_part=1)
+    service = replace(scripted.service, multipart=rules, keeps_checksums=True)
+    async with scripted.session(service=service, limits=dream.Limits(part_size=4)) as session:
+        assert (await obj(session).put(b"x", checksum=checksum)).verified == "checksum"
+        await obj(session).put(b"abcdefg", checksum=checksum)
+    sent = [_sent(received) for received in scripted.received]
+
+    async def boto(call: Callable[[Any], object]) -> Sent:
+        return await asyncio.to_thread(prepared, call, scripted.endpoint)
+
+    upload, algorithm = {**AT, "UploadId": "up/load+1"}, checksum.upper()
+    assert await boto(lambda c: c.put_object(**AT, Body=b"x", **{name: values[3]})) in sent
+    begun = {**AT, "ChecksumAlgorithm": algorithm, "ChecksumType": kind, "Metadata": {"part-size": "4"}}
+    assert await boto(lambda c: c.create_multipart_upload(**begun)) in sent
+    for number, body in enumerate((b"abcd", b"efg"), start=1):
+        given = {**upload, "PartNumber": number, "Body": body, name: values[number - 1]}
+        assert await boto(partial(_upload_part, given)) in sent
+    parts = [{name: values[number - 1], "ETag": '"abc-1"', "PartNumber": number} for number in (1, 2)]
+    whole = {"ChecksumType": kind, name: values[2]} if kind == "FULL_OBJECT" else {}
+    ended = {**upload, "MultipartUpload": {"Parts": parts}, **whole}
+    assert await boto(lambda c: c.complete_multipart_upload(**ended)) in sent
+
+
+def _upload_part(given: dict[str, Any], client: Any) -> object:
+    return client.upload_part(**given)
