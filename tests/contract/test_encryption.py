@@ -332,6 +332,28 @@ def ask(server: Server, method: str, url: str, headers: dict[str, str], body: by
         connection.close()
 
 
+# What the words of a refusal mean
+
+SAID = {
+    "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure connection.": (
+        dream.InvalidRequestError
+    ),
+    "The encryption parameters are not applicable to this object.": dream.EncryptionKeyError,
+    "The calculated MD5 hash of the key did not match the hash that was provided.": dream.EncryptionKeyError,
+    "Invalid range of parts": dream.InvalidRequestError,
+}
+
+
+@pytest.mark.parametrize("text", SAID)
+async def test_a_key_is_wrong_only_where_the_service_says_so(text: str) -> None:
+    async with ScriptedServer() as scripted:
+        scripted.will(Reply(400, f"<Error><Code>InvalidArgument</Code><Message>{text}</Message></Error>".encode()))
+        async with scripted.session() as session:
+            with pytest.raises(dream.InvalidRequestError) as caught:
+                await session.object("s3://bucket/a").read(encryption=KEY)
+        assert type(caught.value) is SAID[text]
+
+
 # With the service's keys
 
 

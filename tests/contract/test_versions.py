@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import Server, new_name
-from servers.scripted import Reply, ScriptedServer
+from servers.scripted import Content, Reply, ScriptedServer
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -210,6 +210,20 @@ async def test_an_impossible_version_is_refused_before_anything_is_sent(version_
             with pytest.raises(ValueError, match="version_id"):
                 await late()
         assert scripted.received == []
+
+
+async def test_the_rest_of_a_broken_body_is_of_the_same_version_with_the_same_key() -> None:
+    async with ScriptedServer() as scripted:
+        scripted.will(Content(LARGE, "e-1", cut=300_000), Content(LARGE, "e-1", cut=100_000), Content(LARGE, "e-1"))
+        async with scripted.session() as session:
+            obj, key = session.object("s3://bucket/a"), dream.SseCustomer(b"k" * 32)
+            found = await obj.read(version_id="v1", encryption=key, headers={"x-amz-request-payer": "requester"})
+        assert found == LARGE
+        assert len(scripted.received) == 3
+        for request in scripted.received:
+            assert "versionId=v1" in request.target
+            assert "x-amz-server-side-encryption-customer-key" in request.headers
+            assert request.headers["x-amz-request-payer"] == "requester"
 
 
 async def test_each_request_of_a_broken_download_names_the_version(tmp_path: Path) -> None:
