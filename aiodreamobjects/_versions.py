@@ -32,7 +32,6 @@ async def undelete(runtime: Runtime, address: Address) -> ObjectInfo:
             left = " but delete markers" if found else ""
             msg = f"{address} cannot be undeleted: no version of it is left{left}"
             raise NotFoundError(msg, code="NoSuchVersion")
-        newest = next((version for version in found if version.is_latest), found[0])
-        if not newest.is_delete_marker:
-            return newest
-        await runtime.s3.delete_object(address, newest.version_id)
+        if not found[0].is_delete_marker:
+            return found[0]
+        await runtime.s3.delete_object(address, found[0].version_id)
