@@ -23,6 +23,7 @@ from aiodreamobjects._transfer.sources import open_source
 from aiodreamobjects._transfer.verify import ContentCheck
 from aiodreamobjects._tree.disk import Disk
 from aiodreamobjects._tree.names import Patterns
+from aiodreamobjects._tree.run import SMALL_BYTES
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
 
 HASHED_AT_ONCE = 1 << 20
@@ -128,10 +129,7 @@ class Objects:
             check = await ContentCheck.asking(self.runtime.s3, address, found, None, self.reads)
         if check is None:
             return None
-        async with open_source(Path(disk.root, name), disk.opener(name)) as file:
-            memory = memoryview(bytearray(min(HASHED_AT_ONCE, info.size or 1)))
-            while count := await file.fill(memory):
-                await check.update(memory[:count])
+        await _digest(disk, name, info.size or 0, check)
         if check.matches():
             return True
         if not check.is_certain or (is_sure and await self.hides_digest(info)):  # a guess where the parts were cut
@@ -156,6 +154,19 @@ class Objects:
     def _kind_of_etags(self) -> str | None:
         """What keeps ETags of this service from being digests, as far as it is known without a reply."""
         return obstacle({}, self.runtime.service)
+
+
+async def _digest(disk: Disk, name: str, size: int, check: ContentCheck) -> None:
+    if size <= SMALL_BYTES:  # one hop to a thread, where opening, reading and closing take several
+        [content] = await disk.read([name], SMALL_BYTES)
+        if isinstance(content, Exception):
+            raise content
+        await check.update(content.data)
+        return
+    async with open_source(Path(disk.root, name), disk.opener(name)) as file:
+        memory = memoryview(bytearray(min(HASHED_AT_ONCE, size)))
+        while count := await file.fill(memory):
+            await check.update(memory[:count])
 
 
 def have_same_content(here: Objects, one: ObjectInfo, there: Objects, other: ObjectInfo) -> bool | None:
