@@ -768,6 +768,9 @@ class Bucket:
 
     async def set_notification(self, notification: Notification) -> None:
         """Replace what the service sends where: ``{"TopicConfigurations": [...], ...}``. Errors: ``set_encryption``."""
+        if notification == {}:
+            await self.delete_notification()  # some services refuse the empty document
+            return
         await self._runtime.s3.put_setting(self._name, NOTIFICATION, notification)
 
     async def delete_notification(self) -> None:

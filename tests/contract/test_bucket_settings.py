@@ -159,6 +159,7 @@ async def test_a_block_of_public_access_is_a_dict(bucket: dream.Bucket) -> None:
 
 async def test_notifications_are_a_dict(server: Server, bucket: dream.Bucket) -> None:
     assert await bucket.notification() == {}
+    await bucket.set_notification({})
     await bucket.delete_notification()
     if server.is_rgw or server.is_moto:  # they want a topic or a queue that exists
         return
