@@ -8,7 +8,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -406,21 +406,32 @@ async def test_headers_for_may_raise_anything_at_every_step(faulty: FaultyServer
     await check_all(sessions(faulty), trials)
 
 
-def check_trial(faulty: FaultyServer, home: Path, name: str, *, is_async: bool, mistake: str) -> Trial:
-    async def run(setting: Setting) -> str:
-        place, steps = Place(*setting, faulty, home, name, DATA), Steps(1, mistake)
-        set_up(place, "upload_tree")
-        progress = Callback(steps, lambda _: True).of(is_async=is_async)
-        found = await outcome(place.bucket.check_tree(place.source, f"{name}.from", progress=progress))
-        return "" if steps.is_outcome(found) else f"{found!r} is not what was raised"
-
-    return Trial(f"{mistake}, {is_async=}", run)
+async def check(place: Place, progress: dream.ProgressCallback) -> None:
+    await place.bucket.check_tree(place.source, f"{place.name}.from", progress=progress)
 
 
-async def test_the_progress_of_a_check_may_raise_anything(faulty: FaultyServer, tmp_path: Path) -> None:
+async def restore(place: Place, progress: dream.ProgressCallback) -> None:
+    await place.bucket.set_versioning("Enabled")
+    await place.bucket.restore_tree(f"{place.name}.from", datetime(2000, 1, 1, tzinfo=UTC), progress=progress)
+
+
+@pytest.mark.parametrize("verb", [check, restore])
+async def test_the_progress_of_a_check_or_a_restore_may_raise_anything(
+    faulty: FaultyServer, tmp_path: Path, verb: Callable[[Place, dream.ProgressCallback], Awaitable[None]]
+) -> None:
     names = numbered()
+
+    def trial(name: str, mistake: str, *, is_async: bool) -> Trial:
+        async def run(setting: Setting) -> str:
+            place, steps = Place(*setting, faulty, tmp_path, name, DATA), Steps(1, mistake)
+            set_up(place, "upload_tree")
+            found = await outcome(verb(place, Callback(steps, lambda _: True).of(is_async=is_async)))
+            return "" if steps.is_outcome(found) else f"{found!r} is not what was raised"
+
+        return Trial(f"{mistake}, {is_async=}", run)
+
     trials = [
-        check_trial(faulty, tmp_path, next(names), is_async=is_async, mistake=mistake)
+        trial(next(names), mistake, is_async=is_async)
         for is_async in (False, True)
         for mistake in mistakes_of(is_async=is_async)
     ]
