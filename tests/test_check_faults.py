@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from servers.faulty import FaultyServer
+from servers.faulty import FaultyServer, until
 from servers.rules import Cut, Meanwhile, Refuse, Rule, Say
 from test_tree_compare import md5
 
@@ -115,3 +116,21 @@ async def test_a_file_that_changes_while_it_is_compared_is_a_failure(faulty: Fau
         report = await session.bucket("bucket").check_tree(tmp_path, "here", by="content", on_error="collect")
     assert (report.same, report.differ) == (0, ())
     assert isinstance(report.failures[0].error, dream.SourceChangedError)
+
+
+@pytest.mark.parametrize("side", ["here", "there"])
+async def test_a_check_ends_when_one_of_its_sessions_closes(faulty: FaultyServer, side: str) -> None:
+    for prefix in ("here", "there"):
+        faulty.put("bucket", f"{prefix}/a", DATA, etag=f"opaque-{prefix}")
+    silence = Rule("GetObject", Cut(None, "silence", is_done=False), key=f"{side}/a", times=None)
+    async with faulty.session(limits=LIMITS) as here, faulty.session(limits=LIMITS) as there:
+        faulty.will(silence)
+        other = there.bucket("bucket")
+        task = asyncio.create_task(
+            here.bucket("bucket").check_tree(other, "here", to_prefix="there", by="content", on_error="collect")
+        )
+        await until(lambda: silence.fired)
+        await (here if side == "here" else there).aclose()
+        with pytest.raises(dream.SessionClosedError) as caught:
+            await task
+        assert not caught.value.in_doubt

@@ -60,6 +60,7 @@ UPLOADS: dict[str, Work] = {
     ),
     "upload_tree": lambda session, key, home: session.bucket("bucket").upload_tree(home / "tree", key),
     "copy_tree": lambda session, key, _: session.bucket("bucket").copy_tree(session.bucket("bucket"), "from", key),
+    "move_tree": lambda session, key, _: session.bucket("bucket").move_tree(session.bucket("bucket"), "from", key),
 }
 
 
