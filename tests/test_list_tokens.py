@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from aiobotocore.session import AioSession
 from botocore.credentials import ReadOnlyCredentials
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from servers.scripted import Received, Reply, ScriptedServer
 
 import aiodreamobjects as dream
+from aiodreamobjects._listing.tokens import Position, Scope, read, token_key, write
 from aiodreamobjects.testing import MemoryService
 
 RENEWALS_REMEMBERED = 8
@@ -168,3 +172,33 @@ async def test_a_page_of_a_closed_session_is_an_error() -> None:
         await session.bucket("bucket").list().page(secret="s")
     with pytest.raises(dream.SessionClosedError):
         await session.bucket("bucket").list().page(token="t")
+
+
+# The text itself
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SCOPES = st.builds(Scope, st.sampled_from(["objects", "versions"]), st.sampled_from(["b", "b\n", "bb"]), NAMES)
+IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+POSITIONS = st.builds(Position, NAMES, IDS, IDS)
+
+
+@given(SCOPES, POSITIONS)
+def test_a_token_brings_back_its_position(scope: Scope, position: Position) -> None:
+    key, other = token_key("secret"), token_key("another")
+    token = write(key, scope, position)
+    assert read([other, key], scope, token) == position
+    assert re.fullmatch("[A-Za-z0-9_-]+", token)
+
+
+@given(SCOPES, SCOPES, POSITIONS)
+def test_a_token_of_another_listing_is_refused(one: Scope, other: Scope, position: Position) -> None:
+    assume(one != other)
+    key = token_key("secret")
+    with pytest.raises(ValueError, match="does not belong to this listing"):
+        read([key], other, write(key, one, position))
+
+
+@given(st.one_of(st.text(min_size=1), st.text("AZaz09-_", min_size=1, max_size=60)))
+def test_a_text_that_is_no_token_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="does not belong to this listing"):
+        read([token_key("secret")], Scope("objects", "b", ""), text)

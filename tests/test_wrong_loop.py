@@ -162,6 +162,8 @@ OTHERS: dict[str, Act] = {
     "list in parallel": lambda session, _: gone_through(bucket(session).list(parallel=4)),
     "pages": lambda session, _: gone_through(bucket(session).list().pages()),
     "collect": lambda session, _: bucket(session).list().collect(),
+    "page": lambda session, _: bucket(session).list().page(),
+    "head_many": lambda session, _: gone_through(bucket(session).head_many(["a"])),
     "list_dir": lambda session, _: gone_through(bucket(session).list_dir()),
     "list_versions": lambda session, _: gone_through(bucket(session).list_versions()),
     "uploads": lambda session, _: gone_through(bucket(session).uploads()),

@@ -81,6 +81,9 @@ LISTINGS: dict[str, Verb] = {
         }.items()
     },
     "list_dir": lambda bucket: bucket.list_dir("all/").collect(),
+    "page": lambda bucket: bucket.list().page(1500),
+    "usage": lambda bucket: bucket.usage(depth=1),
+    "head_many": lambda bucket: bucket.head_many(bucket.list(limit=50)).collect(),
     "list_versions": lambda bucket: bucket.list_versions().collect(),
     "uploads": lambda bucket: bucket.uploads().collect(),
 }
