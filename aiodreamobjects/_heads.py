@@ -86,7 +86,7 @@ class _Look:
         self._runtime, self._bucket = runtime, bucket
         self._source = Source(keys)
         self._found: deque[_Found] = deque()
-        self._has_failed = self._is_bucket_there = False
+        self._is_bucket_there = False
         self._looking_for_bucket = asyncio.Lock()
         self.changed = Change()
 
@@ -104,8 +104,6 @@ class _Look:
     async def _next(self) -> _Found | None:
         while len(self._found) >= LOOK_AHEAD * self._runtime.limits.requests:
             await self.changed.wait()
-        if self._has_failed:
-            return None
         try:
             keys = versioned_keys(self._bucket, await self._source.take(1))
         except BaseException as error:
@@ -123,7 +121,7 @@ class _Look:
         try:
             found.info = await self._head(found.key)
         except Exception as error:  # noqa: BLE001 - raised by the loop
-            found.error, self._has_failed = error, True
+            found.error = error
         found.is_done = True
         self.changed.tell()
 
