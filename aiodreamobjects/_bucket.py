@@ -251,16 +251,18 @@ class Bucket:
         """
         return await usage(self._runtime, self._name, prefix, depth, parallel)
 
-    def head_many(self, keys: Iterable[KeySource] | AsyncIterable[KeySource]) -> Heads:
+    def head_many(
+        self, keys: Iterable[KeySource] | AsyncIterable[KeySource], *, encryption: SseCustomer | None = None
+    ) -> Heads:
         """Look at many objects: ``async for key, info in bucket.head_many(keys)``, with the ObjectInfo of a HEAD, or None.
 
         None means that there is no such object. ``keys`` are as in ``delete_many``, and may be endless. Outcomes come in the order of
         the keys. Sends ``Limits.requests`` HEADs at once, and reads no more than twice as many keys ahead of your loop.
 
         An error is raised as itself when the loop gets to its key. If the first object is missing, one more request looks whether the
-        bucket is. ``await .collect()`` returns a dict.
+        bucket is. ``encryption`` is the customer's key of all objects. ``await .collect()`` returns a dict.
         """
-        return Heads(self._runtime, self._name, keys)
+        return Heads(self._runtime, self._name, keys, ReadOptions(encryption=encryption))
 
     async def delete_many(
         self,

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Self
 
@@ -30,9 +30,9 @@ class Heads:
     Leaving a loop early cancels the requests in progress.
     """
 
-    def __init__(self, runtime: Runtime, bucket: str, keys: Keys) -> None:
+    def __init__(self, runtime: Runtime, bucket: str, keys: Keys, options: ReadOptions) -> None:
         refuse_one_str(keys)
-        self._runtime, self._bucket, self._keys = runtime, bucket, keys
+        self._runtime, self._bucket, self._keys, self._options = runtime, bucket, keys, options
 
     def __repr__(self) -> str:
         return f"<Heads of objects in s3://{self._bucket}>"
@@ -44,7 +44,7 @@ class Heads:
 
     async def __aiter__(self) -> AsyncGenerator[tuple[str, ObjectInfo | None], None]:
         self._runtime.require_open()
-        look = _Look(self._runtime, self._bucket, self._keys)
+        look = _Look(self._runtime, self._bucket, self._keys, self._options)
         owner = Background(look.work())
         owner.task.add_done_callback(lambda _: look.changed.tell())
         try:
@@ -82,8 +82,8 @@ class _Found:
 class _Look:
     """The keys that the loop has not reached, in order. Reads no more of them than the loop will need soon."""
 
-    def __init__(self, runtime: Runtime, bucket: str, keys: Keys) -> None:
-        self._runtime, self._bucket = runtime, bucket
+    def __init__(self, runtime: Runtime, bucket: str, keys: Keys, options: ReadOptions) -> None:
+        self._runtime, self._bucket, self._options = runtime, bucket, options
         self._source = Source(keys)
         self._found: deque[_Found] = deque()
         self._is_bucket_there = False
@@ -126,7 +126,7 @@ class _Look:
         self.changed.tell()
 
     async def _head(self, key: VersionedKey) -> ObjectInfo | None:
-        options = ReadOptions(version_id=key.version_id)
+        options = self._options if key.version_id is None else replace(self._options, version_id=key.version_id)
         try:
             info = await self._runtime.s3.head_object(Address(self._bucket, key.key), options)
         except NotFoundError:

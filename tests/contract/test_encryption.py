@@ -263,6 +263,14 @@ async def test_many_with_one_key(bucket: dream.Bucket) -> None:
     await bucket.copy_many([("a", "c"), ("b", "d")], source_encryption=KEY, encryption=OTHER)
     assert (await bucket.object("a").head(encryption=KEY)).cache_control == "no-store"
     assert await bucket.object("c").read(encryption=OTHER) == b"x"
+    found = await bucket.head_many(["a", "missing", "b"], encryption=KEY).collect()
+    assert {key: info and info.cache_control for key, info in found.items()} == {
+        "a": "no-store",
+        "missing": None,
+        "b": "no-store",
+    }
+    with pytest.raises(dream.EncryptionKeyError):
+        await bucket.head_many(["a"]).collect()
 
 
 # Trees

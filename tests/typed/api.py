@@ -144,7 +144,7 @@ async def bulk(b: dream.Bucket) -> None:
     async for key, info in b.head_many(["a", dream.ObjectInfo("name", "b"), ("c", "version")]):
         assert_type(key, str)
         assert_type(info, dream.ObjectInfo | None)
-    async for _ in await b.head_many(keys()):
+    async for _ in await b.head_many(keys(), encryption=dream.SseCustomer(bytes(32))):
         pass
     assert_type(await b.head_many(b.list()).collect(), dict[str, dream.ObjectInfo | None])
     report = await b.usage("prefix/", depth=2, parallel=4)
