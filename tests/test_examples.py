@@ -460,6 +460,25 @@ async def test_the_web_service_sends_nothing_that_the_client_has(client: aiohttp
         assert (reply.status, await reply.read()) == (200, b"0123456789")
 
 
+async def test_the_web_service_lists_a_folder_page_by_page(client: aiohttp.ClientSession) -> None:
+    names = ["listed/a", "listed/b/", "listed/ü"]
+    for key in ("listed/a", "listed/b/1", "listed/b/2", "listed/ü"):
+        async with client.put(f"/files/{key}", data=b"") as reply:
+            assert reply.status == 201
+    found, asked = [], {"limit": "2"}
+    while True:
+        async with client.get("/folders/listed/", params=asked) as reply:
+            told = await reply.json()
+        found.append(told["names"])
+        if told["next"] is None:
+            break
+        asked["token"] = told["next"]
+    assert found == [names[:2], names[2:]]
+    for path, token in (("listed/b/", asked["token"]), ("listed/", "nonsense"), ("listed/", asked["token"][:-1])):
+        async with client.get(f"/folders/{path}", params={"token": token}) as reply:
+            assert reply.status == 400
+
+
 async def test_the_web_service_says_what_is_missing_and_what_is_no_key(client: aiohttp.ClientSession) -> None:
     async with client.get("/files/nothing") as reply:
         assert reply.status == 404

@@ -4,6 +4,7 @@
     cd examples && python -m web_service
     curl -T video.mkv http://127.0.0.1:8000/files/video.mkv
     curl -r 0-999 http://127.0.0.1:8000/files/video.mkv -o beginning
+    curl http://127.0.0.1:8000/folders/?limit=10
 
 It has no authentication: add some before you let others in.
 """
@@ -17,7 +18,7 @@ from contextlib import asynccontextmanager
 from email.utils import format_datetime
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response, UploadFile
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
@@ -89,6 +90,20 @@ async def opened_body(
 async def read(body: Annotated[dream.Body, Depends(opened_body)]) -> Response:
     headers = {"Content-Type": "application/octet-stream", **body.http_headers(), "X-Content-Type-Options": "nosniff"}
     return StreamingResponse(body, 206 if "Content-Range" in headers else 200, headers)
+
+
+@app.get("/folders/{path:path}")
+async def folder(
+    request: Request, path: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100, token: str | None = None
+) -> dict[str, object]:
+    """List one level, a page at a time: pass ``next`` as the token of the next page."""
+    bucket: dream.Bucket = request.state.bucket
+    try:
+        page = await bucket.list_dir(path).page(limit, token)
+    except ValueError as error:  # a token that is not of this folder
+        raise HTTPException(400, str(error)) from error
+    names = [item.prefix if isinstance(item, dream.CommonPrefix) else item.key for item in page.items]
+    return {"names": names, "next": page.token}
 
 
 def headers_of(info: dream.ObjectInfo) -> dict[str, str]:
