@@ -125,6 +125,10 @@ class Disk:
         await self._hop(lambda: contents.extend([_tried(self._read, name, most) for name in names]))
         return contents
 
+    async def read_one(self, name: str, most: int) -> bytes:
+        """Return the content of one file. Raises what ``read`` returns as an error."""
+        return (await finish(in_thread(self._read, name, most, limiter=self._hops))).data
+
     async def has_bytes(self, file: Entry, start: int, data: memoryview) -> bool:
         """Return whether the file has these bytes there. Raises SourceChangedError if it has changed since it was listed."""
         return await finish(in_thread(self._has_bytes, file, start, data, limiter=self._hops))

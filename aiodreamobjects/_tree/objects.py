@@ -158,10 +158,7 @@ class Objects:
 
 async def _digest(disk: Disk, name: str, size: int, check: ContentCheck) -> None:
     if size <= SMALL_BYTES:  # one hop to a thread, where opening, reading and closing take several
-        [content] = await disk.read([name], SMALL_BYTES)
-        if isinstance(content, Exception):
-            raise content
-        await check.update(content.data)
+        await check.update(await disk.read_one(name, SMALL_BYTES))
         return
     async with open_source(Path(disk.root, name), disk.opener(name)) as file:
         memory = memoryview(bytearray(min(HASHED_AT_ONCE, size)))
