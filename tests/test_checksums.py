@@ -160,6 +160,35 @@ async def test_a_missing_library_is_named_with_what_installs_it() -> None:
     assert (run.stdout.splitlines(), run.stderr) == ([error, error, "checksum"], "")
 
 
+# Copies
+
+
+@pytest.mark.parametrize("checksum", ["crc64nvme", "sha256"])
+async def test_a_copy_in_parts_gets_its_checksum_from_the_service(
+    faulty: FaultyServer, checksum: dream.Checksum
+) -> None:
+    if checksum != "sha256":
+        pytest.importorskip("awscrt.checksums")
+    service = replace(asking(faulty), multipart=dream.MultipartRules(smallest_part=1, largest_copy=PART))
+    async with faulty.session(service=service, limits=LIMITS) as session:
+        obj, copy = session.object("s3://bucket/a"), session.object("s3://bucket/copy")
+        await obj.put(DATA)
+        await obj.copy_to(copy, checksum=checksum)
+        assert faulty.ops.count("UploadPartCopy") == 3
+        async with copy.get() as body:
+            assert await body.read() == DATA
+        assert body.info.verified == "checksum"
+
+
+async def test_a_streamed_copy_has_the_checksum_of_what_was_read(faulty: FaultyServer) -> None:
+    async with faulty.session(limits=LIMITS) as session, faulty.session(limits=LIMITS) as other:
+        obj, copy = session.object("s3://bucket/a"), other.object("s3://bucket/copy")
+        await obj.put(DATA)
+        assert (await obj.copy_to(copy, checksum="sha256")).verified == "checksum"
+        assert (await obj.move_to(other.object("s3://bucket/moved"))).verified == "parts"
+    assert faulty.content("bucket", "copy") == DATA
+
+
 # What is read
 
 
