@@ -179,11 +179,11 @@ class Objects:
             verified = "size" if isinstance(options.encryption, SseCustomer) else None
         obstacle = replies.obstacle(response.headers, gate.service, options.encryption)
         try:
-            if replies.check_etag(str(call), etag, obstacle, digest):
+            if replies.check_etag(call, etag, obstacle, digest):
                 gate.has_seen_md5, verified = True, "md5"
         except ChecksumMismatchError as error:
             verified = await self._explain_etag(error, address, body, etag)
-        if replies.check_checksum(str(call), options.checksum, call.headers, response.headers) is not None:
+        if replies.check_checksum(call, options.checksum, call.headers, response.headers) is not None:
             verified = "checksum"
         return replies.stored_object(address, len(body), etag, options, response.headers, verified)
 

@@ -345,8 +345,11 @@ def _is_of_service(headers: Headers) -> bool:
 # Objects that a request made
 
 
-def check_etag(what: str, etag: str, obstacle: str | None, digest: Md5 | None) -> bool:
-    """Return whether the ETag verifies the body with this MD5. Raises ChecksumMismatchError if it contradicts it."""
+def check_etag(what: object, etag: str, obstacle: str | None, digest: Md5 | None) -> bool:
+    """Return whether the ETag verifies the body with this MD5. Raises ChecksumMismatchError if it contradicts it.
+
+    ``what``: the subject of the error, which is put into words only then.
+    """
     expected = md5_of_etag(etag, obstacle)
     if digest is None or expected is None:
         return False
@@ -370,7 +373,7 @@ def checksum_of(headers: Headers, service: Service) -> Told | None:
 _CHECKSUMS: Final = tuple((f"x-amz-checksum-{algorithm}".encode(), algorithm) for algorithm in READABLE)
 
 
-def check_checksum(what: str, algorithm: Checksum | None, sent: Mapping[str, str], headers: Headers) -> str | None:
+def check_checksum(what: object, algorithm: Checksum | None, sent: Mapping[str, str], headers: Headers) -> str | None:
     """Return the checksum with which the service answers. None if it does not keep any.
 
     Raises ChecksumMismatchError if it is another one than was sent.

@@ -62,9 +62,9 @@ class Uploads:
         gate.bytes_sent += len(body)
         etag = replies.etag_of_stored(response.headers)
         obstacle = replies.obstacle(response.headers, gate.service, options.encryption)
-        checksum = replies.check_checksum(str(call), options.checksum, call.headers, response.headers)
+        checksum = replies.check_checksum(call, options.checksum, call.headers, response.headers)
         try:
-            verified = replies.check_etag(str(call), etag, obstacle, digest)
+            verified = replies.check_etag(call, etag, obstacle, digest)
         except ChecksumMismatchError as error:
             await self._explain_etag_of_part(error, address)
             verified = False
