@@ -80,8 +80,8 @@ class Objects:
         """Return the headers of a HEAD, byte for byte."""
         if options.encryption is not None:
             self._caller.require_encryption(options.encryption)
-        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head)
-        call.query, call.headers = options.query(), options.sent()
+        query, headers = options.query(), options.sent()
+        call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, query, headers)
         try:
             return (await self._caller.send(call)).headers
         except InvalidRequestError as error:
