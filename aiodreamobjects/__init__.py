@@ -9,193 +9,25 @@ Open one session, share it among all tasks::
         await bucket.object("hello.txt").put("Hello World!")
 """
 
-from aiodreamobjects._bucket import Bucket, CopySource
-from aiodreamobjects._bulk import KeySource, OnError
-from aiodreamobjects._config import Limits, Retry, Timeouts
-from aiodreamobjects._encryption import Encryption, SseCustomer, SseKms
-from aiodreamobjects._errors import (
-    AccessDeniedError,
-    AlreadyExistsError,
-    BucketNotEmptyError,
-    ChecksumMismatchError,
-    ConnectionFailedError,
-    CredentialsError,
-    DreamObjectsError,
-    EncryptionKeyError,
-    IncompleteBodyError,
-    InvalidRequestError,
-    LockedError,
-    NotFoundError,
-    ObjectChangedError,
-    PreconditionFailedError,
-    ServiceBusyError,
-    ServiceError,
-    SessionClosedError,
-    SourceChangedError,
-    TransferError,
-    UnsafeKeyError,
-    UnsupportedByServiceError,
-    WrongLoopError,
-)
-from aiodreamobjects._heads import Heads
-from aiodreamobjects._listing.pages import Listing, ListPage
-from aiodreamobjects._models import (
-    ALL_USERS,
-    AUTHENTICATED_USERS,
-    Acl,
-    BucketInfo,
-    CannedAcl,
-    Checksum,
-    CommonPrefix,
-    CorsRule,
-    EncryptionRule,
-    Grant,
-    LifecycleRule,
-    Logging,
-    Notification,
-    ObjectInfo,
-    ObjectOwnership,
-    Permission,
-    PolicyDocument,
-    PresignedPost,
-    PresignedUrl,
-    Progress,
-    PublicAccessBlock,
-    Retention,
-    RetentionMode,
-    Statistics,
-    UploadedPart,
-    UploadInfo,
-    Verified,
-    Verify,
-    VersioningStatus,
-    Website,
-)
-from aiodreamobjects._object import Object
-from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
-from aiodreamobjects._progress import ProgressCallback
-from aiodreamobjects._reports import (
-    BulkError,
-    BulkFailure,
-    BulkReport,
-    CheckReport,
-    TreeAction,
-    TreeReason,
-    TreeReport,
-    Usage,
-    UsageReport,
-)
-from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, MultipartRules, Service, Signature
-from aiodreamobjects._session import Session
-from aiodreamobjects._transfer.body import Body
-from aiodreamobjects._transfer.download import IfChanged
-from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
-from aiodreamobjects._transfer.handles import MultipartUpload
-from aiodreamobjects._transfer.sources import Uploadable
-from aiodreamobjects._tree.check import CheckBy
-from aiodreamobjects._tree.plan import Compare
-from aiodreamobjects._tree.upload import HeadersFor
-from aiodreamobjects._tree.walk import Symlinks
+import typing
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ALL_USERS",
-    "AUTHENTICATED_USERS",
-    "US_EAST_5",
-    "AccessDeniedError",
-    "Acl",
-    "Addressing",
-    "AlreadyExistsError",
-    "Body",
-    "Bucket",
-    "BucketInfo",
-    "BucketNames",
-    "BucketNotEmptyError",
-    "BulkError",
-    "BulkFailure",
-    "BulkReport",
-    "CannedAcl",
-    "CheckBy",
-    "CheckReport",
-    "Checksum",
-    "ChecksumMismatchError",
-    "CommonPrefix",
-    "Compare",
-    "ConnectionFailedError",
-    "CopySource",
-    "CorsRule",
-    "CredentialsError",
-    "DreamObjectsError",
-    "Encryption",
-    "EncryptionKeyError",
-    "EncryptionRule",
-    "Expiry",
-    "Feature",
-    "Grant",
-    "HeadersFor",
-    "Heads",
-    "IfChanged",
-    "IncompleteBodyError",
-    "InvalidRequestError",
-    "KeySource",
-    "LifecycleRule",
-    "Limits",
-    "ListPage",
-    "Listing",
-    "LockedError",
-    "Logging",
-    "MultipartRules",
-    "MultipartUpload",
-    "NotFoundError",
-    "Notification",
-    "Object",
-    "ObjectChangedError",
-    "ObjectInfo",
-    "ObjectOwnership",
-    "ObjectReader",
-    "ObjectWriter",
-    "OnError",
-    "Permission",
-    "PolicyDocument",
-    "PostCondition",
-    "PreconditionFailedError",
-    "PresignMethod",
-    "PresignedPost",
-    "PresignedUrl",
-    "Progress",
-    "ProgressCallback",
-    "PublicAccessBlock",
-    "Retention",
-    "RetentionMode",
-    "Retry",
-    "Service",
-    "ServiceBusyError",
-    "ServiceError",
-    "Session",
-    "SessionClosedError",
-    "Signature",
-    "SourceChangedError",
-    "SseCustomer",
-    "SseKms",
-    "Statistics",
-    "Symlinks",
-    "Timeouts",
-    "TransferError",
-    "TreeAction",
-    "TreeReason",
-    "TreeReport",
-    "UnsafeKeyError",
-    "UnsupportedByServiceError",
-    "UploadInfo",
-    "Uploadable",
-    "UploadedPart",
-    "Usage",
-    "UsageReport",
-    "Verified",
-    "Verify",
-    "VersioningStatus",
-    "Website",
-    "WrongLoopError",
-    "__version__",
-]
+# ``_public`` lists the names. It is imported when the first of them is used: ``dreamobjects --help`` uses none.
+if typing.TYPE_CHECKING:
+    from aiodreamobjects._public import *  # noqa: F403 - its __all__ lists them
+    from aiodreamobjects._public import __all__ as __all__
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == "__all__" or not name.startswith("_"):
+            from aiodreamobjects import _public  # noqa: PLC0415 - here, or it is not lazy
+
+            globals().update({each: getattr(_public, each) for each in ("__all__", *_public.__all__)})
+            if name in globals():
+                return globals()[name]
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

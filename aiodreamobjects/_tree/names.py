@@ -105,10 +105,12 @@ class Patterns:
 
     @property
     def are_any(self) -> bool:
+        """Return whether there are patterns at all."""
         return self._include is not None or self._exclude is not None
 
     @property
     def unmatched(self) -> tuple[str, ...]:
+        """Return the patterns that have matched no name so far."""
         return tuple(pattern.line for pattern in self._unseen)
 
     def select(self, name: str) -> bool:

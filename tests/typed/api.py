@@ -477,3 +477,9 @@ def errors() -> None:
         assert_type(other.retryable, bool)
     except dream.ConnectionFailedError as failed:
         assert_type(failed.retryable, bool)
+
+
+def patterns() -> None:
+    chosen = dream.Patterns(["*.jpg"], [])
+    assert_type(chosen.select("photos/a.jpg"), bool)
+    assert_type(chosen.unmatched, tuple[str, ...])

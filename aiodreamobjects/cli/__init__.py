@@ -1,0 +1,17 @@
+"""The command ``dreamobjects``. It uses only what the library makes public, and imports it only when a command needs it."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command with the arguments of this process, and end the process."""
+    try:
+        import click  # noqa: F401, PLC0415 - an extra, whose lack deserves a sentence
+    except ModuleNotFoundError:
+        sys.stderr.write("dreamobjects: the command needs an extra: pip install 'aiodreamobjects[cli]'\n")
+        raise SystemExit(2) from None
+    from aiodreamobjects.cli.main import run_process  # noqa: PLC0415 - it needs click
+
+    raise SystemExit(run_process(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""``cat`` and ``put``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from aiodreamobjects.cli.addresses import Remote, one_object, remote
+from aiodreamobjects.cli.app import App
+from aiodreamobjects.cli.errors import RefusedError
+from aiodreamobjects.cli.finding import one_or_all
+from aiodreamobjects.cli.options import (
+    command,
+    headers_of,
+    key_of,
+    pass_app,
+    raw,
+    version_id,
+    writes,
+)
+from aiodreamobjects.cli.values import RANGE
+
+
+@command(
+    "cat",
+    examples="""
+dreamobjects cat s3://logs/today.txt
+dreamobjects cat 's3://logs/2026-11-*' | sort
+dreamobjects cat --range 0-99 s3://logs/today.txt     # the first 100 bytes
+dreamobjects cat --range -100 s3://logs/today.txt     # the last 100
+""",
+)
+@click.argument("addresses", metavar="URI...", nargs=-1, required=True)
+@click.option(
+    "--range", "byte_range", type=RANGE, metavar="A-B", help="Only these bytes, both ends inclusive; A- and -N too."
+)
+@version_id
+@click.option("--sse-c", metavar="FILE", help="A file with the 32 bytes of the object's encryption key.")
+@raw
+@pass_app
+async def cat_command(app: App, addresses: tuple[str, ...], **options: Any) -> None:
+    """Print the content of objects, one after the other."""
+    found = [remote(address, is_raw=options["raw"]) for address in addresses]
+    for where in found:
+        if options["version_id"] is not None and (where.is_directory or where.wildcard is not None):
+            msg = f"{where}: --version-id takes one object: leave out wildcards, or add --raw"
+            raise RefusedError(msg)
+    for where in found:
+        if where.wildcard is None and not where.is_directory:
+            await print_object(app, where, options)
+        else:
+            async for info in one_or_all(
+                app, where, {"include": (), "exclude": (), "include_from": (), "exclude_from": ()}
+            ):
+                await print_object(app, Remote(info.bucket, info.key), options)
+
+
+async def print_object(app: App, where: Remote, options: dict[str, Any]) -> None:
+    """Write an object to standard output."""
+    from aiodreamobjects.cli.work import in_thread  # noqa: PLC0415 - it imports asyncio
+
+    app.out.flush()
+    obj = (await app.session()).bucket(where.bucket).object(where.key)
+    asked = {
+        "range": options.get("byte_range"),
+        "version_id": options.get("version_id"),
+        "encryption": key_of(options.get("sse_c")),
+    }
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    async with obj.get(**given) as body:
+        async for chunk in body:
+            await in_thread(app.out.write, chunk)
+
+
+@command(
+    "put",
+    examples="""
+pg_dump shop | dreamobjects put s3://backups/shop.sql --content-type application/sql
+echo hello | dreamobjects put - s3://photos/hello.txt
+tar cz site | dreamobjects pipe s3://backups/site.tar.gz
+""",
+)
+@click.argument("words", metavar="[-] URI", nargs=-1, required=True)
+@raw
+@writes
+@pass_app
+async def put_command(app: App, words: tuple[str, ...], **options: Any) -> None:
+    """Store standard input, of any length, as an object. 'pipe' is another name for this."""
+    if len(words) > 1 + (words[0] == "-"):
+        msg = f"{words[0]}: put stores standard input: use cp for files"
+        raise RefusedError(msg)
+    await store_input(app, one_object(words[-1], is_raw=options["raw"]), options)
+
+
+async def store_input(app: App, where: Remote, options: dict[str, Any]) -> None:
+    """Store standard input."""
+    from aiodreamobjects.cli.work import standard_input  # noqa: PLC0415 - it imports asyncio
+
+    if where.is_directory:
+        msg = f"{where}: must be an object: standard input has no name"
+        raise RefusedError(msg)
+    obj = (await app.session()).bucket(where.bucket).object(where.key)
+    given = {name: options[name] for name in ("acl", "checksum") if options.get(name) is not None}
+    given |= headers_of(options)
+    if options.get("resume"):
+        msg = "--resume: standard input cannot be read again: leave it out"
+        raise RefusedError(msg)
+    if (key := key_of(options.get("sse_c"))) is not None:
+        given["encryption"] = key
+    if options.get("if_absent"):
+        given["if_absent"] = True
+    size = None
+    if not app.is_dry:
+        with app.bar(f"put {where.key}") as bar:
+            size = (await obj.put(standard_input(), progress=bar.callback, **given)).size
+    app.acted("put", "-", where, size=size)

@@ -1,0 +1,187 @@
+"""What only a process shows: what it imports, pipes that close, signals, and a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.conftest import LIMIT_SECONDS, Place, files_below
+
+import aiodreamobjects as dream
+from aiodreamobjects.cli.options import ACLS, CHECKSUMS
+
+HEAVY = {"aioboto3", "botocore", "aiobotocore", "rich", "click.testing"}
+
+
+def imported(cli: Place, *words: str, cwd: Path | None = None) -> set[str]:
+    """Return the modules that a run of the command imports."""
+    arguments = [sys.executable, "-X", "importtime", "-m", "aiodreamobjects", *words]
+    done = subprocess.run(
+        arguments, env=cli.environment, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    found = set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
+    assert "aiodreamobjects.cli.main" in found
+    return found
+
+
+@pytest.mark.parametrize("words", [("--help",), ("version",), ("cp", "--help"), ("completion", "zsh")])
+def test_help_and_version_import_neither_the_library_nor_asyncio(cli: Place, words: tuple[str, ...]) -> None:
+    assert not imported(cli, *words) & {"asyncio", "aiodreamobjects._public", "aiodreamobjects._errors", *HEAVY}
+
+
+def test_a_command_with_keys_in_the_environment_imports_no_botocore_and_no_rich(cli: Place, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    lines = "mb s3://imports-little\nls\ncp a s3://imports-little/\nls s3://imports-little\nrb --force --yes s3://imports-little\n"
+    (tmp_path / "lines").write_text(lines)
+    found = imported(cli, "run", "lines", "-j", "1", cwd=tmp_path)
+    assert "aiodreamobjects._public" in found
+    assert not found & HEAVY
+
+
+def test_choices_are_those_of_the_library() -> None:
+    assert set(ACLS) < set(dream.CannedAcl.__args__)  # type: ignore[attr-defined]  # a Literal has them
+    assert set(CHECKSUMS) == set(dream.Checksum.__args__)  # type: ignore[attr-defined]
+
+
+def test_a_closed_pipe_ends_quietly(cli: Place, name: str) -> None:
+    cli.boto.put_object(Bucket=name, Key="big", Body=b"x" * 20_000_000)
+    with cli.start("cat", f"s3://{name}/big") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(10) == b"x" * 10
+        process.stdout.close()
+        assert process.stderr is not None
+        assert (process.wait(LIMIT_SECONDS), process.stderr.read()) == (141, b"")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with cli.start("ls", f"s3://{name}", stdout=writing) as process:
+        os.close(writing)
+        assert process.stderr is not None
+        assert (process.wait(LIMIT_SECONDS), process.stderr.read()) == (141, b"")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_upload_and_no_file(
+    cli: Place, name: str, number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    cli.boto.put_object(Bucket=name, Key="big", Body=b"x" * 20_000_000)
+    upload = cli.start("put", f"s3://{name}/new", stdin=subprocess.PIPE)
+    download = cli.start("cp", f"s3://{name}/big", "big", "--bwlimit", "1M", cwd=tmp_path)
+    try:
+        assert upload.stdin is not None
+        upload.stdin.write(b"x" * 20_000_000)
+        upload.stdin.flush()
+        while not cli.boto.list_multipart_uploads(Bucket=name).get("Uploads"):
+            assert upload.poll() is None
+        while not any(tmp_path.iterdir()):
+            assert download.poll() is None
+        for process in (upload, download):
+            process.send_signal(number)
+            assert process.wait(LIMIT_SECONDS) == status
+            assert process.stderr is not None
+            assert b"Traceback" not in process.stderr.read()
+    finally:
+        for process in (upload, download):
+            process.kill()
+            process.communicate()
+    assert "Uploads" not in cli.boto.list_multipart_uploads(Bucket=name)
+    assert files_below(tmp_path) == {}
+    assert set(cli.objects(name)) == {"big"}
+
+
+class Terminal:
+    """A terminal for one run of the command."""
+
+    def __init__(self, cli: Place, *words: str, cwd: Path | None = None) -> None:
+        self._main, other = pty.openpty()
+        environment = {"TERM": "xterm"}
+        self.process = cli.start(*words, cwd=cwd, env=environment, stdin=other, stdout=other, stderr=other)
+        os.close(other)
+        self.text = ""
+
+    def read_until(self, end: str) -> None:
+        while end not in self.text:
+            self.text += os.read(self._main, 65536).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self._main, text.encode())
+
+    def end(self) -> int:
+        try:
+            while chunk := os.read(self._main, 65536):
+                self.text += chunk.decode(errors="replace")
+        except OSError:  # EIO: the other side is closed
+            pass
+        os.close(self._main)
+        return self.process.wait(LIMIT_SECONDS)
+
+
+@pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, {}), ("n", 2, {"a": "1"})])
+def test_a_terminal_is_asked_before_everything_is_deleted(
+    cli: Place, name: str, answer: str, status: int, left: Any
+) -> None:
+    cli.put(name, {"a": "1"})
+    terminal = Terminal(cli, "rm", "-r", f"s3://{name}")
+    terminal.read_until("[y/N] ")
+    assert cli.objects(name) == {"a": "1"}
+    terminal.type(f"{answer}\n")
+    assert (terminal.end(), cli.objects(name)) == (status, left)
+
+
+def test_a_terminal_sees_progress_and_no_control_characters(cli: Place, name: str, tmp_path: Path) -> None:
+    cli.boto.put_object(Bucket=name, Key="a\x1b[31m\nb", Body=b"x" * 3_000_000)
+    terminal = Terminal(cli, "ls", f"s3://{name}")
+    assert terminal.end() == 0
+    assert "a\\x1b[31m\\nb" in terminal.text
+    terminal = Terminal(cli, "cp", "-r", f"s3://{name}", "new", "--bwlimit", "3M", cwd=tmp_path)
+    assert terminal.end() == 0
+    assert "MiB" in terminal.text
+
+
+def test_keys_are_written_to_a_profile_for_its_owner_only(cli: Place, tmp_path: Path) -> None:
+    files = {
+        "AWS_CONFIG_FILE": str(tmp_path / "aws/config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "aws/credentials"),
+    }
+    (tmp_path / "aws").mkdir()
+    (tmp_path / "aws/config").write_text("# mine\n[profile old]\nregion = here\ns3 =\n  addressing_style = path\n")
+    words = (
+        "config",
+        "set",
+        "--profile",
+        "work",
+        "--access-key",
+        cli.server.access_key,
+        "--endpoint-url",
+        cli.server.service.endpoint,
+    )
+    assert cli(*words, stdin=f"{cli.server.secret_key}\n".encode(), env=files).status == 0
+    assert (tmp_path / "aws/credentials").stat().st_mode & 0o777 == 0o600
+    assert (
+        (tmp_path / "aws/config")
+        .read_text()
+        .startswith("# mine\n[profile old]\nregion = here\ns3 =\n  addressing_style = path\n")
+    )
+    alone = {**files, **{name: "" for name in cli.environment if name.startswith("DREAMOBJECTS_")}}
+    assert cli("ls", "--profile", "work", env=alone).status == 0
+    shown = cli("config", "show", "--profile", "work", env=alone).out.decode()
+    assert cli.server.secret_key not in shown
+    assert str(tmp_path / "aws/credentials") in shown
+
+
+def test_serve_is_a_service_until_it_is_stopped(cli: Place, tmp_path: Path) -> None:
+    with cli.start("serve", "--data", str(tmp_path / "data")) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, b"ready\n")
+        variables = dict(line.decode().strip().split("=", 1) for line in lines)
+        alone = {**variables, **{name: "" for name in cli.environment if name.startswith("DREAMOBJECTS_")}}
+        assert cli("mb", "s3://kept", env=alone).status == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT_SECONDS) == 0
