@@ -263,8 +263,6 @@ class Body:
     """How the service encrypted the object. None if it does not say."""
     obstacle: str | None
     """Why the ETag is not a digest. None if it may be one."""
-    told: Told | None
-    """The checksum that the service tells of the whole object."""
 
     def __init__(
         self,
@@ -283,6 +281,7 @@ class Body:
         self._position = 0
         self._stop: int | None = None
         self._check: ContentCheck | None = None
+        self.told: Told | None = None  # the checksum that the service tells of the whole object
         self.is_whole = byte_range is None
         """Whether this is the whole object, even if a range was requested."""
         self._rest: deque[bytes] = deque()
