@@ -127,7 +127,6 @@ _OUR_FAMILIES = {
     "x-amz-copy-": "use copy_to()",
     "x-amz-server-side-encryption": "use encryption=",
     "x-amz-object-lock-": "use retention= and legal_hold=",
-    "x-amz-checksum-": "use checksum=",
 }
 
 

@@ -534,7 +534,6 @@ OURS = [
     "X-Amz-Server-Side-Encryption",
     "x-amz-server-side-encryption-customer-key",
     "x-amz-object-lock-mode",
-    "x-amz-checksum-crc32",
 ]
 
 
