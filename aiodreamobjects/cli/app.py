@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiodreamobjects as dream
-from aiodreamobjects.cli.errors import FAILED, OK, RefusedError, ends_all, request_id_of, sentence_of, status_of
+from aiodreamobjects.cli.errors import (
+    FAILED,
+    OK,
+    ClosedPipeError,
+    RefusedError,
+    ends_all,
+    request_id_of,
+    sentence_of,
+    status_of,
+)
 from aiodreamobjects.cli.output import Output, human
 
 if TYPE_CHECKING:
@@ -124,10 +132,12 @@ class App:
             values = {"address": str(address), "error": type(error).__name__, "message": text, "status": status}
             self.out.record("error", {**values, **code, **request})
         named = text if not str(address) or str(address) in text else f"{address}: {text}"
-        if self.verbosity and (found := request_id_of(error)):
+        if self.verbosity and (found := request_id_of(error)) and found not in text:
             named = f"{named} (request id {found})"
         self.out.complain(f"dreamobjects: {named}")
         if self.verbosity > 1:
+            import traceback  # noqa: PLC0415 - start-up: rarely needed
+
             sys.stderr.write("".join(traceback.format_exception(error)))
 
     def failures(self, report: dream.BulkReport, address: Callable[[str], object]) -> None:
@@ -188,6 +198,18 @@ class App:
 
     # Many at once
 
+    async def one_by_one(self, items: Sequence[T], act: Callable[[T], Awaitable[None]]) -> None:
+        """Do something with each address of an argument, in order. One failure does not stop the others."""
+        for item in items:
+            try:
+                await act(item)
+            except ClosedPipeError:
+                raise
+            except Exception as error:
+                if len(items) == 1 or ends_all(error):
+                    raise
+                self.fail(item, error)
+
     async def each(
         self, items: Iterable[T] | AsyncIterable[T], act: Callable[[T], Awaitable[None]], name: Callable[[T], object]
     ) -> None:
@@ -197,7 +219,7 @@ class App:
         async def guarded(item: T) -> None:
             try:
                 await act(item)
-            except (dream.DreamObjectsError, OSError, ValueError) as error:
+            except (dream.DreamObjectsError, OSError, ValueError, RefusedError) as error:
                 if ends_all(error):
                     raise
                 self.fail(name(item), error)

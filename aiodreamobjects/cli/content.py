@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import click
 
+import aiodreamobjects as dream
 from aiodreamobjects.cli.addresses import Remote, one_object, remote
 from aiodreamobjects.cli.app import App
-from aiodreamobjects.cli.errors import RefusedError
-from aiodreamobjects.cli.finding import one_or_all
+from aiodreamobjects.cli.errors import NothingFoundError, RefusedError
+from aiodreamobjects.cli.finding import NO_FILTERS, objects
 from aiodreamobjects.cli.options import (
     command,
     headers_of,
@@ -46,14 +48,28 @@ async def cat_command(app: App, addresses: tuple[str, ...], **options: Any) -> N
         if options["version_id"] is not None and (where.is_directory or where.wildcard is not None):
             msg = f"{where}: --version-id takes one object: leave out wildcards, or add --raw"
             raise RefusedError(msg)
-    for where in found:
-        if where.wildcard is None and not where.is_directory:
-            await print_object(app, where, options)
-        else:
-            async for info in one_or_all(
-                app, where, {"include": (), "exclude": (), "include_from": (), "exclude_from": ()}
-            ):
-                await print_object(app, Remote(info.bucket, info.key), options)
+
+    async def act(where: Remote) -> None:
+        async for one in _meant(app, where):
+            await print_object(app, one, options)
+
+    await app.one_by_one(found, act)
+
+
+async def _meant(app: App, where: Remote) -> AsyncIterator[Remote]:
+    """Yield the objects to print: one, the matches of wildcards, or those of a directory, without what is below its own."""
+    if where.wildcard is None and not where.is_directory:
+        yield where
+        return
+    is_none, bucket = True, (await app.session()).bucket(where.bucket)
+    found = objects(app, where, NO_FILTERS) if where.wildcard is not None else bucket.list_dir(where.key)
+    async for info in found:
+        if isinstance(info, dream.ObjectInfo):
+            is_none = False
+            yield Remote(info.bucket, info.key, is_raw=True)
+    if is_none and where.key:
+        msg = f"{where}: no objects there"
+        raise NothingFoundError(msg)
 
 
 async def print_object(app: App, where: Remote, options: dict[str, Any]) -> None:
@@ -71,6 +87,7 @@ async def print_object(app: App, where: Remote, options: dict[str, Any]) -> None
     async with obj.get(**given) as body:
         async for chunk in body:
             await in_thread(app.out.write, chunk)
+    app.done += 1
 
 
 @command(

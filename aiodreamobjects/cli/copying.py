@@ -131,10 +131,12 @@ async def _transfer(app: App, verb: str, addresses: tuple[str, ...], options: di
     is_of_many = len(sources) > 1 or any(_is_many(source, options) for source in sources)
     if is_of_many and not isinstance(target, Standard):
         target = _directory(target, options, verb)
-    for source in sources:
-        await transfer.run(
-            source, target, into=is_of_many or (not isinstance(target, Standard) and target.is_directory)
-        )
+    into = is_of_many or (not isinstance(target, Standard) and target.is_directory)
+
+    async def act(source: Local | Remote | Standard) -> None:
+        await transfer.run(source, target, into=into)
+
+    await app.one_by_one(sources, act)
     app.summarize(verb)
 
 

@@ -12,6 +12,8 @@ from aiodreamobjects.cli.errors import NothingFoundError
 from aiodreamobjects.cli.options import patterns_of
 
 Taken = Callable[[str], bool]
+NO_FILTERS: Mapping[str, tuple[str, ...]] = {"include": (), "exclude": (), "include_from": (), "exclude_from": ()}
+"""The options of a command without filters."""
 
 
 def selection(address: Remote, options: Mapping[str, Any]) -> Taken:

@@ -124,16 +124,16 @@ async def _undelete_all(app: App, bucket: dream.Bucket, where: Remote) -> None:
 
 
 async def _restore_tree(app: App, bucket: dream.Bucket, where: Remote, then: datetime) -> None:
-    verb = getattr(bucket, "restore_tree", None)
-    if verb is None:
-        msg = "restore -r --as-of: this version of the library has no restore_tree: restore objects one by one"
-        raise RefusedError(msg)
-    report = await verb(where.key, as_of=then, dry_run=app.is_dry, on_error="collect")
+    plan = report = await bucket.restore_tree(where.key, as_of=then, dry_run=True, on_error="collect")
+    if not app.is_dry:
+        with app.bar("restore") as bar:
+            report = await bucket.restore_tree(where.key, as_of=then, on_error="collect", progress=bar.callback)
     app.failures(report, where.join)
-    for one in report.plan or ():
-        app.acted("restore" if one.action == "copy" else "rm", where.join(one.name), size=one.size)
-    if report.plan is None:
-        app.done += report.done
+    failed = {failure.key for failure in report.failures}
+    for one in plan.plan or ():
+        if one.name not in failed:
+            app.acted("rm" if one.action == "delete" else "restore", where.join(one.name), size=one.size)
+    app.count("same", report.skipped)
 
 
 @command(

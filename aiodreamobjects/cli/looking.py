@@ -12,7 +12,7 @@ import click
 import aiodreamobjects as dream
 from aiodreamobjects.cli.addresses import Remote, one_object, remote
 from aiodreamobjects.cli.app import App
-from aiodreamobjects.cli.finding import objects
+from aiodreamobjects.cli.finding import NO_FILTERS, objects
 from aiodreamobjects.cli.options import (
     command,
     filters,
@@ -23,8 +23,6 @@ from aiodreamobjects.cli.options import (
 )
 from aiodreamobjects.cli.output import fields_of, human, rfc3339
 from aiodreamobjects.cli.values import DURATION, MOMENT, SIZE
-
-_NO_FILTERS: dict[str, tuple[str, ...]] = {"include": (), "exclude": (), "include_from": (), "exclude_from": ()}
 
 
 @command(
@@ -90,7 +88,7 @@ async def du_command(app: App, address: str, **options: Any) -> None:
             text = human(size) if options["is_human"] else str(size)
             app.out.line(f"{text:>12} {count:>9} {Remote(where.bucket, str(name))}")
 
-    filtered = any(options[name] for name in _NO_FILTERS)
+    filtered = any(options[name] for name in NO_FILTERS)
     if where.wildcard is None and not filtered:
         report = await (await app.session()).bucket(where.bucket).usage(where.key, options["depth"])
         for prefix, usage in report.by_prefix.items():

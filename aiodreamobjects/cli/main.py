@@ -197,7 +197,7 @@ def parse(app: App, arguments: Sequence[str]) -> Coroutine[Any, Any, None] | int
 
 def _refuse(app: App, text: str) -> int:
     app.settle()
-    app.fail("", RefusedError(text.removeprefix(f"{NAME}: ")))
+    app.fail("", RefusedError(text.removeprefix(f"{NAME}: ").removeprefix(f"{NAME} ")))
     return REFUSED
 
 

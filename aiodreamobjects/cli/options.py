@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 import click
@@ -235,7 +234,8 @@ def key_of(path: str | None) -> dream.SseCustomer | None:
     import base64  # noqa: PLC0415 - most commands need none
     import binascii  # noqa: PLC0415
 
-    data = Path(path).read_bytes()
+    with open(path, "rb") as opened:  # noqa: PTH123 - pathlib takes 6 ms of every start
+        data = opened.read()
     try:
         found = base64.b64decode(data, validate=False) if len(data.strip()) == 44 else data  # noqa: PLR2004 - 32 bytes in base64
         return dream.SseCustomer(found)

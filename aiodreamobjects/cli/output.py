@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +35,8 @@ class Output:
 
     def record(self, kind: str, values: Mapping[str, object]) -> None:
         """Print a line of JSON."""
+        import json  # noqa: PLC0415 - start-up: few runs print JSON
+
         self._write(json.dumps({"type": kind, **values}, ensure_ascii=False, default=_plain))
 
     def value(self, kind: str, value: object, text: str, **more: object) -> None:
@@ -90,6 +90,8 @@ class Output:
 
 def fields_of(value: object) -> dict[str, object]:
     """Return the fields of a value that are known."""
+    from dataclasses import fields  # noqa: PLC0415 - start-up: --help needs none
+
     names = [field.name for field in fields(value)]  # type: ignore[arg-type]  # all values of the library are dataclasses
     return {name: found for name in names if (found := getattr(value, name)) is not None}
 

@@ -64,8 +64,11 @@ async def rm_command(app: App, addresses: tuple[str, ...], **options: Any) -> No
             await app.confirm(f"this deletes every object of {where}")
         if options["versions"]:
             await app.confirm(f"this deletes all versions of {where} for good")
-    for where in found:
+
+    async def act(where: Remote) -> None:
         await _remove(app, where, options)
+
+    await app.one_by_one(found, act)
     app.summarize("rm")
 
 

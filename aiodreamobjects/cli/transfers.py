@@ -106,6 +106,13 @@ class Transfer:
 
     async def _move_one(self, pair: Pair) -> None:
         session, size = await self._app.session(), pair.size
+        links = self._options["symlinks"]
+        if links != "follow" and isinstance(pair.source, Local) and Path(pair.source.path).is_symlink():
+            if links == "refuse":
+                msg = f"{pair.source}: is a symbolic link"
+                raise RefusedError(msg)
+            self._app.count("skipped", 1)
+            return
         if isinstance(pair.source, Local) and isinstance(pair.target, Remote):
             size = await self._upload(session, pair.source, pair.target)
         elif isinstance(pair.source, Remote) and isinstance(pair.target, Local):
@@ -117,12 +124,6 @@ class Transfer:
     async def _upload(self, session: dream.Session, source: Local, target: Remote) -> int | None:
         obj, path = session.bucket(target.bucket).object(target.key), Path(source.path)
         before = path.stat()
-        if self._options["symlinks"] != "follow" and path.is_symlink():
-            if self._options["symlinks"] == "skip":
-                self._app.count("skipped", 1)
-                return None
-            msg = f"{source}: is a symbolic link"
-            raise RefusedError(msg)
         if self._app.is_dry:
             return before.st_size
         given = self._written()

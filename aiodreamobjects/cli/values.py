@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import click
 
@@ -108,7 +107,8 @@ class Lines(click.ParamType[tuple[str, ...]]):
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(Path(str(value)).read_text(encoding="utf-8").splitlines())
+            with open(str(value), encoding="utf-8") as opened:  # noqa: PTH123 - pathlib takes 6 ms of every start
+                return tuple(opened.read().splitlines())
         except (OSError, UnicodeDecodeError) as error:
             self.fail(f"{value}: {error}", param, ctx)
 

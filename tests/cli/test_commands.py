@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,15 @@ def test_head_du_find_and_tree(cli: Place, name: str) -> None:
 def test_cat_prints_exactly_the_bytes(cli: Place, name: str) -> None:
     content = bytes(range(256)) * 1000
     cli.boto.put_object(Bucket=name, Key="a", Body=content)
-    cli.put(name, {"b/1": "one,", "b/2": "two"})
+    cli.put(name, {"b/1": "one,", "b/2": "two", "b/z/below": "not in the directory"})
     assert cli("cat", f"s3://{name}/a").out == content
     ranges = [("0-9", content[:10]), ("255990-", content[255990:]), ("-7", content[-7:])]
-    lines = [f"cat --range {asked} s3://{name}/a" for asked, _ in ranges] + [f"cat 's3://{name}/b/*'"]
+    lines = [f"cat --range {asked} s3://{name}/a" for asked, _ in ranges] + [
+        f"cat 's3://{name}/b/?'",
+        f"cat s3://{name}/b/",
+    ]
     out = cli("run", "-", "-j", "1", stdin="\n".join(lines).encode()).out
-    assert out == b"".join(expected for _, expected in ranges) + b"one,two"
+    assert out == b"".join(expected for _, expected in ranges) + b"one,twoone,two"
 
 
 def test_put_stores_standard_input_with_its_headers(cli: Place, name: str) -> None:
@@ -168,6 +172,23 @@ def test_versions_come_back(cli: Place, name: str) -> None:
     assert (result.status, len(cli.objects(name))) == (2, 2)
     by_line(cli, f"rm -r --versions --yes s3://{name}")
     assert "Versions" not in cli.boto.list_object_versions(Bucket=name)
+
+
+def test_a_prefix_comes_back_as_it_was(cli: Place, name: str) -> None:
+    by_line(cli, f"versioning set s3://{name} on")
+    cli.put(name, {"p/a": "old", "p/b": "b"})
+    *_, newest = by_line(cli, f"head s3://{name}/p/b")
+    while datetime.now(UTC) < datetime.fromisoformat(newest["last_modified"]) + timedelta(seconds=1):
+        cli.exists(name)  # times of versions are in whole seconds
+    then = datetime.now(UTC).isoformat()
+    while datetime.now(UTC) < datetime.fromisoformat(then) + timedelta(seconds=1):
+        cli.exists(name)
+    cli.put(name, {"p/a": "new", "p/c": "c"})
+    dry, *_ = by_line(cli, f"rm s3://{name}/p/b", f"restore -r s3://{name}/p --as-of {then} --dry-run")[2:]
+    assert (dry["action"], dry["source"], dry["dry_run"]) == ("restore", f"s3://{name}/p/a", True)
+    assert cli.objects(name) == {"p/a": "new", "p/c": "c"}
+    by_line(cli, f"restore -r s3://{name}/p --as-of {then}")
+    assert cli.objects(name) == {"p/a": "old", "p/b": "b"}
 
 
 def test_uploads_are_listed_and_aborted(cli: Place, name: str) -> None:
@@ -299,3 +320,18 @@ def test_one_failure_of_many_is_status_1(cli: Place, name: str, tmp_path: Path) 
     )
     assert (result.status, result.records[-1]["done"], result.records[-1]["failed"]) == (1, 1, 2)
     assert (tmp_path / "z").read_text() == "z"
+    result = cli("cat", f"s3://{name}/none", f"s3://{name}/z")
+    assert (result.status, result.out) == (1, b"z")
+
+
+def test_links_are_skipped_or_refused(cli: Place, name: str, tmp_path: Path) -> None:
+    write_files(tmp_path, {"real": "1"})
+    (tmp_path / "link").symlink_to("real")
+    lines = [
+        f"cp -r . s3://{name}/skip --symlinks skip",
+        f"cp link s3://{name}/ --symlinks skip",
+        f"cp link s3://{name}/refuse --symlinks refuse",
+        f"cp -r . s3://{name}/follow",
+    ]
+    assert cli("run", "-", "-j", "1", stdin="\n".join(lines).encode(), cwd=tmp_path).status == 1
+    assert set(cli.objects(name)) == {"skip/real", "follow/real", "follow/link"}

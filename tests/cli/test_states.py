@@ -88,6 +88,7 @@ CASES = [
     Case("cp --raw file", "cp --raw '{d}/file*.txt' s3://{b}/", {}, {"file*.txt": "x", "file1.txt": "y"}, {"file*.txt": "x"}),
     Case("cp a missing file", "cp {d}/none s3://{b}/", {}, ONE, {}),
     Case("cp two files", "cp {d}/a {d}/b s3://{b}/p/", {}, {"a": "1", "b": "2"}, {"p/a": "1", "p/b": "2"}),
+    Case("cp two files and a missing one", "cp {d}/a {d}/none {d}/b s3://{b}", {}, {"a": "1", "b": "2"}, {"a": "1", "b": "2"}),
     Case("cp two files to a key is refused", "cp {d}/a {d}/b s3://{b}/p", {}, {"a": "1", "b": "2"}, {}),
     Case("cp file to file is refused", "cp {d}/a {d}/b", {}, {"a": "1"}),
     # cp, across
