@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command with the arguments of this process, and end the process."""
@@ -12,6 +14,12 @@ def main() -> None:
     except ModuleNotFoundError:
         sys.stderr.write("dreamobjects: the command needs an extra: pip install 'aiodreamobjects[cli]'\n")
         raise SystemExit(2) from None
-    from aiodreamobjects.cli.main import run_process  # noqa: PLC0415 - it needs click
+    except KeyboardInterrupt:
+        raise SystemExit(_INTERRUPTED) from None
+    try:
+        from aiodreamobjects.cli.main import run_process  # noqa: PLC0415 - it needs click
 
-    raise SystemExit(run_process(sys.argv[1:]))
+        status = run_process(sys.argv[1:])
+    except KeyboardInterrupt:  # before the command handles signals itself
+        status = _INTERRUPTED
+    raise SystemExit(status)

@@ -48,6 +48,7 @@ async def run_command(app: App, file: str, jobs: int) -> None:
     async def act(line: Line) -> None:
         statuses.append(await _run_line(app, line))
 
+    await app.session()  # one, before several lines want it
     await spread(_lines(file), act, jobs)
     failed = sum(status != 0 for status in statuses)
     app.done, app.failed = len(statuses) - failed, failed

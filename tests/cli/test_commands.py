@@ -316,7 +316,11 @@ def test_one_failure_of_many_is_status_1(cli: Place, name: str, tmp_path: Path) 
     result = cli("cp", "-r", f"s3://{name}", str(tmp_path / "new"), "--json")
     assert (result.status, result.records[-1]["done"], result.records[-1]["failed"]) == (1, 2, 1)
     result = cli(
-        "run", "-", "--json", stdin=f"cp s3://{name}/z z\nls s3/\ncp s3://{name}/none none".encode(), cwd=tmp_path
+        "run",
+        "-",
+        "--json",
+        stdin=f"cp s3://{name}/z z\nls s3/\ncp s3://{name}/none none".encode(),
+        cwd=tmp_path,
     )
     assert (result.status, result.records[-1]["done"], result.records[-1]["failed"]) == (1, 1, 2)
     assert (tmp_path / "z").read_text() == "z"

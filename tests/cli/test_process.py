@@ -170,7 +170,9 @@ def test_keys_are_written_to_a_profile_for_its_owner_only(cli: Place, tmp_path: 
         .startswith("# mine\n[profile old]\nregion = here\ns3 =\n  addressing_style = path\n")
     )
     alone = {**files, **{name: "" for name in cli.environment if name.startswith("DREAMOBJECTS_")}}
-    assert cli("ls", "--profile", "work", env=alone).status == 0
+    warns = {**alone, "PYTHONWARNINGS": "always::ResourceWarning"}
+    listed = cli("run", "-", "--profile", "work", stdin=b"ls\n" * 8, env=warns)
+    assert (listed.status, listed.err) == (0, ""), "one session for all lines, and it is closed"
     shown = cli("config", "show", "--profile", "work", env=alone).out.decode()
     assert cli.server.secret_key not in shown
     assert str(tmp_path / "aws/credentials") in shown
