@@ -10,7 +10,7 @@ from typing import NamedTuple
 import click
 
 from aiodreamobjects.cli.app import App
-from aiodreamobjects.cli.errors import RefusedError
+from aiodreamobjects.cli.errors import REFUSED, RefusedError
 from aiodreamobjects.cli.options import command, pass_app
 
 _NOT_HERE = ("run", "serve", "config")
@@ -63,8 +63,8 @@ async def _run_line(app: App, line: Line) -> int:
     try:
         words = shlex.split(line.text, comments=True)
     except ValueError as error:
-        app.out.complain(f"dreamobjects: line {line.number}: {error}: {line.text}")
-        return 2
+        App(app.out, app).fail(f"line {line.number}", RefusedError(f"{error}: {line.text}"))
+        return REFUSED
     if words[:1] == ["dreamobjects"]:
         del words[0]
     if not words:
@@ -72,7 +72,7 @@ async def _run_line(app: App, line: Line) -> int:
     child = App(app.out, app)
     if words[0] in _NOT_HERE:
         child.fail(f"line {line.number}", RefusedError(f"{words[0]} does not work in a file of commands"))
-        return 2
+        return REFUSED
     job = parse(child, words)
     if not isinstance(job, int):
         await carry_out(child, job)

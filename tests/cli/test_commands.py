@@ -324,6 +324,8 @@ def test_one_failure_of_many_is_status_1(cli: Place, name: str, tmp_path: Path) 
     )
     assert (result.status, result.records[-1]["done"], result.records[-1]["failed"]) == (1, 1, 2)
     assert (tmp_path / "z").read_text() == "z"
+    result = cli("run", "-", "--json", stdin=b'ls "s3://no-end\nserve\nnonsense\n')
+    assert [one["status"] for one in result.records if one["type"] == "error"] == [2, 2, 2]
     result = cli("cat", f"s3://{name}/none", f"s3://{name}/z")
     assert (result.status, result.out) == (1, b"z")
 
