@@ -55,6 +55,11 @@ _NOT_SENDABLE = re.compile("[\r\n\0]|[^\0-\xff]").search
 """A line end, or a character that is not one byte."""
 
 
+def _sends_key(headers: Mapping[str, str]) -> bool:
+    """Return whether these headers of a request hold a customer's key."""
+    return any("-customer-key" in name for name in headers)
+
+
 T = TypeVar("T")
 
 
@@ -120,6 +125,7 @@ class Caller:
         """Called with what happens to each call: see ``_trace``."""
         service, low_speed = gate.service, gate.timeouts.low_speed
         self._scheme, self._host, self._path = service.scheme, service.host, service.path
+        self._is_in_the_clear = self._scheme == "http" and not is_loopback(self._host)
         self._is_path_style, self._is_v4 = service.addressing == "path", service.signature == "v4"
         # TLS protects the body. Over plain http the signature must cover it.
         self._signs_payload = self._is_v4 and self._scheme == "http" and not gate.is_anonymous
@@ -197,11 +203,14 @@ class Caller:
         if (advice := service.unsupported.get(feature_of(encryption))) is not None:
             msg = f"{service.name} does not encrypt with {encryption!r}; {advice}"
             raise UnsupportedByServiceError(msg, code="NotImplemented")
-        if isinstance(encryption, SseCustomer) and self._scheme == "http" and not is_loopback(self._host):
-            msg = (
-                f"encryption={encryption!r}: the key would go to {service.endpoint} in the clear; use an https endpoint"
-            )
-            raise ValueError(msg)
+        if self._is_in_the_clear and isinstance(encryption, SseCustomer):
+            raise self._shown_key()
+
+    def _shown_key(self) -> ValueError:
+        endpoint = self.gate.service.endpoint
+        return ValueError(
+            f"encryption=SseCustomer(...): the key would go to {endpoint} in the clear; use an https endpoint"
+        )
 
     def ignored_encryption(self, address: Address, encryption: Encryption) -> UnsupportedByServiceError:
         """Return the error for an object that was stored without the encryption that was asked for. Remember the lack."""
@@ -225,7 +234,7 @@ class Caller:
             gate.clock(),
             gate.clock_offset,
             is_anonymous=gate.is_anonymous,
-            sends_key=any("-customer-key" in name for name in headers),
+            sends_key=_sends_key(headers),
         )
 
     async def send_for_effect(self, call: Call, *, done_earlier: str) -> None:
@@ -315,6 +324,8 @@ class Caller:
         if call.headers and any(map(_NOT_SENDABLE, call.headers.values())):
             msg = f"{call}: a header holds a line end, or a character that does not fit into one byte"
             raise ValueError(msg)
+        if self._is_in_the_clear and _sends_key(call.headers):  # verbs ask earlier, but no request may slip through
+            raise self._shown_key()
         if call.destination is None and self._is_path_style and call.bucket:
             host = self._host
             resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"
