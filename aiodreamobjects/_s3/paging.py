@@ -19,6 +19,7 @@ from aiodreamobjects._errors import ServiceError
 from aiodreamobjects._models import Address, CommonPrefix, ObjectInfo, UploadInfo, printable
 from aiodreamobjects._s3.errors import UNREADABLE
 from aiodreamobjects._s3.listings import PAGE_KEYS
+from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.replies import end_of, name_of
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._s3.values import Cursor, Page, Part
@@ -137,9 +138,11 @@ def uploads(
     return _one_after_the_other(fetch, Uploads(bucket, prefix, after), limit)
 
 
-def parts(s3: S3, address: Address, upload_id: str, most_parts: int) -> AsyncGenerator[Page[Part], None]:
+def parts(
+    s3: S3, address: Address, upload_id: str, most_parts: int, options: WriteOptions
+) -> AsyncGenerator[Page[Part], None]:
     async def fetch(cursor: Cursor | None, _: int) -> Page[Part]:
-        return await s3.list_parts(address, upload_id, cursor)
+        return await s3.list_parts(address, upload_id, cursor, options)
 
     return _one_after_the_other(fetch, Parts(address, upload_id, most_parts))
 

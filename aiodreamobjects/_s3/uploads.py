@@ -108,6 +108,8 @@ class Uploads:
         call = Call("complete_multipart_upload", "POST", address.bucket, address.key, self._caller.slow_document)
         call.query = {"uploadId": upload_id}
         call.headers = options.condition_headers()
+        if options.checksum is not None:  # then S3 demands the customer's key here too (API reference)
+            call.headers = {**call.headers, **options.part_headers()}
         call.is_conditional = True
         algorithm, whole = options.checksum, _checksum_of(parts, options.checksum)
         # Other services may compare it with a checksum of the parts' checksums, which older ones know alone.
@@ -126,9 +128,13 @@ class Uploads:
             raise ChecksumMismatchError(msg)
         return replace(info, verified="checksum") if all(part.is_checked for part in parts) else info
 
-    async def list_parts(self, address: Address, upload_id: str, cursor: Cursor | None = None) -> Page[Part]:
+    async def list_parts(
+        self, address: Address, upload_id: str, cursor: Cursor | None = None, options: WriteOptions = PLAIN
+    ) -> Page[Part]:
         query = {"uploadId": upload_id} | ({"part-number-marker": cursor[0]} if cursor else {})
         call = Call("list_parts", "GET", address.bucket, address.key, self._caller.document, query)
+        if options.checksum is not None:  # as for a completion
+            call.headers = options.part_headers()
         root = await self._caller.document_of(call, "ListParts")
         parts = [replies.listed_part(part) for part in root.find_all("Part")]
         is_truncated, marker = replies.flag(root, "IsTruncated"), root.get("NextPartNumberMarker")

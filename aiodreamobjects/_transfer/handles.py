@@ -203,7 +203,9 @@ class MultipartUpload:
 
     async def _listed(self) -> list[Part]:
         most = self._runtime.service.multipart.most_parts
-        async with aclosing(paging.parts(self._runtime.s3, self._address, self.upload_id, most)) as pages:
+        async with aclosing(
+            paging.parts(self._runtime.s3, self._address, self.upload_id, most, self._options)
+        ) as pages:
             return [part async for page in pages for part in page.items]
 
 

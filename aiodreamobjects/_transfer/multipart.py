@@ -285,7 +285,7 @@ class Multipart:
         return True
 
     async def _list_parts(self, upload_id: str) -> AsyncIterator[Part]:
-        async with aclosing(paging.parts(self._s3, self._address, upload_id, self._most_parts)) as pages:
+        async with aclosing(paging.parts(self._s3, self._address, upload_id, self._most_parts, self._options)) as pages:
             async for page in pages:
                 for part in page.items:
                     yield part
