@@ -165,7 +165,8 @@ class Object:
     def multipart(self, upload_id: str, **options: Unpack[WriteArguments]) -> MultipartUpload:
         """Continue an upload that ``start_upload`` began, here or in another process. Sends nothing.
 
-        Give ``if_absent``, ``if_match``, ``verify``, ``checksum`` and a customer's key again if you gave them to ``start_upload``. The service keeps all other options.
+        Give ``if_absent``, ``if_match``, ``verify``, ``checksum``, ``retention``, ``legal_hold`` and a customer's key again if you
+        gave them to ``start_upload``. The service keeps all other options; some forget a lock, and ``complete`` then sets it.
         """
         return handles.take_up(self._runtime, self._address, upload_id, WriteOptions.of(options))
 

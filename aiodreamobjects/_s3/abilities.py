@@ -100,12 +100,16 @@ class Abilities(Objects, Uploads):
         *,
         bypasses: bool = False,
     ) -> None:
-        await self._require_part("object_lock", lambda: self.get_object_legal_hold(address, version_id))
+        await self._require_lock(address, version_id)
         await super().put_object_retention(address, mode, until, version_id, bypasses=bypasses)
 
     async def put_object_legal_hold(self, address: Address, status: str, version_id: str | None = None) -> None:
-        await self._require_part("object_lock", lambda: self.get_object_legal_hold(address, version_id))
+        await self._require_lock(address, version_id)
         await super().put_object_legal_hold(address, status, version_id)
+
+    async def _require_lock(self, address: Address, version_id: str | None) -> None:
+        self._refuse_lacking("object_lock")
+        await self._require_part("object_lock", lambda: self.get_object_legal_hold(address, version_id))
 
     async def _require_part(self, feature: Feature, get: Callable[[], Awaitable[object]]) -> None:
         if self._gate.service.is_known:
@@ -129,11 +133,13 @@ class Abilities(Objects, Uploads):
     # Conditions of writes. Some gateways ignore them.
 
     async def require(self, address: Address, options: WriteOptions) -> None:
-        """Raise UnsupportedByServiceError unless the service encrypts this write as asked, and honours its conditions."""
+        """Raise UnsupportedByServiceError unless the service encrypts and locks as asked, and honours the conditions."""
         if options.encryption is not None:
             await self._require_encryption(address, options.encryption)
         if options.checksum is not None:
             await self.require_checksum(options.checksum)
+        if options.has_lock:
+            self._refuse_lacking("object_lock")
         if options.is_conditional:
             await self._require_conditions(address, options)
 

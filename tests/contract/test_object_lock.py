@@ -84,8 +84,14 @@ async def send_parts(obj: dream.Object, content: bytes, _: Path) -> dream.Object
     return await started.complete()
 
 
+async def take_up(obj: dream.Object, content: bytes, _: Path) -> dream.ObjectInfo:
+    started = await obj.start_upload(retention=KEPT, legal_hold=True)
+    part = await started.put_part(1, content)
+    return await obj.multipart(started.upload_id, retention=KEPT, legal_hold=True).complete([part])
+
+
 @pytest.mark.parametrize("content", [b"x", LARGE], ids=["small", "in parts"])
-@pytest.mark.parametrize("verb", [put, upload, write, copy_to, send_parts])
+@pytest.mark.parametrize("verb", [put, upload, write, copy_to, send_parts, take_up])
 async def test_a_lock_that_is_asked_for_holds(
     bucket: dream.Bucket, boto: Any, tmp_path: Path, verb: Any, content: bytes
 ) -> None:
@@ -252,6 +258,27 @@ async def test_a_service_that_does_not_know_locks_does_not_lose_the_content() ->
                 with pytest.raises(dream.UnsupportedByServiceError):
                     await verb()
         assert {request.method for request in scripted.received} == {"GET"}
+
+
+async def test_a_known_lack_of_locks_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    async with ScriptedServer() as scripted:
+        scripted.will(Reply(200, headers={"ETag": '"9dd4e461268c8034f5c8564e155c67a6"'}))
+        known = dream.Service.for_endpoint(scripted.endpoint)
+        service = replace(known, is_known=True, unsupported={**known.unsupported, "object_lock": "it has none"})
+        async with scripted.session(service=service) as session:
+            obj = session.object("s3://bucket/a")
+            for verb in (
+                obj.put(b"x", legal_hold=True),
+                obj.upload(path, retention=KEPT),
+                obj.start_upload(retention=KEPT),
+                obj.set_retention("GOVERNANCE", UNTIL),
+                obj.set_legal_hold(True),
+            ):
+                with pytest.raises(dream.UnsupportedByServiceError, match="does not support Object Lock; it has none"):
+                    await verb
+        assert scripted.received == []
 
 
 # Bad input
