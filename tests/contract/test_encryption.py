@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 from botocore.exceptions import ClientError
 from conftest import Server, new_name
-from servers.scripted import Reply, ScriptedServer
+from servers.scripted import Received, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -225,6 +225,105 @@ async def test_a_copy_onto_itself_changes_the_key_or_keeps_it(bucket: dream.Buck
     assert (info.content_type, info.cache_control, info.encryption) == ("text/csv", "no-store", "SSE-C")
     with pytest.raises(dream.EncryptionKeyError):
         await obj.set_headers(cache_control="no-cache")
+
+
+@pytest.mark.parametrize("content", [LARGE[:-1], LARGE], ids=["small", "in parts"])
+async def test_a_streamed_copy_onto_itself_undoes_nothing(content: bytes) -> None:
+    """What somebody else writes while the content passes through here stays."""
+    etag, stored = "e" * 33, list[str]()
+    headers = {"x-amz-server-side-encryption-customer-algorithm": "AES256"}
+
+    def answer(asked: Received) -> Reply:
+        nonlocal etag
+        told = {**headers, "ETag": f'"{etag}"'}
+        if asked.method == "GET" and asked.target == "/bucket/a":
+            etag = "n" * 33  # now somebody else replaces it
+            return Reply(200, content, told)
+        if asked.method in ("HEAD", "DELETE"):
+            return Reply(200, headers=told, length=len(content) if asked.method == "HEAD" else None)
+        if asked.method == "GET":
+            return error(404, "NoSuchTagSet")
+        if "?uploads" in asked.target:
+            created = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+            return Reply(200, created, headers)
+        if asked.target == "/bucket/a" and asked.headers.get("if-match", etag).strip('"') != etag:
+            return error(412, "PreconditionFailed")
+        if "partNumber" not in asked.target:
+            stored.append(asked.target)
+        return Reply(200, b"<CompleteMultipartUploadResult><ETag>c</ETag></CompleteMultipartUploadResult>", told)
+
+    async with ScriptedServer() as scripted:
+        scripted.will(answer)
+        service = replace(dream.Service.for_endpoint(scripted.endpoint), is_known=True)
+        async with scripted.session(service=service, limits=LIMITS) as session:
+            obj = session.object("s3://bucket/a")
+            with pytest.raises(dream.ObjectChangedError, match="changed while it was copied"):
+                await obj.copy_to(obj, source_encryption=KEY, cache_control="no-store", copy_acl=False)
+    assert stored == []
+
+
+@pytest.mark.parametrize("encryption", [None, dream.SseKms("key-1")], ids=["kept", "given"])
+async def test_what_a_kms_encrypts_is_streamed_where_it_cannot_be_copied(encryption: Any) -> None:
+    """Ceph RGW 16.2 answers 501."""
+    content, etag = b"x", hashlib.md5(b"x").hexdigest()
+    kms = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": "key-1"}
+    told = {"ETag": f'"{etag}"'} | ({} if encryption else kms)
+
+    def answer(asked: Received) -> Reply:
+        if "x-amz-copy-source" in asked.headers:
+            return error(501, "NotImplemented")
+        if asked.method == "PUT":
+            return Reply(200, headers=told | kms)
+        if "tagging" in asked.target:
+            return error(404, "NoSuchTagSet")
+        return Reply(200, b"" if asked.method == "HEAD" else content, told, length=len(content))
+
+    async with ScriptedServer() as scripted:
+        scripted.will(answer)
+        service = replace(dream.Service.for_endpoint(scripted.endpoint), is_known=True, encrypts=True)
+        async with scripted.session(service=service) as session:
+            obj, given = session.object("s3://bucket/a"), {"encryption": encryption} if encryption else {}
+            info = await obj.copy_to(obj, cache_control="no-store", copy_acl=False, **given)
+        assert info.encryption == "aws:kms"
+        (stored,) = [one for one in scripted.received if one.method == "PUT" and one.body]
+        assert kms.items() <= stored.headers.items()
+
+
+async def test_a_copy_that_was_not_encrypted_is_told() -> None:
+    async with ScriptedServer() as scripted:
+        told = {"ETag": f'"{hashlib.md5(b"x").hexdigest()}"'}
+
+        def answer(asked: Received) -> Reply:
+            if asked.method == "PUT":
+                return Reply(200, f"<CopyObjectResult><ETag>{told['ETag']}</ETag></CopyObjectResult>".encode())
+            return Reply(200, headers=told, length=1)
+
+        scripted.will(answer)
+        service = replace(dream.Service.for_endpoint(scripted.endpoint), is_known=True, encrypts=True)
+        async with scripted.session(service=service) as session:
+            obj = session.object("s3://bucket/a")
+            with pytest.raises(
+                dream.UnsupportedByServiceError, match=r"b was stored, but .* did not encrypt"
+            ) as caught:
+                await obj.copy_to(session.object("s3://bucket/b"), encryption="AES256")
+        assert caught.value.in_doubt
+
+
+async def test_a_checksum_of_parts_takes_the_key_to_the_end() -> None:
+    """Amazon S3 demands the key when an upload with a checksum is completed and when its parts are listed."""
+    async with ScriptedServer() as scripted:
+        etag = hashlib.md5(b"x").hexdigest()
+        part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag><Size>1</Size></Part>"
+        scripted.will(
+            Reply(200, f"<ListPartsResult>{part}</ListPartsResult>".encode()),
+            Reply(200, b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"),
+        )
+        service = replace(dream.Service.for_endpoint(scripted.endpoint), encrypts=True)
+        async with scripted.session(service=service) as session:
+            await session.object("s3://bucket/a").multipart("u", encryption=KEY, checksum="sha256").complete()
+        key = base64.b64encode(bytes(range(32))).decode()
+        name = "x-amz-server-side-encryption-customer-key"
+        assert [(one.method, one.headers.get(name)) for one in scripted.received] == [("GET", key), ("POST", key)]
 
 
 # Conditions
@@ -469,6 +568,8 @@ async def test_a_key_does_not_travel_in_the_clear() -> None:
             obj.read(encryption=KEY),
             obj.head(encryption=KEY),
             obj.start_upload(encryption=KEY),
+            obj.multipart("u", encryption=KEY).put_part(1, b"x"),
+            obj.multipart("u", encryption=KEY).complete([(1, "e")]),
         ):
             with pytest.raises(ValueError, match="in the clear; use an https endpoint"):
                 await verb
