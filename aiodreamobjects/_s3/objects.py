@@ -25,7 +25,7 @@ from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import locked, refused_as_existing, wrong_key
 from aiodreamobjects._s3.gate import Gate
-from aiodreamobjects._s3.options import ANY, BYPASS, NOTHING, ReadOptions, WriteOptions
+from aiodreamobjects._s3.options import ANY, BYPASS, NOTHING, ReadOptions, WriteOptions, iso_of
 from aiodreamobjects._s3.replies import Headers
 from aiodreamobjects._s3.settings import tags_of
 
@@ -345,12 +345,21 @@ class Objects:
     async def _explain_lock(self, address: Address, version_id: str | None, error: AccessDeniedError) -> None:
         """Raise LockedError if a lock is why the service refused this request."""
         try:
-            found = await self.headers_of(address, ReadOptions(version_id=version_id))
+            lock = await self._words_of_lock(address, version_id)
         except DreamObjectsError:
             return
-        if lock := replies.words_of_lock(found):
+        if lock:
             what = f"{address}" + (f", version {version_id}," if version_id else "")
             raise locked(error, f"{what} is locked: {lock}") from error
+
+    async def _words_of_lock(self, address: Address, version_id: str | None) -> str:
+        try:
+            return replies.words_of_lock(await self.headers_of(address, ReadOptions(version_id=version_id)))
+        except InvalidRequestError:  # a HEAD needs the customer's key; the requests for the lock do not
+            kept = await self.get_object_retention(address, version_id)
+            is_held = await self.get_object_legal_hold(address, version_id)
+        mode, until = (kept.mode, kept.until) if kept is not None else (None, None)
+        return replies.lock_in_words(mode, None if until is None else iso_of(until), is_held=is_held)
 
 
 _CHECKSUM_MODE: Final = {"x-amz-checksum-mode": "ENABLED"}

@@ -480,8 +480,12 @@ def retention_of(mode: str | None, date: str | None) -> Retention | None:
 def words_of_lock(headers: Headers) -> str:
     """Say how a version is locked. Empty if it is not."""
     mode, until, hold = (text(headers.get(name.encode())) for name in (LOCK_MODE, LOCK_UNTIL, LEGAL_HOLD))
+    return lock_in_words(mode, until, is_held=hold == "ON")
+
+
+def lock_in_words(mode: str | None, until: str | None, *, is_held: bool) -> str:
     retention = f"{mode} retention until {until}" if mode else ""
-    return " and ".join(filter(None, (retention, "under legal hold" if hold == "ON" else "")))
+    return " and ".join(filter(None, (retention, "under legal hold" if is_held else "")))
 
 
 # Errors

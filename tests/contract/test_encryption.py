@@ -12,6 +12,7 @@ import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -483,6 +484,18 @@ async def test_the_services_own_keys(bucket: dream.Bucket, boto: Any, server: Se
             await obj.set_headers(cache_control="no-store")
             assert boto.head_object(Bucket=bucket.name, Key="a")["ServerSideEncryption"] == name
     assert boto.head_object(Bucket=bucket.name, Key="a")["SSEKMSKeyId"] == "key-1"
+
+
+async def test_a_lock_is_told_without_the_key(session: dream.Session) -> None:
+    bucket = await session.create_bucket(new_name(), object_lock=True)
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    obj, retention = bucket.object("a"), dream.Retention("GOVERNANCE", until)
+    info = await obj.put(b"x", encryption=KEY, retention=retention, legal_hold=True)
+    words = f"is locked: GOVERNANCE retention until {until:%Y-%m-%dT%H:%M:%S}Z and under legal hold"
+    with pytest.raises(dream.LockedError, match=words):
+        await obj.delete(version_id=info.version_id)
+    await obj.set_legal_hold(False)
+    await bucket.delete(force=True, bypass_governance=True)
 
 
 # What is not encrypted although it should be
