@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from aiodreamobjects._errors import NotFoundError
+from aiodreamobjects._errors import NotFoundError, UnsupportedByServiceError
 from aiodreamobjects._listing.pages import list_versions
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
@@ -26,12 +26,18 @@ async def undelete(runtime: Runtime, address: Address) -> ObjectInfo:
 
     Look again after each deletion: a listing does not tell which of two versions of the same second is newer.
     """
+    deleted: set[str | None] = set()
     while True:
         found = await versions(runtime, address)
         if all(version.is_delete_marker for version in found):
             left = " but delete markers" if found else ""
             msg = f"{address} cannot be undeleted: no version of it is left{left}"
             raise NotFoundError(msg, code="NoSuchVersion")
-        if not found[0].is_delete_marker:
-            return found[0]
-        await runtime.s3.delete_object(address, found[0].version_id)
+        newest = found[0]
+        if not newest.is_delete_marker:
+            return newest
+        if newest.version_id in deleted:
+            msg = f"{address} cannot be undeleted: the service answers a deletion of its delete marker, but keeps the marker"
+            raise UnsupportedByServiceError(msg, code="NotImplemented")
+        await runtime.s3.delete_object(address, newest.version_id)
+        deleted.add(newest.version_id)

@@ -116,6 +116,7 @@ class Multipart:
     ) -> None:
         self._s3, self._retry, self._address = runtime.s3, runtime.retry, address
         self._options, self._job = options, job
+        self._has_customers_key = isinstance(options.encryption, SseCustomer)
         self._journal, self._record = journal, record
         self._upload_id: str | None = None
         self._created_id: str | None = None
@@ -304,8 +305,10 @@ class Multipart:
             self.is_in_doubt = True
             try:
                 info = await self._s3.complete_upload(self._address, upload_id, parts, self._options)
-                # Of parts that others sent only the likely ETag is known: it is good enough to find the object by.
-                wanted = expected or (_likely_etag(parts) if self._is_taken_up else None)
+                # Of parts that others sent, or that a customer's key encrypts, only the likely ETag is known: it is good
+                # enough to find the object by.
+                has_likely = self._is_taken_up or self._has_customers_key
+                wanted = expected or (_likely_etag(parts) if has_likely else None)
                 if info.etag is None and wanted is not None:
                     info = await self._find_etag(info, upload_id, parts, wanted)
                 await self._check_etag(info.etag, expected, _size_of(parts))
@@ -430,8 +433,7 @@ class Multipart:
 
     def _completed(self, info: ObjectInfo, expected: str | None, size: int | None) -> ObjectInfo:
         """Return the completed object's info."""
-        has_own_key = isinstance(self._options.encryption, SseCustomer)
-        verified: Verified | None = "size" if self._has_its_size or has_own_key else None
+        verified: Verified | None = "size" if self._has_its_size or self._has_customers_key else None
         if expected is not None and info.etag == expected:
             verified = "parts"
         verified = info.verified or verified  # the completion compared the checksums

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from inspect import iscoroutine
 
 from aiodreamobjects._bulk import Tally, fails_all
-from aiodreamobjects._errors import DreamObjectsError, NotFoundError
+from aiodreamobjects._errors import DreamObjectsError, EncryptionKeyError, NotFoundError
 from aiodreamobjects._models import printable
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
@@ -75,6 +75,8 @@ class UploadTree(Direction):
             if fails_all(error):
                 raise
             return "missing"
+        except EncryptionKeyError:  # it was stored without this key
+            return "etag" if self.options.compare == "etag" else "mtime"
 
     async def has_same_content(self, source: Entry, target: Entry) -> bool | None:
         assert target.info is not None
@@ -85,7 +87,8 @@ class UploadTree(Direction):
         """Without a kept time, an object is current if it was stored when the file was last changed, or later."""
         assert source.mtime_ns is not None
         found = await self._objects.head(source.name)
-        if found.size != source.size:
+        lacks_key = self._objects.reads.encryption is not None and found.encryption is None  # Ceph ignores the key then
+        if found.size != source.size or lacks_key:
             return False
         if (kept := mtime.kept_in(found.metadata)) is not None:
             return kept.is_that_of(source.mtime_ns, self._disk.precision)

@@ -91,6 +91,7 @@ async def test_what_is_written_needs_the_key(
 ) -> None:
     info = await verb(bucket.object("a"), content, tmp_path / "file")
     assert (info.size, info.encryption, info.verified) == (len(content), "SSE-C", "size")
+    assert info.etag
     found = boto.get_object(Bucket=bucket.name, Key="a", **BOTO_KEY)
     assert found["Body"].read() == content
     assert found["SSECustomerAlgorithm"] == "AES256"
@@ -396,6 +397,9 @@ async def test_trees_with_one_key(bucket: dream.Bucket, boto: Any, tmp_path: Pat
     report = await bucket.copy_tree(bucket, "t", "copied", source_encryption=KEY, encryption=OTHER)
     assert report.copied == 2
     assert await bucket.object("copied/sub/large").read(encryption=OTHER) == LARGE
+    boto.put_object(Bucket=bucket.name, Key="t/small", Body=b"small")  # without the key
+    assert (await bucket.upload_tree(local, "t", compare="mtime", encryption=KEY)).copied == 1
+    assert (await bucket.object("t/small").head(encryption=KEY)).encryption == "SSE-C"
     found = await bucket.check_tree(local, "t", by="content", encryption=KEY)
     assert (found.same, found.differ, found.missing, found.extra, found.unverified) == (2, (), (), (), ())
     moved = await bucket.move_tree(bucket, "copied", "moved", source_encryption=OTHER, encryption=KEY)

@@ -180,6 +180,19 @@ async def test_undelete(bucket: dream.Bucket, boto: Any) -> None:
         await bucket.object("only-marked").undelete()
 
 
+async def test_undelete_ends_where_a_marker_cannot_be_deleted() -> None:
+    listed = (
+        b"<ListVersionsResult><IsTruncated>false</IsTruncated>"
+        b"<DeleteMarker><Key>a</Key><VersionId>m</VersionId><IsLatest>true</IsLatest></DeleteMarker>"
+        b"<Version><Key>a</Key><VersionId>v</VersionId><IsLatest>false</IsLatest></Version></ListVersionsResult>"
+    )
+    async with ScriptedServer() as scripted, scripted.session() as session:
+        scripted.will(lambda request: Reply(204) if request.method == "DELETE" else Reply(200, listed))
+        with pytest.raises(dream.UnsupportedByServiceError, match="keeps the marker"):
+            await session.object("s3://bucket/a").undelete()
+        assert [request.method for request in scripted.received] == ["GET", "DELETE", "GET"]
+
+
 async def test_a_version_survives_suspension(bucket: dream.Bucket, boto: Any, server: Server) -> None:
     if server.name == "moto":
         pytest.xfail("moto does not know the version null")
