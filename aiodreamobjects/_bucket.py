@@ -566,15 +566,15 @@ class Bucket:
         """Bring the objects under ``prefix/`` back to a time, from the versions that the bucket keeps. Return what was done.
 
         For each key, the newest version that was stored at ``as_of`` or before becomes the newest again: the service copies it, with
-        headers, metadata, tags and ACL. If there was none, or it was deleted then, a delete marker hides what is there now. A key
-        that has not changed since is skipped. Markers come last, and only if no copy failed. All versions stay, so this can be
+        headers, metadata, tags and ACL. An object that did not exist at ``as_of`` is hidden by a delete marker. A key that has
+        not changed since is skipped. Markers come last, and only if no copy failed. All versions stay, so this can be
         undone by another call, with the time before this one. If versioning is suspended, what was stored meanwhile has no
         version, and is replaced for good.
 
         With ``to``, a bucket or another prefix of this bucket, the state of that time is copied there, without ACLs, and nothing
         is hidden. ``dry_run`` only reads, and returns the ``plan``. Times are the service's, as ``list_versions`` gives them, often
-        whole seconds; an ``as_of`` without a fraction means that whole second. Of several versions of the same time, the newest counts. ``encryption`` is the customer's key of all versions;
-        the copies get the same.
+        whole seconds; an ``as_of`` without a fraction means that whole second. If several versions have the same time, the newest
+        counts. ``encryption`` is the customer's key of all versions; the copies get the same key.
 
         Takes one request per 1,000 versions, and for each key that changed a copy, a HEAD, and requests for its ACL and tags.
         Raises ValueError for a time without a time zone, and if the bucket never kept versions.

@@ -45,7 +45,7 @@ class SseKms:
 
 
 class SseCustomer:
-    """Encrypt with a key of your own, of 32 bytes. The service does not keep it: whoever reads must give it again.
+    """Encrypt with a key of your own, of 32 bytes. The service does not keep it, so each read needs it again.
 
     Without the key the object is lost. No repr, log or error shows the key, and it cannot be pickled. It goes to the
     service with each request, so over plain http only to this machine.

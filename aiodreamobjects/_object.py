@@ -485,7 +485,7 @@ class Object:
     ) -> PresignedUrl:
         """Return a URL for one GET, HEAD, PUT or DELETE of the object, as ``presign_get`` does. Sends nothing.
 
-        ``version_id`` picks the version to read or to delete. Whoever uses the URL must send ``headers`` as they are here, such
+        ``version_id`` picks the version to read or to delete. The client must send ``headers`` exactly as given here, such
         as ``{"Range": "bytes=0-99"}``. ``presign_get`` and ``presign_put`` have arguments for the usual ones.
         """
         return _presign.presign(self._runtime, method, self._address, expires_in, version_id, headers or {}, signature)
@@ -525,7 +525,7 @@ class Object:
     ) -> PresignedUrl:
         """Return a URL to which anyone can PUT the object until it expires. Sends nothing.
 
-        Whoever uploads must send what you give here as headers, or the service refuses the signature: ``Content-Type``,
+        The client must send the options that you give here as headers, or the service refuses the signature: ``Content-Type``,
         ``Cache-Control``, ``x-amz-meta-*``, ``If-None-Match: *`` for ``if_absent=True``, and so on. ``content_length`` permits
         only this number of bytes, ``content_md5`` (in base64) only these bytes. Raises ValueError for what ``signature="v2"``
         cannot sign: anything but ``Content-Type``, ``Content-MD5`` and ``x-amz-*``.

@@ -183,7 +183,7 @@ def _choose(service: Service, signature: Signature | None) -> Signature:
 
 
 def _check_for_v2(headers: Mapping[str, str]) -> None:
-    """Raise ValueError for headers that SigV2 does not sign: whoever has the URL could leave them out, or change them."""
+    """Raise ValueError for headers that SigV2 does not sign: a client could leave them out, or change them."""
     unsigned = [name for name in headers if name not in _SIGNED_BY_V2 and not name.startswith("x-amz-")]
     if unsigned:
         msg = f"signature='v2' cannot sign {', '.join(sorted(unsigned))}: leave it out, or use signature='v4'"

@@ -91,7 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         return exchange.run()
 
     def abort(self, error: DreamObjectsError) -> None:
-        """Close at once. Whoever waits for the response gets the error."""
+        """Close at once. A task that waits for the response gets the error."""
         if self.error is None:
             self.error = error
             exchange = self._exchange

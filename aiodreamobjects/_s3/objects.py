@@ -371,7 +371,7 @@ def of_version(part: str, version_id: str | None) -> dict[str, str]:
 
 
 class ObjectBody:
-    """An object's bytes as they arrive: the body of one response. Whoever gets it must close it."""
+    """An object's bytes as they arrive: the body of one response. The caller must close it."""
 
     __slots__ = (
         *("_address", "_gate", "_place", "_response"),

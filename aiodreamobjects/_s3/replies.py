@@ -623,7 +623,7 @@ def _end_of(item: ObjectInfo | CommonPrefix) -> str:
 
 
 def end_of(prefix: str) -> str:
-    """Return a name behind all keys that start with the prefix, but for those that continue with this very character."""
+    """Return a name that sorts after the keys with this prefix. Only a key that continues with U+10FFFF could sort after it."""
     return f"{prefix}\U0010ffff"
 
 

@@ -200,7 +200,7 @@ class S3(Abilities, Listings, Buckets):
     async def create_locked_bucket(self, bucket: str, acl: CannedAcl | None, *, exists: bool) -> None:
         """Create a bucket with Object Lock, or raise AlreadyExistsError for one that exists without it.
 
-        Services that do not know the header create the bucket all the same, so look at it.
+        A service that ignores the header creates a bucket without Object Lock. So this looks at the new bucket.
         """
         self._refuse_lacking("object_lock")
         if not exists:

@@ -130,7 +130,7 @@ class Signer:
         )
 
     def presign(self, request: Request, now: float, expires_in: int) -> str:
-        """Return a URL that carries its signature. Whoever uses it must send the given headers too.
+        """Return a URL with its signature. The client must also send the given headers.
 
         Raises ValueError for more than seven days, the limit of SigV4.
         """

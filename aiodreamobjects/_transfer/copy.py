@@ -299,7 +299,7 @@ class _Copy:
         """Let the service copy. Return None if it cannot and the object must be streamed through here."""
         key = self._address.key
         if self._has_customers_key and not self._to.service.encrypts:
-            return None  # Ceph RGW 16.2 stores a copy without encryption, and cannot copy what has a customer's key
+            return None  # Ceph RGW 16.2 refuses to copy such an object, and ignores the key that the copy should get
         if self._is_large() and "copy_in_parts" in self._to.service.unsupported:
             return None
         if self._is_large() and (unquote(key) != key or "?versionId=" in key):
@@ -443,7 +443,7 @@ class _Copy:
         """
         options = self._options()
         is_pinnable = self._is_itself and self._pin is not None and self._reads.version_id is None
-        # A HEAD checks the condition with the new key, which cannot look at what has another one.
+        # The condition is checked by a HEAD with the new key. That HEAD fails if the present object has another key.
         is_visible = self._reads.encryption in (None, options.encryption)
         if not (is_pinnable and is_visible) or options.is_conditional:
             return options

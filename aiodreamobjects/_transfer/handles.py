@@ -96,7 +96,7 @@ class MultipartUpload:
     ) -> PresignedUrl:
         """Return a URL to which anyone can PUT part ``number`` until it expires. Sends nothing.
 
-        Whoever uploads must keep the ``ETag`` of the reply if you give parts to ``complete``. ``content_length`` and
+        If you want to give the parts to ``complete``, the client must keep the ``ETag`` of each reply. ``content_length`` and
         ``content_md5`` are those of ``Object.presign_put``.
         """
         self._check_number(number)

@@ -37,8 +37,8 @@ class _Expected(NamedTuple):
 def _expectations(info: ObjectInfo, obstacle: str | None, told: Told | None) -> list[_Expected]:
     """Return what the content can be compared with, the best first.
 
-    A checksum that the service was asked for is mostly faster to compute than an MD5. One that is told unasked comes second: of
-    unknown services, some tell wrong ones.
+    A checksum that the session requested comes first, since it is usually faster to compute than an MD5. A checksum that an
+    unknown service sends by itself comes after the ETag: some services send wrong ones.
     """
     found = []
     if info.etag is not None and md5_of_etag(info.etag, obstacle):

@@ -17,7 +17,7 @@ class NothingFoundError(Exception):
 
 
 class ClosedPipeError(Exception):
-    """Whoever read standard output has gone away."""
+    """The reader of standard output has closed the pipe."""
 
 
 def status_of(error: BaseException) -> int:
