@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from aiodreamobjects._errors import NotFoundError, UnsupportedByServiceError
@@ -12,13 +13,27 @@ from aiodreamobjects._runtime import Runtime
 
 async def versions(runtime: Runtime, address: Address) -> list[ObjectInfo]:
     """Return the versions and delete markers of exactly this key, the newest first."""
-    found: list[ObjectInfo] = []
+    async with aclosing(_pages(runtime, address)) as pages:
+        return [version async for page in pages for version in page]
+
+
+async def _pages(runtime: Runtime, address: Address) -> AsyncGenerator[list[ObjectInfo], None]:
     async with aclosing(list_versions(runtime, address.bucket, address.key).pages()) as pages:
         async for page in pages:  # of all keys with this prefix, this one comes first
-            found += [version for version in page if version.key == address.key]
+            yield [version for version in page if version.key == address.key]
             if page and page[-1].key != address.key:
-                break
-    return found
+                return
+
+
+async def _newest(runtime: Runtime, address: Address) -> tuple[ObjectInfo | None, bool]:
+    """Return the newest version or marker, and whether any version is left. Read no further than that needs."""
+    newest: ObjectInfo | None = None
+    async with aclosing(_pages(runtime, address)) as pages:
+        async for page in pages:
+            newest = newest or next(iter(page), None)
+            if not all(version.is_delete_marker for version in page):
+                return newest, True
+    return newest, False
 
 
 async def undelete(runtime: Runtime, address: Address) -> ObjectInfo:
@@ -28,12 +43,11 @@ async def undelete(runtime: Runtime, address: Address) -> ObjectInfo:
     """
     deleted: set[str | None] = set()
     while True:
-        found = await versions(runtime, address)
-        if all(version.is_delete_marker for version in found):
-            left = " but delete markers" if found else ""
+        newest, has_version = await _newest(runtime, address)
+        if newest is None or not has_version:
+            left = " but delete markers" if newest else ""
             msg = f"{address} cannot be undeleted: no version of it is left{left}"
             raise NotFoundError(msg, code="NoSuchVersion")
-        newest = found[0]
         if not newest.is_delete_marker:
             return newest
         if newest.version_id in deleted:

@@ -17,7 +17,6 @@ from aiodreamobjects._s3 import paging
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.values import CreatedUpload, Part
 from aiodreamobjects._service import Signature
-from aiodreamobjects._transfer import locks
 from aiodreamobjects._transfer.multipart import ABORT_SECONDS, Multipart, abort, check_conditions
 from aiodreamobjects._transfer.sources import HeldSource, Uploadable, open_source
 
@@ -148,7 +147,7 @@ class MultipartUpload:
             finally:
                 self._is_in_doubt |= upload.is_in_doubt
         self._finish("completed")
-        return await locks.hold(runtime, options, info)
+        return info
 
     async def abort(self) -> None:
         """End the upload and drop its parts. An upload that is gone is not an error; nor is one that was completed here.

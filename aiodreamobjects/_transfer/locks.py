@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from aiodreamobjects._errors import UnsupportedByServiceError
 from aiodreamobjects._models import Address, ObjectInfo
-from aiodreamobjects._runtime import Runtime, clean_up
+from aiodreamobjects._runtime import clean_up
 from aiodreamobjects._s3.options import LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, ReadOptions, WriteOptions
 from aiodreamobjects._s3.replies import Headers, listed_date, raw_text
 from aiodreamobjects._s3.s3 import S3
@@ -33,11 +33,11 @@ def of_headers(headers: Headers, now: float) -> dict[str, str]:
     return found
 
 
-async def hold(runtime: Runtime, options: WriteOptions, info: ObjectInfo) -> ObjectInfo:
+async def hold(s3: S3, options: WriteOptions, info: ObjectInfo) -> ObjectInfo:
     """Return the info of an object that was stored. See to it that the object has the lock that was asked for."""
     if options.has_lock:
         reads = replace(options.reads, version_id=info.version_id)
-        ensured = ensure(runtime.s3, Address(info.bucket, info.key), options.lock_headers(), reads)
+        ensured = ensure(s3, Address(info.bucket, info.key), options.lock_headers(), reads)
         await clean_up(ensured, grace=GRACE_SECONDS)
     return info
 

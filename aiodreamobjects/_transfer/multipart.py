@@ -38,6 +38,7 @@ from aiodreamobjects._s3.gate import Departure
 from aiodreamobjects._s3.options import ANY, WriteOptions, unquoted
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._s3.values import CreatedUpload, Part
+from aiodreamobjects._transfer import locks
 from aiodreamobjects._transfer.journal import UploadJournal, UploadRecord
 from aiodreamobjects._transfer.orphans import Orphans
 
@@ -297,7 +298,8 @@ class Multipart:
         expected = etag_of_parts(digests) if len(digests) == len(parts) else None
         info = await self._complete_with_retries(self._upload_id, parts, expected)
         self.is_in_doubt, self._upload_id = False, None
-        return self._completed(info, expected, _size_of(parts))
+        # Here, and not by the caller: a cancellation must not come between the completion and the lock.
+        return await locks.hold(self._s3, self._options, self._completed(info, expected, _size_of(parts)))
 
     async def _complete_with_retries(self, upload_id: str, parts: Sequence[Part], expected: str | None) -> ObjectInfo:
         """Complete the upload. Repeat it after an unreadable reply, but only if the upload is still open."""

@@ -44,13 +44,13 @@ async def put(
         size = source.nbytes if isinstance(source, memoryview) else len(source)
         if progress is None and size <= max(runtime.limits.part_size, runtime.service.multipart.smallest_part):
             body = source if isinstance(source, bytes) else HeldSource(source).take(size)
-            return await locks.hold(runtime, options, await runtime.s3.put_object(address, body, options))
+            return await locks.hold(runtime.s3, options, await runtime.s3.put_object(address, body, options))
     async with runtime.file() if isinstance(source, Path) else nullcontext(), open_source(source) as opened:
         transfer = _Upload(runtime, address, opened, options, progress)
         if job is not None:
-            return await locks.hold(runtime, options, await transfer.run(job))
+            return await transfer.run(job)
         async with runtime.job() as own:
-            return await locks.hold(runtime, options, await transfer.run(own))
+            return await transfer.run(own)
 
 
 async def upload(
@@ -77,7 +77,7 @@ async def upload(
             journal = await UploadJournal.of(source.path, runtime.service.endpoint, address.bucket, address.key)
         async with runtime.job() as job:
             transfer = _Upload(runtime, address, source, options, progress, journal)
-            return await locks.hold(runtime, options, await transfer.run(job))
+            return await transfer.run(job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class _Upload:
         if left is not None:
             upload = Multipart(self._runtime, self._address, self._options, job, self._journal)
             await upload.discard(left)
-        return info
+        return await locks.hold(self._s3, self._options, info)
 
     # In parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conftest import Server, new_name
-from servers.scripted import Reply, ScriptedServer, error
+from servers.scripted import Received, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
 
@@ -236,6 +237,38 @@ async def test_rights_that_are_missing_are_no_lock() -> None:
             with pytest.raises(dream.AccessDeniedError) as caught:
                 await session.object("s3://bucket/a").delete(version_id="v")
         assert not isinstance(caught.value, dream.LockedError)
+
+
+async def test_a_cancellation_during_the_completion_leaves_no_object_without_its_lock() -> None:
+    """The service forgets the lock of an upload in parts, as Ceph RGW 16.2 does."""
+    is_completing, goes_on = asyncio.Event(), asyncio.Event()
+    has_hold = False
+
+    def answer(request: Received) -> Reply:
+        nonlocal has_hold
+        if request.method == "POST" and "uploads" in request.target:
+            return Reply(200, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+        if request.method == "POST":
+            is_completing.set()
+            document = b"<CompleteMultipartUploadResult><ETag>opaque</ETag></CompleteMultipartUploadResult>"
+            return Reply(200, document, hold=goes_on)
+        if "legal-hold" in request.target:
+            has_hold = True
+            return Reply(200)
+        if request.method == "HEAD":
+            told = {"x-amz-object-lock-legal-hold": "ON"} if has_hold else {}
+            return Reply(200, headers={"ETag": '"opaque"', **told})
+        return Reply(200, headers={"ETag": '"opaque"'})
+
+    async with ScriptedServer() as scripted, scripted.session(limits=dream.Limits(part_size=PART)) as session:
+        scripted.will(answer)
+        task = asyncio.create_task(session.object("s3://bucket/a").put(LARGE, legal_hold=True))
+        await is_completing.wait()
+        task.cancel()
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert has_hold
 
 
 async def test_a_service_that_ignores_the_lock_is_found_out() -> None:
