@@ -10,7 +10,7 @@ from typing import Unpack, get_args
 
 from aiodreamobjects import _presign, _versions
 from aiodreamobjects._checks import check_one_of, check_tags, check_token
-from aiodreamobjects._encryption import Encryption, SseCustomer
+from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import EncryptionKeyError, NotFoundError
 from aiodreamobjects._models import (
     Acl,
@@ -294,16 +294,16 @@ class Object:
         reads = ReadOptions(version_id=version_id, encryption=source_encryption)
         return (await copy.copy(source, target, changes, progress, reads)).info
 
+    @shows(ContentArguments, keeps=True)
     async def move_to(
         self,
         to: Object,
         *,
+        tags: Mapping[str, str] | None = None,
         copy_acl: bool = False,
-        if_absent: bool = False,
-        if_match: str | None = None,
-        encryption: Encryption | None = None,
         source_encryption: SseCustomer | None = None,
         progress: ProgressCallback | None = None,
+        **options: Unpack[ContentArguments],
     ) -> ObjectInfo:
         """Copy the object as ``copy_to`` does, compare both objects, and only then delete this one.
 
@@ -311,8 +311,8 @@ class Object:
         bucket has versions, exactly the version that was copied is deleted for good. If not, anything that is written here
         between the last look and the deletion is lost: S3 has no conditional deletion.
         """
-        given = {"if_absent": if_absent, "if_match": if_match, "encryption": encryption}
-        changes, reads = Changes.of(given, None, copy_acl), ReadOptions(encryption=source_encryption)
+        check_tags(tags or {})
+        changes, reads = Changes.of(options, tags, copy_acl), ReadOptions(encryption=source_encryption)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
         return await copy.move(source, target, changes, progress, reads)
 

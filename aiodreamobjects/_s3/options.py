@@ -50,9 +50,9 @@ class HeaderArguments(TypedDict, total=False):
 
 
 class ContentArguments(HeaderArguments, total=False):
-    """The options of ``put``, ``upload``, ``writer`` and ``copy_to``.
+    """The options of ``put``, ``upload``, ``writer``, ``copy_to`` and ``move_to``.
 
-    ``copy_to`` keeps a header that is not given. ``None`` removes one.
+    ``copy_to`` and ``move_to`` keep a header that is not given. ``None`` removes one.
     """
 
     acl: CannedAcl | None

@@ -131,9 +131,9 @@ class App:
             request = {"request_id": found} if (found := request_id_of(error)) else {}
             values = {"address": str(address), "error": type(error).__name__, "message": text, "status": status}
             self.out.record("error", {**values, **code, **request})
+        if self.verbosity:
+            text = sentence_of(error, is_full=True)
         named = text if not str(address) or str(address) in text else f"{address}: {text}"
-        if self.verbosity and (found := request_id_of(error)) and found not in text:
-            named = f"{named} (request id {found})"
         self.out.complain(f"dreamobjects: {named}")
         if self.verbosity > 1:
             import traceback  # noqa: PLC0415 - start-up: rarely needed

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+
 import aiodreamobjects as dream
 
 OK, FAILED, REFUSED, NOT_FOUND, NO_ACCESS, UNREACHABLE = range(6)
@@ -40,16 +43,77 @@ def ends_all(error: Exception) -> bool:
     return is_gone or isinstance(error, dream.CredentialsError | dream.ConnectionFailedError)
 
 
-def sentence_of(error: BaseException) -> str:
-    """Return what an error says, in one line."""
+_OPTIONS = {
+    "exist_ok=True": "--exist-ok",
+    "force=True": "--force",
+    "allow_empty=True": "--yes",
+    "Session(anonymous=True)": "--no-sign-request",
+    "ca=": "--ca",
+    "endpoint=": "--endpoint-url",
+    "checksum=": "--checksum",
+    "; give a Session keys for the rest": "; leave out --no-sign-request for the rest",
+}
+"""What a message of the library calls an argument, and the command an option."""
+_NO_KEYS = (
+    "no keys: run 'dreamobjects config', or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; --no-sign-request reads "
+    "what is public, and 'dreamobjects config show' says what was found"
+)
+_SEE_CONFIG = "'dreamobjects config show' says which keys and endpoint are used"
+_ADVICE = {
+    "NoSuchBucket": "'dreamobjects ls' lists your buckets, and 'dreamobjects mb' makes one",
+    "NoSuchKey": "'dreamobjects ls' shows what is there",
+    "NotFound": "'dreamobjects ls' shows what is there",
+    "NoSuchVersion": "'dreamobjects versions' lists the versions",
+    "SignatureDoesNotMatch": f"the secret key is wrong: {_SEE_CONFIG}",
+    "InvalidAccessKeyId": f"the service does not know this access key: {_SEE_CONFIG}",
+    "AccessDenied": f"these keys may not do this: {_SEE_CONFIG}",
+    "BucketAlreadyExists": "its name is taken: choose another one",
+    "BucketNotEmpty": "rb --force deletes what is in it, too",
+}
+"""What to do, by the error code of the service."""
+
+
+def sentence_of(error: BaseException, *, is_full: bool = False) -> str:
+    """Return what an error says, in one line: the address, the reason, and what to do.
+
+    ``is_full``: with the name of the request and its ID.
+    """
     if isinstance(error, dream.BulkError):
         text = error.message
+    elif isinstance(error, dream.CredentialsError) and "no credentials found" in str(error):
+        text = _NO_KEYS
     elif isinstance(error, OSError) and not isinstance(error, dream.DreamObjectsError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     else:
         text = str(error) or type(error).__name__
+    for ours, option in _OPTIONS.items():
+        text = text.replace(ours, option)
+    request = ""
+    if isinstance(error, dream.ServiceError):
+        text, _, request = text.partition(" [request ")
+        text = text if is_full else re.sub(r"^[a-z0-9_]+ (?=s3://|https?://)", "", text)
+    if (advice := _advice(error)) and "; " not in text and "choose another" not in text:
+        text = f"{text.rstrip('.')}; {advice}"
+    if is_full and request:
+        text += f" [request {request}"
     done = [note for note in getattr(error, "__notes__", ()) if note.startswith("before this error")]
     return " ".join("; ".join([text, *done]).split())
+
+
+def _advice(error: BaseException) -> str:
+    """Return what to do about an error; empty if there is nothing to say."""
+    text = str(error)
+    if isinstance(error, dream.ConnectionFailedError):
+        if "certificate cannot be trusted" in text:
+            return "--ca FILE trusts another authority"
+        return "" if "proxy" in text else "is the address right? --endpoint-url sets it"
+    if isinstance(error, dream.ServiceError):
+        return _ADVICE.get(error.code, "")
+    if isinstance(error, dream.TransferError):
+        return "is this an S3 service? --endpoint-url sets it" if "not S3's XML" in text else ""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "make room, and run this again"
+    return ""
 
 
 def request_id_of(error: BaseException) -> str | None:

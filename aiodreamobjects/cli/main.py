@@ -164,12 +164,27 @@ def _run(app: App, arguments: Sequence[str]) -> int:
     import asyncio  # noqa: PLC0415 - --help, version and completion need none
 
     signals = _Signals(app.out)
+    _pass_warnings_on(app)
     try:
         asyncio.run(_whole(app, job, signals))
     except (KeyboardInterrupt, StoppedError, asyncio.CancelledError):
         app.out.later = None
         return signals.status or 128 + signal.SIGINT
     return signals.status or app.status
+
+
+def _pass_warnings_on(app: App) -> None:
+    """Print the warnings of the library as what the command says itself; with -vv, what it only notes, too."""
+    import logging  # noqa: PLC0415 - asyncio needs it, and --help needs neither
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            app.out.say(f"{NAME}: {record.getMessage()}")
+
+    log = logging.getLogger("aiodreamobjects")
+    log.addHandler(Handler())
+    log.setLevel(logging.INFO if app.verbosity > 1 else logging.WARNING)
+    log.propagate = False
 
 
 def parse(app: App, arguments: Sequence[str]) -> Coroutine[Any, Any, None] | int:

@@ -175,9 +175,6 @@ class Transfer:
                 return (
                     await obj.copy_to(to, version_id=self._options["version_id"], progress=bar.callback, **given)
                 ).size
-            if self._headers or "checksum" in given or "acl" in given:
-                msg = f"{source}: mv keeps headers and has no --acl and no --checksum here: use cp and rm, or headers afterwards"
-                raise RefusedError(msg)
             return (await obj.move_to(to, progress=bar.callback, **given)).size
 
     def _written(self) -> dict[str, Any]:

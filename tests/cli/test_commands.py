@@ -341,3 +341,24 @@ def test_links_are_skipped_or_refused(cli: Place, name: str, tmp_path: Path) -> 
     ]
     assert cli("run", "-", "-j", "1", stdin="\n".join(lines).encode(), cwd=tmp_path).status == 1
     assert set(cli.objects(name)) == {"skip/real", "follow/real", "follow/link"}
+
+
+def test_an_error_names_its_request_with_v_and_has_a_traceback_with_vv(cli: Place, name: str) -> None:
+    plain, more, most = (cli(*verbose, "cat", f"s3://{name}/none").err for verbose in ((), ("-v",), ("-vv",)))
+    assert plain.startswith(f"dreamobjects: s3://{name}/none: NoSuchKey (404)")
+    assert plain.endswith("; 'dreamobjects ls' shows what is there\n")
+    assert "[request " not in plain
+    assert more.count("\n") == 1
+    assert "get_object" in more
+    assert "[request " in more
+    assert "Traceback" in most
+    assert most.startswith(more.partition(" [request ")[0])
+
+
+def test_mv_changes_headers_on_the_way(cli: Place, name: str) -> None:
+    cli.put(name, {"a": "content"})
+    by_line(cli, f"mv s3://{name}/a s3://{name}/b --cache-control no-cache --acl public-read --metadata k=v")
+    assert cli.objects(name) == {"b": "content"}
+    head = cli.boto.head_object(Bucket=name, Key="b")
+    assert (head["CacheControl"], head["Metadata"]["k"]) == ("no-cache", "v")
+    assert cli("cat", "--no-sign-request", f"s3://{name}/b").out == b"content"

@@ -430,6 +430,9 @@ async def copies(o: dream.Object, to: dream.Object) -> None:
     assert_type(await o.move_to(to), dream.ObjectInfo)
     await o.move_to(to, copy_acl=True, if_absent=True, progress=print)
     await o.move_to(to, if_match="etag")
+    await o.move_to(
+        to, tags={"k": "v"}, acl="private", cache_control="no-cache", checksum="crc32c", metadata={"k": "v"}
+    )
 
 
 async def whole(o: dream.Object) -> None:
