@@ -43,6 +43,8 @@ nitpick_ignore = [
         ("py:class", name)
         for name in (
             "AbstractAsyncContextManager",
+            "aiohttp.web_request.Request",
+            "aiohttp.web_response.StreamResponse",
             "collections.abc.AsyncIterable",
             "collections.abc.AsyncIterator",
             "collections.abc.Awaitable",

@@ -15,8 +15,10 @@ from typing import Literal, assert_type
 import aioboto3
 import aiofiles
 from aiobotocore.session import get_session
+from aiohttp import web
 
 import aiodreamobjects as dream
+from aiodreamobjects.asgi import ObjectResponse, aiohttp_response
 
 
 def settings() -> None:
@@ -486,3 +488,10 @@ def patterns() -> None:
     chosen = dream.Patterns(["*.jpg"], [])
     assert_type(chosen.select("photos/a.jpg"), bool)
     assert_type(chosen.unmatched, tuple[str, ...])
+
+
+async def web_services(obj: dream.Object, request: web.Request) -> None:
+    ObjectResponse(obj)
+    ObjectResponse(obj, filename="a.pdf", disposition="inline", headers={"Vary": "Origin"}, cache_control="no-cache")
+    ObjectResponse(obj, version_id="v", redirect="presign", strict_range=True, background=lambda: None)
+    assert_type(await aiohttp_response(request, obj, filename="a.pdf"), web.StreamResponse)
