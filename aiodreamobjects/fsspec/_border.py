@@ -1,0 +1,150 @@
+"""The border to fsspec, which has no types: the names that are used here, and their types."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+
+    class AsyncFileSystem:
+        async_impl: bool
+        cachable: bool
+        protocol: str | tuple[str, ...]
+        root_marker: str
+        asynchronous: bool
+        batch_size: int | None
+        blocksize: int
+        dircache: MutableMapping[str, list[dict[str, Any]]]
+        storage_options: dict[str, Any]
+        _strip_tokenize_options: ClassVar[tuple[str, ...]]
+        _intrans: bool
+        _pid: int
+        _loop: asyncio.AbstractEventLoop | None
+        _fs_token: str
+
+        def __init__(
+            self,
+            *args: Any,
+            asynchronous: bool = False,
+            loop: asyncio.AbstractEventLoop | None = None,
+            batch_size: int | None = None,
+            **kwargs: Any,
+        ) -> None: ...
+        @property
+        def loop(self) -> asyncio.AbstractEventLoop | None: ...
+        @classmethod
+        def _strip_protocol(cls, path: Any) -> Any: ...
+        @classmethod
+        def _parent(cls, path: str) -> str: ...
+        def invalidate_cache(self, path: str | None = None) -> None: ...
+        def open(
+            self,
+            path: Any,
+            mode: str = "rb",
+            block_size: int | None = None,
+            cache_options: dict[str, Any] | None = None,
+            compression: str | None = None,
+            **kwargs: Any,
+        ) -> Any: ...
+        async def _expand_path(
+            self, path: Any, recursive: bool = False, maxdepth: int | None = None, assume_literal: bool = False
+        ) -> list[str]: ...
+        async def _glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any: ...
+        def info(self, path: str, **kwargs: Any) -> dict[str, Any]: ...
+        @property
+        def transaction(self) -> Any: ...
+        @classmethod
+        def clear_instance_cache(cls) -> None: ...
+        def __getattr__(self, name: str) -> Any:
+            """The synchronous methods: fsspec makes them of the asynchronous ones."""
+
+    class AbstractBufferedFile(io.IOBase):
+        path: str
+        mode: str
+        blocksize: int
+        loc: int
+        autocommit: bool
+        closed: bool
+        kwargs: dict[str, Any]
+        size: int
+        buffer: io.BytesIO
+        offset: int | None
+        forced: bool
+        cache: Any
+        details: dict[str, Any]
+
+        def __init__(
+            self,
+            fs: Any,
+            path: str,
+            mode: str = "rb",
+            block_size: int | None = None,
+            autocommit: bool = True,
+            cache_type: str = "readahead",
+            cache_options: dict[str, Any] | None = None,
+            size: int | None = None,
+            **kwargs: Any,
+        ) -> None: ...
+        def write(self, data: Any) -> int: ...
+        def flush(self, force: bool = False) -> None: ...
+
+    class AbstractAsyncStreamedFile:
+        path: str
+        mode: str
+        blocksize: int
+        loc: int
+        size: int
+        closed: bool
+
+        def tell(self) -> int: ...
+
+    class Callback:
+        def set_size(self, size: int | None) -> None: ...
+        def absolute_update(self, value: int) -> None: ...
+
+    NO_CALLBACK: Callback
+    compr: dict[str | None, Callable[..., Any]]
+
+    def sync(
+        loop: asyncio.AbstractEventLoop | None, func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    def sync_wrapper(func: Callable[P, Awaitable[T]]) -> Callable[P, T]: ...
+    def get_loop() -> asyncio.AbstractEventLoop: ...
+    def reset_lock() -> None: ...
+    def tokenize(*args: Any, **kwargs: Any) -> str: ...
+    def stringify_path(path: Any) -> Any: ...
+    def get_compression(path: str, compression: str | None) -> str | None: ...
+    def register_implementation(name: str, cls: type, clobber: bool = False) -> None: ...
+
+else:
+    from fsspec.asyn import AbstractAsyncStreamedFile, AsyncFileSystem, get_loop, reset_lock, sync, sync_wrapper
+    from fsspec.callbacks import DEFAULT_CALLBACK as NO_CALLBACK
+    from fsspec.callbacks import Callback
+    from fsspec.compression import compr
+    from fsspec.core import get_compression
+    from fsspec.registry import register_implementation
+    from fsspec.spec import AbstractBufferedFile
+    from fsspec.utils import stringify_path, tokenize
+
+__all__ = [
+    "NO_CALLBACK",
+    "AbstractAsyncStreamedFile",
+    "AbstractBufferedFile",
+    "AsyncFileSystem",
+    "Callback",
+    "compr",
+    "get_compression",
+    "get_loop",
+    "register_implementation",
+    "reset_lock",
+    "stringify_path",
+    "sync",
+    "sync_wrapper",
+    "tokenize",
+]

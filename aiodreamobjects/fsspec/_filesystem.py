@@ -1,0 +1,845 @@
+"""The filesystem: fsspec's methods on the library's verbs."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import sys
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from glob import has_magic
+from typing import Any
+
+import aiodreamobjects as dream
+from aiodreamobjects.fsspec._border import (
+    NO_CALLBACK,
+    AsyncFileSystem,
+    Callback,
+    compr,
+    get_compression,
+    get_loop,
+    stringify_path,
+    sync_wrapper,
+    tokenize,
+)
+from aiodreamobjects.fsspec._errors import not_found, translated
+from aiodreamobjects.fsspec._files import CompressedFile, DreamObjectsAsyncFile, DreamObjectsFile, TextFile
+from aiodreamobjects.fsspec._options import Options
+from aiodreamobjects.fsspec._paths import Entry, Tree, by_name, directory_entry, each, file_entry, looked_at, split
+from aiodreamobjects.fsspec._ranges import MAX_GAP, Ranges
+from aiodreamobjects.fsspec._sessions import Sessions
+from aiodreamobjects.fsspec._writes import options_of
+
+PROTOCOLS = ("dreamobjects", "dream")
+STRIPPED = (*PROTOCOLS, "s3", "s3a")
+PARALLEL_LISTING = 16
+"""Requests at once for a flat listing of more than one page."""
+
+
+class DreamObjectsFileSystem(AsyncFileSystem):
+    """Objects as files, for fsspec and all that is built on it.
+
+    ``fsspec.filesystem("dreamobjects", endpoint=..., access_key=..., secret_key=...)``. Options that are left out are found as
+    ``dream.Session`` finds them. s3fs's names ``key``, ``secret``, ``token``, ``endpoint_url`` and ``client_kwargs`` work too.
+    """
+
+    protocol = PROTOCOLS
+    root_marker = ""
+    default_block_size = 8 << 20
+    default_cache_type = "readahead"
+    _strip_tokenize_options = ("loop",)  # a loop is not part of what is pickled
+
+    def __init__(
+        self,
+        *,
+        version_aware: bool = False,
+        default_block_size: int | None = None,
+        default_cache_type: str | None = None,
+        use_listings_cache: bool = True,
+        listings_expiry_time: float | None = None,
+        max_paths: int | None = None,
+        asynchronous: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._options = Options.of(options)
+        super().__init__(
+            asynchronous=asynchronous,
+            loop=loop,
+            batch_size=batch_size,
+            use_listings_cache=use_listings_cache,
+            listings_expiry_time=listings_expiry_time,
+            max_paths=max_paths,
+        )
+        self.version_aware = version_aware
+        self.default_block_size = default_block_size or type(self).default_block_size
+        self.default_cache_type = default_cache_type or type(self).default_cache_type
+        self._limits = self._options.limits_or_default()
+        self._sessions = Sessions(self._options)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop for synchronous calls. A forked process gets one of its own."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._loop = None if self.asynchronous else get_loop()
+        return self._loop
+
+    async def session(self) -> dream.Session:
+        """Return the session of the running event loop, opened at first use."""
+        return await self._sessions.here()
+
+    async def aclose(self) -> None:
+        """Close the session of the running event loop. The next call opens a new one."""
+        await self._sessions.aclose()
+
+    # Paths
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        path = stringify_path(path)
+        for protocol in STRIPPED:
+            if path.startswith((f"{protocol}://", f"{protocol}::")):
+                path = path[len(protocol) + (3 if path[len(protocol) + 1] == "/" else 2) :]
+                break
+        return path.strip("/") if path[:1] == "/" else path.rstrip("/")
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+        return {"version_aware": True} if "?versionId=" in path else {}
+
+    def split_path(self, path: str) -> tuple[str, str, str | None]:
+        """Return the bucket, the key and the version of a path."""
+        return split(self._strip_protocol(path))
+
+    async def object_at(self, path: str) -> dream.Object:
+        bucket, key, _ = split(path)
+        if not key:
+            msg = f"{path!r} names no object: the form is bucket/key"
+            raise ValueError(msg)
+        return (await self._sessions.here()).bucket(bucket).object(key)
+
+    def _version_of(self, path: str, version_id: str | None) -> str | None:
+        in_path = split(path)[2]
+        if version_id is not None and not self.version_aware:
+            msg = "version_id needs a filesystem with version_aware=True"
+            raise ValueError(msg)
+        if in_path is not None and version_id not in (None, in_path):
+            msg = f"{path!r} names another version than version_id={version_id!r}"
+            raise ValueError(msg)
+        return version_id or in_path
+
+    # Looking
+
+    @translated
+    async def _info(self, path: str, refresh: bool = False, version_id: str | None = None, **kwargs: Any) -> Entry:
+        path = self._strip_protocol(path)
+        bucket, key, _ = split(path)
+        version = self._version_of(path, version_id)
+        if not path:
+            return directory_entry("")
+        if not refresh and (known := self._known(path, version)):
+            return known
+        session = await self._sessions.here()
+        if not key:
+            if not await _has_bucket(session.bucket(bucket)):
+                raise not_found(path)
+            return {**directory_entry(bucket), "VersionId": None}
+        try:
+            return looked_at(f"{bucket}/{key}", await session.bucket(bucket).object(key).head(version_id=version))
+        except dream.NotFoundError:
+            if version is None and await _has_below(session.bucket(bucket), f"{key}/"):
+                return directory_entry(path)
+        raise not_found(path)
+
+    def _known(self, path: str, version: str | None = None) -> Entry | None:
+        """Return the entry that the listings cache has. A listing without the path says nothing: it may be old."""
+        for entry in self.dircache.get(self._parent(path), ()):
+            if entry["name"] == path and (version is None or entry.get("VersionId") == version):
+                return entry
+        return directory_entry(path) if version is None and path in self.dircache else None
+
+    async def _exists(self, path: str, **kwargs: Any) -> bool:
+        try:
+            await self._info(path, **kwargs)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @translated
+    async def _isdir(self, path: str) -> bool:
+        path = self._strip_protocol(path)
+        bucket, key, version = split(path)
+        if not path or path in self.dircache:
+            return True
+        if version is not None:
+            return False
+        if any(e["name"] == path and e["type"] == "directory" for e in self.dircache.get(self._parent(path), ())):
+            return True
+        place = (await self._sessions.here()).bucket(bucket)
+        try:
+            return await (_has_below(place, f"{key}/") if key else _has_bucket(place))
+        except dream.NotFoundError:
+            return False
+
+    async def head_or_none(self, path: str) -> dream.ObjectInfo | None:
+        """Return what a HEAD says about an object, or None if there is none."""
+        head = translated((await self.object_at(path)).head)
+        try:
+            return await head()
+        except FileNotFoundError:
+            return None
+
+    async def has_object(self, path: str) -> bool:
+        return await self.head_or_none(path) is not None
+
+    @translated
+    async def _modified(self, path: str, version_id: str | None = None, refresh: bool = False) -> datetime:
+        info = await self._info(path, version_id=version_id, refresh=refresh)
+        if info["type"] != "file":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        modified: datetime = info["LastModified"]
+        return modified
+
+    modified = sync_wrapper(_modified)
+
+    @translated
+    async def _checksum(self, path: str, refresh: bool = False) -> int:
+        """Return a number that changes when the content does."""
+        info = await self._info(path, refresh=refresh)
+        digest = str(info.get("ETag", "")).strip('"').split("-")[0]
+        try:
+            return int(digest, 16)
+        except ValueError:
+            return int(tokenize(info), 16)
+
+    checksum = sync_wrapper(_checksum)
+
+    def ukey(self, path: str) -> str:
+        """Return a text that changes when the content does."""
+        info = self.info(path)
+        told = (info["name"], info["type"], info["size"], info.get("ETag"))
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    @translated
+    async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
+        path = self._strip_protocol(path)
+        return (await self.object_at(path)).presign_get(expiration, version_id=split(path)[2], **kwargs)
+
+    sign = sync_wrapper(_sign)
+
+    @translated
+    async def _object_version_info(self, path: str) -> list[Entry]:
+        """Return the versions of an object, the newest first."""
+        path = self._strip_protocol(path)
+        if not self.version_aware:
+            msg = "object_version_info needs a filesystem with version_aware=True"
+            raise ValueError(msg)
+        name = "/".join(split(path)[:2])
+        return [
+            {**file_entry(name, info, with_version=True), "IsLatest": info.is_latest}
+            for info in await (await self.object_at(path)).versions()
+            if not info.is_delete_marker
+        ]
+
+    object_version_info = sync_wrapper(_object_version_info)
+
+    # Listing
+
+    @translated
+    async def _ls(
+        self, path: str, detail: bool = False, refresh: bool = False, versions: bool = False, **kwargs: Any
+    ) -> list[Any]:
+        path = self._strip_protocol(path)
+        entries = None if refresh or versions else self.dircache.get(path)
+        if entries is None:
+            entries = await (self._list_directory(path, versions=versions) if path else self._list_buckets())
+        return entries if detail else sorted([entry["name"] for entry in entries])
+
+    async def _list_buckets(self) -> list[Entry]:
+        session = await self._sessions.here()
+        entries = [directory_entry(info.name) for info in await session.buckets().collect()]
+        self.dircache[""] = entries
+        return entries
+
+    async def _list_directory(self, path: str, *, versions: bool) -> list[Entry]:
+        bucket, key, _ = split(path)
+        prefix = f"{key}/" if key else ""
+        entries, is_directory = await self._list_level(bucket, prefix, versions=versions)
+        if not entries and not is_directory and key:
+            entry = await self._info(path, refresh=True)
+            if entry["type"] != "file":
+                raise not_found(path)  # deleted meanwhile
+            listed = {"Key": entry["name"], "Size": entry["size"], **entry}
+            for name in ("ContentType", "metadata", *(() if self.version_aware else ("VersionId",))):
+                listed.pop(name, None)
+            return [listed]
+        if not versions:
+            self.dircache[path] = entries
+        return entries
+
+    async def _list_level(self, bucket: str, prefix: str, *, versions: bool = False) -> tuple[list[Entry], bool]:
+        """Return the entries of one level, sorted, and whether the directory has a marker of its own."""
+        place, is_marked = (await self._sessions.here()).bucket(bucket), False
+        if versions and not self.version_aware:
+            msg = "versions=True needs a filesystem with version_aware=True"
+            raise ValueError(msg)
+        entries: list[Entry] = []
+        if self.version_aware:
+            directories = dict[str, None]()
+            async with aclosing(self._pages(bucket, prefix, versions=versions)) as pages:
+                async for page in pages:
+                    for info in page:
+                        directory, slash, _ = info.key[len(prefix) :].partition("/")
+                        if slash:
+                            directories[f"{bucket}/{prefix}{directory}"] = None
+                        elif info.key == prefix:
+                            is_marked = True
+                        else:
+                            name = f"{bucket}/{info.key}" + (f"?versionId={info.version_id}" if versions else "")
+                            entries.append(file_entry(name, info, with_version=True))
+            entries += [directory_entry(name) for name in directories]
+        else:
+            async for item in place.list_dir(prefix):
+                if isinstance(item, dream.CommonPrefix):
+                    entries.append(directory_entry(f"{bucket}/{item.prefix[:-1]}"))
+                elif item.key == prefix:
+                    is_marked = True
+                else:
+                    entries.append(file_entry(f"{bucket}/{item.key}", item))
+        entries.sort(key=by_name)
+        return entries, is_marked
+
+    async def _pages(
+        self, bucket: str, prefix: str, *, versions: bool = False
+    ) -> AsyncGenerator[Sequence[dream.ObjectInfo], None]:
+        """Yield everything below a prefix: of a version-aware filesystem, with the versions."""
+        place = (await self._sessions.here()).bucket(bucket)
+        if not self.version_aware:
+            async with aclosing(place.list(prefix, parallel=PARALLEL_LISTING).pages()) as pages:
+                async for page in pages:
+                    yield page
+            return
+        async with aclosing(place.list_versions(prefix).pages()) as pages:
+            async for page in pages:
+                yield [info for info in page if not info.is_delete_marker and (versions or info.is_latest)]
+
+    @translated
+    async def _find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        prefix: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        path = self._strip_protocol(path)
+        if not path:
+            msg = "find needs a bucket: it does not search all of them"
+            raise ValueError(msg)
+        if maxdepth is not None and maxdepth < 1:
+            msg = f"maxdepth must be at least 1, not {maxdepth!r}"
+            raise ValueError(msg)
+        if maxdepth is None:
+            found = await self._find_all(path, prefix or "", withdirs=bool(withdirs))
+        else:
+            found = await self._find_levels(path, prefix or "", maxdepth, withdirs=bool(withdirs))
+        return found if detail else list(found)
+
+    async def _find_all(self, path: str, prefix: str, *, withdirs: bool) -> dict[str, Entry]:
+        """Find everything below a path by one flat listing. Remember the listings of its directories."""
+        bucket, key, _ = split(path)
+        below = f"{key}/{prefix}" if key else prefix
+        head, with_version = f"{bucket}/", self.version_aware
+        found: dict[str, Entry] = {}
+        markers: list[str] = []
+        async with aclosing(self._pages(bucket, below)) as pages:
+            async for page in pages:
+                for info in page:
+                    name = head + info.key
+                    if name[-1] == "/":
+                        markers.append(name[:-1])
+                    else:
+                        found[name] = file_entry(name, info, with_version=with_version)
+        if not found and not markers:
+            if not key or prefix:
+                return {}
+            try:
+                entry = await self._info(path, refresh=True)
+            except FileNotFoundError:
+                return {}
+            return {path: entry} if entry["type"] == "file" else {}
+        if withdirs or not prefix:
+            found = self._with_tree(path, found, markers, is_whole=not prefix, withdirs=withdirs)
+        return found
+
+    def _with_tree(
+        self, path: str, found: dict[str, Entry], markers: list[str], *, is_whole: bool, withdirs: bool
+    ) -> dict[str, Entry]:
+        tree = Tree(path)
+        for entry in found.values():
+            tree.add(entry)
+        for marker in markers:
+            tree.listing(marker)
+        tree.finish()
+        if is_whole:  # the listing of a prefix lacks what does not start so
+            for directory, entries in tree.listings.items():
+                self.dircache[directory] = entries
+        if not withdirs:
+            return found
+        directories = {name: directory_entry(name) for name in tree.listings if name not in found}
+        if "/" not in path:
+            directories.pop(path, None)
+        return dict(sorted({**directories, **found}.items()))
+
+    async def _find_levels(self, path: str, prefix: str, maxdepth: int, *, withdirs: bool) -> dict[str, Entry]:
+        """Find what is at most so deep, level by level. Only whole levels are remembered."""
+        bucket, key, _ = split(path)
+        try:
+            if prefix:
+                level, _ = await self._list_level(bucket, f"{key}/{prefix}" if key else prefix)
+            else:
+                level = await self._ls(path, detail=True)
+        except FileNotFoundError:
+            return {}
+        found = {}
+        if withdirs and not prefix and not (len(level) == 1 and level[0]["name"] == path):
+            found[path] = directory_entry(path)
+        for depth in range(maxdepth):
+            directories = [entry["name"] for entry in level if entry["type"] == "directory"]
+            for entry in level:
+                if entry["type"] == "file" or (withdirs and entry["name"] not in found):
+                    found[entry["name"]] = entry
+            if depth + 1 == maxdepth or not directories:
+                break
+            listed = await each(lambda name: self._ls(name, detail=True), directories, self._limits.requests)
+            level = [entry for entries in _without_missing(listed) for entry in entries]
+        return dict(sorted(found.items()))
+
+    async def _glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        if self._strip_protocol(path)[:1] in ("*", "?", "["):
+            msg = f"{path!r}: a pattern needs the name of a bucket before its first wildcard"
+            raise ValueError(msg)
+        return await super()._glob(path, maxdepth=maxdepth, **kwargs)
+
+    async def _du(
+        self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
+    ) -> int | dict[str, int]:
+        found = await self._find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True, **kwargs)
+        sizes = {name: entry["size"] for name, entry in found.items()}
+        return sum(sizes.values()) if total else sizes
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget the listings of a path and of all directories above it; without a path, all listings."""
+        if path is None:
+            self.dircache.clear()
+        else:
+            place = self._strip_protocol(path)
+            while place:
+                self.dircache.pop(place, None)
+                place = self._parent(place)
+            self.dircache.pop("", None)
+        super().invalidate_cache(path)
+
+    def _forget_below(self, path: str) -> None:
+        for name in [name for name in self.dircache if name.startswith(f"{path}/")]:
+            self.dircache.pop(name, None)
+        self.invalidate_cache(path)
+
+    # Reading
+
+    @translated
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, version_id: str | None = None, **kwargs: Any
+    ) -> bytes:
+        path = self._strip_protocol(path)
+        version = self._version_of(path, version_id)
+        obj = await self.object_at(path)
+        if start is None and end is None:
+            return await obj.read(version_id=version)
+        if (end is not None and end < 0) or (start is not None and start < 0 and end is not None):
+            size = (await obj.head(version_id=version)).size or 0
+            start, end, _ = slice(start, end).indices(size)
+        if start == end or (end is not None and end <= (start or 0)):
+            return b""
+        return await Ranges(self._limits).read(obj, start or 0, end, version_id=version)
+
+    async def read_pinned(self, path: str, start: int, end: int, etag: str | None, version_id: str | None) -> bytes:
+        """Read a range of one state of an object. Raise OSError if the object is another one by now."""
+        read = translated(Ranges(self._limits).read)
+        return await read(await self.object_at(path), start, end, etag=etag, version_id=version_id)
+
+    @translated
+    async def _cat(
+        self, path: Any, recursive: bool = False, on_error: str = "raise", batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        paths = await self._expand_path(path, recursive=recursive)
+        if recursive:
+            paths = [each for each in paths if (self._known(each) or {}).get("type") != "directory"]
+        results = await each(lambda name: self._cat_file(name, **kwargs), paths, self._width(batch_size))
+        if on_error == "raise":
+            _raise_first(results)
+        if len(paths) > 1 or isinstance(path, list) or paths[0] != self._strip_protocol(path):
+            return {
+                name: result
+                for name, result in zip(paths, results, strict=True)
+                if on_error != "omit" or not isinstance(result, Exception)
+            }
+        if isinstance(results[0], Exception) and on_error == "omit":
+            return {}
+        return results[0]
+
+    @translated
+    async def _cat_ranges(
+        self,
+        paths: list[str],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = MAX_GAP,
+        batch_size: int | None = None,
+        on_error: str = "return",
+        **kwargs: Any,
+    ) -> list[Any]:
+        if not isinstance(paths, list):
+            msg = f"paths must be a list, not {paths!r}"
+            raise TypeError(msg)
+        starts = list(starts) if isinstance(starts, Sequence) else [starts] * len(paths)
+        ends = list(ends) if isinstance(ends, Sequence) else [ends] * len(paths)
+        if not len(starts) == len(ends) == len(paths):
+            msg = f"{len(paths)} paths need as many starts and ends, not {len(starts)} and {len(ends)}"
+            raise ValueError(msg)
+        ranges = Ranges(self._limits, MAX_GAP if max_gap is None else max_gap)
+        results = await ranges.read_many(self, self._strip_protocol(paths), starts, ends, self._width(batch_size))
+        if on_error == "raise":
+            _raise_first(results)
+        return results
+
+    @translated
+    async def _get_file(
+        self,
+        rpath: str,
+        lpath: Any,
+        callback: Callback = NO_CALLBACK,
+        version_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        rpath = self._strip_protocol(rpath)
+        if not split(rpath)[1]:
+            await asyncio.to_thread(os.makedirs, lpath, exist_ok=True)
+            return
+        obj, version = await self.object_at(rpath), self._version_of(rpath, version_id)
+        try:
+            await obj.download(lpath, version_id=version, progress=_progress_to(callback))
+        except IsADirectoryError:
+            return  # a directory of that name is there, with what was below it
+        except dream.NotFoundError:
+            if not await self._isdir(rpath):
+                raise
+            await asyncio.to_thread(os.makedirs, lpath, exist_ok=True)
+
+    # Writing
+
+    @translated
+    async def _pipe_file(self, path: str, value: Any = b"", mode: str = "overwrite", **kwargs: Any) -> Entry:
+        path = self._strip_protocol(path)
+        options = options_of(kwargs, mode)
+        obj = await self.object_at(path)
+        content = value if isinstance(value, bytes | bytearray | memoryview | str) else memoryview(value)
+        info = await obj.put(content, **options)
+        self.invalidate_cache(path)
+        return {**file_entry(path, info, with_version=True)}
+
+    async def _pipe(self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any) -> list[Entry]:
+        contents = {path: value} if isinstance(path, str) else path
+        results = await each(
+            lambda item: self._pipe_file(item[0], item[1], **kwargs), list(contents.items()), self._width(batch_size)
+        )
+        _raise_first(results)
+        return [result for result in results if not isinstance(result, Exception)]
+
+    @translated
+    async def _put_file(
+        self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Callback = NO_CALLBACK, **kwargs: Any
+    ) -> None:
+        rpath = self._strip_protocol(rpath)
+        if await asyncio.to_thread(os.path.isdir, lpath):
+            await self._makedirs(rpath, exist_ok=True)
+            return
+        options = options_of(kwargs, mode)
+        await (await self.object_at(rpath)).upload(lpath, progress=_progress_to(callback), **options)
+        self.invalidate_cache(rpath)
+
+    @translated
+    async def _cp_file(self, path1: str, path2: str, version_id: str | None = None, **kwargs: Any) -> None:
+        path1, path2 = self._strip_protocol(path1), self._strip_protocol(path2)
+        if not split(path1)[1]:
+            return  # a bucket is a directory, and those come into being with what is in them
+        source, target = await self.object_at(path1), await self.object_at(path2)
+        kwargs.pop("preserve_etag", None)
+        try:
+            await source.copy_to(target, version_id=self._version_of(path1, version_id), **options_of(kwargs))
+        except dream.NotFoundError:
+            if not await self._isdir(path1):
+                raise
+        self.invalidate_cache(path2)
+
+    @translated
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        path = self._strip_protocol(path)
+        if not truncate and await self._exists(path, refresh=True):
+            msg = f"{path}: S3 cannot change the time of an object; truncate=True empties it"
+            raise ValueError(msg)
+        await self._pipe_file(path, b"", **kwargs)
+
+    touch = sync_wrapper(_touch)
+
+    @translated
+    async def _mkdir(
+        self, path: str, create_parents: bool = True, acl: Any = None, region_name: str | None = None, **kwargs: Any
+    ) -> None:
+        """Create a bucket. Below one, directories come into being with what is in them."""
+        path = self._strip_protocol(path)
+        bucket, key, _ = split(path)
+        if not path:
+            msg = "mkdir needs the name of a bucket"
+            raise ValueError(msg)
+        place = (await self._sessions.here()).bucket(bucket)
+        if await _has_bucket(place):
+            if not key:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        elif key and not create_parents:
+            raise not_found(bucket)
+        else:
+            await place.create(acl or None)
+        self.invalidate_cache(path)
+
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        try:
+            await self._mkdir(path, create_parents=True)
+        except FileExistsError:
+            if not exist_ok:
+                raise
+
+    @translated
+    async def _rmdir(self, path: str) -> None:
+        path = self._strip_protocol(path)
+        bucket, key, _ = split(path)
+        place = (await self._sessions.here()).bucket(bucket)
+        if not key:
+            await place.delete()
+        else:
+            below = await place.list(f"{key}/", limit=2).collect()
+            if not below and not await self.has_object(path):
+                raise not_found(path)
+            if [info.key for info in below] != [f"{key}/"]:
+                raise FileExistsError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+            await place.object(f"{key}/").delete()
+        self._forget_below(path)
+
+    rmdir = sync_wrapper(_rmdir)
+
+    @translated
+    async def _rm(
+        self,
+        path: Any,
+        recursive: bool = False,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Delete files, 1,000 in a request. Raise FileNotFoundError if one is missing, before anything is deleted."""
+        paths = await self._matching(path, maxdepth)
+        buckets = [name for name in paths if not split(name)[1]]
+        names = [name for name in paths if split(name)[0] not in buckets]
+        if recursive:
+            names = [name for one in names for name in await self._below(one, maxdepth)]
+        else:
+            _raise_first(await each(self._require_file, names, self._width(batch_size)))
+        await self._delete(names)
+        for bucket in buckets:
+            if recursive:
+                names += await self._rm_bucket(bucket)
+            else:
+                await self._rmdir(bucket)
+        return names
+
+    async def _matching(self, path: Any, maxdepth: int | None) -> list[str]:
+        """Return the paths that are meant, with those that match patterns. Raise FileNotFoundError if none matches one."""
+        paths: list[str] = []
+        for one in self._strip_protocol(path if isinstance(path, list) else [path]):
+            matching = await self._glob(one, maxdepth=maxdepth) if has_magic(one) else [one]
+            if not matching:
+                raise not_found(one)
+            paths += matching
+        return paths
+
+    async def _delete(self, names: list[str]) -> None:
+        """Delete files of any buckets, 1,000 in a request."""
+        keys: defaultdict[str, list[tuple[str, str | None]]] = defaultdict(list)
+        for name in names:
+            bucket, key, version = split(name)
+            keys[bucket].append((key, version))
+        session = await self._sessions.here()
+        try:
+            for bucket, of_bucket in keys.items():
+                await session.bucket(bucket).delete_many(of_bucket)
+        finally:
+            for name in names:
+                self.invalidate_cache(name)
+
+    async def _below(self, path: str, maxdepth: int | None) -> list[str]:
+        """Return what a recursive deletion of a path deletes: markers of directories too. Raise FileNotFoundError for nothing."""
+        if maxdepth is not None:
+            names = list(await self._find(path, maxdepth=maxdepth))
+        else:
+            bucket, key, _ = split(path)
+            async with aclosing(
+                (await self._sessions.here()).bucket(bucket).list(f"{key}/", parallel=PARALLEL_LISTING).pages()
+            ) as pages:
+                names = [f"{bucket}/{info.key}" async for page in pages for info in page]
+            if await self.has_object(path):
+                names.append(path)
+        if not names:
+            raise not_found(path)
+        self._forget_below(path)
+        return names
+
+    async def _require_file(self, path: str) -> None:
+        if (self._known(path) or {}).get("type") == "file":
+            return
+        if (await self._info(path, refresh=True))["type"] != "file":
+            raise IsADirectoryError(errno.EISDIR, f"{os.strerror(errno.EISDIR)}; use recursive=True", path)
+
+    async def _rm_bucket(self, bucket: str) -> list[str]:
+        """Delete a bucket with all that is in it, old versions too. Return the names of its files."""
+        place = (await self._sessions.here()).bucket(bucket)
+        names = [f"{bucket}/{info.key}" async for info in place.list(parallel=PARALLEL_LISTING)]
+        await place.delete(force=True)
+        self._forget_below(bucket)
+        return names
+
+    async def _rm_file(self, path: str, **kwargs: Any) -> None:
+        await self._rm(path)
+
+    # Files
+
+    def open(
+        self,
+        path: Any,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Open a file. One that is written appears when it is closed; an error in its ``with`` block leaves no trace."""
+        if "b" not in mode:
+            text = {name: kwargs.pop(name) for name in ("encoding", "errors", "newline") if name in kwargs}
+            binary = f"{mode.replace('t', '')}b"
+            return TextFile(self.open(path, binary, block_size, cache_options, compression, **kwargs), **text)
+        if compression is None or "r" in mode:
+            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
+        target = super().open(path, mode, block_size, cache_options, None, **kwargs)
+        name = get_compression(self._strip_protocol(path), compression)
+        return target if name is None else CompressedFile(compr[name](target, mode=mode[0]), target)
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: dict[str, Any] | None = None,
+        cache_type: str | None = None,
+        size: int | None = None,
+        version_id: str | None = None,
+        etag: str | None = None,
+        **kwargs: Any,
+    ) -> DreamObjectsFile:
+        if not split(path)[1]:
+            msg = f"{path!r} names no object: the form is bucket/key"
+            raise ValueError(msg)
+        return DreamObjectsFile(
+            self,
+            path,
+            mode,
+            block_size,
+            autocommit,
+            cache_type or self.default_cache_type,
+            cache_options,
+            size,
+            self._version_of(path, version_id),
+            etag,
+            **kwargs,
+        )
+
+    @translated
+    async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> DreamObjectsAsyncFile:
+        """Open a stream for asynchronous code, to read or to write."""
+        if mode not in ("rb", "wb", "xb") or kwargs.pop("compression", None):
+            msg = f"open_async takes the modes rb, wb and xb, without compression, not {mode!r}"
+            raise ValueError(msg)
+        path = self._strip_protocol(path)
+        block_size = kwargs.pop("block_size", None) or self.default_block_size
+        version_id = self._version_of(path, kwargs.pop("version_id", None))
+        if mode == "rb":
+            info = await self._info(path, refresh=True, version_id=version_id)
+            if info["type"] != "file":
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            return DreamObjectsAsyncFile(self, path, mode, info, block_size, {})
+        options = options_of(kwargs, "create" if mode == "xb" else "overwrite")
+        if mode == "xb" and await self.has_object(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        return DreamObjectsAsyncFile(self, path, mode, None, block_size, options)
+
+    def _width(self, batch_size: int | None) -> int:
+        """Return how many calls run at once. The session limits its requests besides."""
+        width = batch_size or self.batch_size or self._limits.requests
+        return width if width > 0 else sys.maxsize
+
+
+async def _has_bucket(bucket: dream.Bucket) -> bool:
+    try:
+        return await bucket.exists()
+    except dream.AccessDeniedError:
+        try:
+            await bucket.list(limit=1).collect()  # who may not look at the bucket may list it
+        except dream.NotFoundError:
+            return False
+        return True
+
+
+async def _has_below(bucket: dream.Bucket, prefix: str) -> bool:
+    return bool(await bucket.list(prefix, limit=1).collect())
+
+
+def _progress_to(callback: Callback) -> Any:
+    if callback is NO_CALLBACK:
+        return None
+
+    def tell(progress: dream.Progress) -> None:
+        if progress.total_bytes is not None:
+            callback.set_size(progress.total_bytes)
+        callback.absolute_update(progress.done_bytes)
+
+    return tell
+
+
+def _raise_first(results: Sequence[object]) -> None:
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def _without_missing(listed: Sequence[list[Any] | Exception]) -> list[list[Any]]:
+    """Leave out directories that are gone by now; raise any other error."""
+    _raise_first([each for each in listed if not isinstance(each, FileNotFoundError)])
+    return [each for each in listed if not isinstance(each, Exception)]
