@@ -35,7 +35,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("requests", "parts_per_object", "part_size", "memory"):
-            _check_whole(f"Limits.{name}", getattr(self, name), least=1)
+            check_whole(f"Limits.{name}", getattr(self, name), least=1)
         for name in ("upload_bytes_per_second", "download_bytes_per_second", "requests_per_second"):
             if getattr(self, name) is not None:
                 _check_positive(f"Limits.{name}", getattr(self, name))
@@ -82,7 +82,7 @@ class Retry:
     cap: float = 20.0
 
     def __post_init__(self) -> None:
-        _check_whole("Retry.attempts", self.attempts, least=1)
+        check_whole("Retry.attempts", self.attempts, least=1)
         _check_positive("Retry.base", self.base)
         _check_positive("Retry.cap", self.cap)
 
@@ -124,7 +124,7 @@ class Credentials:
             raise CredentialsError(msg)
 
 
-def _check_whole(name: str, value: object, *, least: int) -> None:
+def check_whole(name: str, value: object, *, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         msg = f"{name} must be a whole number of at least {least}, not {value!r}"
         raise ValueError(msg)

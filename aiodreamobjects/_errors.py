@@ -24,7 +24,7 @@ Bad arguments raise ValueError or TypeError before anything is sent. Errors of t
 from __future__ import annotations
 
 import errno
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 
 class DreamObjectsError(Exception):
@@ -157,6 +157,16 @@ class ConnectionFailedError(DreamObjectsError, ConnectionError):
         self.retryable = retryable
         self.request_sent = request_sent
         """Whether the request may have reached the service and been carried out."""
+
+
+class OfOpenSession:
+    """Something that lives and ends with an open session: it cannot be pickled."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        msg = f"a {type(self).__name__} cannot be pickled: it belongs to an open session of this process. A Bucket, an Object and session.recipe() can"
+        raise TypeError(msg)
 
 
 def forget_frames(error: BaseException | None) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 
 from aiodreamobjects._bulk import KeySource, Source, refuse_one_str, versioned_keys
 from aiodreamobjects._concurrency import Background, Change, is_foreign, pull
-from aiodreamobjects._errors import NotFoundError, ServiceError
+from aiodreamobjects._errors import NotFoundError, OfOpenSession, ServiceError
 from aiodreamobjects._models import Address, ObjectInfo
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import ReadOptions
@@ -24,7 +24,7 @@ LOOK_AHEAD = 2
 Keys = Iterable[KeySource] | AsyncIterable[KeySource]
 
 
-class Heads:
+class Heads(OfOpenSession):
     """What ``head_many`` found: an iterable of ``(key, ObjectInfo | None)`` for ``async for``. Each loop asks again.
 
     Leaving a loop early cancels the requests in progress.

@@ -66,6 +66,7 @@ from aiodreamobjects._models import (
 from aiodreamobjects._object import Object
 from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
 from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._recipe import Recipe
 from aiodreamobjects._reports import (
     BulkError,
     BulkFailure,
@@ -158,6 +159,7 @@ __all__ = [
     "Progress",
     "ProgressCallback",
     "PublicAccessBlock",
+    "Recipe",
     "Retention",
     "RetentionMode",
     "Retry",

@@ -7,9 +7,10 @@ import os
 import resource
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar
 from weakref import WeakSet
@@ -20,6 +21,7 @@ from aiodreamobjects._concurrency import Background, finish, naming_lack_of_thre
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import DreamObjectsError, SessionClosedError, WrongLoopError
 from aiodreamobjects._limits import Memory, Places
+from aiodreamobjects._recipe import Recipe, Seed
 from aiodreamobjects._s3.gate import DEPARTURE, Departure
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import BucketNames, Service
@@ -61,11 +63,16 @@ class Runtime:
             "_service",
             "_state",
             "_s3",
+            "_seed",
+            "_timeouts",
         ),
         *("limits", "memory", "retry", "token_keys", "uploads"),
     )
 
-    def __init__(self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None) -> None:
+    def __init__(
+        self, limits: Limits, timeouts: Timeouts, retry: Retry, service: Service | None, seed: Seed | None = None
+    ) -> None:
+        self._seed, self._timeouts = seed or Seed(), timeouts
         self._s3: S3 | None = None
         self._service = service
         self._state = "not open"
@@ -82,6 +89,50 @@ class Runtime:
         self.token_keys: deque[bytes] = deque(maxlen=TOKEN_KEYS)
         """The keys that signed tokens of listings, the newest first. Temporary credentials bring new ones."""
         self._files = Places(_most_files(limits))
+
+    @classmethod
+    def of(cls, recipe: Recipe, state: str = "not open") -> Self:
+        """Return the runtime of a session that is not open yet."""
+        seed = Seed(recipe.ca, recipe.credentials, recipe.profile, recipe.anonymous, recipe.close_grace)
+        runtime = cls(recipe.limits, recipe.timeouts, recipe.retry, recipe.service, seed)
+        runtime._state = state
+        return runtime
+
+    @classmethod
+    def unpickled(cls, recipe: Recipe) -> Runtime:
+        """Return the runtime of the worker's own session. Outside a worker: one that no session has."""
+        if (hosted := HOSTED.get()) is not None:
+            return hosted(recipe)
+        return cls.of(recipe, state=_UNBOUND)
+
+    def __reduce__(self) -> tuple[Callable[[Recipe], Runtime], tuple[Recipe]]:
+        return Runtime.unpickled, (self.recipe(),)
+
+    def stay_here(self, obstacle: str) -> None:
+        """Have no recipe, for this reason."""
+        self._seed = replace(self._seed, obstacle=obstacle)
+
+    @property
+    def is_unbound(self) -> bool:
+        return self._state == _UNBOUND
+
+    def recipe(self) -> Recipe:
+        """Return what another process needs for a session like this. Raise TypeError if it cannot have one."""
+        seed = self._seed
+        if seed.obstacle:
+            raise TypeError(seed.obstacle)
+        ca = None if seed.ca is None else os.fsdecode(seed.ca)
+        return Recipe(
+            self.service,
+            self.limits,
+            self._timeouts,
+            self.retry,
+            ca=ca,
+            credentials=seed.credentials,
+            profile=seed.profile,
+            anonymous=seed.anonymous,
+            close_grace=seed.close_grace,
+        )
 
     def __str__(self) -> str:
         """Return the session in words."""
@@ -208,6 +259,8 @@ class Runtime:
                 else "is not open:"
             )
             msg = f"the session {what} use it inside 'async with Session() as session', or between open() and aclose()"
+            if self.is_unbound:
+                msg = "this bucket or object was unpickled, and belongs to no session yet: session.bind(it) makes it one of that session"
             raise SessionClosedError(msg)
         return self._s3
 
@@ -324,6 +377,11 @@ class Job:
 
 
 _JOB: ContextVar[Job | None] = ContextVar("aiodreamobjects_job", default=None)
+
+HOSTED: ContextVar[Callable[[Recipe], Runtime] | None] = ContextVar("aiodreamobjects_hosted", default=None)
+"""In a worker of an executor: returns the runtime of the worker's session for a recipe."""
+
+_UNBOUND = "unpickled"
 
 
 async def clean_up(work: Awaitable[T], departure: Departure | None = None, *, grace: float) -> T:

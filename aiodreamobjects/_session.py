@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import logging
 import os
 import sys
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from aiodreamobjects._bucket import Bucket
-from aiodreamobjects._config import Credentials, Limits, Retry, Secret, Timeouts, check_seconds, hide
-from aiodreamobjects._errors import CredentialsError, SessionClosedError
+from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts, check_seconds, hide
+from aiodreamobjects._errors import OfOpenSession, SessionClosedError
 from aiodreamobjects._listing.pages import Listing, list_buckets
 from aiodreamobjects._models import BucketInfo, CannedAcl, Statistics
 from aiodreamobjects._object import Object
+from aiodreamobjects._recipe import Recipe, Seed
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.credentials import Found
-from aiodreamobjects._s3.opening import find, open_s3, with_profile
+from aiodreamobjects._s3.opening import connect, explicit_credentials, variable, with_profile
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import US_EAST_5, Service, without_user
 
@@ -29,13 +27,12 @@ if TYPE_CHECKING:
 
     from aiodreamobjects._s3.credentials import BotoSession
 
-_log = logging.getLogger("aiodreamobjects")
+H = TypeVar("H", Bucket, Object)
 
-_ACCESS_KEY = "DREAMOBJECTS_ACCESS_KEY_ID"
-_SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
+_NO_BOTO_SESSION = "a session with boto_session= has no recipe: no other process can have that boto_session. Give the session a profile=, or keys"
 
 
-class Session:
+class Session(OfOpenSession):
     """A connection pool and the credentials for one service. Open one, and share it among thousands of tasks.
 
     Use ``async with Session() as session``, or ``await session.open()`` and ``await session.aclose()``. A verb called before
@@ -100,17 +97,16 @@ class Session:
             msg = "give a profile or a boto_session, not both: a boto_session has its own profile"
             raise ValueError(msg)
         self._profile = profile
-        has_own = profile is not None or boto_session is not None
         self._anonymous = anonymous
-        self._explicit = _explicit_credentials(
+        self._explicit = explicit_credentials(
             (access_key, secret_key, session_token),
-            (None, None) if has_own or anonymous else (_variable(_ACCESS_KEY), hide(_variable(_SECRET_KEY))),
+            has_own=profile is not None or boto_session is not None or anonymous,
         )
-        self._environment_profile = _variable("DREAMOBJECTS_PROFILE")
+        self._environment_profile = variable("DREAMOBJECTS_PROFILE")
         self._endpoint = endpoint or (
-            None if service else without_user(_variable("DREAMOBJECTS_ENDPOINT_URL") or "") or None
+            None if service else without_user(variable("DREAMOBJECTS_ENDPOINT_URL") or "") or None
         )
-        self._region = region or (None if service else _variable("DREAMOBJECTS_REGION"))
+        self._region = region or (None if service else variable("DREAMOBJECTS_REGION"))
         self._given_service = service
         self._ca = ca
         self._boto_session = boto_session
@@ -119,7 +115,10 @@ class Session:
         self._is_opened = False
         self._opening_or_closing = asyncio.Lock()
         known = self._settle_service(Found()) if self._endpoint or service else None
-        self._runtime = Runtime(limits or Limits(), self._timeouts, retry or Retry(), known)
+        given = self._explicit if access_key and isinstance(self._explicit, Credentials) else None
+        obstacle = _NO_BOTO_SESSION if boto_session is not None else ""
+        seed = Seed(ca, given, profile, anonymous, close_grace, obstacle)
+        self._runtime = Runtime(limits or Limits(), self._timeouts, retry or Retry(), known, seed)
 
     def __repr__(self) -> str:
         try:
@@ -153,34 +152,18 @@ class Session:
 
     async def _connect(self) -> tuple[Service, S3]:
         """Find the settings that are still missing, and connect to the service."""
-        explicit = self._explicit
-        if isinstance(explicit, CredentialsError):
-            raise CredentialsError(*explicit.args)
-        profile = self._profile or (None if self._boto_session else self._environment_profile)
-        needs_endpoint = self._endpoint is None and self._given_service is None
-        needs_credentials = explicit is None and not self._anonymous
-        found = await find(
-            profile, self._boto_session, needs_credentials=needs_credentials, needs_endpoint=needs_endpoint
-        )
-        if needs_credentials and found.credentials is None:
-            raise CredentialsError(_where_looked(found.profile))
-        service = self._settle_service(found)
-        opened = await open_s3(
-            service,
-            self._runtime.limits,
-            self._timeouts,
-            self._runtime.retry,
+        return await connect(
+            self._profile or (None if self._boto_session else self._environment_profile),
+            self._boto_session,
+            self._explicit,
+            self._settle_service,
+            needs_endpoint=self._endpoint is None and self._given_service is None,
             anonymous=self._anonymous,
-            explicit=explicit,
-            found=found,
-            ca=self._ca or found.ca,
+            limits=self._runtime.limits,
+            timeouts=self._timeouts,
+            retry=self._runtime.retry,
+            ca=self._ca,
         )
-        if service.scheme == "http" and not _is_loopback(service.host):
-            _log.warning(
-                "%s is not encrypted: others on the network can see what you store and read; use https if the service has it",
-                service.endpoint,
-            )
-        return service, opened
 
     async def aclose(self) -> None:
         """Close every connection. Verbs in progress, and all later ones, raise SessionClosedError.
@@ -252,6 +235,29 @@ class Session:
         """
         return await self._runtime.s3.boto_client()
 
+    def recipe(self) -> Recipe:
+        """Return the settings of this session as a value that can be pickled and sent to another process.
+
+        It holds keys only if they were arguments. Raises TypeError for a session that no other process can open: one with a
+        ``boto_session``, or of a ``MemoryService``.
+        """
+        return self._runtime.recipe()
+
+    def bind(self, handle: H) -> H:
+        """Make an unpickled Bucket or Object one of this session, and return it.
+
+        Raises ValueError if it belongs to another session already.
+        """
+        if not isinstance(handle, Bucket | Object):
+            msg = f"bind() takes a Bucket or an Object, not {type(handle).__name__}"
+            raise TypeError(msg)
+        owner = handle._runtime  # noqa: SLF001 - our own classes
+        if not owner.is_unbound and owner is not self._runtime:
+            msg = f"{handle!r} belongs to {owner}: make one of this session with session.bucket() or session.object()"
+            raise ValueError(msg)
+        handle._runtime = self._runtime  # noqa: SLF001 - as above
+        return handle
+
     def _settle_service(self, found: Found) -> Service:
         service, endpoint = self._given_service, self._endpoint or found.endpoint
         if service is not None:
@@ -263,51 +269,9 @@ class Session:
         return replace(settled, region=self._region) if self._region else settled
 
 
-def _variable(name: str) -> str | None:
-    return os.environ.get(name) or None
-
-
 def _caller() -> str:
     """Return file and line of the first frame outside this package."""
     frame = sys._getframe(1)  # noqa: SLF001 - the interpreter's documented way
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("aiodreamobjects."):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _explicit_credentials(
-    given: tuple[str | None, Secret | None, Secret | None], environment: tuple[str | None, Secret | None]
-) -> Credentials | CredentialsError | None:
-    """Return the credentials of the arguments or of our variables, or the error to raise when the session opens."""
-    access_key, secret_key, session_token = given
-    names = ("access_key=", "secret_key=")
-    if not any(given):
-        (access_key, secret_key), names = environment, (_ACCESS_KEY, _SECRET_KEY)
-    if access_key and secret_key:
-        try:
-            return Credentials(access_key, secret_key, session_token)
-        except CredentialsError as error:
-            return error
-    if access_key or secret_key or session_token:
-        missing = names[1] if access_key else names[0]
-        return CredentialsError(
-            f"half of the credentials is missing: {missing} is not set; set both {names[0]} and {names[1]}"
-        )
-    return None
-
-
-def _where_looked(profile: str) -> str:
-    return (
-        "no credentials found; looked at the arguments access_key= and secret_key=, at the variables "
-        f"{_ACCESS_KEY} and {_SECRET_KEY}, and where aioboto3 looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        f"profile {profile!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles; "
-        "for public objects Session(anonymous=True) needs none"
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name.endswith(".localhost")

@@ -215,6 +215,9 @@ class _MemorySession(Session):
             retry=retry,
         )
         self._memory, self._settings = memory, (limits, timeouts, retry)
+        self._runtime.stay_here(
+            "a session of a MemoryService has no recipe: its service is in this process. Use a Session with service.serve()"
+        )
 
     async def _connect(self) -> tuple[Service, S3]:
         return self._memory.service, self._memory._open_s3(*self._settings)  # noqa: SLF001 - its own service

@@ -673,6 +673,7 @@ VALUES = [
     dream.Timeouts(),
     dream.Retry(),
     Credentials("AK", "SK"),
+    dream.Session("work", endpoint="https://s3.example").recipe(),
     dream.BucketNames(),
     dream.MultipartRules(),
     dream.US_EAST_5,

@@ -574,7 +574,8 @@ async def test_a_session_that_is_never_closed_warns_once_and_says_where_it_was_o
     )
     assert run.returncode == 0, run.stderr
     told = said(run.stderr)
-    passed_over = ("Enable tracemalloc", "unclosed transport")  # asyncio's own say nothing that is not said
+    # asyncio's own say nothing that is not said. The collector decides whether a transport goes before its socket.
+    passed_over = ("Enable tracemalloc", "unclosed transport", "unclosed <socket.socket")
     warned = [
         line
         for line in told.splitlines()

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from aiodreamobjects._checks import LONGEST_SHOWN, encode_utf8
 from aiodreamobjects._concurrency import ahead
+from aiodreamobjects._errors import OfOpenSession
 from aiodreamobjects._listing import tokens
 from aiodreamobjects._listing.parallel import list_in_parallel
 from aiodreamobjects._listing.tokens import Position, Scope
@@ -71,7 +72,7 @@ class _Pager(Generic[T]):
         return known
 
 
-class Listing(Generic[T]):
+class Listing(OfOpenSession, Generic[T]):
     """An iterable for ``async for``. Each loop starts from the beginning, and fetches the next page ahead.
 
     The loop raises the service's errors when it needs the page. Leaving the loop early cancels the request in progress;

@@ -6,14 +6,16 @@ hundred requests.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from aiodreamobjects._concurrency import in_thread
-from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
+from aiodreamobjects._config import Credentials, Limits, Retry, Secret, Timeouts, hide
 from aiodreamobjects._errors import CredentialsError
 from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.proxy import find_proxy
@@ -37,6 +39,95 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _log = logging.getLogger("aiodreamobjects")
+
+_ACCESS_KEY = "DREAMOBJECTS_ACCESS_KEY_ID"
+_SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
+
+
+def variable(name: str) -> str | None:
+    return os.environ.get(name) or None
+
+
+def explicit_credentials(
+    given: tuple[str | None, Secret | None, Secret | None], *, has_own: bool
+) -> Credentials | CredentialsError | None:
+    """Return the credentials of the arguments or of our variables, or the error to raise when the session opens.
+
+    ``has_own``: the session looks for no keys in our variables.
+    """
+    access_key, secret_key, session_token = given
+    names = ("access_key=", "secret_key=")
+    if not any(given):
+        names = (_ACCESS_KEY, _SECRET_KEY)
+        if not has_own:
+            access_key, secret_key = variable(_ACCESS_KEY), hide(variable(_SECRET_KEY))
+    if access_key and secret_key:
+        try:
+            return Credentials(access_key, secret_key, session_token)
+        except CredentialsError as error:
+            return error
+    if access_key or secret_key or session_token:
+        missing = names[1] if access_key else names[0]
+        return CredentialsError(
+            f"half of the credentials is missing: {missing} is not set; set both {names[0]} and {names[1]}"
+        )
+    return None
+
+
+async def connect(
+    profile: str | None,
+    boto_session: BotoSession | None,
+    explicit: Credentials | CredentialsError | None,
+    settle: Callable[[Found], Service],
+    *,
+    needs_endpoint: bool,
+    anonymous: bool,
+    limits: Limits,
+    timeouts: Timeouts,
+    retry: Retry,
+    ca: str | os.PathLike[str] | None,
+) -> tuple[Service, S3]:
+    """Find the settings that are still missing, and connect to the service that ``settle`` makes of them."""
+    if isinstance(explicit, CredentialsError):
+        raise CredentialsError(*explicit.args)
+    needs_credentials = explicit is None and not anonymous
+    found = await find(profile, boto_session, needs_credentials=needs_credentials, needs_endpoint=needs_endpoint)
+    if needs_credentials and found.credentials is None:
+        raise CredentialsError(_where_looked(found.profile))
+    service = settle(found)
+    opened = await open_s3(
+        service,
+        limits,
+        timeouts,
+        retry,
+        anonymous=anonymous,
+        explicit=explicit,
+        found=found,
+        ca=ca or found.ca,
+    )
+    if service.scheme == "http" and not _is_loopback(service.host):
+        _log.warning(
+            "%s is not encrypted: others on the network can see what you store and read; use https if the service has it",
+            service.endpoint,
+        )
+    return service, opened
+
+
+def _where_looked(profile: str) -> str:
+    return (
+        "no credentials found; looked at the arguments access_key= and secret_key=, at the variables "
+        f"{_ACCESS_KEY} and {_SECRET_KEY}, and where aioboto3 looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+        f"profile {profile!r} of ~/.aws/credentials and ~/.aws/config, container and instance roles; "
+        "for public objects Session(anonymous=True) needs none"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.endswith(".localhost")
 
 
 async def find(

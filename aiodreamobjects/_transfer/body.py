@@ -20,6 +20,7 @@ from aiodreamobjects._errors import (
     IncompleteBodyError,
     NotFoundError,
     ObjectChangedError,
+    OfOpenSession,
     PreconditionFailedError,
     ServiceError,
     TransferError,
@@ -248,7 +249,7 @@ class _Reply:
         await self.close()
 
 
-class Body:
+class Body(OfOpenSession):
     """Give an object's bytes as they arrive: by ``async for chunk in body``, ``read``, ``readinto``, ``lines`` or ``write_to``.
 
     A body holds one chunk in memory, at most 256 KiB. If the connection fails, the body requests the rest. It gives up

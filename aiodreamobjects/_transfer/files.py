@@ -16,6 +16,7 @@ from aiodreamobjects._errors import (
     InvalidRequestError,
     NotFoundError,
     ObjectChangedError,
+    OfOpenSession,
     PreconditionFailedError,
     TransferError,
     WrongLoopError,
@@ -83,7 +84,7 @@ class _Feed:
 _CLOSED = "the writer is closed: write inside its 'async with'"
 
 
-class ObjectWriter:
+class ObjectWriter(OfOpenSession):
     """Write an object like a file: ``async with obj.writer() as file: await file.write(b"...")``."""
 
     info: ObjectInfo
@@ -229,7 +230,7 @@ class _Ranges:
         await self._close_body()
 
 
-class ObjectReader:
+class ObjectReader(OfOpenSession):
     """Read an object like a file, with seek. Raises ObjectChangedError if the object changes after it was opened.
 
     The reader requests a little after each seek, and more with each request that continues, up to ``Limits.part_size``.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiodreamobjects import _presign
 from aiodreamobjects._checks import check_token, encode_utf8
-from aiodreamobjects._errors import DreamObjectsError, NotFoundError, TransferError
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError, OfOpenSession, TransferError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._models import Address, ObjectInfo, PresignedUrl, UploadedPart
 from aiodreamobjects._presign import Expiry
@@ -21,7 +21,7 @@ from aiodreamobjects._transfer.multipart import ABORT_SECONDS, Multipart, abort,
 from aiodreamobjects._transfer.sources import HeldSource, Uploadable, open_source
 
 
-class MultipartUpload:
+class MultipartUpload(OfOpenSession):
     """A multipart upload of one object. Its parts may come from anywhere: this process, other processes, browsers.
 
     Made by ``Object.start_upload`` and ``Object.multipart``. The upload stays open until ``complete`` or ``abort``, also when

@@ -57,6 +57,13 @@ def settings() -> None:
     )
 
 
+def recipes(opened: dream.Session, bucket: dream.Bucket, cat: dream.Object) -> None:
+    assert_type(opened.recipe(), dream.Recipe)
+    assert_type(opened.recipe().divided(8), dream.Recipe)
+    assert_type(opened.bind(bucket), dream.Bucket)
+    assert_type(opened.bind(cat), dream.Object)
+
+
 async def session(opened: dream.Session) -> None:
     async with dream.Session() as entered:
         assert_type(entered, dream.Session)
