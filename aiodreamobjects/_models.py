@@ -304,6 +304,17 @@ class PresignedPost:
 
 
 @dataclass(frozen=True, slots=True)
+class Moving:
+    """A large object of a tree that is being transferred."""
+
+    key: str
+    done_bytes: int
+    total_bytes: int
+    seconds: float
+    """Since its transfer began."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a transfer is. Figures never go down. A total is ``None`` while it is unknown."""
 
@@ -312,6 +323,8 @@ class Progress:
     done_objects: int
     total_objects: int | None
     key: str
+    moving: tuple[Moving, ...] = field(default=(), compare=False)
+    """The large objects of a tree that take longest: up to five that are under way, the first that began first."""
 
 
 @dataclass(frozen=True, slots=True)

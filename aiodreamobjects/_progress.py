@@ -7,26 +7,29 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import isawaitable
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
 import anyio
 
 from aiodreamobjects._concurrency import Background
-from aiodreamobjects._models import Progress
+from aiodreamobjects._models import Moving, Progress
 
 ProgressCallback = Callable[[Progress], Awaitable[None] | None]
 
 INTERVAL_SECONDS = 0.1
+_SHOWN_MOVING = 5
 
 
 class Gauge:
     """The bytes of one request that have moved. The sender sets ``bytes``; for a receiver, ``count`` asks it."""
 
-    __slots__ = ("before_end", "bytes", "count", "size")
+    __slots__ = ("before_end", "began", "bytes", "count", "key", "size")
 
-    def __init__(self, size: int = 0) -> None:
-        self.size = size
+    def __init__(self, size: int = 0, key: str = "") -> None:
+        self.size, self.key = size, key
+        self.began = monotonic() if key else 0.0
         self.bytes = 0
         self.count: Callable[[], int] = lambda: self.bytes
         self.before_end: Callable[[], Awaitable[None]] | None = None
@@ -86,9 +89,12 @@ class Meter:
         """The callback's exception."""
 
     @contextmanager
-    def piece(self, size: int) -> Iterator[Gauge]:
-        """Measure a piece of the transfer. It counts with its whole size once it ends without an error."""
-        gauge = Gauge(size)
+    def piece(self, size: int, key: str = "") -> Iterator[Gauge]:
+        """Measure a piece of the transfer. It counts with its whole size once it ends without an error.
+
+        ``key``: the piece is a whole object, which ``Progress.moving`` shows.
+        """
+        gauge = Gauge(size, key)
         self._under_way.add(gauge)
         try:
             yield gauge
@@ -190,11 +196,17 @@ class Meter:
         self._told = count, objects = max(self._told[0], count), self._done_objects
         self._is_calling = True
         try:
-            answer = self._callback(Progress(count, self.total_bytes, objects, self.total_objects, self._key))
+            figures = count, self.total_bytes, objects, self.total_objects
+            answer = self._callback(Progress(*figures, self._key, self._moving()))
             if isawaitable(answer):
                 await answer
         finally:
             self._is_calling = False
+
+    def _moving(self) -> tuple[Moving, ...]:
+        whole = sorted((gauge for gauge in self._under_way if gauge.key), key=lambda gauge: gauge.began)
+        now = monotonic()
+        return tuple(Moving(one.key, one.count(), one.size, now - one.began) for one in whole[:_SHOWN_MOVING])
 
 
 def _cancellations() -> int:

@@ -637,6 +637,22 @@ async def test_progress_only_grows_and_ends_at_the_totals(memory: MemoryService,
     assert last.total_objects in (40, 41)  # whether the one that is the same took a look, or the listings told
 
 
+async def test_progress_names_the_large_objects_under_way(memory: MemoryService, pair: Pair) -> None:
+    await pair.source.fill(tree_of("small") | tree_of("large", content=bytes(LARGE)))
+    is_seen, found = asyncio.Event(), list[dream.Moving]()
+    memory.delay("*", is_seen, key=pair.key_of("large"), times=None)
+
+    def look(progress: dream.Progress) -> None:
+        if progress.moving:
+            found.extend(progress.moving)
+            is_seen.set()
+
+    await pair.run(progress=look)
+    assert {(one.key, one.total_bytes) for one in found} == {("large", LARGE)}
+    assert 0 <= found[0].done_bytes <= LARGE
+    assert found[0].seconds > 0
+
+
 async def test_a_callback_that_raises_ends_it(memory: MemoryService, pair: Pair) -> None:
     await pair.source.fill(tree_of(*(f"{number:03}" for number in range(100))))
     memory.delay(pair.writes, 0.05, times=None)

@@ -689,6 +689,7 @@ VALUES = [
     dream.SseKms("key", {"team": "a"}),
     dream.PresignedPost("https://rgw.example/photos", {"key": "cat.jpg"}),
     dream.Progress(1, 2, 0, 1, "cat.jpg"),
+    dream.Moving("cat.jpg", 1, 2, 0.5),
     dream.BulkFailure("cat.jpg", None, dream.ServiceError("no")),
     dream.BulkReport(2, 0),
     dream.TreeAction("copy", "2026/cat.jpg", 3, "missing"),

@@ -59,7 +59,7 @@ class CopyTree(Direction):
     async def copy(self, run: Run, batch: Sequence[Entry]) -> None:
         for entry in batch:
             try:
-                with run.meter.piece(entry.size) as gauge:
+                with run.meter.piece(entry.size, entry.name) as gauge:
                     size = await self._transfer(entry, gauge.follow if self.options.progress else None)
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(entry.name, error)

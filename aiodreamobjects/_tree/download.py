@@ -141,7 +141,7 @@ class DownloadTree(Direction):
         last = entry.name.rpartition("/")[2]
         address = self._objects.address(entry.name)
         try:
-            with run.meter.piece(entry.size) as gauge:
+            with run.meter.piece(entry.size, entry.name) as gauge:
                 async with (
                     self._disk.directory_of(entry.name) as directory,
                     PathSink(last, overwrite=True, fsync=False, directory=directory) as sink,

@@ -156,7 +156,7 @@ class UploadTree(Direction):
     async def _upload(self, run: Run, entry: Entry) -> None:
         headers = self._headers_of(entry.name)
         try:
-            with run.meter.piece(entry.size) as gauge:
+            with run.meter.piece(entry.size, entry.name) as gauge:
                 info = await upload.upload(
                     self.runtime,
                     self._objects.address(entry.name),

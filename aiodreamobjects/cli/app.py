@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiodreamobjects as dream
@@ -17,10 +18,10 @@ from aiodreamobjects.cli.errors import (
     sentence_of,
     status_of,
 )
-from aiodreamobjects.cli.output import Output, human
+from aiodreamobjects.cli.output import Output, amount
 
 if TYPE_CHECKING:
-    from aiodreamobjects.cli.progress import Bar
+    from aiodreamobjects.cli.progress import Bar, Display
 
 T = TypeVar("T")
 
@@ -28,7 +29,8 @@ _OF_SESSION = frozenset(
     {"endpoint_url", "profile", "region", "no_sign_request", "ca", "concurrency", "bwlimit", "rps", "retries"}
 )
 _REQUESTS = 64
-_PRINTED_ERRORS = 20
+_MEASURABLE_SECONDS = 0.1
+_LONG_SECONDS = 2.0
 
 
 class App:
@@ -44,6 +46,9 @@ class App:
         self._statuses: set[int] = set()
         self._session: dream.Session | None = None
         self._counts: dict[str, int] = {}
+        self.display: Display | None = None
+        """What all transfers draw on; that of ``run`` for all its lines."""
+        self._began = monotonic()
 
     # Options
 
@@ -162,11 +167,16 @@ class App:
             values = {"command": command, "done": self.done, "failed": self.failed, "bytes": self.bytes}
             self.out.record("summary", {**values, **self._counts, **more, **({"dry_run": True} if self.is_dry else {})})
             return
-        parts = [f"{self.done:,} done", f"{human(self.bytes)}B" if self.bytes else ""]
+        if not self.shows_progress:
+            return
+        seconds = monotonic() - self._began
+        moved = f"{amount(self.bytes)} in {seconds:.1f} s" if self.bytes else ""
+        rate = f"{amount(self.bytes / seconds)}/s" if self.bytes and seconds >= _MEASURABLE_SECONDS else ""
+        parts = [f"{self.done:,} done", moved, rate]
         parts += [f"{number:,} {name}" for name, number in self._counts.items()]
         parts += [f"{self.failed:,} failed" if self.failed else ""]
         end = " (dry run: nothing was changed)" if self.is_dry else ""
-        if self.done + self.failed + sum(self._counts.values()) > 1 or self.is_dry:
+        if self.done + self.failed + sum(self._counts.values()) > 1 or self.is_dry or seconds > _LONG_SECONDS:
             self.out.say(f"{command}: {', '.join(filter(None, parts))}{end}")
 
     @property
@@ -226,9 +236,18 @@ class App:
 
         await spread(items, guarded, self.concurrency)
 
-    def bar(self, title: str) -> Bar:
-        """Return a progress bar; nothing is shown unless standard error is a terminal."""
-        from aiodreamobjects.cli.progress import Bar  # noqa: PLC0415 - few commands show one
+    def bar(self, name: str) -> Bar:
+        """Return the progress of one transfer. Nothing is shown unless standard error is a terminal."""
+        from aiodreamobjects.cli.progress import Bar, Display  # noqa: PLC0415 - few commands show one
 
-        is_shown = sys.stderr.isatty() and not any(self.options.get(name) for name in ("no_progress", "quiet", "json"))
-        return Bar(self.out, title, is_shown=is_shown)
+        if not self.shows_progress:
+            return Bar(None, name, name)
+        root = self if self._parent is None else self._parent
+        root.display = root.display or Display(self.out)
+        return Bar(root.display, self.name if name == self.name else f"{self.name} {name}", name)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Return whether people watch standard error, and want to see progress."""
+        is_unwanted = any(self.options.get(name) for name in ("no_progress", "quiet", "json"))
+        return not is_unwanted and sys.stderr is not None and sys.stderr.isatty()

@@ -13,6 +13,7 @@ from aiodreamobjects.cli.app import App
 from aiodreamobjects.cli.errors import NothingFoundError, RefusedError
 from aiodreamobjects.cli.finding import NO_FILTERS, objects
 from aiodreamobjects.cli.options import (
+    SYMLINKS,
     command,
     headers_of,
     key_of,
@@ -101,6 +102,7 @@ tar cz site | dreamobjects pipe s3://backups/site.tar.gz
 @click.argument("words", metavar="[-] URI", nargs=-1, required=True)
 @raw
 @writes
+@click.option("--symlinks", type=click.Choice(SYMLINKS), help="For scripts that give it to cp: a pipe has no links.")
 @pass_app
 async def put_command(app: App, words: tuple[str, ...], **options: Any) -> None:
     """Store standard input, of any length, as an object. 'pipe' is another name for this."""
@@ -129,6 +131,6 @@ async def store_input(app: App, where: Remote, options: dict[str, Any]) -> None:
         given["if_absent"] = True
     size = None
     if not app.is_dry:
-        with app.bar(f"put {where.key}") as bar:
+        with app.bar(where.key) as bar:
             size = (await obj.put(standard_input(), progress=bar.callback, **given)).size
     app.acted("put", "-", where, size=size)

@@ -10,6 +10,7 @@ from aiodreamobjects.cli.addresses import Local, Remote, Standard, first_wildcar
 from aiodreamobjects.cli.app import App
 from aiodreamobjects.cli.errors import RefusedError
 from aiodreamobjects.cli.options import (
+    SYMLINKS,
     command,
     filters,
     pass_app,
@@ -19,10 +20,9 @@ from aiodreamobjects.cli.options import (
     writes,
 )
 
-_SYMLINKS = ("follow", "skip", "refuse")
 _symlinks = click.option(
     "--symlinks",
-    type=click.Choice(_SYMLINKS),
+    type=click.Choice(SYMLINKS),
     default="follow",
     show_default=True,
     help="What to do with symbolic links.",

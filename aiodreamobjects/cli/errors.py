@@ -51,6 +51,7 @@ _OPTIONS = {
     "ca=": "--ca",
     "endpoint=": "--endpoint-url",
     "checksum=": "--checksum",
+    "; open it yourself and pass the open file to put()": "; 'dreamobjects put' stores what a pipe gives",
     "; give a Session keys for the rest": "; leave out --no-sign-request for the rest",
 }
 """What a message of the library calls an argument, and the command an option."""

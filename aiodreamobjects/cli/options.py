@@ -28,6 +28,7 @@ ACLS = (
 )
 """The canned ACLs, written here again so that --help and completion need not import the library. A test compares them."""
 CHECKSUMS = ("crc32c", "crc64nvme", "sha256")
+SYMLINKS = ("follow", "skip", "refuse")
 
 
 # Before and after the command

@@ -55,6 +55,8 @@ class Output:
         """Tell people something on standard error, also with --quiet."""
         if self.clear_progress is not None:
             self.clear_progress()
+        if self.is_terminal:
+            self.flush()  # people read both, in order
         sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
 
@@ -107,6 +109,12 @@ def human(count: int) -> str:
     while size >= _STEP and unit < len(_UNITS) - 1:
         size, unit = size / _STEP, unit + 1
     return f"{size:.1f}{_UNITS[unit]}" if unit else str(count)
+
+
+def amount(count: float) -> str:
+    """Return a number of bytes with its unit: ``1023B``, ``23.4MiB``."""
+    found = human(int(count))
+    return f"{found}B" if found.isdigit() else f"{found}iB"
 
 
 def rfc3339(time: datetime) -> str:

@@ -48,12 +48,16 @@ dreamobjects rm -r --dry-run s3://photos/2025/
 @filters
 @pass_app
 async def rm_command(app: App, addresses: tuple[str, ...], **options: Any) -> None:
-    """Delete objects. Where versions are kept, a deleted object can come back: see 'restore'."""
+    """Delete objects. A directory needs -r. Where versions are kept, a deleted object can come back: see 'restore'."""
     found = [remote(address, is_raw=options["raw"]) for address in addresses]
     for where in found:
-        is_whole = where.is_directory and not options["raw"]
-        if is_whole and not options["recursive"] and not (where.key and where.wildcard is None):
+        if not options["recursive"] and not where.key:
             msg = f"{where}: is a bucket: add -r to delete all its objects, or use rb"
+            raise RefusedError(msg)
+        if not options["recursive"] and where.is_directory and not options["raw"]:
+            msg = (
+                f"{where}: is a directory: add -r to delete what is below it, or --raw to delete an object of this name"
+            )
             raise RefusedError(msg)
         if options["version_id"] is not None and (
             options["recursive"] or options["versions"] or where.wildcard is not None or not where.key
@@ -76,7 +80,7 @@ async def _remove(app: App, where: Remote, options: dict[str, Any]) -> None:
     bucket = (await app.session()).bucket(where.bucket)
     if options["versions"]:
         await _delete_all(app, where, _versions(app, where, options), options)
-    elif options["recursive"] or where.wildcard is not None or (where.is_directory and not options["raw"]):
+    elif options["recursive"] or where.wildcard is not None:
         below = where.below() if options["recursive"] and where.wildcard is None else where
         await _delete_all(app, where, objects(app, below, options), options)
     else:
@@ -89,7 +93,7 @@ async def _remove(app: App, where: Remote, options: dict[str, Any]) -> None:
 
 async def _versions(app: App, where: Remote, options: dict[str, Any]) -> AsyncIterator[dream.ObjectInfo]:
     takes = selection(where, options)
-    is_prefix = options["recursive"] or where.is_directory or where.wildcard is not None
+    is_prefix = options["recursive"] or where.wildcard is not None
     prefix = where.key if where.wildcard is None else where.key[: where.wildcard]
     if options["recursive"] and where.wildcard is None:
         prefix = where.below().key

@@ -140,9 +140,23 @@ def test_a_terminal_sees_progress_and_no_control_characters(cli: Place, name: st
     terminal = Terminal(cli, "ls", f"s3://{name}")
     assert terminal.end() == 0
     assert "a\\x1b[31m\\nb" in terminal.text
-    terminal = Terminal(cli, "cp", "-r", f"s3://{name}", "new", "--bwlimit", "3M", cwd=tmp_path)
+    cli.put(name, {"small": "1"})
+    terminal = Terminal(cli, "cp", "-r", f"s3://{name}", "new", "--bwlimit", "1M", cwd=tmp_path)
     assert terminal.end() == 0
-    assert "MiB" in terminal.text
+    assert "/2 objects" in terminal.text
+    assert terminal.text.count("a\\x1b[31m\\nb") > 2, "the line of the slowest, and the one that says it is done"
+    assert re.search(r"cp: 2 done, 2\.9MiB in \d+\.\d s, \d+\.\dK?M?iB/s\r\n$", terminal.text)
+
+
+def test_progress_of_objects_that_move_one_by_one_is_drawn_once(cli: Place, name: str, tmp_path: Path) -> None:
+    for key in "abc":
+        cli.boto.put_object(Bucket=name, Key=f"{key}.bin", Body=b"x" * 1_000_000)
+    terminal = Terminal(cli, "cp", f"s3://{name}/*.bin", "new/", "--bwlimit", "1M", cwd=tmp_path)
+    assert terminal.end() == 0
+    assert "objects" in terminal.text
+    assert "cp: 3 done, 2.9MiB in " in terminal.text
+    quiet = cli("cp", "-r", f"s3://{name}", "again", cwd=tmp_path)
+    assert (quiet.status, quiet.err, len(quiet.lines)) == (0, "", 3), "no terminal, no progress, no sum"
 
 
 def test_keys_are_written_to_a_profile_for_its_owner_only(cli: Place, tmp_path: Path) -> None:

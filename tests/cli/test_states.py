@@ -146,6 +146,8 @@ CASES = [
     Case("rm two", "rm s3://{b}/a s3://{b}/b", {"a": "1", "b": "2", "c": "3"}, {}, {"c": "3"}),
     Case("rm prefix/* and object", "rm 's3://{b}/p/*' s3://{b}/a", {"a": "1", "p/a": "2", "p/b/c": "3", "pa": "4"}, {}, {"pa": "4"}),
     Case("rm prefix without slash", "rm s3://{b}/a", NESTED),
+    Case("rm prefix/ is refused", "rm s3://{b}/a/", {"a/": "", "a/1": "x"}),
+    Case("rm --raw of a key that ends in a slash", "rm --raw s3://{b}/a/", {"a/": "", "a/1": "x"}, {}, {"a/1": "x"}),
     Case("rm -r prefix", "rm -r s3://{b}/a", {"a/1": "x", "a/b/2": "y", "ab": "z"}, {}, {"ab": "z"}),
     Case("rm --dry-run", "rm --dry-run 's3://{b}/*'", NESTED),
     Case("rm --raw", "rm --raw 's3://{b}/file*.txt'", GLOBBY, {}, {k: v for k, v in GLOBBY.items() if k != "file*.txt"}),

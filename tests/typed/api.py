@@ -276,6 +276,7 @@ async def documents(b: dream.Bucket) -> None:
 async def content(o: dream.Object) -> None:
     def note(progress: dream.Progress) -> None:
         assert_type(progress.total_bytes, int | None)
+        assert_type(progress.moving, tuple[dream.Moving, ...])
 
     async def note_later(progress: dream.Progress) -> None: ...
 
