@@ -68,6 +68,7 @@ nitpick_ignore = [
     ("py:class", "S3Client"),  # of types_aiobotocore_s3, known to type checkers only
     # No classes: what a Listing is of, and whatever has the ``write`` of an aiofiles file.
     ("py:class", "aiodreamobjects._listing.pages.T"),
+    ("py:class", "aiodreamobjects.asgi.forms.FormRequest"),
     ("py:class", "aiodreamobjects._transfer.body.AsyncWriter"),
 ]
 

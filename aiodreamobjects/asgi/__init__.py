@@ -9,11 +9,18 @@ import typing
 
 if typing.TYPE_CHECKING:
     from aiodreamobjects.asgi.aiohttp_server import aiohttp_response
+    from aiodreamobjects.asgi.forms import FormError, FormPart, form_parts
     from aiodreamobjects.asgi.response import ObjectResponse
 
-__all__ = ["ObjectResponse", "aiohttp_response"]
+__all__ = ["FormError", "FormPart", "ObjectResponse", "aiohttp_response", "form_parts"]
 
-_PLACES = {"ObjectResponse": "response", "aiohttp_response": "aiohttp_server"}
+_PLACES = {
+    "FormError": "forms",
+    "FormPart": "forms",
+    "ObjectResponse": "response",
+    "aiohttp_response": "aiohttp_server",
+    "form_parts": "forms",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ from aiobotocore.session import get_session
 from aiohttp import web
 
 import aiodreamobjects as dream
-from aiodreamobjects.asgi import ObjectResponse, aiohttp_response
+from aiodreamobjects.asgi import FormPart, ObjectResponse, aiohttp_response, form_parts
 
 
 def settings() -> None:
@@ -503,3 +503,6 @@ async def web_services(obj: dream.Object, request: web.Request) -> None:
     ObjectResponse(obj, filename="a.pdf", disposition="inline", headers={"Vary": "Origin"}, cache_control="no-cache")
     ObjectResponse(obj, version_id="v", redirect="presign", strict_range=True, background=lambda: None)
     assert_type(await aiohttp_response(request, obj, filename="a.pdf"), web.StreamResponse)
+    async for part in form_parts(request, max_parts=10, max_field_size=100, max_file_size=None):
+        assert_type(part, FormPart)
+        await obj.put(part, content_type=part.content_type)

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import uvicorn
+from aiohttp import web
 from conftest import Server, new_name
 
 import aiodreamobjects as dream
@@ -31,6 +32,22 @@ async def served(app: App) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await running
+
+
+class served_by_aiohttp:  # noqa: N801 - a context manager
+    def __init__(self, handle: Any) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/", handle)
+        self.runner = web.AppRunner(app, access_log=None)
+
+    async def __aenter__(self) -> str:
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.runner.cleanup()
 
 
 class Front:

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from conftest import Server
 from fastapi import BackgroundTasks, FastAPI
-from web.conftest import Front, served
+from web.conftest import Front, served, served_by_aiohttp
 
 import aiodreamobjects as dream
 from aiodreamobjects.asgi import ObjectResponse, aiohttp_response
@@ -585,22 +585,6 @@ async def aiohttp_url(readme: dream.Object) -> AsyncIterator[str]:
 
     async with served_by_aiohttp(handle) as url:
         yield url
-
-
-class served_by_aiohttp:  # noqa: N801 - a context manager
-    def __init__(self, handle: Any) -> None:
-        app = aiohttp.web.Application()
-        app.router.add_route("*", "/", handle)
-        self.runner = aiohttp.web.AppRunner(app, access_log=None)
-
-    async def __aenter__(self) -> str:
-        await self.runner.setup()
-        site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", 0)
-        await site.start()
-        return f"http://127.0.0.1:{self.runner.addresses[0][1]}"
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.runner.cleanup()
 
 
 async def test_a_handler_of_aiohttp_returns_it(aiohttp_url: str, readme: dream.Object) -> None:
