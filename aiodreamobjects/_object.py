@@ -481,14 +481,18 @@ class Object:
         *,
         version_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         signature: Signature | None = None,
     ) -> PresignedUrl:
-        """Return a URL for one GET, HEAD, PUT or DELETE of the object, as ``presign_get`` does. Sends nothing.
+        """Return a URL for one GET, HEAD, PUT, POST or DELETE of the object, as ``presign_get`` does. Sends nothing.
 
         ``version_id`` picks the version to read or to delete. The client must send ``headers`` exactly as given here, such
-        as ``{"Range": "bytes=0-99"}``. ``presign_get`` and ``presign_put`` have arguments for the usual ones.
+        as ``{"Range": "bytes=0-99"}``. ``presign_get`` and ``presign_put`` have arguments for the usual ones. ``query`` makes
+        it another request of S3: ``presign("POST", query={"uploads": ""})`` begins an upload in parts.
         """
-        return _presign.presign(self._runtime, method, self._address, expires_in, version_id, headers or {}, signature)
+        return _presign.presign(
+            self._runtime, method, self._address, expires_in, version_id, headers or {}, query or {}, signature
+        )
 
     def presign_get(
         self,

@@ -25,7 +25,7 @@ from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._service import Feature, Service, Signature, quote_key
 
 Expiry = float | timedelta | datetime
-PresignMethod = Literal["GET", "HEAD", "PUT", "DELETE"]
+PresignMethod = Literal["GET", "HEAD", "PUT", "POST", "DELETE"]
 PostCondition = Mapping[str, str] | Sequence[str | int]
 
 _RESPONSE_HEADERS = (
@@ -55,6 +55,7 @@ def presign(
     expires_in: Expiry,
     version_id: str | None,
     headers: Mapping[str, str],
+    given_query: Mapping[str, str],
     signature: Signature | None,
 ) -> PresignedUrl:
     """Return a URL for any method. Check what the caller names freely."""
@@ -65,7 +66,13 @@ def presign(
     for name, value in headers.items():
         check_field_name("header name", name)
         check_field_value(f"header {name!r}", value)
-    query = response_query(None, version_id)
+    for name, value in given_query.items():
+        check_field_name("query name", name)
+        encode_utf8(f"query {name!r}", value)
+        if name.lower().startswith("x-amz-") or name in ("AWSAccessKeyId", "Expires", "Signature"):
+            msg = f"query {name!r} is part of the signature: leave it out"
+            raise ValueError(msg)
+    query = {**response_query(None, version_id), **given_query}
     lowered = {name.lower(): value for name, value in headers.items()}
     return presign_url(runtime, method, address, expires_in, query=query, headers=lowered, signature=signature)
 

@@ -52,6 +52,7 @@ nitpick_ignore = [
             "collections.abc.Callable",
             "collections.abc.Iterable",
             "collections.abc.Mapping",
+            "collections.abc.MutableMapping",
             "collections.abc.Sequence",
             "contextlib.AbstractAsyncContextManager",
             "datetime",  # as the options of verbs have it, whose types are text

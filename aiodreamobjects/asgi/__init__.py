@@ -11,13 +11,16 @@ if typing.TYPE_CHECKING:
     from aiodreamobjects.asgi.aiohttp_server import aiohttp_response
     from aiodreamobjects.asgi.forms import FormError, FormPart, form_parts
     from aiodreamobjects.asgi.response import ObjectResponse
+    from aiodreamobjects.asgi.signer import SignRequest, UploadSigner
 
-__all__ = ["FormError", "FormPart", "ObjectResponse", "aiohttp_response", "form_parts"]
+__all__ = ["FormError", "FormPart", "ObjectResponse", "SignRequest", "UploadSigner", "aiohttp_response", "form_parts"]
 
 _PLACES = {
     "FormError": "forms",
     "FormPart": "forms",
     "ObjectResponse": "response",
+    "SignRequest": "signer",
+    "UploadSigner": "signer",
     "aiohttp_response": "aiohttp_server",
     "form_parts": "forms",
 }

@@ -15,14 +15,13 @@ from urllib.parse import quote
 import aiodreamobjects as dream
 from aiodreamobjects._transfer.content_types import content_type_of
 from aiodreamobjects.asgi.conditions import MOST_RANGES, Asked, MalformedRangeError, resolve
+from aiodreamobjects.asgi.messages import BUSY_SECONDS
 
 Disposition = Literal["attachment", "inline"]
 Redirect = Literal["presign"]
 
 REDIRECT_SECONDS = 60
 """How long the URL of a redirect is valid. It need only be opened in this time."""
-BUSY_SECONDS = 5
-"""When a client should try again if storage is busy."""
 
 _NO_TYPE = (None, "", "binary/octet-stream")  # S3's own, for an object without a type
 _OURS = {

@@ -13,6 +13,7 @@ import anyio
 
 import aiodreamobjects as dream
 from aiodreamobjects.asgi.content import Content, Disposition, Redirect
+from aiodreamobjects.asgi.messages import Message, Receive, Send, joined_headers
 
 try:
     from starlette.responses import Response as _Base  # FastAPI serialises everything else
@@ -22,9 +23,6 @@ except ModuleNotFoundError:
         pass
 
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Background = Callable[[], Awaitable[object] | None]
 
 _log = logging.getLogger("aiodreamobjects")
@@ -83,7 +81,7 @@ class ObjectResponse(_Base):
         if scope["type"] != "http":
             msg = f"ObjectResponse answers HTTP requests, not {scope['type']!r}"
             raise ValueError(msg)
-        method, headers = scope["method"].upper(), _joined(scope["headers"])
+        method, headers = scope["method"].upper(), joined_headers(scope["headers"])
         with anyio.CancelScope() as asking:
             async with _cancelled_if_client_leaves(asking, receive, method):
                 try:
@@ -132,12 +130,3 @@ async def _cancelled_if_client_leaves(scope: anyio.CancelScope, receive: Receive
             await asyncio.wait([watching])
         if not watching.cancelled() and (error := watching.exception()) is not None:
             _log.warning("the server does not tell whether the client is there: %r", error)
-
-
-def _joined(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers of a request. Lines of one name are one list (RFC 9110 section 5.3)."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
-    return found

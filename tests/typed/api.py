@@ -18,7 +18,7 @@ from aiobotocore.session import get_session
 from aiohttp import web
 
 import aiodreamobjects as dream
-from aiodreamobjects.asgi import FormPart, ObjectResponse, aiohttp_response, form_parts
+from aiodreamobjects.asgi import FormPart, ObjectResponse, SignRequest, UploadSigner, aiohttp_response, form_parts
 
 
 def settings() -> None:
@@ -506,3 +506,14 @@ async def web_services(obj: dream.Object, request: web.Request) -> None:
     async for part in form_parts(request, max_parts=10, max_field_size=100, max_file_size=None):
         assert_type(part, FormPart)
         await obj.put(part, content_type=part.content_type)
+
+
+async def signers(bucket: dream.Bucket) -> None:
+    async def may(request: SignRequest, key: str) -> bool:
+        return request.action == "create" and key == request.filename
+
+    signer = UploadSigner(
+        bucket, key=lambda request: request.filename or "", authorize=may, expires=60, max_size=1, secret=bytes(32)
+    )
+    await bucket.set_cors(signer.cors_rules(["https://www.example.com"]))
+    bucket.object("k").presign("POST", query={"uploads": ""})
