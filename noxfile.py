@@ -166,3 +166,4 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     install(session, "docs", ".")
     session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", "docs/_build")
+    session.run("sphinx-build", "-q", "-b", "man", "docs", "docs/_build/man")  # of the command

@@ -189,6 +189,12 @@ def _pass_warnings_on(app: App) -> None:
 
 def parse(app: App, arguments: Sequence[str]) -> Coroutine[Any, Any, None] | int:
     """Return the command to await, or the exit status if nothing is left to do."""
+    if os.environ.get(f"_{NAME.upper()}_COMPLETE", "").startswith("bash"):
+        from click.shell_completion import add_completion_class  # noqa: PLC0415 - only a shell asks
+
+        from aiodreamobjects.cli.completing import Bash  # noqa: PLC0415
+
+        add_completion_class(Bash)
     try:
         job = program.main(list(arguments), NAME, standalone_mode=False, obj=app)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -12,6 +12,8 @@ from aiodreamobjects.cli.errors import RefusedError
 from aiodreamobjects.cli.values import LINES, PAIR, SIZE
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from aiodreamobjects.cli.app import App
 
 T = TypeVar("T")
@@ -94,12 +96,31 @@ def everywhere(*, hidden: bool) -> list[click.Parameter]:
     ]
 
 
+class Address(click.ParamType[str]):
+    """An address or another word. In a shell, it completes to files, buckets and keys."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's signature
+        """Return the word as it is."""
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:  # noqa: ARG002
+        """Return what the word may become."""
+        from aiodreamobjects.cli.completing import addresses  # noqa: PLC0415 - only a shell asks
+
+        return addresses(ctx, incomplete)
+
+
 class Command(click.Command):
     """A command that takes the options of all commands too, and whose help shows its examples as they are written."""
 
     def __init__(self, *given: Any, examples: str = "", **settings: Any) -> None:
         self.examples = examples
         super().__init__(*given, **settings)
+        for param in self.params:
+            if isinstance(param, click.Argument) and param.type is click.STRING:
+                param.type = Address()
         self.params += everywhere(hidden=True)
 
     def invoke(self, ctx: click.Context) -> object:

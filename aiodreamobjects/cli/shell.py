@@ -60,12 +60,17 @@ dreamobjects completion fish > ~/.config/fish/completions/dreamobjects.fish
 )
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion_command(shell: str) -> None:
-    """Print the completion script for a shell."""
+    """Print the completion script for a shell.
+
+    It completes commands, options and files, and buckets and keys behind s3://. These come from the service, if it answers
+    within four seconds.
+    """
     from click.shell_completion import get_completion_class  # noqa: PLC0415 - only here
 
+    from aiodreamobjects.cli.completing import Bash  # noqa: PLC0415
     from aiodreamobjects.cli.main import program  # noqa: PLC0415 - it imports this module
 
-    maker = get_completion_class(shell)
+    maker = Bash if shell == "bash" else get_completion_class(shell)
     assert maker is not None
     made = maker(program, {}, "dreamobjects", "_DREAMOBJECTS_COMPLETE")
     click.echo(made.source_template % made.source_vars())

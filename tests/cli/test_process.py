@@ -159,6 +159,27 @@ def test_progress_of_objects_that_move_one_by_one_is_drawn_once(cli: Place, name
     assert (quiet.status, quiet.err, len(quiet.lines)) == (0, "", 3), "no terminal, no progress, no sum"
 
 
+def test_a_shell_completes_buckets_keys_and_files(cli: Place, name: str) -> None:
+    cli.put(name, {"dir/a": "1", "dirt": "2", "other": "3"})
+
+    def completed(shell: str, line: str, endpoint: str | None = None) -> list[str]:
+        words = {
+            "COMP_WORDS": line,
+            "COMP_CWORD": line.rpartition(" ")[2],
+            "_DREAMOBJECTS_COMPLETE": f"{shell}_complete",
+        }
+        found = cli(env=words | ({} if endpoint is None else {"DREAMOBJECTS_ENDPOINT_URL": endpoint}))
+        assert found.err == ""
+        return found.lines
+
+    assert completed("bash", f"dreamobjects cp s3://{name}/d") == [f"plain,//{name}/dir/", f"plain,//{name}/dirt"]
+    assert f"plain,//{name}/" in completed("bash", f"dreamobjects ls -r s3://{name[:8]}")
+    assert completed("bash", "dreamobjects cp s") == ["plain,s3://", "file,s"]
+    assert f"plain,s3://{name}/other" in completed("fish", f"dreamobjects rm s3://{name}/o")
+    assert completed("bash", "dreamobjects ls s3://x", "http://127.0.0.1:9") == [""]
+    assert "compopt -o nospace" in cli("completion", "bash").out.decode()
+
+
 def test_keys_are_written_to_a_profile_for_its_owner_only(cli: Place, tmp_path: Path) -> None:
     files = {
         "AWS_CONFIG_FILE": str(tmp_path / "aws/config"),
