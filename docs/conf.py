@@ -114,5 +114,7 @@ def make_readable(*event: Any) -> tuple[str | None, str | None]:
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", make_readable)
     app.connect("missing-reference", resolve_public_name)
+
+
 # The manual page of the command, from the same page: sphinx-build -b man docs build/man
 man_pages = [("cli", "dreamobjects", "work with DreamObjects and every other S3 service", [], 1)]

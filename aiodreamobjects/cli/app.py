@@ -31,6 +31,7 @@ _OF_SESSION = frozenset(
 _REQUESTS = 64
 _MEASURABLE_SECONDS = 0.1
 _LONG_SECONDS = 2.0
+_MANY_DELETIONS = 1000
 
 
 class App:
@@ -205,6 +206,14 @@ class App:
         if answer.strip().lower() not in ("y", "yes"):
             msg = f"{what}: not done"
             raise RefusedError(msg)
+
+    async def confirm_deletions(self, plan: dream.TreeReport, where: object) -> None:
+        """Ask if a tree verb would delete more than 1,000 objects, or more than half of what is there."""
+        actions = plan.plan or ()
+        deleted = sum(one.action == "delete" for one in actions)
+        there = deleted + plan.skipped + sum(one.action != "delete" and one.reason != "missing" for one in actions)
+        if deleted > _MANY_DELETIONS or deleted * 2 > there:
+            await self.confirm(f"this deletes {deleted:,} of {there:,} in {where}")
 
     # Many at once
 

@@ -51,6 +51,7 @@ _OPTIONS = {
     "ca=": "--ca",
     "endpoint=": "--endpoint-url",
     "checksum=": "--checksum",
+    "expires_in ": "--expires ",
     "; open it yourself and pass the open file to put()": "; 'dreamobjects put' stores what a pipe gives",
     "; give a Session keys for the rest": "; leave out --no-sign-request for the rest",
 }
@@ -69,6 +70,7 @@ _ADVICE = {
     "InvalidAccessKeyId": f"the service does not know this access key: {_SEE_CONFIG}",
     "AccessDenied": f"these keys may not do this: {_SEE_CONFIG}",
     "BucketAlreadyExists": "its name is taken: choose another one",
+    "MethodNotAllowed": "this service does not do this",
     "BucketNotEmpty": "rb --force deletes what is in it, too",
 }
 """What to do, by the error code of the service."""

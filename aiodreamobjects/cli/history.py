@@ -125,6 +125,7 @@ async def _undelete_all(app: App, bucket: dream.Bucket, where: Remote) -> None:
 
 async def _restore_tree(app: App, bucket: dream.Bucket, where: Remote, then: datetime) -> None:
     plan = report = await bucket.restore_tree(where.key, as_of=then, dry_run=True, on_error="collect")
+    await app.confirm_deletions(plan, where)
     if not app.is_dry:
         with app.bar("restore") as bar:
             report = await bucket.restore_tree(where.key, as_of=then, on_error="collect", progress=bar.callback)

@@ -49,7 +49,7 @@ async def presign_command(app: App, words: tuple[str, ...], **options: Any) -> N
         url = obj.presign_put(expires, **given)
     elif method == "get":
         name = options["download_as"]
-        headers = None if name is None else {"content-disposition": f'attachment; filename="{name}"'}
+        headers = None if name is None else {"content-disposition": _attachment(name)}
         url = obj.presign_get(expires, response_headers=headers, version_id=options["version_id"])
     else:
         url = obj.presign("HEAD" if method == "head" else "DELETE", expires, version_id=options["version_id"])
@@ -58,3 +58,12 @@ async def presign_command(app: App, words: tuple[str, ...], **options: Any) -> N
         app.out.record("action", {**values, "expires_in": expires.total_seconds()})
     else:
         app.out.line(str(url))
+
+
+def _attachment(name: str) -> str:
+    """Return the header that saves a download under a name (RFC 6266, and RFC 8187 for other characters)."""
+    if name.isascii() and name.isprintable() and not {'"', "\\", "%"} & set(name):
+        return f'attachment; filename="{name}"'
+    from urllib.parse import quote  # noqa: PLC0415 - only here
+
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"

@@ -18,7 +18,6 @@ from aiodreamobjects.cli.errors import NothingFoundError, RefusedError
 from aiodreamobjects.cli.finding import objects
 from aiodreamobjects.cli.options import headers_of, key_of, patterns_of
 
-_MANY_DELETIONS = 1000
 _PRINTED = {"copy": "cp", "move": "mv", "delete": "rm"}
 
 
@@ -255,8 +254,9 @@ class Transfer:
             self._app.bytes += report.copied_bytes
         self._app.count("same", report.skipped)
         self._app.count("kept", report.kept)
-        if report.unmatched:
-            self._app.out.say(f"dreamobjects: no name matches {', '.join(map(repr, report.unmatched))}")
+        typed = {*self._options["include"], *self._options["exclude"]}  # files of patterns are for many trees
+        if unmatched := [pattern for pattern in report.unmatched if pattern in typed]:
+            self._app.out.say(f"dreamobjects: no name matches {', '.join(map(repr, unmatched))}")
 
     async def _require(self, source: Remote) -> None:
         """Raise unless there is anything below a prefix."""
@@ -317,17 +317,11 @@ class Transfer:
             return await verb(to, source.key, target.key, **given)
 
     async def _check_deletions(self, plan: dream.TreeReport, target: Local | Remote) -> None:
-        actions = plan.plan or ()
-        deleted = sum(one.action == "delete" for one in actions)
-        if not deleted:
-            return
-        most = self._options["max_delete"]
+        deleted, most = sum(one.action == "delete" for one in plan.plan or ()), self._options.get("max_delete")
         if most is not None and deleted > most:
             msg = f"{target}: {deleted:,} would be deleted, and --max-delete allows {most:,}"
             raise RefusedError(msg)
-        there = deleted + plan.skipped + sum(one.action != "delete" and one.reason != "missing" for one in actions)
-        if deleted > _MANY_DELETIONS or deleted * 2 > there:
-            await self._app.confirm(f"this deletes {deleted:,} of {there:,} in {target}")
+        await self._app.confirm_deletions(plan, target)
 
 
 def _walk(top: str) -> list[str]:

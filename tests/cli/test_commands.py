@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,16 @@ def test_a_link_reads_and_another_one_writes(cli: Place, name: str) -> None:
         assert cli.content(name, "b") == "new"
 
 
+@pytest.mark.parametrize("saved", ["plain name.txt", 'my "ünï" 100%.txt'])
+def test_a_link_says_under_which_name_it_is_saved(cli: Place, name: str, saved: str) -> None:
+    cli.put(name, {"a": "content"})
+    url = cli("presign", f"s3://{name}/a", "--download-as", saved).lines[0]
+    with urllib.request.urlopen(url) as reply:
+        message = EmailMessage()
+        message["content-disposition"] = reply.headers["content-disposition"]
+        assert message.get_filename() == saved
+
+
 def test_versions_come_back(cli: Place, name: str) -> None:
     by_line(cli, f"versioning set s3://{name} on")
     cli.put(name, {"a": "old", "b": "b"})
@@ -189,6 +200,15 @@ def test_a_prefix_comes_back_as_it_was(cli: Place, name: str) -> None:
     assert cli.objects(name) == {"p/a": "new", "p/c": "c"}
     by_line(cli, f"restore -r s3://{name}/p --as-of {then}")
     assert cli.objects(name) == {"p/a": "old", "p/b": "b"}
+
+
+def test_a_restore_that_deletes_most_is_asked_first(cli: Place, name: str) -> None:
+    by_line(cli, f"versioning set s3://{name} on")
+    cli.put(name, {"p/a": "1", "p/b": "2"})
+    result = cli("restore", "-r", f"s3://{name}/p", "--as-of", "2020-01-01")
+    assert (result.status, "--yes" in result.err, len(cli.objects(name))) == (2, True, 2)
+    by_line(cli, f"restore -r s3://{name}/p --as-of 2020-01-01 --yes")
+    assert cli.objects(name) == {}
 
 
 def test_uploads_are_listed_and_aborted(cli: Place, name: str) -> None:
