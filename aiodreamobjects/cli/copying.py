@@ -154,10 +154,13 @@ def _check_directions(verb: str, sources: list[Local | Remote | Standard], targe
 
 
 def is_local_pattern(source: Local, options: dict[str, Any]) -> bool:
-    """Return whether a local path has wildcards that no shell has replaced."""
+    """Return whether a local path has wildcards that no shell has replaced. A file of exactly this name is that file."""
     import os  # noqa: PLC0415 - beside its only use
 
-    return not options["raw"] and first_wildcard(source.path) is not None and not os.path.lexists(source.path)
+    if options["raw"] or first_wildcard(source.path) is None:
+        return False
+    is_refused = os.path.isdir(source.path) and not options["recursive"]  # noqa: PTH112 - the path as it was written
+    return is_refused or not os.path.lexists(source.path)
 
 
 def _is_many(source: Local | Remote | Standard, options: dict[str, Any]) -> bool:

@@ -1,7 +1,20 @@
 """The states that the end-to-end tests of s5cmd (MIT) expect, on Ceph RGW and in memory. One process runs all commands of a service.
 
-Not as s5cmd: local files are not removed or listed, there is no ``--flatten``; ``cp s3://bucket/prefix/ dir`` copies the contents;
-a missing object is status 3, bad usage is 2. ``docs/cli.md`` says why.
+Of s5cmd's tests, these have another expectation here; docs/cli.md says so, too:
+
+- ``TestRemove*Local*``, ``TestVariadicMultipleLocalFilesWithDirectory``, ``TestListLocal*``, ``TestListNestedLocalFolders``: ``rm`` and
+  ``ls`` refuse local paths. The shell's own do that, and a lost ``s3://`` must not delete files.
+- ``TestFlatten*`` and three more with ``--flatten``: two keys of the same last name would be one file.
+- ``TestCopyS3PrefixToLocalMustReturnError``: ``cp s3://bucket/prefix/ dir`` takes the contents, as ``aws s3 cp --recursive``.
+- ``TestCopyLocalDirectoryToS3WithPrefixWithSlash`` and others that copy ``dir``: needs ``-r`` or a slash, as in ``aws s3``.
+- ``*OverrideIf*``, ``*DontOverrideIf*``, ``*Issue70``: ``cp`` has no ``-u`` and ``-s``: ``sync`` does that.
+- ``TestSync*SourceOlder``: another time is a change, also an older one: a restored file must not stay behind.
+- ``TestSyncS3toLocalWithWildcard`` with ``--delete``: refused, since what no wildcard matches would be deleted. ``--include`` keeps it.
+- ``TestSync*ExitOnError``: the first error of a whole request always ends ``sync``; that of one name never does.
+- ``TestSync*StorageClassChanging`` and ``*Glacier``: Ceph has no such classes; copies of archived objects fail one by one.
+- ``TestDiskUsage*``: ``du`` counts what is below directories, too. ``TestDiskUsageByVersionIDAndAllVersions``: no ``du`` of versions.
+- ``TestRemoveS3PrefixWithoutSlash`` is the same: a missing key is no error, and nothing below it is deleted.
+- Exit statuses: 1 of s5cmd is 2 for bad usage, 3 for what is missing, 4 for access, 5 for a service out of reach.
 """
 
 from __future__ import annotations
@@ -166,6 +179,59 @@ CASES = [
     Case("cp odd keys down", "cp -r s3://{b}/ {d}", {"-leading": "1", "%41": "3", "ü/ñ": "4", "a b+c": "5"}, files_after={"-leading": "1", "%41": "3", "ü/ñ": "4", "a b+c": "5"}),
     Case("rm odd keys", "rm -r s3://{b}/p/", {"p/-l": "1", "p/%41": "2", "p/a+b c": "3", "p/ü": "4", "q": "5"}, {}, {"q": "5"}),
     Case("special characters in a line", 'cp "s3://{b}/special-chars_!@#$%^&_()_+{{[_%5Cäè| __;\'_,_._-中文 =/img.jpg" {d}/image.jpg', {"special-chars_!@#$%^&_()_+{[_%5Cäè| __;'_,_._-中文 =/img.jpg": "x"}, files_after={"image.jpg": "x"}),
+    # More of s5cmd's: cp
+    Case("cp //a///key to .", "cp s3://{b}//a/b///c////f {d}", {"/a/b///c////f": "x"}, files_after={"f": "x"}),
+    Case("cp //a///key to a name", "cp s3://{b}//a/b///c////f {d}/g", {"/a/b///c////f": "x"}, files_after={"g": "x"}),
+    Case("cp //a///key to dir/", "cp s3://{b}//a/b///c////f {d}/dir/", {"/a/b///c////f": "x"}, files_after={"dir/f": "x"}),
+    *[Case(f"cp file to {p}", f"cp {{d}}/file1.txt 's3://{{b}}/{p}'", {}, ONE, under(p, ONE)) for p in ("/a/b/", "a/b//", "/a///b/", "a//b///", "a//b//c//d///", "bar/s3://")],
+    Case("cp a directory with a backslash", "cp {d}/ s3://{b}/", {}, {"t\\est/f": "1", "r": "2"}, {"t\\est/f": "1", "r": "2"}),
+    Case("cp c*/name", "cp '{d}/parent/c*/name.txt' s3://{b}/new/", {}, {"parent/c1/name.txt": "1", "parent/c2/name.txt": "2", "parent/d/name.txt": "3"}, {"new/c1/name.txt": "1", "new/c2/name.txt": "2"}),
+    Case("cp c*1/name", "cp '{d}/parent/c*1/name.txt' s3://{b}/new/", {}, {"parent/c1/name.txt": "1", "parent/c2/name.txt": "2"}, {"new/c1/name.txt": "1"}),
+    Case("cp a directory whose name has a star", "cp '{d}/abc*' s3://{b}/", {}, {"abc*/f1": "1", "abcd/f1": "2", "x": "3"}, {"abc*/f1": "1", "abcd/f1": "2"}),
+    Case("cp --raw a directory is no tree", "cp --raw '{d}/a*/f*.txt' s3://{b}/a*/", {}, {"a*/f*.txt": "1", "a*/f1.txt": "2", "ab/f.txt": "3"}, {"a*/f*.txt": "1"}),
+    Case("cp --raw file* across is missing", "cp --raw 's3://{b}/file*' s3://{o}", {"file1.txt": "1", "file*.txt": "2"}),
+    Case("cp --raw to a bucket without slash", "cp --raw s3://{b}/a*/test.txt s3://{o}", {"a*/test.txt": "1", "ab/test.txt": "2"}, other={"test.txt": "1"}),
+    Case("cp abc* --exclude", "cp --exclude '*.txt' 's3://{b}/abc*' {d}", {"abc.txt": "1", "abc.pdf": "2", "abcd/e.txt": "3", "abcd/e.py": "4", "x.pdf": "5"}, files_after={"abc.pdf": "2", "abcd/e.py": "4"}),
+    Case("cp two --exclude down", "cp --exclude '*.py' --exclude 'file*' 's3://{b}/*' {d}", {"file1.txt": "1", "main.py": "2", "main.c": "3", "a/file2": "4"}, files_after={"main.c": "3"}),
+    Case("cp two --exclude up", "cp -r --exclude '*.gz' --exclude '*.txt' {d} s3://{b}/", {}, NESTED, {k: v for k, v in NESTED.items() if k.endswith(".md")}),
+    Case("cp dir/* --exclude", "cp --exclude '*.gz' '{d}/*' s3://{b}/", {}, NESTED, {k: v for k, v in NESTED.items() if k[-3:] != ".gz"}),
+    Case("cp two --include two --exclude", "cp --exclude 'file*' --exclude 'vendor/' --include '*.py' --include '*.go' 's3://{b}/*' {d}", {"file1.py": "1", "vendor/a.go": "2", "app.go": "3", "docs/a.md": "4", "b.py": "5"}, files_after={"app.go": "3", "b.py": "5"}),
+    Case("cp across two --exclude", "cp --exclude 'main*' --exclude '*.gz' 's3://{b}/*' s3://{o}", {"file.txt": "1", "main.py": "2", "main2.gz": "3", "a.gz": "4"}, other={"file.txt": "1"}),
+    Case("cp across with a header", "cp --content-type video/avi 's3://{b}/*' s3://{o}/", NESTED, other=NESTED),
+    Case("cp -n of a new file", "cp -n {d}/file1.txt s3://{b}", {}, ONE, ONE),
+    Case("cp -n -r keeps some", "cp -n -r {d} s3://{b}", {"a": "old"}, {"a": "new", "b": "2"}, {"a": "old", "b": "2"}),
+    Case("cp -n * keeps some files", "cp -n 's3://{b}/*' {d}", {"a": "new", "b": "2"}, {"a": "old"}, files_after={"a": "old", "b": "2"}),
+    Case("cp bucket/ to a file is refused", "cp s3://{b}/ {d}/f", {"a": "1"}, {"f": "old"}),
+    Case("cp to a missing bucket", "cp {d}/file1.txt s3://no-such-bucket-here/", {}, ONE),
+    Case("cp of an object onto a directory marker", "cp 's3://{b}/*' {d}", {"dir/": "", "dir/a": "1"}, files_after={"dir/a": "1"}),
+    # mv
+    Case("mv of a key with # and a blank", "mv 's3://{b}/test #3 /bar.jpg' 's3://{b}/test #3/bar.jpg'", {"test #3 /bar.jpg": "1"}, {}, {"test #3/bar.jpg": "1"}),
+    Case("mv -n keeps both", "mv -n s3://{b}/file1.txt s3://{o}/", ONE, other={"file1.txt": "old"}, other_before={"file1.txt": "old"}),
+    Case("mv *.md down", "mv 's3://{b}/*.md' {d}", {"a.md": "1", "b.txt": "2"}, {}, {"b.txt": "2"}, {"a.md": "1"}),
+    Case("mv -r --exclude", "mv -r --exclude '*.gz' s3://{b}/a s3://{o}/a", NESTED, {}, {k: v for k, v in NESTED.items() if k != "a/readme.md"}, other={"a/readme.md": "3"}),
+    Case("mv to a missing bucket keeps all", "mv -r {d} s3://no-such-bucket-here", {}, NESTED),
+    # sync
+    Case("sync dir/*", "sync '{d}/*' s3://{b}/", {}, NESTED, NESTED),
+    Case("sync dir/* --exclude", "sync --exclude '*.gz' '{d}/*' s3://{b}/", {}, NESTED, {k: v for k, v in NESTED.items() if k[-3:] != ".gz"}),
+    Case("sync dir/file to bucket/prefix/", "sync {d}/in/file1.txt s3://{b}/p/", {}, under("in/", ONE), under("p/", ONE)),
+    Case("sync across --exclude", "sync --exclude 'exclude*' --exclude '*.py' 's3://{b}/*' s3://{o}/p/", {"a": "1", "exclude1": "2", "b.py": "3"}, other={"p/a": "1", "p/old": "0"}, other_before={"p/old": "0"}),
+    Case("sync across --include", "sync --include '*.py' --include 'docs/*' 's3://{b}/*' s3://{o}/p/", {"a": "1", "docs/x": "2", "b.py": "3"}, other={"p/docs/x": "2", "p/b.py": "3"}),
+    Case("sync across --compare size --delete", "sync --yes --compare size --delete 's3://{b}/*' s3://{o}/", {"a": "11", "dir/m": "2", "r": "333"}, other={"a": "00", "dir/m": "2", "r": "333"}, other_before={"a": "00", "Makefile": "x", "dir/t": "y", "r": "3"}),
+    Case("sync down --compare size", "sync --compare size 's3://{b}/*' {d}", {"a": "new", "b": "bb", "c/d": "1"}, {"a": "old", "b": "b"}, files_after={"a": "old", "b": "bb", "c/d": "1"}),
+    Case("sync across of other sizes", "sync 's3://{b}/*' s3://{o}/", {"a": "long", "b": "1"}, other={"a": "long", "b": "1"}, other_before={"a": "s", "b": "22"}),
+    Case("sync --delete to an empty place", "sync --delete {d} s3://{b}", {}, {"a": "1"}, {"a": "1"}),
+    Case("sync --delete down to an empty place", "sync --delete 's3://{b}/*' {d}/new", {"a": "1"}, files_after={"new/a": "1"}),
+    Case("sync --delete with *.txt is refused", "sync --delete 's3://{b}/*.txt' {d}", {"a.txt": "1"}, {"b.py": "2"}),
+    Case("sync --delete --include keeps the others", "sync --yes --delete --include '*.txt' s3://{b} {d}", {"a.txt": "1"}, {"b.py": "2", "c.txt": "3"}, files_after={"a.txt": "1", "b.py": "2"}),
+    Case("sync across to a missing bucket", "sync 's3://{b}/*' s3://no-such-bucket-here/", NESTED),
+    Case("sync without a target", "sync s3://{b}", NESTED),
+    Case("sync - is refused", "sync - s3://{b}/a", ONE),
+    # rm
+    Case("rm --include --exclude", "rm --include 'file*' --exclude '*.py' 's3://{b}/*'", {"file1.py": "1", "file.md": "2", "main.py": "3"}, {}, {"file1.py": "1", "main.py": "3"}),
+    Case("rm two --include --exclude", "rm --exclude 'docs/' --include '*.md' --include '*.py' 's3://{b}/*'", {"docs/a.md": "1", "b.py": "2", "c.md": "3", "d": "4"}, {}, {"docs/a.md": "1", "d": "4"}),
+    Case("rm --raw abc*/file", "rm --raw 's3://{b}/abc*/f'", GLOBBY, {}, {k: v for k, v in GLOBBY.items() if k != "abc*/f"}),
+    Case("rm of a file and an object is refused", "rm {d}/file1.txt s3://{b}/file1.txt", ONE, ONE),
+    Case("rm of a missing bucket", "rm s3://no-such-bucket-here/a", ONE),
 ]  # fmt: skip
 
 
