@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import json
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from datetime import datetime, timedelta
-from typing import Unpack, get_args
+from typing import TypeVar, Unpack, get_args
 
 from aiodreamobjects import _bulk
+from aiodreamobjects._apply import Applied, Applying
 from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._checks import check_aware, check_one_of, check_tags
 from aiodreamobjects._encryption import Encryption, SseCustomer
@@ -42,6 +44,14 @@ from aiodreamobjects._models import (
 )
 from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._remote.spread import (
+    BATCH_NAMES,
+    SPREAD_DEFAULTS,
+    ExecutorArguments,
+    SliceArguments,
+    Spread,
+    SpreadArguments,
+)
 from aiodreamobjects._reports import BulkReport, CheckReport, TreeReport, UsageReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
@@ -78,8 +88,25 @@ from aiodreamobjects._tree.run import Run
 from aiodreamobjects._tree.upload import HeadersFor, UploadTree
 from aiodreamobjects._tree.walk import Symlinks
 
+T = TypeVar("T")
+
 CopySource = str | ObjectInfo | Object
 """What ``copy_many`` copies: a key, an ObjectInfo or an Object."""
+
+
+class _CopyManyArguments(ContentArguments, SpreadArguments, total=False):
+    """The options of ``copy_many``."""
+
+
+class _SetHeadersArguments(HeaderArguments, SpreadArguments, total=False):
+    """The options of ``set_headers_many`` and ``upload_tree``."""
+
+
+def _split(verb: str, options: Mapping[str, object]) -> tuple[Spread, dict[str, object]]:
+    """Return how to spread the verb, and the other options."""
+    names = SpreadArguments.__annotations__
+    spread = {name: value for name, value in options.items() if name in names}
+    return Spread.of(verb, spread), {name: value for name, value in options.items() if name not in names}
 
 
 class Bucket:
@@ -164,29 +191,35 @@ class Bucket:
         """Return what a HEAD says about the bucket. Only Ceph RGW gives ``object_count`` and ``bytes_used``."""
         return await self._runtime.s3.head_bucket(self._name)
 
+    @shows(ExecutorArguments, others=SPREAD_DEFAULTS)
     async def delete(
         self,
         force: bool = False,  # noqa: FBT001, FBT002 - the field's word
         *,
         bypass_governance: bool = False,
+        **executor: Unpack[ExecutorArguments],
     ) -> None:
         """Delete the bucket. Raises BucketNotEmptyError if anything is in it.
 
         With ``force``, first abort every open upload, then delete every version and delete marker, 1,000 per request and
         several requests at once. This cannot be undone. If it fails midway, what was deleted stays deleted. Raises BulkError
         that names what is locked by Object Lock; ``bypass_governance`` also deletes what is under a GOVERNANCE retention.
+        ``executor``: see ``delete_many``.
         """
+        spread = Spread.of("delete", executor, ExecutorArguments)
         if force:
-            await _bulk.delete_bucket_and_content(self._runtime, self._name, bypasses=bypass_governance)
+            await _bulk.delete_bucket_and_content(self._runtime, self._name, spread, bypasses=bypass_governance)
         else:
             await self._runtime.s3.delete_bucket(self._name)
 
-    async def empty(self, *, bypass_governance: bool = False) -> BulkReport:
+    @shows(ExecutorArguments, others=SPREAD_DEFAULTS)
+    async def empty(self, *, bypass_governance: bool = False, **executor: Unpack[ExecutorArguments]) -> BulkReport:
         """Delete every version and every delete marker, and keep the bucket. ``bypass_governance`` is that of ``delete``.
 
-        Raises BulkError if some could not be deleted. This cannot be undone.
+        Raises BulkError if some could not be deleted. This cannot be undone. ``executor``: see ``delete_many``.
         """
-        return await _bulk.empty(self._runtime, self._name, bypasses=bypass_governance)
+        spread = Spread.of("empty", executor, ExecutorArguments)
+        return await _bulk.empty(self._runtime, self._name, spread, bypasses=bypass_governance)
 
     async def acl(self) -> Acl:
         """Return the bucket's ACL: who may do what with it."""
@@ -264,12 +297,14 @@ class Bucket:
         """
         return Heads(self._runtime, self._name, keys, ReadOptions(encryption=encryption))
 
+    @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def delete_many(
         self,
         keys: Iterable[KeySource] | AsyncIterable[KeySource],
         *,
         on_error: OnError = "raise",
         bypass_governance: bool = False,
+        **spread: Unpack[SpreadArguments],
     ) -> BulkReport:
         """Delete keys, ObjectInfos or ``(key, version_id)`` pairs, 1,000 per request and several requests at once.
 
@@ -281,19 +316,37 @@ class Bucket:
         returns the report instead. An error of a whole request, such as a missing bucket or a lost connection, is raised as
         itself, with a note that says how many keys were deleted before it. A version that Object Lock protects is a LockedError
         among the failures.
-        """
-        return await _bulk.delete_many(self._runtime, self._name, keys, on_error, bypasses=bypass_governance)
 
+        ``executor`` is a ``concurrent.futures.Executor``, such as a ProcessPoolExecutor, or ``client.get_executor()`` of Dask: its
+        workers send the requests, each with a session of its own. They get ``batch`` keys at once, and ``in_flight`` batches are on
+        their way, twice the number of workers by default. The workers together have the bandwidth, memory and requests per second
+        of this session's ``Limits``. A batch whose worker died is sent again on Dask; a pool of processes breaks as a whole, which raises
+        BulkError: its member is the pool's error, and ``unfinished`` of its report counts the keys whose fate is not known.
+
+        ``slice=(i, n)`` takes only a share of the keys, the same on every machine: ``n`` calls with ``i`` from 0 to ``n - 1`` take all.
+        ``journal`` is a file that remembers finished batches. The same call skips them, also on another machine. The keys must
+        then be in order, each once, as ``list`` gives them.
+        """
+        found = Spread.of("delete_many", spread)
+        return await _bulk.delete_many(self._runtime, self._name, keys, on_error, found, bypasses=bypass_governance)
+
+    @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def set_acl_many(
-        self, keys: Iterable[KeySource] | AsyncIterable[KeySource], acl: CannedAcl | Acl, *, on_error: OnError = "raise"
+        self,
+        keys: Iterable[KeySource] | AsyncIterable[KeySource],
+        acl: CannedAcl | Acl,
+        *,
+        on_error: OnError = "raise",
+        **spread: Unpack[SpreadArguments],
     ) -> BulkReport:
         """Set the same ACL on each key, with one request per key and ``Limits.requests`` at once.
 
-        ``keys`` and errors work as in ``delete_many``. A missing key is a NotFoundError among the failures.
+        ``keys``, errors and ``executor`` work as in ``delete_many``. A missing key is a NotFoundError among the failures.
         """
-        return await _bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error)
+        found = Spread.of("set_acl_many", spread)
+        return await _bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error, found)
 
-    @shows(ContentArguments, keeps=True)
+    @shows(_CopyManyArguments, keeps=True, others=SPREAD_DEFAULTS)
     async def copy_many(
         self,
         pairs: Iterable[tuple[CopySource, str]] | AsyncIterable[tuple[CopySource, str]],
@@ -302,7 +355,7 @@ class Bucket:
         copy_acl: bool | None = None,
         source_encryption: SseCustomer | None = None,
         on_error: OnError = "raise",
-        **options: Unpack[ContentArguments],
+        **options: Unpack[_CopyManyArguments],
     ) -> BulkReport:
         """Copy objects to keys of this bucket, each as ``copy_to`` does, ``Limits.requests`` at once.
 
@@ -312,31 +365,53 @@ class Bucket:
 
         A copy that fails does not stop the others. Raises BulkError at the end, whose report names the target keys that failed;
         ``on_error="collect"`` returns the report instead. An error that would fail every copy, and a lost connection, is raised
-        as itself, with a note that says how many objects were copied before it.
+        as itself, with a note that says how many objects were copied before it. ``executor`` works as in ``delete_many``; a journal
+        and a slice go by the keys of the sources.
         """
         check_tags(tags or {})
-        changes = Changes.of(options, tags, copy_acl)
+        spread, given = _split("copy_many", options)
+        changes = Changes.of(given, tags, copy_acl)
         name, place_of = self._name, self._place_of
-        return await _bulk.copy_many(self._runtime, name, pairs, place_of, changes, source_encryption, on_error)
+        return await _bulk.copy_many(self._runtime, name, pairs, place_of, changes, source_encryption, on_error, spread)
 
-    @shows(HeaderArguments, keeps=True)
+    @shows(_SetHeadersArguments, keeps=True, others=SPREAD_DEFAULTS)
     async def set_headers_many(
         self,
         keys: Iterable[KeySource] | AsyncIterable[KeySource],
         *,
         encryption: SseCustomer | None = None,
         on_error: OnError = "raise",
-        **headers: Unpack[HeaderArguments],
+        **headers: Unpack[_SetHeadersArguments],
     ) -> BulkReport:
         """Change the same headers of each key in place, as ``Object.set_headers`` does, ``Limits.requests`` at once.
 
-        ``keys`` and errors work as in ``copy_many``; a missing key is a NotFoundError among the failures. Each key takes a HEAD,
+        ``keys``, errors and ``executor`` work as in ``delete_many``; a missing key is a NotFoundError among the failures. Each key takes a HEAD,
         a copy onto itself, and requests for its ACL and tags. Only the newest version can be changed, so an ObjectInfo of an
         older one raises ValueError. Raises ValueError if no header is given.
         """
-        check_headers_given("set_headers_many", headers)
-        changes = Changes.of(headers)
-        return await _bulk.set_headers_many(self._runtime, self._name, keys, changes, encryption, on_error)
+        spread, given = _split("set_headers_many", headers)
+        check_headers_given("set_headers_many", given)
+        changes = Changes.of(given)
+        return await _bulk.set_headers_many(self._runtime, self._name, keys, changes, encryption, on_error, spread)
+
+    def apply(
+        self,
+        keys: Iterable[KeySource] | AsyncIterable[KeySource],
+        function: Callable[..., Awaitable[T]],
+        *args: builtins.object,
+        executor: Executor | None = None,
+        batch: int = BATCH_NAMES,
+        in_flight: int | None = None,
+    ) -> Applied[T]:
+        """Call an async function for many objects: ``async for key, result in bucket.apply(keys, function, executor=pool)``.
+
+        ``function(object, *args)`` gets the Object of each key. Outcomes come in batches, in no certain order: what the function
+        returned, or the exception that it raised. ``Limits.requests`` calls run at once; with an ``executor``, that many in each
+        of its workers. Then function, arguments and results are pickled: the function must be one of a module that the workers can
+        import. Reads no more than ``in_flight + 1`` batches ahead of your loop; leaving the loop stops the rest.
+        """
+        applying = Applying(self._runtime, self._name, Object, function, args)
+        return Applied(keys, applying, Spread(executor, batch, in_flight))
 
     async def abort_uploads(
         self,
@@ -354,7 +429,7 @@ class Bucket:
 
     # Trees
 
-    @shows(HeaderArguments)
+    @shows(_SetHeadersArguments, others=SPREAD_DEFAULTS)
     async def upload_tree(
         self,
         local: str | os.PathLike[str],
@@ -373,7 +448,7 @@ class Bucket:
         missing_ok: bool = False,
         headers_for: HeadersFor | None = None,
         encryption: Encryption | None = None,
-        **headers: Unpack[HeaderArguments],
+        **headers: Unpack[_SetHeadersArguments],
     ) -> TreeReport:
         """Store the files below a directory, each under ``prefix/`` and its relative name. Return what was done.
 
@@ -404,7 +479,12 @@ class Bucket:
         not UTF-8, and sockets, FIFOs and devices are failures too. Files of up to 256 KiB go in batches, larger ones as in
         ``upload``, ``Limits.requests`` at once in total. Memory does not grow with the tree, except for the names in its largest
         directory. ``encryption`` is that of ``put``, with one key for all.
+
+        ``executor``, ``batch``, ``in_flight``, ``slice`` and ``journal`` are those of ``delete_many``: workers store the files, of
+        at most 64 MiB a batch. They must see the same directory, or they refuse. ``progress`` and ``headers_for`` are called here.
         """
+        spread, given = _split("upload_tree", headers)
+        check_header_names("upload_tree", given)
         options = TreeOptions(
             compare=compare,
             delete=delete,
@@ -418,11 +498,12 @@ class Bucket:
             symlinks=symlinks,
             missing_ok=missing_ok,
             encryption=encryption,
+            spread=spread,
         )
-        check_header_names("upload_tree", headers)
-        local = os.fsdecode(local)
-        return await Run(UploadTree(self._runtime, local, self._name, prefix, options, headers, headers_for)).run()
+        local = await spread.path(local)
+        return await Run(UploadTree(self._runtime, local, self._name, prefix, options, given, headers_for)).run()
 
+    @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def download_tree(
         self,
         local: str | os.PathLike[str],
@@ -438,6 +519,7 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
         encryption: SseCustomer | None = None,
+        **spread: Unpack[SpreadArguments],
     ) -> TreeReport:
         """Fetch the objects under ``prefix/``, each to a file with its relative name. Return what was done.
 
@@ -454,6 +536,7 @@ class Bucket:
         if acl is not None:
             msg = f"acl={acl!r}: a download makes files, which have no ACL; leave acl out"
             raise ValueError(msg)
+        found = Spread.of("download_tree", spread)
         options = TreeOptions(
             compare=compare,
             delete=delete,
@@ -465,9 +548,11 @@ class Bucket:
             on_error=on_error,
             allow_empty=allow_empty,
             encryption=encryption,
+            spread=found,
         )
-        return await Run(DownloadTree(self._runtime, self._name, prefix, os.fsdecode(local), options)).run()
+        return await Run(DownloadTree(self._runtime, self._name, prefix, await found.path(local), options)).run()
 
+    @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def copy_tree(
         self,
         to: Bucket,
@@ -485,6 +570,7 @@ class Bucket:
         allow_empty: bool = False,
         encryption: Encryption | None = None,
         source_encryption: SseCustomer | None = None,
+        **spread: Unpack[SpreadArguments],
     ) -> TreeReport:
         """Copy the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
 
@@ -495,6 +581,7 @@ class Bucket:
         digest. Comparing sends no requests but the listings. Raises ValueError if one of the prefixes lies inside the other.
         ``encryption`` and ``source_encryption`` are those of ``Object.copy_to``, for all objects.
         """
+        found = Spread.of("copy_tree", spread)
         options = TreeOptions(
             compare=compare,
             delete=delete,
@@ -506,10 +593,12 @@ class Bucket:
             on_error=on_error,
             allow_empty=allow_empty,
             encryption=encryption,
+            spread=found,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
         return await Run(CopyTree(self._objects(prefix, source_encryption), target, options)).run()
 
+    @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def move_tree(
         self,
         to: Bucket,
@@ -524,6 +613,7 @@ class Bucket:
         on_error: OnError = "raise",
         encryption: Encryption | None = None,
         source_encryption: SseCustomer | None = None,
+        **spread: Unpack[SpreadArguments],
     ) -> TreeReport:
         """Move the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
 
@@ -535,6 +625,7 @@ class Bucket:
         Where versions are kept, the source is hidden by a delete marker, and its versions stay. Empty objects that mark a
         directory stay, too. Raises ValueError if one of the prefixes lies inside the other.
         """
+        found = Spread.of("move_tree", spread)
         options = TreeOptions(
             compare=None,
             delete=False,
@@ -546,6 +637,7 @@ class Bucket:
             on_error=on_error,
             allow_empty=True,
             encryption=encryption,
+            spread=found,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
         return await Run(MoveTree(self._objects(prefix, source_encryption), target, options)).run()
@@ -597,6 +689,7 @@ class Bucket:
             target = to._objects(prefix)  # noqa: SLF001 - of this class
         return await Run(RestoreTree(self._objects(prefix, encryption), target, as_of, options)).run()
 
+    @shows(SliceArguments, others=SPREAD_DEFAULTS)
     async def check_tree(
         self,
         other: str | os.PathLike[str] | Bucket,
@@ -609,6 +702,7 @@ class Bucket:
         progress: ProgressCallback | None = None,
         on_error: OnError = "raise",
         encryption: SseCustomer | None = None,
+        **spread: Unpack[SliceArguments],
     ) -> CheckReport:
         """Compare the objects under ``prefix/`` with a local directory, or with those of a bucket. Change nothing.
 
@@ -624,7 +718,9 @@ class Bucket:
         Raises BulkError for them at the end, whose ``report`` is the whole report; ``on_error="collect"`` returns it instead.
         Names are read as in ``upload_tree`` and ``copy_tree``: links are followed, and empty objects that mark a directory are
         passed over. The names in the report are in memory. ``encryption`` is the customer's key of all the objects, on both sides.
+        ``executor`` and ``slice`` are those of ``upload_tree``.
         """
+        found = Spread.of("check_tree", spread, SliceArguments)
         there: Objects | str
         if isinstance(other, Bucket):
             there = other._objects(prefix if to_prefix is None else to_prefix, encryption)  # noqa: SLF001 - of this class
@@ -632,10 +728,16 @@ class Bucket:
             msg = f"to_prefix={to_prefix!r} is a prefix of another bucket, but {other!r} is a local directory: leave to_prefix out"
             raise ValueError(msg)
         else:
-            there = os.fsdecode(other)
+            there = await found.path(other)
         patterns = Patterns(include, exclude)
         return await CheckTree(
-            self._objects(prefix, encryption), there, patterns, by=by, progress=progress, on_error=on_error
+            self._objects(prefix, encryption),
+            there,
+            patterns,
+            by=by,
+            progress=progress,
+            on_error=on_error,
+            spread=found,
         ).run()
 
     # Settings. Plain values; ``[]``, ``{}`` or ``None`` if the bucket has none.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -29,6 +30,8 @@ from aiodreamobjects._errors import (
 )
 from aiodreamobjects._listing.pages import Listing, list_objects, list_uploads, list_versions
 from aiodreamobjects._models import Acl, Address, CannedAcl, ObjectInfo, UploadInfo, check_canned_acl
+from aiodreamobjects._remote.engine import Engine, PoolBrokenError
+from aiodreamobjects._remote.spread import ALL_HERE, Spread
 from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.errors import is_unanswered
@@ -80,13 +83,14 @@ async def delete_many(
     bucket: str,
     keys: Iterable[KeySource] | AsyncIterable[KeySource],
     on_error: OnError,
+    spread: Spread = ALL_HERE,
     *,
     bypasses: bool = False,
 ) -> BulkReport:
     """``bypasses``: also delete versions under a GOVERNANCE retention."""
     refuse_one_str(keys)
     act = _Deletion(runtime, bucket, bypasses=bypasses).delete
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", act, batch=BATCH_KEYS)
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", act, batch=BATCH_KEYS, spread=spread)
     return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
@@ -105,16 +109,13 @@ async def set_acl_many(
     keys: Iterable[KeySource] | AsyncIterable[KeySource],
     acl: CannedAcl | Acl,
     on_error: OnError,
+    spread: Spread,
 ) -> BulkReport:
     refuse_one_str(keys)
     if not isinstance(acl, Acl):
         check_canned_acl(acl)
-
-    async def set_acl(key: VersionedKey) -> None:
-        await runtime.s3.put_object_acl(Address(bucket, key.key), acl, key.version_id)
-
-    act = partial(_one_by_one, set_acl)
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1)
+    act = partial(_one_by_one, partial(_set_acl, runtime, bucket, acl))
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1, spread=spread, details=repr(acl))
     return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
@@ -126,18 +127,16 @@ async def copy_many(
     changes: Changes,
     encryption: SseCustomer | None,
     on_error: OnError,
+    spread: Spread,
 ) -> BulkReport:
     """``place_of`` returns where a source is, or raises an error for what is no source."""
 
     def read(pairs: list[tuple[S, str]]) -> list[Pair]:
         return [_pair_of(runtime, bucket, pair, place_of, changes) for pair in pairs]
 
-    async def copy_one(pair: Pair) -> None:
-        source, address, version_id = pair.source
-        reads = ReadOptions(version_id=version_id, encryption=encryption)
-        await copy((source, address), (runtime, Address(bucket, pair.key)), changes, None, reads)
-
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "copied", partial(_one_by_one, copy_one), batch=1)
+    act = partial(_one_by_one, partial(_copy_one, runtime, bucket, changes, encryption))
+    details = changes.details
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "copied", act, batch=1, spread=spread, details=details)
     return await bulk.run(Source(pairs), read, on_error)
 
 
@@ -148,6 +147,7 @@ async def set_headers_many(
     changes: Changes,
     encryption: SseCustomer | None,
     on_error: OnError,
+    spread: Spread,
 ) -> BulkReport:
     refuse_one_str(keys)
     reads = ReadOptions(encryption=encryption)
@@ -157,11 +157,9 @@ async def set_headers_many(
             _refuse_old_version(key)
         return versioned_keys(bucket, keys)
 
-    async def set_headers(key: VersionedKey) -> None:
-        place = runtime, Address(bucket, key.key)
-        await copy(place, place, changes, None, reads)
-
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "changed", partial(_one_by_one, set_headers), batch=1)
+    act = partial(_one_by_one, partial(_set_headers, runtime, bucket, changes, reads))
+    details = changes.details
+    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "changed", act, batch=1, spread=spread, details=details)
     return await bulk.run(Source(keys), read, on_error)
 
 
@@ -196,10 +194,11 @@ async def abort_uploads(
     return await bulk.run(Source.of_pages(found()), list, on_error)
 
 
-async def empty(runtime: Runtime, bucket: str, *, bypasses: bool) -> BulkReport:
+async def empty(runtime: Runtime, bucket: str, spread: Spread, *, bypasses: bool) -> BulkReport:
     """Delete every version and every delete marker; every object, if the service lists no versions."""
     try:
-        report = await delete_many(runtime, bucket, list_versions(runtime, bucket, ""), "raise", bypasses=bypasses)
+        versions = list_versions(runtime, bucket, "")
+        report = await delete_many(runtime, bucket, versions, "raise", spread, bypasses=bypasses)
     except ServiceError as error:
         if not _is_lacking(error):
             raise
@@ -212,7 +211,7 @@ async def empty(runtime: Runtime, bucket: str, *, bypasses: bool) -> BulkReport:
     for _ in range(DEEPEST_DIRECTORIES):
         end, listed = "/" if report.done else "", list_objects(runtime, bucket, "", None, None)
         left = await delete_many(
-            runtime, bucket, (info.key async for info in listed if info.key.endswith(end)), "raise"
+            runtime, bucket, (info.key async for info in listed if info.key.endswith(end)), "raise", spread
         )
         if not left.done:
             break
@@ -220,7 +219,7 @@ async def empty(runtime: Runtime, bucket: str, *, bypasses: bool) -> BulkReport:
     return report
 
 
-async def delete_bucket_and_content(runtime: Runtime, bucket: str, *, bypasses: bool) -> None:
+async def delete_bucket_and_content(runtime: Runtime, bucket: str, spread: Spread, *, bypasses: bool) -> None:
     """Delete a bucket and its content. Abort open uploads first: one that completes becomes a version. Repeat if someone put more."""
     for round_number in range(1, EMPTYING_ROUNDS + 1):
         try:
@@ -232,7 +231,7 @@ async def delete_bucket_and_content(runtime: Runtime, bucket: str, *, bypasses: 
         else:
             if uploads.failed:
                 raise uploads.failures[0].error
-        await empty(runtime, bucket, bypasses=bypasses)
+        await empty(runtime, bucket, spread, bypasses=bypasses)
         try:
             await runtime.s3.delete_bucket(bucket)
         except BucketNotEmptyError:
@@ -262,7 +261,7 @@ class Tally:
             self.failures.append(BulkFailure(key, version_id, error))
 
     def add(self, other: Tally) -> None:
-        """Add the failures of another tally."""
+        """Add the failures of another tally, but not its successes: these are of another kind."""
         self.failed += other.failed
         self.failures = [*self.failures, *other.failures][:FAILURES_KEPT]
 
@@ -283,7 +282,10 @@ class _Bulk(Generic[K]):
         *,
         batch: int,
         tally: Tally | None = None,
+        spread: Spread = ALL_HERE,
+        details: str = "",
     ) -> None:
+        """``details``: what tells this call from others that do the same with other options, for a journal."""
         runtime.require_open()
         self._runtime = runtime
         self._what, self._done = what, done
@@ -292,42 +294,86 @@ class _Bulk(Generic[K]):
         self._reading = anyio.CancelScope()
         self._stopped_by: BaseException | None = None
         self._tally = tally or Tally()
+        self._spread, self._engine = spread, None
+        if spread.is_in_batches:
+            chore = _Share(runtime, what, done, act, batch)
+            call = f"{done} {what}, {spread.slice or 'all'}{details and ', '}{details}"
+            self._engine = Engine[K, Tally](spread, chore, call, _key_of, self._merge)
+            self._batch = spread.batch
 
     async def run(self, source: Source[T], read: Callable[[list[T]], list[K]], on_error: OnError) -> BulkReport:
         """Run to the end of the source. Raise errors of the source and of whole requests after the batches in flight have ended."""
         check_one_of("on_error", on_error, get_args(OnError))
         tally = self._tally
         try:
-            await self._run(source, read)
+            await self.go(source, read)
+        except PoolBrokenError as broken:
+            report = self._report()
+            msg = f"the workers are gone: {broken}. Of {self._what}, {tally.done:,} were {self._done}, {tally.failed:,} failed, and of "
+            msg += f"{report.unfinished:,} it is not known: call again for these"
+            raise BulkError(msg, [broken.error], report) from None
         except BaseException as error:
-            error.add_note(f"{tally.done:,} {self._what} were {self._done}, {tally.failed:,} failed")
+            note = f"{tally.done:,} {self._what} were {self._done}, {tally.failed:,} failed"
+            if self._engine is not None and self._engine.unfinished:
+                note += f"; of {self._engine.unfinished:,} more it is not known"
+            error.add_note(note)
             raise
-        report = BulkReport(tally.done, tally.failed, tuple(tally.failures))
+        report = self._report()
         if report.failed and on_error == "raise":
             msg = f"{tally.failed:,} of {tally.done + tally.failed:,} {self._what} could not be {self._done}"
             msg += f"; the first: {report.failures[0].error}"
             raise BulkError(msg, [failure.error for failure in report.failures], report)
         return report
 
-    async def _run(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
-        async with aclosing(source), self._runtime.job(is_of_many=True):
-            await pull(self._width, partial(self._next_batch, source, read), self._do)
+    async def go(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> None:
+        """Run to the end of the source, and raise errors as ``run`` does, without a note."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(aclosing(source))
+            width = self._width
+            if self._engine is not None:
+                width = (await stack.enter_async_context(self._engine)).width
+            await stack.enter_async_context(self._runtime.job(is_of_many=True))
+            await pull(width, partial(self._next_batch, source, read), self._do)
         if self._stopped_by is not None:
             raise self._stopped_by
 
     async def _next_batch(self, source: Source[T], read: Callable[[list[T]], list[K]]) -> list[K] | None:
+        keys: list[K] = []
         with self._stopping_all():
-            if self._stopped_by is None:
+            while self._stopped_by is None and len(keys) < self._batch:
                 batch: list[T] = []
                 with anyio.CancelScope() as self._reading:
-                    batch = await source.take(self._batch)
-                if self._stopped_by is None:
-                    return read(batch) or None
-        return None
+                    batch = await source.take(self._batch - len(keys))
+                if self._stopped_by is not None:
+                    return None
+                if not batch:
+                    break
+                keys += self._ours(read(batch))
+        return keys if keys and self._stopped_by is None else None
+
+    def _ours(self, keys: list[K]) -> list[K]:
+        """Return those that are in the share of this call, and that the journal does not have."""
+        if self._spread.slice is not None:
+            keys = [key for key in keys if self._spread.takes(_key_of(key))]
+        engine = self._engine
+        return keys if engine is None else [key for key in keys if not engine.skips(key)]
 
     async def _do(self, batch: list[K]) -> None:
         with self._stopping_all():
-            await self._act(self._tally, batch)
+            if self._engine is not None:
+                await self._engine.do(batch)
+            else:
+                await self._act(self._tally, batch)
+
+    def _merge(self, tally: Tally) -> bool:
+        self._tally.done += tally.done
+        self._tally.add(tally)
+        return not tally.failed
+
+    def _report(self) -> BulkReport:
+        tally, engine = self._tally, self._engine
+        report = BulkReport(tally.done, tally.failed, tuple(tally.failures))
+        return report if engine is None else replace(report, **engine.figures)
 
     @contextmanager
     def _stopping_all(self) -> Iterator[None]:
@@ -339,6 +385,47 @@ class _Bulk(Generic[K]):
                 raise
             self._stopped_by = self._stopped_by or error
             self._reading.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Share(Generic[K]):
+    """What a worker does with a batch of keys: the same verb."""
+
+    runtime: Runtime
+    what: str
+    done: str
+    act: Callable[[Tally, list[K]], Awaitable[None]]
+    batch: int
+
+    async def __call__(self, given: tuple[list[K], None]) -> tuple[Tally, Exception | None]:
+        tally = Tally()
+        bulk = _Bulk(self.runtime, self.what, self.done, self.act, batch=self.batch, tally=tally)
+        try:
+            await bulk.go(Source(given[0]), list)
+        except Exception as error:  # noqa: BLE001 - the coordinator raises it
+            return tally, error
+        return tally, None
+
+
+def _key_of(key: VersionedKey | UploadInfo | Pair) -> str:
+    return key.source.address.key if isinstance(key, Pair) else key.key
+
+
+async def _set_acl(runtime: Runtime, bucket: str, acl: CannedAcl | Acl, key: VersionedKey) -> None:
+    await runtime.s3.put_object_acl(Address(bucket, key.key), acl, key.version_id)
+
+
+async def _copy_one(
+    runtime: Runtime, bucket: str, changes: Changes, encryption: SseCustomer | None, pair: Pair
+) -> None:
+    source, address, version_id = pair.source
+    reads = ReadOptions(version_id=version_id, encryption=encryption)
+    await copy((source, address), (runtime, Address(bucket, pair.key)), changes, None, reads)
+
+
+async def _set_headers(runtime: Runtime, bucket: str, changes: Changes, reads: ReadOptions, key: VersionedKey) -> None:
+    place = runtime, Address(bucket, key.key)
+    await copy(place, place, changes, None, reads)
 
 
 class Source(Generic[T]):

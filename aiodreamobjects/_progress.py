@@ -102,11 +102,16 @@ class Meter:
         finally:
             self._under_way.discard(gauge)
 
-    def finish_object(self, key: str, size: int = 0) -> None:
-        """Note that one of several objects is done. ``size`` counts its bytes that no piece has counted."""
+    def finish_object(self, key: str, size: int = 0, *, objects: int = 1) -> None:
+        """Note that one of several objects is done, or several. ``size`` counts their bytes that no piece has counted."""
         self._key = key
         self._done += size
-        self._done_objects += 1
+        self._done_objects += objects
+
+    @property
+    def counted(self) -> tuple[int, int, str]:
+        """How many objects and bytes are done, and the last key."""
+        return self._done_objects, self._done, self._key
 
     def start_again(self) -> None:
         """Count from zero again: the transfer starts over."""

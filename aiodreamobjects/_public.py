@@ -1,6 +1,7 @@
 """All public names. The package fetches them from here when the first one is used: see ``__init__``."""
 
 from aiodreamobjects import __version__
+from aiodreamobjects._apply import Applied
 from aiodreamobjects._bucket import Bucket, CopySource
 from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._config import Limits, Retry, Timeouts
@@ -100,6 +101,7 @@ __all__ = [
     "Acl",
     "Addressing",
     "AlreadyExistsError",
+    "Applied",
     "Body",
     "Bucket",
     "BucketInfo",

@@ -40,6 +40,12 @@ class BulkReport(Brief):
     done: int
     failed: int
     failures: tuple[BulkFailure, ...] = ()
+    workers: int = field(default=0, kw_only=True)
+    """How many workers the ``executor`` had."""
+    resent_batches: int = field(default=0, kw_only=True)
+    """How many batches were sent again, because their worker had died."""
+    unfinished: int = field(default=0, kw_only=True)
+    """How many names were with workers that never answered. Nobody knows whether they were done."""
 
 
 TreeReason = Literal["asked", "missing", "size", "mtime", "etag", "version", "extra"]

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, TypedDict, TypeVar, cast, get_args
+from typing import Any, Final, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 from aiodreamobjects._checks import (
     check_extra_headers,
@@ -380,16 +380,17 @@ class _Kept:
 _KEPT: Final = _Kept()
 
 
-def shows(arguments: type[HeaderArguments | LookArguments], *, keeps: bool = False) -> Callable[[V], V]:
+def shows(arguments: type[Any], *, keeps: bool = False, others: Mapping[str, object] | None = None) -> Callable[[V], V]:
     """Make ``help()`` and the documentation show each option of a verb that takes ``**options``.
 
-    With ``keeps``, they show that the verb keeps headers that are not given.
+    With ``keeps``, they show that the verb keeps headers that are not given. ``others`` are the defaults of further options.
     """
 
     def show(verb: V) -> V:
         given = inspect.signature(verb)
         kept = [one for one in given.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         defaults = {option.name: option.default for option in (*fields(ReadOptions), *fields(WriteOptions))}
+        defaults |= others or {}
         if keeps:
             defaults |= dict.fromkeys(HeaderArguments.__annotations__, _KEPT)
         options = [

@@ -70,6 +70,11 @@ class Changes:
         return cls(WriteOptions.of(given), replaced, tags, copies_acl)
 
     @property
+    def details(self) -> str:
+        """Return them in words that are the same in every process."""
+        return f"{self.options} replacing {sorted(self.replaced)}, tags {self.tags}, ACL {self.copies_acl}"
+
+    @property
     def has_effect(self) -> bool:
         """Return whether a copy onto itself would change anything."""
         options = self.options

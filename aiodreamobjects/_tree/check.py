@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
-from aiodreamobjects._bulk import OnError
+from aiodreamobjects._bulk import OnError, Tally
 from aiodreamobjects._checks import check_one_of
 from aiodreamobjects._concurrency import ahead, pull
 from aiodreamobjects._errors import DreamObjectsError, ObjectChangedError, PreconditionFailedError
@@ -18,6 +18,8 @@ from aiodreamobjects._integrity import parts_of_etag
 from aiodreamobjects._limits import Share
 from aiodreamobjects._models import Address, ByteRange, printable
 from aiodreamobjects._progress import Meter, ProgressCallback
+from aiodreamobjects._remote.engine import Engine, PoolBrokenError
+from aiodreamobjects._remote.spread import ALL_HERE, BATCH_BYTES, Spread
 from aiodreamobjects._reports import BulkError, CheckReport
 from aiodreamobjects._runtime import Job
 from aiodreamobjects._s3.replies import is_same
@@ -26,7 +28,8 @@ from aiodreamobjects._tree.disk import Disk
 from aiodreamobjects._tree.names import Clashes, Patterns, why_no_file
 from aiodreamobjects._tree.objects import Objects, have_same_content
 from aiodreamobjects._tree.plan import merge
-from aiodreamobjects._tree.run import Failures, entries_of
+from aiodreamobjects._tree.run import Failures, entries_of, name_of
+from aiodreamobjects._tree.tokens import require_token, token_in
 from aiodreamobjects._tree.walk import Entry, Step, Unusable, Walk
 
 CheckBy = Literal["etag", "size", "content"]
@@ -47,8 +50,11 @@ class CheckTree:
         by: CheckBy,
         progress: ProgressCallback | None,
         on_error: OnError,
+        spread: Spread = ALL_HERE,
     ) -> None:
         """``other``: the path of a directory, or objects."""
+        self._other, self._spread = other, spread
+        self._engine: Engine[Both, _Compared] | None = None
         check_one_of("by", by, get_args(CheckBy))
         check_one_of("on_error", on_error, get_args(OnError))
         self._here, self._by, self._patterns, self._on_error = here, by, patterns, on_error
@@ -68,8 +74,72 @@ class CheckTree:
         async with aclosing(self._there):
             await self._there.open()
             async with Job(*runtimes), self._meter, aclosing(ahead(self._both())) as pages:
-                await pull(self._here.runtime.limits.requests, partial(self._next, pages), self._compare)
+                if self._spread.executor is None:
+                    await self._compare_all(partial(self._next, pages))
+                else:
+                    await self._compare_elsewhere(pages)
         return self._report()
+
+    async def _compare_all(self, take: Callable[[], Awaitable[Both | None]]) -> None:
+        await pull(self._here.runtime.limits.requests, take, self._compare)
+
+    # Batches for workers
+
+    async def portion(self, ready: list[Both]) -> tuple[_Compared, Exception | None]:
+        """Do a worker's part: compare these names alone. Return what was found, and the error that ended it early."""
+        self._ready = iter(ready)
+        failure: Exception | None = None
+
+        async def take() -> Both | None:
+            return next(self._ready, None)
+
+        async with aclosing(self._there):
+            try:
+                await self._there.open()
+                await self._compare_all(take)
+            except Exception as error:  # noqa: BLE001 - the coordinator raises it
+                failure = error
+        found = _Compared(self._same, self._differ, self._unverified, self._meter.counted, self._failures.tally)
+        return found, failure
+
+    async def _compare_elsewhere(self, pages: AsyncGenerator[list[Both], None]) -> None:
+        async with AsyncExitStack() as stack:
+            token = None
+            if isinstance(self._other, str):
+                token = await stack.enter_async_context(token_in(self._other))
+            what = f"{self._here} compared with {self._there}"
+            chore = _Comparison(self._here, self._other, self._by, token)
+            engine = Engine[Both, _Compared](self._spread, chore, what, lambda both: both[0].name, self._merge)
+            self._engine = await stack.enter_async_context(engine)
+            try:
+                await pull(engine.width, partial(self._next_batch, pages), engine.do)
+            except PoolBrokenError as broken:
+                report = self._make_report()
+                msg = (
+                    f"{printable(what)}: the workers are gone: {broken}. {report.unfinished:,} names were not compared"
+                )
+                raise BulkError(msg, [broken.error], report) from None
+
+    async def _next_batch(self, pages: AsyncGenerator[list[Both], None]) -> list[Both] | None:
+        batch: list[Both] = []
+        size = 0
+        while len(batch) < self._spread.batch and size < BATCH_BYTES and (both := await self._next(pages)) is not None:
+            batch.append(both)
+            size += 0 if self._by == "size" else both[0].size
+        return batch or None
+
+    def _merge(self, found: _Compared) -> bool:
+        """Count what a worker has found."""
+        self._same += found.same
+        self._differ += found.differ
+        self._unverified += found.unverified
+        objects, size, key = found.counted
+        self._meter.finish_object(key, size, objects=objects)
+        for failure in found.tally.failures:
+            self._failures.add(failure.key, failure.error)
+        if objects:
+            self._failures.end_row()
+        return True
 
     async def _both(self) -> AsyncGenerator[list[Both], None]:
         """Yield pages of names to look at more closely."""
@@ -77,6 +147,8 @@ class CheckTree:
         there = entries_of(self._there.pages(self._patterns), self._note)
         async with aclosing(here), aclosing(there), aclosing(merge(here, there)) as pages:
             async for page in pages:
+                if self._spread.slice is not None:
+                    page = [pair for pair in page if self._spread.takes(name_of(pair))]  # noqa: PLW2901 - fewer of them
                 self._missing += [other.name for one, other in page if one is None and other is not None]
                 self._extra += [one.name for one, other in page if one is not None and other is None]
                 both = [(one, other) for one, other in page if one is not None and other is not None]
@@ -166,6 +238,14 @@ class CheckTree:
                 raise _DifferentError
 
     def _report(self) -> CheckReport:
+        report = self._make_report()
+        if report.failed and self._on_error == "raise":
+            what = printable(f"{self._here} and {self._there}")
+            msg = f"{what}: {report.failed:,} names could not be compared, {report.done:,} were"
+            raise BulkError(msg, [failure.error for failure in report.failures], report)
+        return report
+
+    def _make_report(self) -> CheckReport:
         tally = self._failures.tally
         missing, extra = ([*filter(self._is_known, names)] for names in (self._missing, self._extra))
         report = CheckReport(
@@ -179,16 +259,38 @@ class CheckTree:
             failures=tuple(tally.failures),
             unmatched=self._patterns.unmatched,
         )
-        if report.failed and self._on_error == "raise":
-            what = printable(f"{self._here} and {self._there}")
-            msg = f"{what}: {report.failed:,} names could not be compared, {report.done:,} were"
-            raise BulkError(msg, [failure.error for failure in report.failures], report)
-        return report
+        return report if self._engine is None else replace(report, **self._engine.figures)
 
     def _is_known(self, name: str) -> bool:
         """Return whether both sides could be read where this name would be."""
         above = ("", *(name[: at + 1] for at, letter in enumerate(name) if letter == "/"))
         return name not in self._unusable and self._unread.isdisjoint(above)
+
+
+class _Compared(NamedTuple):
+    """What a worker found in a batch of names."""
+
+    same: int
+    differ: list[str]
+    unverified: list[str]
+    counted: tuple[int, int, str]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What a worker does with a batch of names."""
+
+    here: Objects
+    other: Objects | str
+    by: CheckBy
+    token: str | None
+
+    async def __call__(self, given: tuple[list[Both], None]) -> tuple[_Compared | None, Exception | None]:
+        if self.token is not None:
+            await require_token(self.token)
+        tree = CheckTree(self.here, self.other, Patterns((), ()), by=self.by, progress=None, on_error="collect")
+        return await tree.portion(given[0])
 
 
 class _DifferentError(Exception):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from aiodreamobjects._bulk import Tally
-from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._bulk import Tally, fails_all
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError
 from aiodreamobjects._models import Address, ObjectInfo, printable
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._reports import TreeReason
-from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._runtime import HOSTED, Runtime
 from aiodreamobjects._transfer import mtime
 from aiodreamobjects._transfer.copy import Changes, copy, move
 from aiodreamobjects._tree.objects import Objects, have_same_content
@@ -24,6 +24,9 @@ class CopyTree(Direction):
         self._source, self._target = source, target
         self._changes = Changes.of({"acl": options.acl, "encryption": options.encryption})
         self.what = printable(f"{source} to {target}")
+
+    def parts(self) -> tuple[object, ...]:
+        return self._source, self._target, self.options.of_worker()
 
     async def open(self) -> None:
         source, target = self._source, self._target
@@ -84,10 +87,18 @@ class MoveTree(CopyTree):
     action, done = "move", "moved"
 
     async def _transfer(self, entry: Entry, progress: ProgressCallback | None) -> int:
-        # An older version that came up would be moved over the newer one by the next call.
-        return (
-            await move(*self._places(entry.name), self._changes, progress, self._source.reads, keeps_versions=True)
-        ).size or 0
+        places = self._places(entry.name)
+        try:
+            # An older version that came up would be moved over the newer one by the next call.
+            info = await move(*places, self._changes, progress, self._source.reads, keeps_versions=True)
+        except NotFoundError as error:
+            if fails_all(error) or HOSTED.get() is None:
+                raise
+            # A worker that died may have moved it before the batch was sent again. The ETag tells.
+            info = await self._target.head(entry.name)
+            if entry.info is None or info.etag is None or info.etag != entry.info.etag:
+                raise
+        return info.size or 0
 
 
 def _is_copied(source: ObjectInfo, target: ObjectInfo) -> bool:

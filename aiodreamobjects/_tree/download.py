@@ -38,6 +38,18 @@ class DownloadTree(Direction):
         """What was written, folded as a disk folds names that ignores case. A name on it may be one of these, spelled otherwise."""
         self.what = printable(f"{self._objects} to {root}")
 
+    def parts(self) -> tuple[object, ...]:
+        objects = self._objects
+        return self.runtime, objects.bucket, objects.prefix, self._disk.root, self.options.of_worker()
+
+    @property
+    def shared_directory(self) -> str:
+        return self._disk.root
+
+    def written_elsewhere(self, names: Sequence[str]) -> None:
+        if self._written is not None:
+            self._written.update(map(folded, names))
+
     async def open(self) -> None:
         self._is_there = await self._disk.open(make=not self.options.dry_run)
         if self._is_there and self.options.compares_times:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from aiodreamobjects._bulk import OnError
@@ -13,6 +13,7 @@ from aiodreamobjects._encryption import Encryption
 from aiodreamobjects._errors import TransferError
 from aiodreamobjects._models import CannedAcl, check_canned_acl
 from aiodreamobjects._progress import ProgressCallback
+from aiodreamobjects._remote.spread import ALL_HERE, Spread
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.walk import Entry, Symlinks
@@ -42,6 +43,7 @@ class TreeOptions:
     missing_ok: bool = False
     encryption: Encryption | None = None
     """How the objects are encrypted: those that are written, or read by a download."""
+    spread: Spread = ALL_HERE
 
     def __post_init__(self) -> None:
         check_one_of("compare", self.compare, (None, *get_args(Compare)))
@@ -49,6 +51,10 @@ class TreeOptions:
         check_one_of("symlinks", self.symlinks, get_args(Symlinks))
         if self.acl is not None:
             check_canned_acl(self.acl)
+
+    def of_worker(self) -> TreeOptions:
+        """Return the options with which a worker does its part: nobody else lists, tells progress or raises for failures."""
+        return replace(self, include=(), exclude=(), progress=None, on_error="collect", spread=ALL_HERE)
 
     def patterns(self) -> Patterns:
         return Patterns(self.include, self.exclude)

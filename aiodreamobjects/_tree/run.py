@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -19,10 +20,13 @@ from aiodreamobjects._concurrency import ahead, close_in_thread, finish, in_thre
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, ServiceBusyError
 from aiodreamobjects._models import ObjectInfo
 from aiodreamobjects._progress import Meter
+from aiodreamobjects._remote.engine import Engine, PoolBrokenError
+from aiodreamobjects._remote.spread import BATCH_BYTES
 from aiodreamobjects._reports import BulkError, TreeAction, TreeReason, TreeReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._tree.names import InTheWay, in_the_way
 from aiodreamobjects._tree.plan import Pair, Same, Todo, TreeOptions, Verdict, decide, merge
+from aiodreamobjects._tree.tokens import require_token, token_in
 from aiodreamobjects._tree.walk import Entry, Step, Unusable
 
 if TYPE_CHECKING:
@@ -65,6 +69,32 @@ class Direction(ABC):
     def __init__(self, runtime: Runtime, options: TreeOptions) -> None:
         self.runtime, self.options = runtime, options
         self.patterns = options.patterns()
+
+    @abstractmethod
+    def parts(self) -> tuple[object, ...]:
+        """Return the arguments that make another one like this, for a worker."""
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        return type(self), self.parts()
+
+    def again(self) -> Self:
+        """Return another one like this, as a worker has it."""
+        return type(self)(*self.parts())  # type: ignore[arg-type]  # its own
+
+    def load_for(self, entries: Sequence[Entry]) -> object:  # noqa: ARG002 - for uploads
+        """Return what a worker needs to know of these, beside the entries."""
+        return None
+
+    def take_load(self, load: object) -> None:  # noqa: B027 - as above
+        """Take what ``load_for`` returned."""
+
+    def written_elsewhere(self, names: Sequence[str]) -> None:  # noqa: B027 - for downloads
+        """Note that a worker has copied names."""
+
+    @property
+    def shared_directory(self) -> str | None:
+        """The local directory that the workers must see, too."""
+        return None
 
     @abstractmethod
     async def open(self) -> None:
@@ -181,6 +211,8 @@ class Run:
         self._ready: deque[Todo] = deque()
         self._share = 1
         self._width = direction.runtime.limits.requests
+        self._engine: Engine[Todo, _Part] | None = None
+        self._is_first_pass = True
         self.meter = Meter(self._options.progress, total_bytes=None, total_objects=None)
 
     async def run(self) -> TreeReport:
@@ -188,7 +220,10 @@ class Run:
         async with aclosing(self._direction), _Spool() as extra, self._blocked:
             await self._direction.open()
             try:
-                async with self._direction.runtime.job(is_of_many=True), self.meter:
+                async with AsyncExitStack() as stack:
+                    await self._open_engine(stack)
+                    await stack.enter_async_context(self._direction.runtime.job(is_of_many=True))
+                    await stack.enter_async_context(self.meter)
                     await self._copy_all(self._todo(extra))
                     if self._options.missing_ok:
                         await self._direction.require_source()
@@ -196,15 +231,94 @@ class Run:
                     if self._options.delete:
                         await self._delete_all(extra)
                     if not self._failures.tally.failed:
-                        self._waits_for_places = False
+                        self._waits_for_places = self._is_first_pass = False
                         await self._copy_all(self._unblocked())
+            except PoolBrokenError as broken:
+                report = self._make_report()
+                msg = f"{self._direction.what}: the workers are gone: {broken}. {report.copied:,} names were {self._direction.done}, and of "
+                msg += f"{report.unfinished:,} it is not known: call again for these"
+                raise BulkError(msg, [broken.error], report) from None
             except BaseException as error:
                 if not self._options.dry_run:
-                    error.add_note(
+                    note = (
                         f"before this error: {self._copied:,} {self._direction.done}, {self._deletions.done:,} deleted"
                     )
+                    if self._engine is not None and self._engine.unfinished:
+                        note += f"; of {self._engine.unfinished:,} more it is not known"
+                    error.add_note(note)
                 raise
         return self._report()
+
+    # Batches for workers
+
+    async def _open_engine(self, stack: AsyncExitStack) -> None:
+        spread, direction = self._options.spread, self._direction
+        if self._options.dry_run or not spread.is_in_batches:
+            return
+        token = None
+        if spread.executor is not None and direction.shared_directory is not None:
+            token = await stack.enter_async_context(token_in(direction.shared_directory))
+        call = f"{direction.what} {direction.done}, compare={self._options.compare}, {spread.slice or 'all'}"
+        engine = Engine[Todo, _Part](spread, _Portion(direction, token), call, _name_of, self._merge)
+        self._engine = await stack.enter_async_context(engine)
+
+    async def portion(self, todo: list[Todo]) -> tuple[_Part, Exception | None]:
+        """Do a worker's part: these names alone. Return what was done, and the error that ended it early."""
+        failure: Exception | None = None
+
+        async def pages() -> AsyncGenerator[list[Todo], None]:
+            yield todo
+
+        async with aclosing(self._direction), self._blocked:
+            try:
+                await self._direction.open()
+                await self._copy_all(pages())
+            except Exception as error:  # noqa: BLE001 - the coordinator raises it
+                failure = error
+            async with aclosing(self._blocked.pages()) as found:
+                blocked = [one async for rows in found for one in _blocked_of(rows)]
+        counts = self._copied, self._copied_bytes, self._skipped, self._unverified, self._excluded
+        return _Part(*counts, self.meter.counted, self._failures.tally, blocked), failure
+
+    def _merge(self, part: _Part) -> bool:
+        """Count what a worker has done."""
+        self._copied += part.copied
+        self._copied_bytes += part.copied_bytes
+        self._skipped += part.skipped
+        self._unverified += part.unverified
+        self._excluded += part.excluded
+        self._newly_blocked += part.blocked
+        objects, size, key = part.counted
+        self.meter.finish_object(key, size, objects=objects)
+        for failure in part.tally.failures:
+            self._failures.add(failure.key, failure.error)
+        self._failures.tally.failed += part.tally.failed - len(part.tally.failures)
+        if part.copied:
+            self._failures.end_row()
+        return not (part.tally.failed or part.blocked)
+
+    async def _next_portion(self, pages: AsyncGenerator[list[Todo], None]) -> list[Todo] | None:
+        ready, spread = self._ready, self._options.spread
+        batch: list[Todo] = []
+        size = 0
+        while len(batch) < spread.batch:
+            if not ready:
+                page = await anext(pages, None)
+                if page is None:
+                    break
+                ready.extend(page)
+                continue
+            size += ready[0].source.size
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(ready.popleft())
+        return batch or None
+
+    async def _send(self, engine: Engine[Todo, _Part], batch: list[Todo]) -> None:
+        entries = [todo.source for todo in batch]
+        await engine.do(batch, self._direction.load_for(entries))
+        self._direction.written_elsewhere([entry.name for entry in entries])
+        await self._set_blocked_aside()
 
     # What the directions tell
 
@@ -239,7 +353,10 @@ class Run:
 
     async def _copy_all(self, todo: AsyncGenerator[list[Todo], None]) -> None:
         async with aclosing(ahead(todo)) as pages:
-            await pull(self._width, partial(self._next_batch, pages), self._work)
+            if (engine := self._engine) is not None and self._is_first_pass:
+                await pull(engine.width, partial(self._next_portion, pages), partial(self._send, engine))
+            else:
+                await pull(self._width, partial(self._next_batch, pages), self._work)
 
     async def _fail_what_stays_blocked(self) -> None:
         """Fail all blocked names, unless deletions will free the places of all of them."""
@@ -272,14 +389,19 @@ class Run:
         planned = planned_bytes = 0
         async with aclosing(direction.pairs(self._note_source, self._note_target)) as pages:
             async for pairs in pages:
+                if options.spread.slice is not None:
+                    pairs = [pair for pair in pairs if options.spread.takes(name_of(pair))]  # noqa: PLW2901 - fewer of them
                 plan = decide(pairs, options.compare, direction.tell)
-                self._skipped += plan.same
+                todo = plan.todo
+                if self._engine is not None:
+                    todo = [one for one in todo if not self._engine.skips(one)]
+                self._skipped += plan.same + len(plan.todo) - len(todo)
                 self._unverified += plan.unverified
-                planned += len(plan.todo)
-                planned_bytes += sum(todo.source.size for todo in plan.todo)
+                planned += len(todo)
+                planned_bytes += sum(one.source.size for one in todo)
                 if options.delete:
                     await extra.add([[entry.name, entry.size, entry.identity] for entry in plan.extra])
-                yield plan.todo
+                yield todo
         self.meter.total_objects, self.meter.total_bytes = planned, planned_bytes
 
     def _note_source(self, page: Sequence[Step]) -> None:
@@ -313,6 +435,9 @@ class Run:
             await self._put_into_plan(chosen)
         elif chosen:
             await self._direction.copy(self, [source for source, _ in chosen])
+        await self._set_blocked_aside()
+
+    async def _set_blocked_aside(self) -> None:
         newly_blocked, self._newly_blocked = self._newly_blocked, []
         await self._blocked.add([_row_of_blocked(one) for one in newly_blocked])
 
@@ -365,6 +490,14 @@ class Run:
             self._kept = extra.count - self._deletions.done - self._deletions.failed
 
     def _report(self) -> TreeReport:
+        options, report = self._options, self._make_report()
+        if report.failed and options.on_error == "raise":
+            kept = f"; {self._kept:,} were to be deleted and are kept" if self._kept else ""
+            msg = f"{self._direction.what}: {report.failed:,} names failed, {report.copied:,} were {self._direction.done}{kept}"
+            raise BulkError(msg, [failure.error for failure in report.failures], report)
+        return report
+
+    def _make_report(self) -> TreeReport:
         tally, options, deleted = self._failures.tally, self._options, self._deletions.done
         tally.add(self._deletions)
         plan = None
@@ -387,11 +520,47 @@ class Run:
             unmatched=self._direction.patterns.unmatched,
             plan=plan,
         )
-        if report.failed and options.on_error == "raise":
-            kept = f"; {self._kept:,} were to be deleted and are kept" if self._kept else ""
-            msg = f"{self._direction.what}: {report.failed:,} names failed, {report.copied:,} were {self._direction.done}{kept}"
-            raise BulkError(msg, [failure.error for failure in report.failures], report)
-        return report
+        return report if self._engine is None else replace(report, **self._engine.figures)
+
+
+class _Part(NamedTuple):
+    """What a worker did with a batch of names."""
+
+    copied: int
+    copied_bytes: int
+    skipped: int
+    unverified: int
+    excluded: int
+    counted: tuple[int, int, str]
+    """What the progress counted: objects, bytes, and the last name."""
+    tally: Tally
+    blocked: list[Blocked]
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """What a worker does with a batch of names: its part of the same verb."""
+
+    direction: Direction
+    token: str | None
+
+    async def __call__(self, given: tuple[list[Todo], object]) -> tuple[_Part | None, Exception | None]:
+        if self.token is not None:
+            await require_token(self.token)
+        todo, load = given
+        direction = self.direction.again()
+        direction.take_load(load)
+        return await Run(direction).portion(todo)
+
+
+def _name_of(todo: Todo) -> str:
+    return todo.source.name
+
+
+def name_of(pair: Pair) -> str:
+    entry = pair[0] or pair[1]
+    assert entry is not None
+    return entry.name
 
 
 class _Spool:

@@ -37,12 +37,31 @@ class UploadTree(Direction):
     ) -> None:
         """``headers``: arguments of ``set_headers``, for all files. ``headers_for`` returns others for one name."""
         super().__init__(runtime, options)
+        self._given_headers = headers
         self._headers = {**headers, "acl": options.acl, "encryption": options.encryption}
         self._headers_for = headers_for
         reads = WriteOptions.of(self._headers).reads  # raises for a value that cannot be sent
         self._disk = Disk(root, follow=options.symlinks == "follow")
         self._objects = Objects(runtime, bucket, prefix, reads)
         self.what = printable(f"{root} to {self._objects}")
+
+    def parts(self) -> tuple[object, ...]:
+        objects, options = self._objects, self.options.of_worker()
+        return self.runtime, self._disk.root, objects.bucket, objects.prefix, options, self._given_headers, None
+
+    @property
+    def shared_directory(self) -> str:
+        return self._disk.root
+
+    def load_for(self, entries: Sequence[Entry]) -> object:
+        """Return the headers that the caller's function gives: it is called here, so it need not be importable."""
+        if self._headers_for is None:
+            return None
+        return {entry.name: self._found_headers(entry.name) for entry in entries}
+
+    def take_load(self, load: object) -> None:
+        if isinstance(load, dict):
+            self._headers_for = load.get
 
     async def open(self) -> None:
         if not await self._disk.open(make=False):
@@ -125,12 +144,15 @@ class UploadTree(Direction):
         return found
 
     def _headers_of(self, name: str) -> Mapping[str, object]:
-        """Return the headers of this file. What the caller's function raises ends the tree, as errors of ``progress`` do."""
-        if self._headers_for is None:
-            return self._headers
-        found = self._headers_for(name)
+        """Return the headers of this file."""
+        found = self._found_headers(name)
+        return self._headers if found is None else {**self._headers, **found}
+
+    def _found_headers(self, name: str) -> Mapping[str, object] | None:
+        """Return what the caller's function says. What it raises ends the tree, as errors of ``progress`` do."""
+        found = None if self._headers_for is None else self._headers_for(name)
         if found is None:
-            return self._headers
+            return None
         if not isinstance(found, Mapping):
             if iscoroutine(found):
                 found.close()
@@ -140,7 +162,7 @@ class UploadTree(Direction):
             names = ", ".join(sorted(HeaderArguments.__annotations__))
             msg = f"headers_for({name!r}) returned the unknown name {min(unknown)!r}; there are {names}"
             raise TypeError(msg)
-        return {**self._headers, **found}
+        return found
 
     async def _put(self, run: Run, name: str, content: Content | Exception, headers: Mapping[str, object]) -> None:
         if isinstance(content, Exception):

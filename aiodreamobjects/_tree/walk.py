@@ -15,6 +15,7 @@ from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._models import ObjectInfo
 from aiodreamobjects._transfer.sinks import is_left_over
 from aiodreamobjects._tree.names import Patterns
+from aiodreamobjects._tree.tokens import is_token
 
 Symlinks = Literal["follow", "skip", "refuse"]
 
@@ -138,6 +139,8 @@ class Walk:
         return (f"{name}/", entry.is_symlink()) if is_directory else (name, False)
 
     def _look_at(self, name: str) -> Iterator[Step]:
+        if is_token(name):
+            return
         if not self.patterns.select(name):
             yield None
             return

@@ -8,6 +8,7 @@ import io
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, assert_type
@@ -62,6 +63,27 @@ def recipes(opened: dream.Session, bucket: dream.Bucket, cat: dream.Object) -> N
     assert_type(opened.recipe().divided(8), dream.Recipe)
     assert_type(opened.bind(bucket), dream.Bucket)
     assert_type(opened.bind(cat), dream.Object)
+
+
+async def in_workers(bucket: dream.Bucket, pool: ProcessPoolExecutor) -> None:
+    async def size_of(cat: dream.Object, least: int) -> int:
+        return max(least, (await cat.head()).size or 0)
+
+    for executor in (pool, None):
+        assert_type(await bucket.delete_many(["a"], executor=executor, batch=100, in_flight=4), dream.BulkReport)
+        await bucket.set_acl_many(["a"], "private", executor=executor, journal="acl.journal")
+        await bucket.set_headers_many(["a"], cache_control="no-cache", executor=executor, slice=(0, 4))
+        await bucket.copy_many([("a", "b")], executor=executor, journal=Path("copy.journal"))
+        assert_type(await bucket.upload_tree("site", executor=executor, slice=(1, 2)), dream.TreeReport)
+        await bucket.download_tree("site", executor=executor, batch=10)
+        await bucket.copy_tree(bucket, "a", "b", executor=executor)
+        await bucket.move_tree(bucket, "a", "b", executor=executor, journal="move.journal")
+        assert_type(await bucket.check_tree("site", executor=executor, slice=(0, 2)), dream.CheckReport)
+        await bucket.empty(executor=executor)
+        await bucket.delete(force=True, executor=executor)
+        async for key, result in bucket.apply(["a"], size_of, 0, executor=executor, batch=10):
+            assert_type(key, str)
+            assert_type(result, int | Exception)
 
 
 async def session(opened: dream.Session) -> None:

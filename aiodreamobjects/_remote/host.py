@@ -1,0 +1,183 @@
+"""The worker's side: an event loop in a thread of its own, with an open session for each recipe that arrives.
+
+A process has one host. It starts with the first batch, and ends after a while without one, or with the process. A forked
+process starts its own: it knows by its pid that the inherited one belongs to its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import pickle
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from multiprocessing.util import Finalize
+from typing import Any
+
+from aiodreamobjects._errors import DreamObjectsError, forget_frames
+from aiodreamobjects._recipe import Recipe
+from aiodreamobjects._runtime import HOSTED, Runtime
+from aiodreamobjects._s3.opening import connect, explicit_credentials, variable
+
+IDLE_SECONDS = 60.0
+EXIT_SECONDS = 30.0
+"""How long the process waits at its end for connections to close."""
+
+Chore = Callable[[Any], Awaitable[tuple[Any, Exception | None]]]
+"""What to do with a batch. Returns what was done, and the error that ended it early."""
+
+
+def run_batch(call: bytes, batch: bytes, share: int, name: str) -> bytes:  # noqa: ARG001 - the name makes each call another one, for engines that keep results
+    """Do a batch in this process. Return the answer, pickled. Errors are in the answer, so no engine repeats the call.
+
+    ``share``: how many workers share the bandwidth and the memory of the recipe.
+    """
+    return _enter().run(call, batch, share)
+
+
+class _Host:
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.users = 0
+        self.used_at = time.monotonic()
+        self._runtimes: dict[Recipe, Runtime] = {}
+        self._has_started = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._main(),), name="aiodreamobjects", daemon=True)
+        self._thread.start()
+        self._has_started.wait()
+
+    def run(self, call: bytes, batch: bytes, share: int) -> bytes:
+        work = asyncio.run_coroutine_threadsafe(self._work(call, batch, share), self._loop)
+        try:
+            return work.result()
+        except BaseException:  # such as a KeyboardInterrupt of this process
+            work.cancel()
+            raise
+        finally:
+            _leave(self)
+
+    def close(self) -> None:
+        """End the loop and close its sessions. Wait for that, for a bounded time."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(EXIT_SECONDS)
+
+    async def _main(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._opening = asyncio.Lock()
+        self._has_started.set()
+        while not (self._stopping.is_set() or _retire(self)):
+            try:
+                await asyncio.wait_for(self._stopping.wait(), IDLE_SECONDS)
+            except TimeoutError:
+                continue
+        for recipe, runtime in self._runtimes.items():
+            runtime.disconnect(recipe.close_grace)
+            await runtime.closed()
+
+    async def _work(self, call: bytes, batch: bytes, share: int) -> bytes:
+        HOSTED.set(partial(self._runtime_of, share))  # for this task and those that it starts
+        try:
+            chore: Chore = pickle.loads(call)  # noqa: S301 - our own coordinator made it
+            items = pickle.loads(batch)  # noqa: S301 - as above
+            await self._open_all()
+            answer = await chore(items)
+        except Exception as error:  # noqa: BLE001 - the coordinator raises it
+            answer = None, error
+        value, failure = answer
+        return pickle.dumps((value, None if failure is None else portable(failure)))
+
+    def _runtime_of(self, share: int, recipe: Recipe) -> Runtime:
+        recipe = recipe.divided(share)
+        if recipe not in self._runtimes:
+            self._runtimes[recipe] = Runtime.of(recipe)
+        return self._runtimes[recipe]
+
+    async def _open_all(self) -> None:
+        async with self._opening:
+            for recipe, runtime in list(self._runtimes.items()):
+                if not runtime.is_open:
+                    service, s3 = await _connect(recipe)
+                    runtime.connect(service, s3, f"a worker, process {self.pid}")
+
+
+async def _connect(recipe: Recipe) -> tuple[Any, Any]:
+    has_own = recipe.profile is not None or recipe.anonymous
+    return await connect(
+        recipe.profile or variable("DREAMOBJECTS_PROFILE"),
+        None,
+        recipe.credentials or explicit_credentials((None, None, None), has_own=has_own),
+        lambda _: recipe.service,
+        needs_endpoint=False,
+        anonymous=recipe.anonymous,
+        limits=recipe.limits,
+        timeouts=recipe.timeouts,
+        retry=recipe.retry,
+        ca=recipe.ca,
+    )
+
+
+def portable(error: Exception) -> Exception:
+    """Return the error, or one that says the same if it cannot be pickled."""
+    forget_frames(error)
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    except Exception:  # noqa: BLE001 - users' exceptions may raise anything there
+        found = DreamObjectsError(f"{type(error).__qualname__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            found.add_note(note)
+        return found
+    return error
+
+
+_lock = threading.Lock()
+_host: _Host | None = None
+_left_to_parent: list[_Host | None] = []
+"""Kept, so that nothing of the parent's is closed here."""
+
+
+def _enter() -> _Host:
+    """Return the host of this process, which will not end before ``_leave``."""
+    global _host  # noqa: PLW0603 - there is one in a process
+    with _lock:
+        if _host is None:
+            _host = _Host()
+            Finalize(None, _close, exitpriority=10)  # processes of multiprocessing run no atexit
+        _host.users += 1
+        return _host
+
+
+def _leave(host: _Host) -> None:
+    with _lock:
+        host.users -= 1
+        host.used_at = time.monotonic()
+
+
+def _retire(host: _Host) -> bool:
+    """Return whether the host has been idle for long. It gets no batch after that."""
+    global _host  # noqa: PLW0603 - as above
+    with _lock:
+        is_idle = not host.users and time.monotonic() - host.used_at >= IDLE_SECONDS
+        if is_idle and _host is host:
+            _host = None
+        return is_idle
+
+
+def _close() -> None:
+    global _host
+    with _lock:
+        host, _host = _host, None
+    if host is not None:
+        host.close()
+
+
+def _leave_to_parent() -> None:
+    global _host, _lock
+    _left_to_parent.append(_host)
+    _host, _lock = None, threading.Lock()  # another thread of the parent may have held it
+
+
+atexit.register(_close)
+os.register_at_fork(after_in_child=_leave_to_parent)

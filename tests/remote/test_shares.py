@@ -1,0 +1,90 @@
+"""A share of the keys for each machine, and a journal that remembers what is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import put_all
+
+import aiodreamobjects as dream
+
+KEYS = [f"{number:03}" for number in range(60)]
+
+
+async def test_the_slices_of_a_call_are_all_of_it(here: dream.Bucket, tmp_path: Path) -> None:
+    await put_all(here, [f"a/{key}" for key in KEYS])
+    keys = [f"a/{key}" for key in KEYS]
+    counts = [(await here.set_acl_many(keys, "private", slice=(i, 3))).done for i in range(3)]
+    assert sum(counts) == len(KEYS)
+    assert all(counts)
+    found = [await here.download_tree(tmp_path / f"{i}", "a", slice=(i, 3)) for i in range(3)]
+    names = [sorted(path.name for path in (tmp_path / f"{i}").iterdir()) for i in range(3)]
+    assert sorted(name for some in names for name in some) == KEYS
+    assert [report.copied for report in found] == [len(some) for some in names]
+    checks = [await here.check_tree(tmp_path / f"{i}", "a", slice=(i, 3)) for i in range(3)]
+    assert [(check.same, check.missing, check.extra) for check in checks] == [(len(some), (), ()) for some in names]
+    (tmp_path / "1" / names[1][0]).unlink()
+    with ThreadPoolExecutor(1) as pool:
+        left = [await here.upload_tree(tmp_path / "1", "a", delete=True, slice=(i, 3), executor=pool) for i in range(2)]
+    assert [report.deleted for report in left] == [len(names[0]), 1]
+
+
+async def test_a_journal_skips_what_is_finished(here: dream.Bucket, tmp_path: Path) -> None:
+    journal, keys = tmp_path / "journal", [*KEYS]
+
+    def cut() -> Iterator[str]:
+        yield from keys[:35]
+        msg = "the list of keys broke"
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match="the list of keys broke"):
+        await here.delete_many(cut(), journal=journal, batch=10)
+    with journal.open("ab") as file:
+        file.write(b'["02')  # cut off by a crash
+    with ThreadPoolExecutor(2) as pool:
+        again = await here.delete_many(keys, journal=journal, batch=10, executor=pool)
+    assert again.done == 30
+    assert (await here.delete_many(keys, journal=journal)).done == 0
+    # New keys between finished ones count as finished; behind them they do not.
+    assert (await here.delete_many([*keys, "060"], journal=journal)).done == 1
+
+
+async def test_a_batch_with_failures_is_not_finished(here: dream.Bucket, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    await put_all(here, [key for key in KEYS if key != "015"])
+    first = await here.set_acl_many(KEYS, "private", journal=journal, batch=10, on_error="collect")
+    assert (first.done, first.failed) == (59, 1)
+    await put_all(here, ["015"])
+    assert (await here.set_acl_many(KEYS, "private", journal=journal, batch=10)).done == 10
+
+
+async def test_a_tree_with_a_journal_continues(here: dream.Bucket, tmp_path: Path) -> None:
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    for key in KEYS:
+        (source / key).write_text(key)
+    await here.upload_tree(source, "a", journal=journal, batch=10)
+    (source / "999").write_text("new")
+    again = await here.upload_tree(source, "a", journal=journal, batch=10)
+    assert (again.copied, again.skipped) == (1, len(KEYS))
+
+
+async def test_a_journal_of_another_call_and_keys_without_order_are_refused(here: dream.Bucket, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    await here.delete_many(KEYS, journal=journal)
+    content = journal.read_bytes()
+    with pytest.raises(ValueError, match="of another call"):
+        await here.set_acl_many(KEYS, "private", journal=journal)
+    with pytest.raises(ValueError, match="of another call"):
+        await here.delete_many(KEYS, journal=journal, slice=(0, 2))
+    assert journal.read_bytes() == content
+    for keys in (["b", "a"], ["a", "a"]):
+        with pytest.raises(ValueError, match="needs the keys in order"):
+            await here.delete_many(keys, journal=tmp_path / "".join(keys))
+    (tmp_path / "text").write_text("a letter\n")
+    with pytest.raises(ValueError, match="something else"):
+        await here.delete_many(KEYS, journal=tmp_path / "text")
+    assert (tmp_path / "text").read_text() == "a letter\n"

@@ -1,0 +1,26 @@
+"""What the tests of ``apply`` call in workers: they must be able to import it."""
+
+from __future__ import annotations
+
+import os
+
+import aiodreamobjects as dream
+
+
+async def content_and_process(cat: dream.Object, suffix: str) -> tuple[str, int]:
+    return await cat.read_text() + suffix, os.getpid()
+
+
+async def key_of_other(cat: dream.Object, bucket: dream.Bucket) -> dream.Object:
+    """The bucket arrives as one of the worker's session."""
+    assert (await bucket.info()).name == cat.bucket
+    return bucket.object(cat.key)
+
+
+class WrongFood(Exception):  # noqa: N818 - a user's own
+    def __init__(self, food: str, *, eater: str) -> None:
+        super().__init__(f"{eater} does not eat {food}")
+
+
+async def fail(cat: dream.Object) -> None:
+    raise WrongFood(cat.key, eater="the cat")
