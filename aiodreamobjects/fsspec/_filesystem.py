@@ -92,7 +92,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     async def session(self) -> dream.Session:
         """Return the session of the running event loop, opened at first use."""
-        return await self._sessions.here()
+        return (await self._sessions.here()).session
 
     async def aclose(self) -> None:
         """Close the session of the running event loop. The next call opens a new one."""
@@ -119,12 +119,19 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         """Return the bucket, the key and the version of a path."""
         return split(self._strip_protocol(path))
 
+    async def bucket_at(self, name: str) -> dream.Bucket:
+        """Return a handle on a bucket. Raise FileNotFoundError for a name that no bucket can have."""
+        try:
+            return await (await self._sessions.here()).bucket(name)
+        except ValueError as error:
+            raise not_found(name) from error
+
     async def object_at(self, path: str) -> dream.Object:
         bucket, key, _ = split(path)
         if not key:
             msg = f"{path!r} names no object: the form is bucket/key"
             raise ValueError(msg)
-        return (await self._sessions.here()).bucket(bucket).object(key)
+        return (await self.bucket_at(bucket)).object(key)
 
     def _version_of(self, path: str, version_id: str | None) -> str | None:
         in_path = split(path)[2]
@@ -135,6 +142,17 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             msg = f"{path!r} names another version than version_id={version_id!r}"
             raise ValueError(msg)
         return version_id or in_path
+
+    async def _expand_path(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None, assume_literal: bool = False
+    ) -> list[str]:
+        paths = self._strip_protocol([path] if isinstance(path, str) else list(path))
+        versions = [one for one in paths if split(one)[2] is not None]  # its question mark is no pattern
+        others = [one for one in paths if split(one)[2] is None]
+        if not versions:
+            return await super()._expand_path(path, recursive, maxdepth, assume_literal)
+        found = await super()._expand_path(others, recursive, maxdepth, assume_literal) if others else []
+        return sorted({*versions, *found})
 
     # Looking
 
@@ -147,15 +165,15 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             return directory_entry("")
         if not refresh and (known := self._known(path, version)):
             return known
-        session = await self._sessions.here()
+        place = await self.bucket_at(bucket)
         if not key:
-            if not await _has_bucket(session.bucket(bucket)):
+            if not await _has_bucket(place):
                 raise not_found(path)
             return {**directory_entry(bucket), "VersionId": None}
         try:
-            return looked_at(f"{bucket}/{key}", await session.bucket(bucket).object(key).head(version_id=version))
+            return looked_at(f"{bucket}/{key}", await place.object(key).head(version_id=version))
         except dream.NotFoundError:
-            if version is None and await _has_below(session.bucket(bucket), f"{key}/"):
+            if version is None and await _has_below(place, f"{key}/"):
                 return directory_entry(path)
         raise not_found(path)
 
@@ -183,10 +201,10 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             return False
         if any(e["name"] == path and e["type"] == "directory" for e in self.dircache.get(self._parent(path), ())):
             return True
-        place = (await self._sessions.here()).bucket(bucket)
         try:
+            place = await self.bucket_at(bucket)
             return await (_has_below(place, f"{key}/") if key else _has_bucket(place))
-        except dream.NotFoundError:
+        except FileNotFoundError:
             return False
 
     async def head_or_none(self, path: str) -> dream.ObjectInfo | None:
@@ -264,7 +282,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         return entries if detail else sorted([entry["name"] for entry in entries])
 
     async def _list_buckets(self) -> list[Entry]:
-        session = await self._sessions.here()
+        session = (await self._sessions.here()).session
         entries = [directory_entry(info.name) for info in await session.buckets().collect()]
         self.dircache[""] = entries
         return entries
@@ -287,7 +305,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     async def _list_level(self, bucket: str, prefix: str, *, versions: bool = False) -> tuple[list[Entry], bool]:
         """Return the entries of one level, sorted, and whether the directory has a marker of its own."""
-        place, is_marked = (await self._sessions.here()).bucket(bucket), False
+        place, is_marked = await self.bucket_at(bucket), False
         if versions and not self.version_aware:
             msg = "versions=True needs a filesystem with version_aware=True"
             raise ValueError(msg)
@@ -321,7 +339,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         self, bucket: str, prefix: str, *, versions: bool = False
     ) -> AsyncGenerator[Sequence[dream.ObjectInfo], None]:
         """Yield everything below a prefix: of a version-aware filesystem, with the versions."""
-        place = (await self._sessions.here()).bucket(bucket)
+        place = await self.bucket_at(bucket)
         if not self.version_aware:
             async with aclosing(place.list(prefix, parallel=PARALLEL_LISTING).pages()) as pages:
                 async for page in pages:
@@ -611,14 +629,20 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if not path:
             msg = "mkdir needs the name of a bucket"
             raise ValueError(msg)
-        place = (await self._sessions.here()).bucket(bucket)
+        connection = await self._sessions.here()
+        place = await connection.bucket(bucket)
         if await _has_bucket(place):
             if not key:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         elif key and not create_parents:
             raise not_found(bucket)
         else:
-            await place.create(acl or None)
+            try:
+                await place.create(acl or None)
+            except dream.InvalidRequestError as error:
+                if error.code != "IllegalLocationConstraintException":
+                    raise
+                await (await connection.lenient_bucket(bucket)).create(acl or None)
         self.invalidate_cache(path)
 
     async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
@@ -632,7 +656,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     async def _rmdir(self, path: str) -> None:
         path = self._strip_protocol(path)
         bucket, key, _ = split(path)
-        place = (await self._sessions.here()).bucket(bucket)
+        place = await self.bucket_at(bucket)
         if not key:
             await place.delete()
         else:
@@ -675,7 +699,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         """Return the paths that are meant, with those that match patterns. Raise FileNotFoundError if none matches one."""
         paths: list[str] = []
         for one in self._strip_protocol(path if isinstance(path, list) else [path]):
-            matching = await self._glob(one, maxdepth=maxdepth) if has_magic(one) else [one]
+            matching = await self._glob(one, maxdepth=maxdepth) if has_magic(one) and split(one)[2] is None else [one]
             if not matching:
                 raise not_found(one)
             paths += matching
@@ -687,10 +711,9 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         for name in names:
             bucket, key, version = split(name)
             keys[bucket].append((key, version))
-        session = await self._sessions.here()
         try:
             for bucket, of_bucket in keys.items():
-                await session.bucket(bucket).delete_many(of_bucket)
+                await (await self.bucket_at(bucket)).delete_many(of_bucket)
         finally:
             for name in names:
                 self.invalidate_cache(name)
@@ -702,7 +725,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         else:
             bucket, key, _ = split(path)
             async with aclosing(
-                (await self._sessions.here()).bucket(bucket).list(f"{key}/", parallel=PARALLEL_LISTING).pages()
+                (await self.bucket_at(bucket)).list(f"{key}/", parallel=PARALLEL_LISTING).pages()
             ) as pages:
                 names = [f"{bucket}/{info.key}" async for page in pages for info in page]
             if await self.has_object(path):
@@ -720,7 +743,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     async def _rm_bucket(self, bucket: str) -> list[str]:
         """Delete a bucket with all that is in it, old versions too. Return the names of its files."""
-        place = (await self._sessions.here()).bucket(bucket)
+        place = await self.bucket_at(bucket)
         names = [f"{bucket}/{info.key}" async for info in place.list(parallel=PARALLEL_LISTING)]
         await place.delete(force=True)
         self._forget_below(bucket)

@@ -74,17 +74,17 @@ class Options:
             raise TypeError(_unknown(f"limits has no {min(unknown)!r}", known))
         return dream.Limits(**self.limits)
 
-    def session(self) -> dream.Session:
-        """Return a session that is not open yet."""
+    def session(self, service: dream.Service | None = None) -> dream.Session:
+        """Return a session that is not open yet; ``service`` is all that is known about the service, if it is known."""
         return dream.Session(
             self.profile,
             anonymous=bool(self.anon),
             access_key=self.access_key,
             secret_key=self.secret_key,
             session_token=self.session_token,
-            endpoint=self.endpoint,
-            region=self.region,
-            service=self.service,
+            endpoint=None if service else self.endpoint,
+            region=None if service else self.region,
+            service=service or self.service,
             ca=self.ca,
             limits=self.limits_or_default(),
         )
@@ -92,7 +92,10 @@ class Options:
     @property
     def token(self) -> str:
         """Return the same text for the same options, without the secrets."""
-        return tokenize(*[getattr(self, field.name) for field in fields(self)])
+        values = [getattr(self, field.name) for field in fields(self)]
+        return tokenize(
+            *[str(value) if isinstance(value, str) else value for value in values]
+        )  # a subclass may hide itself
 
 
 def _settle(settled: dict[str, Any], name: str, value: Any, given_as: str) -> None:

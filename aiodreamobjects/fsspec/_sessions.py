@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import weakref
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import aiodreamobjects as dream
 from aiodreamobjects.fsspec._border import reset_lock
 from aiodreamobjects.fsspec._options import Options
 
+OLD_NAMES = dream.BucketNames(longest=255, characters="A-Za-z0-9._-")
+"""Buckets that are older than S3's rules for their names. The service knows whether there is one."""
 EXIT_SECONDS = 5.0
 """How long the end of the interpreter waits for the sessions to close."""
 
@@ -32,19 +36,57 @@ class Connection:
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
         self.session = options.session()
         self.loop = loop
+        self.users = 0
+        self._pid = os.getpid()
         self.state = _State()
+        self._options = options
+        self._lenient: dream.Session | None = None
         self._opening = asyncio.Lock()
-        self._keeper = _keep(self.session, self.state)
+        self._stack = AsyncExitStack()
+        self._keeper = _keep(self._stack, self.state)
 
     async def open(self) -> None:
         async with self._opening:
             if not self.state.is_open:
-                await self.session.open()
+                await self._stack.enter_async_context(self.session)
                 await anext(self._keeper)
+
+    async def bucket(self, name: str) -> dream.Bucket:
+        """Return a handle on a bucket, also on one with a name that no new bucket can have.
+
+        Raise ValueError for a name that no bucket has had.
+        """
+        try:
+            return self.session.bucket(name)
+        except ValueError:
+            OLD_NAMES.check(name)
+        return await self.lenient_bucket(name)
+
+    async def lenient_bucket(self, name: str) -> dream.Bucket:
+        """Return a handle of a session that knows no rules for names, and says in which region to create a bucket."""
+        async with self._opening:
+            if self._lenient is None:
+                service = replace(self.session.service, bucket_names=OLD_NAMES, location_constraint=True)
+                self._lenient = await self._stack.enter_async_context(self._options.session(service))
+        return self._lenient.bucket(name)
 
     async def aclose(self) -> None:
         self.state.is_open, self.state.is_ended = False, True
         await self._keeper.aclose()
+
+    def release(self) -> None:
+        """Have one user less. Any thread may call this, also while it collects garbage."""
+        if self.state.is_open and self._pid == os.getpid():
+            with suppress(RuntimeError):  # the loop is closed, and ended the keeper before
+                self.loop.call_soon_threadsafe(self._release_here)
+
+    def _release_here(self) -> None:
+        self.users -= 1
+        if self.users == 0 and self.state.is_open:
+            self.state.is_open, self.state.is_ended = False, True
+            closing = self.loop.create_task(self.aclose())
+            _CLOSING.add(closing)
+            closing.add_done_callback(_CLOSING.discard)
 
     def leave_to_parent(self) -> None:
         """Forget the session: this process is a fork of the one that opened it."""
@@ -53,10 +95,10 @@ class Connection:
             self._keeper.aclose().__await__().send(None)  # it awaits nothing in a child
 
 
-async def _keep(session: dream.Session, state: _State) -> AsyncGenerator[None, None]:
-    """Close the session when this generator ends.
+async def _keep(sessions: AsyncExitStack, state: _State) -> AsyncGenerator[None, None]:
+    """Close the sessions when this generator ends.
 
-    An event loop ends its async generators before it closes, as asyncio.run does, and when they are collected.
+    An event loop ends its async generators before it closes, as asyncio.run does.
     """
     pid = os.getpid()
     state.is_open = True
@@ -65,7 +107,7 @@ async def _keep(session: dream.Session, state: _State) -> AsyncGenerator[None, N
     finally:
         state.is_open, state.is_ended = False, True
         if os.getpid() == pid:
-            await session.aclose()
+            await sessions.aclose()
 
 
 class Sessions:
@@ -73,27 +115,36 @@ class Sessions:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._connections: dict[asyncio.AbstractEventLoop, Connection] = {}
         self._pid = os.getpid()
+        self._begin()
 
-    async def here(self) -> dream.Session:
+    def _begin(self) -> None:
+        self._connections: dict[asyncio.AbstractEventLoop, Connection] = {}
+        # The finalizer holds the connections. Otherwise they would be collected together with the filesystem, which is part of
+        # a cycle, and a session that is collected open warns.
+        weakref.finalize(self, _release, self._connections).atexit = False
+
+    async def here(self) -> Connection:
         """Return the session of the running event loop. Open it at first use."""
         loop = asyncio.get_running_loop()
         if self._pid != os.getpid():
-            self._connections, self._pid = {}, os.getpid()
+            self._pid = os.getpid()
+            self._begin()
         connection = self._connections.get(loop)
         if connection is None or not connection.state.is_open:
             connection = await self._connect(loop)
-        return connection.session
+        return connection
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        for other in [each for each in self._connections if each.is_closed()]:
+        for other in [each for each in list(self._connections) if each.is_closed()]:
             self._connections.pop(other, None)
         key = (id(loop), self._options.token)
         connection = _ALL.get(key)
         if connection is None or connection.loop is not loop or connection.state.is_ended:
             connection = _ALL[key] = Connection(self._options, loop)
-        self._connections[loop] = connection
+        if self._connections.get(loop) is not connection:
+            connection.users += 1
+            self._connections[loop] = connection
         await connection.open()
         return connection
 
@@ -104,7 +155,14 @@ class Sessions:
             await connection.aclose()
 
 
+def _release(connections: dict[asyncio.AbstractEventLoop, Connection]) -> None:
+    for connection in list(connections.values()):
+        connection.release()
+
+
 _ALL: WeakValueDictionary[tuple[int, str], Connection] = WeakValueDictionary()
+_CLOSING: set[asyncio.Task[None]] = set()
+"""The tasks that close sessions. The event loop itself would let them be collected."""
 _HELD: list[Connection] = []
 """The connections during a fork."""
 _LEFT: list[Connection] = []

@@ -15,7 +15,7 @@ SERVERS = ("memory_served", "rgw", "moto")
 
 def options_of(server: Server) -> dict[str, Any]:
     """Return the storage options for a server."""
-    return {"endpoint": server.service.endpoint, "access_key": server.access_key, "secret_key": server.secret_key}
+    return {"endpoint": server.service.endpoint, "access_key": server.access_key, "secret_key": str(server.secret_key)}
 
 
 @pytest.fixture(scope="session", params=SERVERS)

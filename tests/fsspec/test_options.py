@@ -1,0 +1,111 @@
+"""Storage options, addresses, and what travels to other processes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec.core
+import pytest
+from conftest import Server
+from fsspec.registry import _registry
+from fsspec.spec import AbstractFileSystem
+
+import aiodreamobjects as dream
+from aiodreamobjects.fsspec import DreamObjectsFileSystem, register
+
+
+@pytest.fixture
+def known_to_fsspec() -> Iterator[None]:
+    """The tests run in a checkout too, whose entry points nobody has installed."""
+    before = dict(_registry)
+    register(s3=True)
+    yield
+    _registry.clear()
+    _registry.update(before)
+
+
+def test_the_names_of_s3fs_work(memory_served: Server) -> None:
+    endpoint, key, secret = memory_served.service.endpoint, memory_served.access_key, str(memory_served.secret_key)
+    for options in (
+        {"endpoint": endpoint, "access_key": key, "secret_key": secret, "region": "us-east-1"},
+        {"endpoint_url": endpoint, "key": key, "secret": secret, "token": None, "anon": False},
+        {"client_kwargs": {"endpoint_url": endpoint, "region_name": "us-east-1"}, "key": key, "secret": secret},
+        {
+            "client_kwargs": {
+                "endpoint_url": endpoint,
+                "aws_access_key_id": key,
+                "aws_secret_access_key": secret,
+            }
+        },
+        {"service": dream.Service.for_endpoint(endpoint), "key": key, "secret": secret},
+    ):
+        assert isinstance(DreamObjectsFileSystem(**options).ls(""), list)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"endpiont": "https://x"}, "no storage option 'endpiont'; there are: .*endpoint"),
+        ({"config_kwargs": {}}, "no storage option 'config_kwargs'; there are: .*client_kwargs"),
+        ({"client_kwargs": {"verify": False}}, "client_kwargs has no 'verify' here; there are: .*region_name"),
+        ({"client_kwargs": "https://x"}, "client_kwargs must be a mapping"),
+        ({"limits": {"request": 3}}, "limits has no 'request'; there are: .*requests"),
+        ({"limits": 3}, "limits must be a mapping"),
+        ({"key": "a", "access_key": "b"}, "'access_key' is given twice"),
+    ],
+)
+def test_a_wrong_option_is_named_with_those_that_there_are(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        DreamObjectsFileSystem(**options)
+
+
+def test_wrong_values_are_refused_when_the_filesystem_is_made() -> None:
+    with pytest.raises(ValueError, match="requests must be"):
+        DreamObjectsFileSystem(limits={"requests": 0})
+
+
+@pytest.mark.usefixtures("known_to_fsspec")
+def test_addresses_find_the_filesystem(memory_served: Server) -> None:
+    options = {
+        "endpoint": memory_served.service.endpoint,
+        "key": memory_served.access_key,
+        "secret": str(memory_served.secret_key),
+    }
+    for protocol in ("dreamobjects", "dream", "s3"):
+        fs, path = fsspec.core.url_to_fs(f"{protocol}://bucket/a//b/", **options)
+        assert isinstance(fs, DreamObjectsFileSystem)
+        assert path == "bucket/a//b"
+    fs, path = fsspec.core.url_to_fs("dreamobjects://bucket/key?versionId=abc", **options)
+    assert fs.version_aware
+    assert fs.split_path(path) == ("bucket", "key", "abc")
+    assert fs.unstrip_protocol("bucket/key") == "dreamobjects://bucket/key"
+    assert fs._strip_protocol(["/bucket/key", "s3://bucket"]) == ["bucket/key", "bucket"]
+
+
+def test_a_copy_by_pickle_or_json_is_equal_and_works(fs: DreamObjectsFileSystem, root: str) -> None:
+    fs.pipe_file(f"{root}/a", b"1")
+    for again in (
+        pickle.loads(pickle.dumps(fs)),
+        AbstractFileSystem.from_json(fs.to_json()),
+        AbstractFileSystem.from_dict(json.loads(json.dumps(fs.to_dict()))),
+    ):
+        assert again == fs
+        assert again.cat_file(f"{root}/a") == b"1"
+
+
+def test_the_defaults_of_files_are_options(fs: DreamObjectsFileSystem, root: str) -> None:
+    fs.pipe_file(f"{root}/a", b"0123456789")
+    with fs.open(f"{root}/a") as file:
+        assert (file.blocksize, file.cache.name) == (8 << 20, "readahead")
+    other = DreamObjectsFileSystem(**fs.storage_options, default_block_size=20, default_cache_type="none")
+    with other.open(f"{root}/a") as file:
+        assert (file.blocksize, file.cache.name) == (20, "none")
+    with other.open(f"{root}/a", cache_type="bytes", block_size=3) as file:
+        assert (file.blocksize, file.cache.name) == (3, "bytes")
+        assert file.read() == b"0123456789"
+    quiet = DreamObjectsFileSystem(**fs.storage_options, use_listings_cache=False)
+    quiet.find(root)
+    assert len(quiet.dircache) == 0

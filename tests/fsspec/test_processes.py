@@ -1,0 +1,167 @@
+"""Forks, other processes, other event loops, and the end of the interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Server
+
+FORKS = 100 if os.environ.get("SOAK") else 5
+LIMIT_SECONDS = 60 + 4 * FORKS
+ROOT = Path(__file__).parents[2]
+BEGIN = """
+import asyncio, logging, multiprocessing, os, pickle, sys, threading
+from aiodreamobjects.fsspec import DreamObjectsFileSystem
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # of a busy machine, -X dev says that it is slow
+OPTIONS = dict(endpoint=os.environ["ENDPOINT"], key=os.environ["KEY"], secret=os.environ["SECRET"])
+
+def read(fs):
+    return fs.cat_file("processes/a")
+
+def use(fs):
+    fs.makedirs("processes", exist_ok=True)
+    fs.pipe_file("processes/a", b"hello")
+    assert read(fs) == b"hello"
+"""
+
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(memory_served: Server, tmp_path: Path) -> Run:
+    """Return a function that runs a script in a process of its own, as developers do. Nothing may be on its stderr."""
+    environment = {
+        **os.environ,
+        "ENDPOINT": memory_served.service.endpoint,
+        "KEY": memory_served.access_key,
+        "SECRET": memory_served.secret_key,
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def run(script: str, *arguments: str) -> str:
+        path = tmp_path / "script.py"
+        path.write_text(BEGIN + textwrap.dedent(script))
+        command = [sys.executable, "-X", "dev", str(path), *arguments]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        )
+        assert (done.stderr, done.returncode) == ("", 0)
+        return done.stdout
+
+    return run
+
+
+def test_children_of_a_fork_read_and_write_one_after_another(run: Run) -> None:
+    script = """
+    fs = DreamObjectsFileSystem(**OPTIONS)
+    use(fs)
+    file = fs.open("processes/a", "rb")
+    for n in range(int(sys.argv[1])):
+        child = os.fork()
+        if not child:
+            assert file.read() == read(fs) == b"hello"
+            fs.pipe_file(f"processes/of-child-{n}", b"x")
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert read(fs) == b"hello"
+    print(len(fs.find("processes", prefix="of-child-")))
+    """
+    assert run(script, str(FORKS)) == f"{FORKS}\n"
+
+
+def test_a_fork_while_other_threads_use_the_filesystem(run: Run) -> None:
+    script = """
+    fs = DreamObjectsFileSystem(**OPTIONS)
+    use(fs)
+    is_over = threading.Event()
+    def keep_reading():
+        while not is_over.is_set():
+            assert read(fs) == b"hello"
+    threads = [threading.Thread(target=keep_reading) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(int(sys.argv[1])):
+        child = os.fork()
+        if not child:
+            ok = read(fs) == b"hello" and read(DreamObjectsFileSystem(**OPTIONS)) == b"hello"
+            os._exit(0 if ok else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    """
+    run(script, str(FORKS))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_pool_of_processes_gets_the_filesystem_and_open_files(run: Run, method: str) -> None:
+    script = """
+    def work(fs, file):
+        return read(fs), file.read()
+
+    if __name__ == "__main__":
+        fs = DreamObjectsFileSystem(**OPTIONS)
+        use(fs)
+        with fs.open("processes/a") as file, multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+            file.seek(2)
+            assert pool.starmap(work, [(fs, file)] * 4) == [(b"hello", b"llo")] * 4
+            pool.close()
+            pool.join()
+        assert read(fs) == b"hello"
+    """
+    run(script, method)
+
+
+def test_nothing_is_said_at_the_end_without_a_close(run: Run) -> None:
+    run(
+        """
+        fs = DreamObjectsFileSystem(**OPTIONS)
+        use(fs)
+        file = fs.open("processes/a")
+        assert file.read(2) == b"he"
+        thread = threading.Thread(target=read, args=(fs,))
+        thread.start()
+        thread.join()
+        """,
+    )
+
+
+@pytest.mark.parametrize("policy", ["asyncio.DefaultEventLoopPolicy", "__import__('uvloop').EventLoopPolicy"])
+def test_each_event_loop_has_a_session_that_ends_with_it(run: Run, policy: str) -> None:
+    script = """
+    asyncio.set_event_loop_policy(eval(sys.argv[1])())
+    use(DreamObjectsFileSystem(**OPTIONS))
+    fs = DreamObjectsFileSystem(**OPTIONS, asynchronous=True)
+    other = DreamObjectsFileSystem(**OPTIONS, asynchronous=True, skip_instance_cache=True)
+    seen = set()
+
+    async def main():
+        assert set(await asyncio.gather(*[fs._cat_file("processes/a") for _ in range(20)])) == {b"hello"}
+        session = await fs.session()
+        assert session is await other.session()
+        seen.add(repr(id(asyncio.get_running_loop())))
+        return session
+
+    first, second = asyncio.run(main()), asyncio.run(main())
+    assert first is not second
+    assert "closed" in repr(first) and "closed" in repr(second)
+
+    async def closing():
+        session = await fs.session()
+        await fs.aclose()
+        assert "closed" in repr(session)
+        assert await fs._cat_file("processes/a") == b"hello"
+        assert await fs.session() is not session
+        await fs.aclose()
+        await fs.aclose()
+
+    asyncio.run(closing())
+    """
+    run(script, policy)
