@@ -13,6 +13,8 @@ from aiodreamobjects.cli.errors import ClosedPipeError
 _UNITS = ("", "K", "M", "G", "T", "P", "E")
 _STEP = 1024
 _HELD_BYTES = 1 << 16
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+"""What JSON allows in a string, and some readers of lines take for the end of one."""
 
 
 class Output:
@@ -37,7 +39,8 @@ class Output:
         """Print a line of JSON."""
         import json  # noqa: PLC0415 - start-up: few runs print JSON
 
-        self._write(json.dumps({"type": kind, **values}, ensure_ascii=False, default=_plain))
+        text = json.dumps({"type": kind, **values}, ensure_ascii=False, default=_plain).translate(_LINE_ENDS)
+        self._write(text.encode("utf-8", "backslashreplace").decode())  # names of files need not be UTF-8
 
     def value(self, kind: str, value: object, text: str, **more: object) -> None:
         """Print a value of the library: as JSON with its own field names, or as the given text."""
