@@ -382,3 +382,51 @@ def test_mv_changes_headers_on_the_way(cli: Place, name: str) -> None:
     head = cli.boto.head_object(Bucket=name, Key="b")
     assert (head["CacheControl"], head["Metadata"]["k"]) == ("no-cache", "v")
     assert cli("cat", "--no-sign-request", f"s3://{name}/b").out == b"content"
+
+
+def test_a_day_on_ceph(on_ceph: Place, tmp_path: Path) -> None:
+    name, cors = on_ceph.make_bucket(), [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}]
+    write_files(tmp_path, {"home/a.txt": "1", "home/b/c.txt": "22", "home/x.tmp": "3", "cors.json": json.dumps(cors)})
+    on_ceph.boto.create_multipart_upload(Bucket=name, Key="open/1")
+    found = by_line(
+        on_ceph,
+        f"versioning set s3://{name} on",
+        f"sync home s3://{name}/home --exclude '*.tmp' --delete",
+        f"check home s3://{name}/home --exclude '*.tmp' --by content",
+        f"sync home s3://{name}/home --exclude '*.tmp' --delete",
+        f"rm s3://{name}/home/a.txt",
+        f"restore s3://{name}/home/a.txt",
+        f"versions s3://{name}/home/a.txt",
+        f"headers -r s3://{name}/home --include '*.txt' --cache-control no-cache --metadata k=v",
+        f"head s3://{name}/home/b/c.txt",
+        f"acl set s3://{name}/home/a.txt public-read",
+        f"acl get s3://{name}/home/a.txt",
+        f"tags set s3://{name}/home/a.txt a=1 b=2",
+        f"tags get s3://{name}/home/a.txt",
+        f"cors set s3://{name} cors.json",
+        f"cors get s3://{name}",
+        f"find s3://{name} --name '*.txt' --larger 1",
+        f"du --depth 2 s3://{name}",
+        f"uploads ls s3://{name}",
+        f"uploads abort s3://{name} --older-than 7d",
+        f"uploads abort s3://{name}/open/ --yes",
+        f"presign s3://{name}/home/a.txt --expires 1h",
+        f"cp -r s3://{name}/home back",
+        f"mv s3://{name}/home/b/c.txt s3://{name}/moved/",
+        f"rm -r --versions --yes s3://{name}/home",
+        cwd=tmp_path,
+    )
+    told = [(one["command"], one["done"], one["failed"]) for one in found if one["type"] == "summary"]
+    assert told == [("sync", 2, 0), ("check", 2, 0), ("sync", 0, 0), ("rm", 1, 0), ("versions", 1, 0), ("headers", 2, 0), ("find", 1, 0), ("du", 2, 0), ("uploads", 1, 0), ("uploads", 0, 0), ("uploads", 1, 0), ("cp", 2, 0), ("mv", 1, 0), ("rm", told[-1][1], 0)]  # fmt: skip
+    shown = [one for one in found if one["type"] in ("object", "bucket")]
+    assert (shown[0]["cache_control"], shown[0]["metadata"]["k"]) == ("no-cache", "v")
+    assert (shown[1]["acl"]["canned"], shown[2]["tags"], shown[3]["cors"]) == (
+        "public-read",
+        {"a": "1", "b": "2"},
+        cors,
+    )
+    assert shown[4]["key"] == "home/b/c.txt"
+    assert files_below(tmp_path / "back") == {"a.txt": "1", "b/c.txt": "22"}
+    assert on_ceph.objects(name) == {"moved/c.txt": "22"}
+    assert "Uploads" not in on_ceph.boto.list_multipart_uploads(Bucket=name)
+    assert len([one for one in found if one.get("action") == "presign"]) == 1

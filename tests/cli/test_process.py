@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import LIMIT_SECONDS, Place, files_below
+from cli.conftest import LIMIT_SECONDS, Place, files_below, write_files
 
 import aiodreamobjects as dream
 from aiodreamobjects.cli.options import ACLS, CHECKSUMS
@@ -94,6 +97,53 @@ def test_a_signal_leaves_no_upload_and_no_file(
     assert "Uploads" not in cli.boto.list_multipart_uploads(Bucket=name)
     assert files_below(tmp_path) == {}
     assert set(cli.objects(name)) == {"big"}
+
+
+KINDS = (
+    ("cp", "-r", "up", "s3://{b}/new"),
+    ("cp", "-r", "s3://{b}/old", "down"),
+    ("cp", "s3://{b}/old/*", "down/"),
+    ("mv", "-r", "s3://{b}/new", "s3://{b}/moved"),
+)
+
+
+def test_a_signal_at_any_moment_leaves_no_upload_and_no_temporary_file(on_ceph: Place, tmp_path: Path) -> None:
+    bucket, source = on_ceph.make_bucket(), random.Random()
+    files = {**{f"{number:02}": "small" for number in range(20)}, "large": "x" * 20_000_000}
+    write_files(tmp_path / "up", files)
+    for name, content in files.items():
+        on_ceph.boto.put_object(Bucket=bucket, Key=f"old/{name}", Body=content.encode())
+    for number in range(int((os.environ.get("SOAK") and 100) or 4)):
+        words = [word.format(b=bucket) for word in KINDS[number % len(KINDS)]]
+        with on_ceph.start(*words, "--bwlimit", "20M", cwd=tmp_path) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(source.uniform(0.3, 2.5))  # the moment, not what the test waits for
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LIMIT_SECONDS) in (0, 130)
+            assert process.stderr is not None
+            assert b"Traceback" not in process.stderr.read()
+        assert "Uploads" not in on_ceph.boto.list_multipart_uploads(Bucket=bucket)
+        for place in (tmp_path / "up", tmp_path / "down"):
+            assert files_below(place).items() <= files.items(), "whole files, under their own names"
+        assert all(content == files[key.rpartition("/")[2]] for key, content in on_ceph.objects(bucket).items())
+
+
+def test_a_full_disk_is_one_line_with_the_name(cli: Place, name: str, tmp_path: Path) -> None:
+    cli.boto.put_object(Bucket=name, Key="d/big", Body=b"x" * 3_000_000)
+    with Path("/dev/full").open("wb") as full:
+        process = cli.start("cat", f"s3://{name}/d/big", stdout=full)
+        assert process.communicate()[1] == b"dreamobjects: No space left on device; make room, and run this again\n"
+        assert process.returncode == 1
+
+    def allow_little() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # EFBIG instead
+
+    process = cli.start("cp", "-r", f"s3://{name}", "new", cwd=tmp_path, preexec_fn=allow_little)
+    said = process.communicate()[1].decode()
+    assert (process.returncode, files_below(tmp_path)) == (1, {})
+    assert "d/big: File too large" in said
+    assert said.count("\n") == 1
 
 
 class Terminal:
