@@ -114,7 +114,7 @@ class DownloadTree(Direction):
                 elif isinstance(failure, InTheWay):
                     run.blocked(entries[file.name], failure.blocking)
                 else:
-                    run.failed(file.name, failure)
+                    run.failed(file.name, self._with_path(file.name, failure))
 
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
         async for page in extra:
@@ -179,9 +179,15 @@ class DownloadTree(Direction):
         except FileExistsError:
             run.failed(entry.name, special_file(entry.name))
         except (DreamObjectsError, OSError, ValueError) as error:
-            run.failed(entry.name, error)
+            run.failed(entry.name, self._with_path(entry.name, error))
         else:
             self._copied(run, entry.name, info.size or 0, counted=True)
+
+    def _with_path(self, name: str, error: Exception) -> Exception:
+        """Let an error of the disk name the path as the caller knows it: files are opened relative to their directory."""
+        if isinstance(error, OSError) and not isinstance(error, DreamObjectsError) and error.filename is not None:
+            error.filename = f"{self._disk.root}/{name}"
+        return error
 
     def _why_not(self, name: str) -> str | None:
         return why_no_file(name, self._clashes)

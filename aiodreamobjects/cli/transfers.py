@@ -284,15 +284,6 @@ class Transfer:
         return bool(is_special or self._moves)
 
     async def _call(self, source: Local | Remote, target: Local | Remote, *, dry_run: bool) -> dream.TreeReport:
-        try:
-            return await self._tree_verb(source, target, dry_run=dry_run)
-        except OSError as error:
-            here = source if isinstance(source, Local) else target
-            if isinstance(here, Local) and isinstance(error.filename, str):
-                error.filename = str(here.join(error.filename))  # trees name files relative to their directory
-            raise
-
-    async def _tree_verb(self, source: Local | Remote, target: Local | Remote, *, dry_run: bool) -> dream.TreeReport:
         include, exclude = patterns_of(self._options)
         options, session = self._options, await self._app.session()
         with self._app.bar(self._verb) as bar:
