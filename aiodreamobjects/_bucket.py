@@ -182,7 +182,7 @@ class Bucket:
     async def exists(self) -> bool:
         """Return whether the bucket exists. Raises AccessDeniedError if another account owns it, or you may not look."""
         try:
-            await self.info()
+            await self._runtime.s3.head_bucket(self._name, may_be_missing=True)
         except NotFoundError:
             return False
         return True

@@ -90,7 +90,16 @@ async def delete_many(
     """``bypasses``: also delete versions under a GOVERNANCE retention."""
     refuse_one_str(keys)
     act = _Deletion(runtime, bucket, bypasses=bypasses).delete
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", act, batch=BATCH_KEYS, spread=spread)
+    bulk = _Bulk(
+        runtime,
+        f"keys of s3://{bucket}",
+        "deleted",
+        act,
+        verb="delete_many",
+        bucket=bucket,
+        batch=BATCH_KEYS,
+        spread=spread,
+    )
     return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
@@ -99,7 +108,16 @@ async def delete_pages(
 ) -> None:
     """Delete pages of keys. Count each outcome in ``tally``, also if the deletion is interrupted."""
     act = _Deletion(runtime, bucket).delete
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "deleted", act, batch=BATCH_KEYS, tally=tally)
+    bulk = _Bulk(
+        runtime,
+        f"keys of s3://{bucket}",
+        "deleted",
+        act,
+        verb="delete_many",
+        bucket=bucket,
+        batch=BATCH_KEYS,
+        tally=tally,
+    )
     await bulk.run(Source.of_pages(pages), list, "collect")
 
 
@@ -115,7 +133,17 @@ async def set_acl_many(
     if not isinstance(acl, Acl):
         check_canned_acl(acl)
     act = partial(_one_by_one, partial(_set_acl, runtime, bucket, acl))
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "given the ACL", act, batch=1, spread=spread, details=repr(acl))
+    bulk = _Bulk(
+        runtime,
+        f"keys of s3://{bucket}",
+        "given the ACL",
+        act,
+        verb="set_acl_many",
+        bucket=bucket,
+        batch=1,
+        spread=spread,
+        details=repr(acl),
+    )
     return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
@@ -136,7 +164,17 @@ async def copy_many(
 
     act = partial(_one_by_one, partial(_copy_one, runtime, bucket, changes, encryption))
     details = changes.details
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "copied", act, batch=1, spread=spread, details=details)
+    bulk = _Bulk(
+        runtime,
+        f"keys of s3://{bucket}",
+        "copied",
+        act,
+        verb="copy_many",
+        bucket=bucket,
+        batch=1,
+        spread=spread,
+        details=details,
+    )
     return await bulk.run(Source(pairs), read, on_error)
 
 
@@ -159,7 +197,17 @@ async def set_headers_many(
 
     act = partial(_one_by_one, partial(_set_headers, runtime, bucket, changes, reads))
     details = changes.details
-    bulk = _Bulk(runtime, f"keys of s3://{bucket}", "changed", act, batch=1, spread=spread, details=details)
+    bulk = _Bulk(
+        runtime,
+        f"keys of s3://{bucket}",
+        "changed",
+        act,
+        verb="set_headers_many",
+        bucket=bucket,
+        batch=1,
+        spread=spread,
+        details=details,
+    )
     return await bulk.run(Source(keys), read, on_error)
 
 
@@ -190,7 +238,7 @@ async def abort_uploads(
                     raise  # otherwise someone else completed or aborted it meanwhile
 
     act = partial(_one_by_one, abort)
-    bulk = _Bulk(runtime, f"uploads of s3://{bucket}", "aborted", act, batch=1)
+    bulk = _Bulk(runtime, f"uploads of s3://{bucket}", "aborted", act, verb="abort_uploads", bucket=bucket, batch=1)
     return await bulk.run(Source.of_pages(found()), list, on_error)
 
 
@@ -280,6 +328,8 @@ class _Bulk(Generic[K]):
         done: str,
         act: Callable[[Tally, list[K]], Awaitable[None]],
         *,
+        verb: str = "",
+        bucket: str = "",
         batch: int,
         tally: Tally | None = None,
         spread: Spread = ALL_HERE,
@@ -289,6 +339,7 @@ class _Bulk(Generic[K]):
         runtime.require_open()
         self._runtime = runtime
         self._what, self._done = what, done
+        self._verb, self._bucket = verb, bucket
         self._act, self._batch = act, batch
         self._width = min(BATCHES_IN_FLIGHT if batch > 1 else runtime.limits.requests, runtime.limits.requests)
         self._reading = anyio.CancelScope()
@@ -332,7 +383,7 @@ class _Bulk(Generic[K]):
             width = self._width
             if self._engine is not None:
                 width = (await stack.enter_async_context(self._engine)).width
-            await stack.enter_async_context(self._runtime.job(is_of_many=True))
+            await stack.enter_async_context(self._runtime.job(self._verb, self._bucket, is_of_many=True))
             await pull(width, partial(self._next_batch, source, read), self._do)
         if self._stopped_by is not None:
             raise self._stopped_by

@@ -128,7 +128,7 @@ class _Look:
     async def _head(self, key: VersionedKey) -> ObjectInfo | None:
         options = self._options if key.version_id is None else replace(self._options, version_id=key.version_id)
         try:
-            info = await self._runtime.s3.head_object(Address(self._bucket, key.key), options)
+            info = await self._runtime.s3.head_object(Address(self._bucket, key.key), options, may_be_missing=True)
         except NotFoundError:
             await self._require_bucket()
             return None

@@ -174,6 +174,8 @@ class Crowd:
         self._width = float(most)
         self.is_reduced = False
         self.decreases = 0
+        self.on_change: Callable[[int, int], None] | None = None
+        """Called with the number of requests that may be under way, before and after a change."""
 
     def overrun(self, decreases: int) -> None:
         """Note that the service refused a request as one too many. ``decreases`` is their number when it got its place."""
@@ -186,8 +188,11 @@ class Crowd:
         self._set(min(self._most, self._width + 1 / self._width))
 
     def _set(self, width: float) -> None:
+        before, after = int(self._width), int(width)
         self._width, self.is_reduced = width, width < self._most
-        self._places.resize(int(width))
+        self._places.resize(after)
+        if self.on_change is not None and before != after:
+            self.on_change(before, after)
 
 
 class Memory:

@@ -337,6 +337,14 @@ class Statistics:
     bytes_received: int
     open_connections: int
     idle_connections: int
+    calls: Mapping[str, int] = field(default_factory=dict)
+    """How many calls there were of each operation: ``{"get_object": 12}``."""
+    retries_by_cause: Mapping[str, int] = field(default_factory=dict)
+    """How many attempts were repeated, by S3's error code; by the class of the error where no answer came."""
+    waited_place: float = 0.0
+    """The seconds that all calls and streams waited for a place or their pace, added up."""
+    waited_connection: float = 0.0
+    """The seconds that all calls waited for a new connection, added up."""
 
 
 def printable(text: str) -> str:

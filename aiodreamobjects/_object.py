@@ -420,7 +420,7 @@ class Object:
     async def exists(self, **options: Unpack[LookArguments]) -> bool:
         """Return whether the object exists, with any key. Raises AccessDeniedError if you may not look."""
         try:
-            await self.head(**options)
+            await self._runtime.s3.head_object(self._address, ReadOptions.of(options), may_be_missing=True)
         except NotFoundError:
             return False
         except EncryptionKeyError:

@@ -82,6 +82,18 @@ from aiodreamobjects._reports import (
 )
 from aiodreamobjects._service import US_EAST_5, Addressing, BucketNames, Feature, MultipartRules, Service, Signature
 from aiodreamobjects._session import Session
+from aiodreamobjects._trace import (
+    AttemptFailed,
+    CallEnded,
+    CallStarted,
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    Observer,
+    Throttled,
+    TransferEnded,
+    TransferStarted,
+)
 from aiodreamobjects._transfer.body import Body
 from aiodreamobjects._transfer.download import IfChanged
 from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
@@ -102,6 +114,7 @@ __all__ = [
     "Addressing",
     "AlreadyExistsError",
     "Applied",
+    "AttemptFailed",
     "Body",
     "Bucket",
     "BucketInfo",
@@ -110,6 +123,8 @@ __all__ = [
     "BulkError",
     "BulkFailure",
     "BulkReport",
+    "CallEnded",
+    "CallStarted",
     "CannedAcl",
     "CheckBy",
     "CheckReport",
@@ -117,7 +132,9 @@ __all__ = [
     "ChecksumMismatchError",
     "CommonPrefix",
     "Compare",
+    "ConnectionClosed",
     "ConnectionFailedError",
+    "ConnectionOpened",
     "CopySource",
     "CorsRule",
     "CredentialsError",
@@ -125,6 +142,7 @@ __all__ = [
     "Encryption",
     "EncryptionKeyError",
     "EncryptionRule",
+    "Event",
     "Expiry",
     "Feature",
     "Grant",
@@ -151,6 +169,7 @@ __all__ = [
     "ObjectOwnership",
     "ObjectReader",
     "ObjectWriter",
+    "Observer",
     "OnError",
     "Patterns",
     "Permission",
@@ -178,8 +197,11 @@ __all__ = [
     "SseKms",
     "Statistics",
     "Symlinks",
+    "Throttled",
     "Timeouts",
+    "TransferEnded",
     "TransferError",
+    "TransferStarted",
     "TreeAction",
     "TreeReason",
     "TreeReport",

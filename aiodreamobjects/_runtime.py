@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
+import time
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -21,12 +23,18 @@ from aiodreamobjects._concurrency import Background, finish, naming_lack_of_thre
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import DreamObjectsError, SessionClosedError, WrongLoopError
 from aiodreamobjects._limits import Memory, Places
+from aiodreamobjects._models import ObjectInfo, printable
 from aiodreamobjects._recipe import Recipe, Seed
 from aiodreamobjects._s3.gate import DEPARTURE, Departure
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import BucketNames, Service
 
+if TYPE_CHECKING:
+    from aiodreamobjects._trace import Outcome, Transfer
+
 T = TypeVar("T")
+
+_log = logging.getLogger("aiodreamobjects.transfer")
 
 TOKEN_KEYS = 8
 OTHER_DESCRIPTORS = 32
@@ -211,9 +219,9 @@ class Runtime:
             job = job.outer
         return job is not None
 
-    def job(self, *, is_of_many: bool = False) -> Job:
+    def job(self, verb: str = "", bucket: str = "", key: str = "", *, is_of_many: bool = False) -> Job:
         """Return a context for a verb of several steps. Closing the session interrupts it and waits for its clean-up."""
-        return Job(self, is_of_many=is_of_many)
+        return Job(self, verb=verb, bucket=bucket, key=key, is_of_many=is_of_many)
 
     def begin(self, job: Job) -> None:
         self._jobs.add(job)
@@ -305,11 +313,19 @@ class Runtime:
 
 
 class Job:
-    """A verb of several steps in progress. Closing one of its sessions interrupts it with SessionClosedError."""
+    """A verb of several steps in progress. Closing one of its sessions interrupts it with SessionClosedError.
 
-    def __init__(self, *runtimes: Runtime, is_of_many: bool = False) -> None:
+    With a ``verb``, it is a transfer, of which the observers of the sessions are told.
+    """
+
+    def __init__(
+        self, *runtimes: Runtime, verb: str = "", bucket: str = "", key: str = "", is_of_many: bool = False
+    ) -> None:
         """With ``is_of_many``, an interruption always leaves doubt: some request may be in flight at any time."""
-        self._runtimes = runtimes
+        self._runtimes, self._what = runtimes, (verb, bucket, key)
+        self._began = time.monotonic()
+        self._transfer: Transfer | None = None
+        self._outcome: Outcome = (None, None, None, None)
         self._scope = anyio.CancelScope()
         self._is_completing = False
         self._may_be_done = is_of_many
@@ -320,6 +336,10 @@ class Job:
     async def __aenter__(self) -> Self:
         for runtime in self._runtimes:
             runtime.require_open()
+        watches = dict.fromkeys(watch for runtime in self._runtimes if (watch := runtime.s3.watch) is not None)
+        if watches and self._what[0]:
+            first, *others = watches
+            self._transfer = first.transfer(others, *self._what)
         for runtime in self._runtimes:
             runtime.begin(self)
         self._scope.__enter__()
@@ -333,14 +353,51 @@ class Job:
         is_interrupted = self._scope.__exit__(kind, error, trace)
         for runtime in self._runtimes:
             runtime.end(self)
+        closed = None
         if is_interrupted:
             msg = "the session was closed while this call was under way"
             closed = SessionClosedError(msg)
             closed.in_doubt = self._may_be_done
+        if self._what[0] and _log.isEnabledFor(logging.DEBUG):
+            self._log_end(closed or error)
+        if self._transfer is not None:
+            self._transfer.end(self._outcome, closed or error)
+        if closed is not None:
             raise closed from None
         if isinstance(error, RuntimeError):
             with naming_lack_of_threads():  # aiofiles' threads are the event loop's
                 raise error
+
+    def _log_end(self, error: BaseException | None) -> None:
+        verb, bucket, key = self._what
+        size, parts, resumed, verified = self._outcome
+        seconds = time.monotonic() - self._began
+        fields = {
+            "verb": verb,
+            "bucket": bucket,
+            "key": key,
+            "size": size,
+            "parts": parts,
+            "resumed": resumed,
+            "verified": verified,
+            "seconds": seconds,
+        }
+        outcome = "done" if error is None else f"failed: {type(error).__name__}"
+        where = printable(f"{verb} s3://{bucket}/{key}")
+        _log.debug("%s: %s after %.3f s", where, outcome, seconds, extra=fields)
+
+    def note(
+        self,
+        info: ObjectInfo | None = None,
+        *,
+        size: int | None = None,
+        parts: int | None = None,
+        resumed: bool | None = None,
+    ) -> None:
+        """Note how the transfer went, for the observers."""
+        if info is not None:
+            size = info.size
+        self._outcome = size, parts, resumed, info.verified if info is not None else None
 
     def interrupt(self) -> None:
         """Interrupt the job, unless it is completing an object."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts, check_seconds, hide
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
     from aiodreamobjects._s3.credentials import BotoSession
+    from aiodreamobjects._trace import Event, Observer
 
 H = TypeVar("H", Bucket, Object)
 
@@ -51,12 +54,16 @@ class Session(OfOpenSession):
     but its keys are not loaded.
 
     ``ca`` is a PEM bundle of a private certificate authority (else ``AWS_CA_BUNDLE``, else the system's). Verification
-    cannot be turned off. ``close_grace`` is how many seconds ``aclose`` waits for clean-ups. The session reads
+    cannot be turned off. ``observe`` is called on the event loop with each event of ``docs/observability.md``: calls, failed
+    attempts, transfers, connections. What it raises is logged once and dropped. ``close_grace`` is how many seconds ``aclose`` waits for clean-ups. The session reads
     ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` when it opens.
 
     Raises ValueError for an endpoint that is not a URL, for a DreamObjects cluster that was closed, and for ``anonymous`` with
     keys.
     """
+
+    _observers: ClassVar[list[Observer]] = []
+    """Those of all sessions that are made from now on: for ``aiodreamobjects.otel``."""
 
     def __init__(
         self,
@@ -74,6 +81,7 @@ class Session(OfOpenSession):
         retry: Retry | None = None,
         ca: str | os.PathLike[str] | None = None,
         boto_session: BotoSession | None = None,
+        observe: Observer | None = None,
         close_grace: float = 20.0,
     ) -> None:
         secret_key, session_token = (
@@ -90,6 +98,9 @@ class Session(OfOpenSession):
                 msg = f"{name} must be a {kind.__name__}, not {type(value).__name__}"
                 raise TypeError(msg)
         check_seconds("close_grace", close_grace)
+        if observe is not None and not callable(observe):
+            msg = f"observe must be a function that takes an event, not {type(observe).__name__}"
+            raise TypeError(msg)
         if anonymous and (access_key is not None or secret_key is not None or session_token is not None):
             msg = "anonymous=True signs nothing, so it goes with no access_key, secret_key or session_token: leave these out, or anonymous"
             raise ValueError(msg)
@@ -110,6 +121,7 @@ class Session(OfOpenSession):
         self._given_service = service
         self._ca = ca
         self._boto_session = boto_session
+        self._observe = _all_of([*self._observers] if observe is None else [observe, *self._observers])
         self._close_grace = close_grace
         self._timeouts = timeouts or Timeouts()
         self._is_opened = False
@@ -163,6 +175,7 @@ class Session(OfOpenSession):
             timeouts=self._timeouts,
             retry=self._runtime.retry,
             ca=self._ca,
+            observe=self._observe,
         )
 
     async def aclose(self) -> None:
@@ -267,6 +280,19 @@ class Session(OfOpenSession):
         else:
             settled = with_profile(US_EAST_5, found)
         return replace(settled, region=self._region) if self._region else settled
+
+
+def _all_of(observers: Sequence[Observer]) -> Observer | None:
+    """Return an observer that calls all of these, also if one raises."""
+    if len(observers) <= 1:
+        return observers[0] if observers else None
+
+    def observe(event: Event) -> None:
+        with ExitStack() as stack:
+            for one in reversed(observers):
+                stack.callback(one, event)
+
+    return observe
 
 
 def _caller() -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import AbstractAsyncContextManager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aiodreamobjects._bucket import Bucket
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
@@ -26,10 +26,13 @@ from aiodreamobjects._memory.store import Clock, Store
 from aiodreamobjects._memory.transport import MemoryTransport
 from aiodreamobjects._s3.credentials import StaticCredentials
 from aiodreamobjects._s3.gate import Gate
-from aiodreamobjects._s3.opening import cold_opener
+from aiodreamobjects._s3.opening import cold_opener, watch_of
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import Service
 from aiodreamobjects._session import Session
+
+if TYPE_CHECKING:
+    from aiodreamobjects._trace import Observer
 
 __all__ = ["Clock", "Fault", "MemoryService", "Request", "Served", "Verb"]
 
@@ -77,13 +80,18 @@ class MemoryService:
         return self._engine.store.clock
 
     def session(
-        self, *, limits: Limits | None = None, timeouts: Timeouts | None = None, retry: Retry | None = None
+        self,
+        *,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+        observe: Observer | None = None,
     ) -> Session:
         """Return a session with this service. Open it like any other. It does not read the environment.
 
         The default ``retry`` makes eight attempts, as always, but waits only milliseconds between them.
         """
-        return _MemorySession(self, limits or Limits(), timeouts or Timeouts(), retry or _QUICK_RETRY)
+        return _MemorySession(self, limits or Limits(), timeouts or Timeouts(), retry or _QUICK_RETRY, observe)
 
     def serve(self, port: int = 0, *, tls: bool = False) -> AbstractAsyncContextManager[Served]:
         """Serve the same state on 127.0.0.1 to any S3 client: ``async with service.serve() as served``.
@@ -190,7 +198,7 @@ class MemoryService:
 
     # Sessions
 
-    def _open_s3(self, limits: Limits, timeouts: Timeouts, retry: Retry) -> S3:
+    def _open_s3(self, limits: Limits, timeouts: Timeouts, retry: Retry, observe: Observer | None) -> S3:
         clock = self.clock
         gate = Gate(
             self.service,
@@ -199,13 +207,16 @@ class MemoryService:
             timeouts,
             retry,
             clock=lambda: clock.now().timestamp(),
+            watch=watch_of(observe),
         )
         transport = MemoryTransport(self._engine, self.service.name, timeouts=timeouts, paces=gate.paces)
         return S3(gate, transport, cold_opener(None, _CREDENTIALS))
 
 
 class _MemorySession(Session):
-    def __init__(self, memory: MemoryService, limits: Limits, timeouts: Timeouts, retry: Retry) -> None:
+    def __init__(
+        self, memory: MemoryService, limits: Limits, timeouts: Timeouts, retry: Retry, observe: Observer | None
+    ) -> None:
         super().__init__(
             access_key=_CREDENTIALS.access_key,
             secret_key=_CREDENTIALS.secret_key,
@@ -213,6 +224,7 @@ class _MemorySession(Session):
             limits=limits,
             timeouts=timeouts,
             retry=retry,
+            observe=observe,
         )
         self._memory, self._settings = memory, (limits, timeouts, retry)
         self._runtime.stay_here(
@@ -220,7 +232,7 @@ class _MemorySession(Session):
         )
 
     async def _connect(self) -> tuple[Service, S3]:
-        return self._memory.service, self._memory._open_s3(*self._settings)  # noqa: SLF001 - its own service
+        return self._memory.service, self._memory._open_s3(*self._settings, self._observe)  # noqa: SLF001 - its own service
 
 
 try:

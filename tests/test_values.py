@@ -699,6 +699,14 @@ VALUES = [
     dream.Usage(1, 2),
     dream.UsageReport(1, 2, {"2026/": dream.Usage(1, 2)}),
     dream.Statistics(0, 0, 0, 0, 0, 0),
+    dream.CallStarted(2, 1, "get_object", "GET", "s3.example", 443, "photos", "cat.jpg", None, None),
+    dream.AttemptFailed(2, 1, 503, "SlowDown", "ServiceBusyError", "tx1", 0.1),
+    dream.CallEnded(2, "get_object", "photos", "cat.jpg", 200, 2, "tx2", None, 0, 5, 0.2, 0.0, 0.1, None),
+    dream.TransferStarted(1, None, "download", "photos", "cat.jpg"),
+    dream.TransferEnded(1, "download", "photos", "cat.jpg", 5, 1, False, "md5", 0.3, None),
+    dream.ConnectionOpened("s3.example", 0.1),
+    dream.ConnectionClosed("s3.example", 3, "idle", 12.5),
+    dream.Throttled(64, 32),
 ]
 
 
@@ -951,7 +959,7 @@ def test_all_is_complete() -> None:
 
 
 def test_every_module_is_private_and_can_be_imported() -> None:
-    public = tuple(f"aiodreamobjects.{name}" for name in ("asgi", "cli", "fsspec", "testing"))
+    public = tuple(f"aiodreamobjects.{name}" for name in ("asgi", "cli", "fsspec", "otel", "testing"))
     modules = [module.name for module in pkgutil.walk_packages(dream.__path__, "aiodreamobjects.")]
     assert modules
     for name in modules:

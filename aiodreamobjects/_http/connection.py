@@ -59,6 +59,9 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the peer closed the connection before the first byte of a response."""
         self.transport: asyncio.Transport
         self.piece_bytes = PIECE_BYTES if paces.sending is None else PACED_BYTES
+        self.opened = loop.time()
+        self.requests = 0
+        """How many requests it has carried."""
         self.written = 0
         """The bytes of bodies that were written to the transport."""
         self.is_write_paused = False
@@ -84,6 +87,7 @@ class Connection(asyncio.BufferedProtocol):
     def request(self, request: Request) -> Awaitable[Exchange]:
         """Send a request and receive the response. See ``Exchange.run``."""
         self._exchange = exchange = Exchange(self, request)
+        self.requests += 1
         self._head_bytes = self._interim = 0
         self._raw_headers.clear()
         if self._parser is None:

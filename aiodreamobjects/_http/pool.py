@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 
@@ -22,6 +23,9 @@ from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.proxy import PORTS, ForwardingConnection, Proxy, Tunnel, join_host, split_host
 from aiodreamobjects._http.transport import Request
 
+if TYPE_CHECKING:
+    from aiodreamobjects._trace import Watch
+
 IDLE_SECONDS = 12.0
 """Close an idle connection before the server does (some do after 15 seconds): a request would race against that."""
 AGE_SECONDS = 600.0
@@ -29,6 +33,9 @@ AGE_SECONDS = 600.0
 HAPPY_EYEBALLS_SECONDS = 0.25
 """RFC 8305 section 8, "Connection Attempt Delay"."""
 CLOSING_SECONDS = 2.0
+
+
+_log = logging.getLogger("aiodreamobjects.pool")
 
 
 class Pool:
@@ -46,6 +53,7 @@ class Pool:
         paces: Paces | None = None,
         proxy: Proxy | None = None,
         proxy_ssl_context: ssl.SSLContext | None = None,
+        watch: Watch | None = None,
     ) -> None:
         if proxy is not None and proxy.is_tls and proxy_ssl_context is None:
             msg = "an https:// proxy needs proxy_ssl_context"
@@ -63,6 +71,9 @@ class Pool:
         self._all_closed: asyncio.Future[None] | None = None
         self._sweep_seconds = min(1.0, max(0.05, min(timeouts.read, timeouts.write) / 8))
         self._sweeping: asyncio.TimerHandle | None = None
+        self._watch = watch
+        self.waited = 0.0
+        """The seconds that all requests waited for a new connection."""
 
     @property
     def open_connections(self) -> int:
@@ -87,7 +98,7 @@ class Pool:
                 # The server may have closed the idle connection just now: then a new one is worth a try.
                 if not (connection.went_stale and request.is_idempotent):
                     raise
-        connection = await self._connect(request.host)
+        connection = await self._connect_for(request)
         if not self._is_tls and not connection.is_quiet:  # under TLS, a server sends session tickets first
             msg = f"{connection.origin} sent bytes before the first request"
             connection.abort(ConnectionFailedError(msg, request_sent=False))
@@ -123,7 +134,12 @@ class Pool:
             self._idle[connection.host].append(connection)
 
     def forget(self, connection: Connection) -> None:
-        self._open.discard(connection)
+        if connection in self._open:
+            self._open.discard(connection)
+            seconds = self._loop.time() - connection.opened
+            _log.debug("%s: connection closed after %.3f s: %s", connection.origin, seconds, connection.error)
+            if self._watch is not None:
+                self._watch.closed(connection.host, max(0, connection.requests - 1), str(connection.error), seconds)
         idle = self._idle.get(connection.host, [])
         if connection in idle:
             idle.remove(connection)
@@ -138,6 +154,21 @@ class Pool:
                 return connection
             connection.abort(ConnectionFailedError(f"{connection.origin}: the connection went stale"))
         return None
+
+    async def _connect_for(self, request: Request) -> Connection:
+        """Open a connection. Count and tell how long that takes."""
+        began = self._loop.time()
+        try:
+            connection = await self._connect(request.host)
+        finally:
+            seconds = self._loop.time() - began
+            self.waited += seconds
+            if request.waits is not None:
+                request.waits.waited_connection += seconds
+        _log.debug("%s: connected in %.3f s", connection.origin, seconds)
+        if self._watch is not None:
+            self._watch.opened(request.host, seconds)
+        return connection
 
     async def _connect(self, host: str) -> Connection:
         origin = f"{self._scheme}://{host}"

@@ -51,6 +51,18 @@ class Expect:
     stream_from: int | None = None
 
 
+class Waits:
+    """The seconds that a request waited."""
+
+    __slots__ = ("waited_connection", "waited_place")
+
+    def __init__(self) -> None:
+        self.waited_place = 0.0
+        """For its turn among the requests of the session."""
+        self.waited_connection = 0.0
+        """For a new connection."""
+
+
 @dataclass(slots=True)
 class Request:
     """One signed HTTP request."""
@@ -67,6 +79,8 @@ class Request:
     """Whether to send it again if a kept connection turns out to be closed before any answer."""
     sent: Gauge | None = None
     """Counts the bytes of the body that have left."""
+    waits: Waits | None = None
+    """Counts the time that the request waits."""
 
 
 class Response(Protocol):
@@ -76,8 +90,11 @@ class Response(Protocol):
     headers: dict[bytes, bytes]
     content: bytes | None
     """The body, if it was received whole. ``None`` for a streamed one."""
-    taken: int
-    """The number of bytes of a streamed body that were read so far."""
+
+    @property
+    def taken(self) -> int:
+        """The number of bytes of a streamed body that were read so far."""
+        ...
 
     async def read_chunk(self) -> bytes:
         """Return the next bytes of the body, at least one; empty at the end. Raises IncompleteBodyError for an early end."""
@@ -111,6 +128,11 @@ class Transport(Protocol):
 
     @property
     def idle_connections(self) -> int: ...
+
+    @property
+    def waited(self) -> float:
+        """The seconds that all requests waited for a new connection."""
+        ...
 
     def bytes_moved(self) -> int:
         """Return a figure that changes while bytes of any request or response move."""

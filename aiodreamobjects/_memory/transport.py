@@ -44,6 +44,10 @@ class MemoryTransport:
     def idle_connections(self) -> int:
         return 0
 
+    @property
+    def waited(self) -> float:
+        return 0.0
+
     def bytes_moved(self) -> int:
         return self._moved
 

@@ -116,6 +116,7 @@ async def _connect(recipe: Recipe) -> tuple[Any, Any]:
         timeouts=recipe.timeouts,
         retry=recipe.retry,
         ca=recipe.ca,
+        observe=None,
     )
 
 

@@ -43,8 +43,9 @@ class Buckets:
             await self._caller.fill(call, xml.location_document(service.region))
         await self._caller.send_for_effect(call, done_earlier="BucketAlreadyOwnedByYou")
 
-    async def head_bucket(self, bucket: str) -> BucketInfo:
-        response = await self._caller.send(Call("head_bucket", "HEAD", bucket, "", self._caller.head))
+    async def head_bucket(self, bucket: str, *, may_be_missing: bool = False) -> BucketInfo:
+        call = Call("head_bucket", "HEAD", bucket, "", self._caller.head, may_be_missing=may_be_missing)
+        response = await self._caller.send(call)
         return replies.bucket_info(bucket, response.headers)
 
     async def delete_bucket(self, bucket: str) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aiodreamobjects import _checksums, _integrity
 from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._encryption import Encryption, SseCustomer, feature_of
 from aiodreamobjects._errors import (
     ConnectionFailedError,
+    DreamObjectsError,
     IncompleteBodyError,
     ServiceError,
     SessionClosedError,
@@ -36,10 +36,12 @@ from aiodreamobjects._s3.errors import (
 )
 from aiodreamobjects._s3.gate import DOCUMENT_SLOWNESS, Gate, closed_meanwhile
 from aiodreamobjects._s3.options import NOTHING
-from aiodreamobjects._s3.retry import AttemptFailed, Failure
+from aiodreamobjects._s3.retry import Failure, Unsuccessful, facts_of
 from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._service import Feature, is_loopback, quote_key
-from aiodreamobjects._trace import CallEnded, CallFailed, CallStarted, Observer
+
+if TYPE_CHECKING:
+    from aiodreamobjects._s3.record import CallWatch, Record
 
 WHOLE_BYTES = 64 << 10
 """An object's body up to this length is received together with the head. A longer one is streamed."""
@@ -61,6 +63,8 @@ def _sends_key(headers: Mapping[str, str]) -> bool:
 
 
 T = TypeVar("T")
+
+_log = logging.getLogger("aiodreamobjects.retry")
 
 
 class Destination(NamedTuple):
@@ -100,6 +104,10 @@ class Call:
     where: str = ""
     """The subject of an error message, if it is not the bucket or the object."""
     destination: Destination | None = None
+    may_be_missing: bool = False
+    """Whether the caller expects that there may be no such object or bucket."""
+    record: Record | None = None
+    """What the session's observer is told of this call. None without an observer."""
 
     @property
     def may_be_misread(self) -> bool:
@@ -121,8 +129,6 @@ class Caller:
 
     def __init__(self, gate: Gate, transport: Transport) -> None:
         self.gate, self.transport = gate, transport
-        self.observe: Observer | None = None
-        """Called with what happens to each call: see ``_trace``."""
         service, low_speed = gate.service, gate.timeouts.low_speed
         self._scheme, self._host, self._path = service.scheme, service.host, service.path
         self._is_in_the_clear = self._scheme == "http" and not is_loopback(self._host)
@@ -130,7 +136,6 @@ class Caller:
         # TLS protects the body. Over plain http the signature must cover it.
         self._signs_payload = self._is_v4 and self._scheme == "http" and not gate.is_anonymous
         self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
-        self._ids = count(1)
         gate.movements.append(transport.bytes_moved)
         self.object = Expect(low_speed, stream_from=WHOLE_BYTES)
         self.document = Expect(low_speed / DOCUMENT_SLOWNESS)
@@ -249,7 +254,7 @@ class Caller:
             nonlocal is_lost
             try:
                 await self._attempt_without_document(call)
-            except AttemptFailed as failed:
+            except Unsuccessful as failed:
                 error = failed.failure.error
                 if is_lost and isinstance(error, ServiceError) and error.code == done_earlier:
                     return
@@ -261,26 +266,42 @@ class Caller:
     # Attempts
 
     def _run(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> Awaitable[T]:
-        if self.observe is not None:
-            return self._run_observed(call, attempt, self.observe)
-        return self.gate.retrier.run(attempt, is_conditional=call.is_conditional, on_doubt=call.on_doubt)
+        gate = self.gate
+        gate.calls[call.operation] += 1
+        if gate.watch is not None:
+            return self._run_observed(call, attempt, gate.watch)
+        return gate.retrier.run(attempt, call, self._note_failure)
 
-    async def _run_observed(self, call: Call, attempt: Callable[[], Awaitable[T]], observe: Observer) -> T:
-        number, started, raised = next(self._ids), time.monotonic(), None
-        observe(CallStarted(number, call.operation, call.method, call.bucket, call.key))
+    async def _run_observed(self, call: Call, attempt: Callable[[], Awaitable[T]], watch: CallWatch) -> T:
+        is_plain = call.destination is None and (self._is_path_style or not call.bucket)
+        host = self._host if is_plain else (call.destination or self._locate(call)).host
+        call.record = record = watch.begin(call, self._scheme, host)
         try:
-            return await self.gate.retrier.run(
-                attempt,
-                is_conditional=call.is_conditional,
-                on_doubt=call.on_doubt,
-                on_failure=lambda attempts, error, wait: observe(CallFailed(number, attempts, error, wait)),
-            )
+            result = await self.gate.retrier.run(attempt, call, self._note_failure)
         except BaseException as error:
-            raised = error
+            record.end(error)
             raise
-        finally:
-            observe(CallEnded(number, call.operation, time.monotonic() - started, raised))
-            raised = None
+        record.end_unless_streamed()
+        return result
+
+    def _note_failure(self, call: Call, number: int, error: DreamObjectsError, wait: float | None) -> None:
+        """Count, log and tell a failed attempt. ``wait``: the seconds until the next one. None if there will be none."""
+        if wait is not None:
+            status, code, request_id = facts_of(error)
+            self.gate.retries[code or type(error).__name__] += 1
+            fields = {
+                "operation": call.operation,
+                "bucket": call.bucket,
+                "key": call.key,
+                "attempt": number,
+                "status": status,
+                "code": code,
+                "wait": wait,
+                "request_id": request_id,
+            }
+            _log.info("%s; attempt %d, the next in %.3f s", error, number, wait, extra=fields)
+        if call.record is not None:
+            call.record.failed(number, error, wait)
 
     async def _attempt_without_document(self, call: Call) -> Response:
         response = await self._attempt(call)
@@ -289,15 +310,15 @@ class Caller:
         return response
 
     async def _attempt(self, call: Call) -> Response:
-        """Send the request once, with a place. Return a successful response, or raise AttemptFailed."""
+        """Send the request once, with a place. Return a successful response, or raise Unsuccessful."""
         gate = self.gate
         if not gate.requests.take():
-            await gate.enter(gate.requests)
+            await gate.timed(gate.enter(gate.requests), call.record)
         decreases = gate.retrier.crowd.decreases  # so that one overrun service causes one decrease, not one a request
         keeps_place = False
         try:
             if gate.has_pace:
-                await gate.keep_pace()
+                await gate.timed(gate.keep_pace(), call.record)
             signer = None
             if not gate.is_anonymous:
                 signer = await gate.fresh_signer() if gate.has_expiring_credentials else gate.signer()
@@ -305,12 +326,15 @@ class Caller:
                 raise closed_meanwhile()
             request = self._compose(call, signer)
             gate.leave()
-            response = await self.transport.send(request)
+            if call.record is None:
+                response = await self.transport.send(request)
+            else:
+                response = await call.record.sending(self.transport, request)
             if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
-                raise AttemptFailed(self._refusal(call, response), decreases)
+                raise Unsuccessful(self._refusal(call, response), decreases)
             keeps_place = call.keeps_place and response.content is None
         except (ConnectionFailedError, IncompleteBodyError) as error:
-            raise AttemptFailed(failure_of(error)) from error
+            raise Unsuccessful(failure_of(error)) from error
         except SessionClosedError as error:
             error.in_doubt = True  # the request may have left
             raise
@@ -387,7 +411,7 @@ class Caller:
         except xml.MalformedError as error:
             raise self._unreadable(call, response) from error
         if root.name in ("Error", "ErrorResponse"):
-            raise AttemptFailed(self._refusal(call, response, root))
+            raise Unsuccessful(self._refusal(call, response, root))
         # Accept an unknown root, as other clients do, but not the root of another kind of document.
         is_known = xml.is_document(root, root_name) or (call.other_root and root.name == call.other_root)
         if is_known or (entries and not xml.is_another(root, root_name)):  # entries were cut out of the tree
@@ -396,12 +420,12 @@ class Caller:
             raise self._unknown(call, response)
         raise self._unreadable(call, response)
 
-    def _unknown(self, call: Call, response: Response) -> AttemptFailed:
+    def _unknown(self, call: Call, response: Response) -> Unsuccessful:
         """Return the failure for a service that ignored the subresource, and answered for the whole bucket or object."""
-        return AttemptFailed(failure_of(unknown_part(self.context(str(call), call.feature), response.status)))
+        return Unsuccessful(failure_of(unknown_part(self.context(str(call), call.feature), response.status)))
 
-    def _unreadable(self, call: Call, response: Response) -> AttemptFailed:
-        return AttemptFailed(failure_of(unreadable(self.context(str(call), call.feature), response.status)))
+    def _unreadable(self, call: Call, response: Response) -> Unsuccessful:
+        return Unsuccessful(failure_of(unreadable(self.context(str(call), call.feature), response.status)))
 
     def _refusal(self, call: Call, response: Response, root: xml.Element | None = None) -> Failure:
         words = Words()

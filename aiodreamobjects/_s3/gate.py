@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import anyio
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._config import Credentials, Limits, Retry, Timeouts
-from aiodreamobjects._errors import ConnectionFailedError, CredentialsError, SessionClosedError
+from aiodreamobjects._errors import (
+    ConnectionFailedError,
+    CredentialsError,
+    SessionClosedError,
+)
 from aiodreamobjects._http.paces import Paces
+from aiodreamobjects._http.transport import Waits
 from aiodreamobjects._limits import BytePace, Crowd, Places, RateLimiter, Stalled
 from aiodreamobjects._s3.credentials import CredentialSource
 from aiodreamobjects._s3.retry import Retrier
 from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._service import Digests, Feature, Service
+
+if TYPE_CHECKING:
+    from aiodreamobjects._s3.record import CallWatch
 
 REFRESH_SECONDS = 60.0
 """How often expiring credentials are checked. botocore renews them 15 minutes before they expire."""
@@ -64,6 +74,7 @@ class Gate:
         retry: Retry,
         *,
         clock: Callable[[], float] = time.time,
+        watch: CallWatch | None = None,
     ) -> None:
         """Make the gate. Without ``credentials`` the session is anonymous: it signs nothing."""
         self.service = service
@@ -83,6 +94,15 @@ class Gate:
         self.sent = self.bytes_sent = self.bytes_received = self.bytes_streamed = 0
         self.movements: list[Callable[[], int]] = []
         """Figures that change while bytes move on a connection."""
+        self.calls: defaultdict[str, int] = defaultdict(int)
+        """How many calls there were, by operation."""
+        self.retries: defaultdict[str, int] = defaultdict(int)
+        """How many attempts were repeated, by the error code, or else the class of the error."""
+        self.waited = 0.0
+        """The seconds that all requests and streams waited for a place or for their pace."""
+        self.watch = watch
+        if watch is not None:
+            self.retrier.crowd.on_change = watch.throttled
         self.paces = Paces(_pace(limits.upload_bytes_per_second), _pace(limits.download_bytes_per_second))
         self.has_pace = limits.requests_per_second is not None
         self.is_anonymous = credentials is None
@@ -166,9 +186,21 @@ class Gate:
         )
         return ConnectionFailedError(msg, request_sent=False)
 
+    async def timed(self, wait: Awaitable[None], waits: Waits | None = None) -> None:
+        """Await a place or a turn. Count the time."""
+        began = time.monotonic()
+        try:
+            await wait
+        finally:
+            waited = time.monotonic() - began
+            self.waited += waited
+            if waits is not None:
+                waits.waited_place += waited
+
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[None]:
-        await self.enter(self.streams)
+        if not self.streams.take():
+            await self.timed(self.enter(self.streams))
         try:
             yield
         finally:

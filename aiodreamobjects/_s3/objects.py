@@ -73,15 +73,21 @@ class Objects:
         told = replies.checksum_of((await self._caller.send(call)).headers, self._caller.gate.service)
         return told if told is not None and await can_compute(told.algorithm) else None
 
-    async def head_object(self, address: Address, options: ReadOptions = ANY) -> ObjectInfo:
-        return replies.object_info(address, await self.headers_of(address, options))
+    async def head_object(
+        self, address: Address, options: ReadOptions = ANY, *, may_be_missing: bool = False
+    ) -> ObjectInfo:
+        """``may_be_missing``: an observer is told of no error if there is no such object. It is raised all the same."""
+        return replies.object_info(address, await self.headers_of(address, options, may_be_missing=may_be_missing))
 
-    async def headers_of(self, address: Address, options: ReadOptions = ANY) -> Headers:
+    async def headers_of(
+        self, address: Address, options: ReadOptions = ANY, *, may_be_missing: bool = False
+    ) -> Headers:
         """Return the headers of a HEAD, byte for byte."""
         if options.encryption is not None:
             self._caller.require_encryption(options.encryption)
         query, headers = options.query(), options.sent()
         call = Call("head_object", "HEAD", address.bucket, address.key, self._caller.head, query, headers)
+        call.may_be_missing = may_be_missing
         try:
             return (await self._caller.send(call)).headers
         except InvalidRequestError as error:
@@ -135,7 +141,7 @@ class Objects:
         """Delete an object or a version. A missing one is a success, also where the service answers 404 (Google's does)."""
         query = {"versionId": version_id} if version_id else NOTHING
         call = Call("delete_object", "DELETE", address.bucket, address.key, self._caller.document, query)
-        call.headers = BYPASS if bypasses else NOTHING
+        call.headers, call.may_be_missing = BYPASS if bypasses else NOTHING, True
         try:
             await self._caller.send(call)
         except AccessDeniedError as error:

@@ -35,10 +35,13 @@ from aiodreamobjects._service import Addressing, Service, Signature
 if TYPE_CHECKING:
     from aiodreamobjects._s3.cold import Cold
     from aiodreamobjects._s3.credentials import BotoSession
+    from aiodreamobjects._s3.record import CallWatch
+    from aiodreamobjects._trace import Observer
 
 T = TypeVar("T")
 
 _log = logging.getLogger("aiodreamobjects")
+_log.addHandler(logging.NullHandler())  # the program decides what is shown
 
 _ACCESS_KEY = "DREAMOBJECTS_ACCESS_KEY_ID"
 _SECRET_KEY = "DREAMOBJECTS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
@@ -86,6 +89,7 @@ async def connect(
     timeouts: Timeouts,
     retry: Retry,
     ca: str | os.PathLike[str] | None,
+    observe: Observer | None,
 ) -> tuple[Service, S3]:
     """Find the settings that are still missing, and connect to the service that ``settle`` makes of them."""
     if isinstance(explicit, CredentialsError):
@@ -104,6 +108,7 @@ async def connect(
         explicit=explicit,
         found=found,
         ca=ca or found.ca,
+        observe=observe,
     )
     if service.scheme == "http" and not _is_loopback(service.host):
         _log.warning(
@@ -186,6 +191,7 @@ async def open_s3(
     explicit: Credentials | None,
     found: Found,
     ca: str | os.PathLike[str] | None,
+    observe: Observer | None,
 ) -> S3:
     """Return the requests of a session, which use the HTTP proxy that the environment names for the endpoint.
 
@@ -198,16 +204,26 @@ async def open_s3(
     context = await in_thread(make_ssl_context, ca) if needs_tls else None
     source: CredentialSource | None = StaticCredentials(explicit) if explicit else found.credentials
     assert (source is None) == anonymous
-    gate = Gate(service, source, limits, timeouts, retry)
+    watch = watch_of(observe)
+    gate = Gate(service, source, limits, timeouts, retry, watch=watch)
     pool = Pool(
         timeouts=timeouts,
         ssl_context=context if is_tls else None,
         paces=gate.paces,
         proxy=proxy,
         proxy_ssl_context=context,
+        watch=watch,
     )
-
     return S3(gate, pool, cold_opener(found.session, explicit))
+
+
+def watch_of(observe: Observer | None) -> CallWatch | None:
+    """Return what tells the observer, if there is one."""
+    if observe is None:
+        return None
+    from aiodreamobjects._s3.record import CallWatch  # noqa: PLC0415 - for those who have an observer
+
+    return CallWatch(observe)
 
 
 def cold_opener(session: BotoSession | None, explicit: Credentials | None) -> Callable[[Caller], Awaitable[Cold]]:

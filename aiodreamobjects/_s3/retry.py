@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from aiodreamobjects._config import Credentials, Retry
-from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError
+from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError, ServiceError
 from aiodreamobjects._limits import Crowd
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Failure:
     """The service may have carried out the request: the reply was lost, or does not say."""
 
 
-class AttemptFailed(Exception):  # noqa: N818 - a message from the attempt to the loop below, never seen outside
+class Unsuccessful(Exception):  # noqa: N818 - a message from the attempt to the loop below, never seen outside
     def __init__(self, failure: Failure, decreases: int | None = None) -> None:
         """Keep the failure. ``decreases`` is ``Crowd.decreases`` at the time when the attempt got its place."""
         super().__init__(str(failure.error))
@@ -54,6 +54,18 @@ class Owner(Protocol):
     def correct_clock(self, offset: float) -> None: ...
 
 
+class Attempted(Protocol):
+    """What the retrier needs to know of a call."""
+
+    is_conditional: bool
+    """Whether an earlier attempt whose reply was lost may cause a refusal. The error then says so."""
+    on_doubt: Callable[[], None] | None
+    """Called for each failed attempt that the service may have carried out."""
+
+
+C = TypeVar("C", bound=Attempted)
+
+
 class Retrier:
     """The retries of a session. It runs attempts until one succeeds or another one is pointless."""
 
@@ -65,16 +77,13 @@ class Retrier:
     async def run(
         self,
         attempt: Callable[[], Awaitable[T]],
-        *,
-        is_conditional: bool = False,
-        on_doubt: Callable[[], None] | None = None,
-        on_failure: Callable[[int, DreamObjectsError, float | None], None] | None = None,
+        call: C,
+        on_failure: Callable[[C, int, DreamObjectsError, float | None], None],
     ) -> T:
-        """Return the first result of ``attempt``. It raises AttemptFailed for a failure that may be retried.
+        """Return the first result of ``attempt``. It raises Unsuccessful for a failure that may be retried.
 
-        ``is_conditional``: an earlier attempt whose reply was lost may cause a refusal. The error then says so.
-        ``on_doubt`` is called for each failed attempt that the service may have carried out. ``on_failure`` is called
-        after each failed attempt, with its number, its error, and the seconds until the next attempt.
+        ``on_failure`` is called after each failed attempt: with the call, the number of the attempt, its error, and the seconds
+        until the next one; None if there will be none.
         """
         number, spent, may_be_done = 1, 0, False
         mended: list[str] = []
@@ -84,7 +93,7 @@ class Retrier:
             decreases, used = crowd.decreases, owner.credentials
             try:
                 result = await attempt()
-            except AttemptFailed as failed:
+            except Unsuccessful as failed:
                 failure = failed.failure
                 decreases = decreases if failed.decreases is None else failed.decreases
             else:
@@ -95,19 +104,22 @@ class Retrier:
                 return result
 
             # An earlier attempt may have made the object that now fails the condition.
-            if may_be_done and is_conditional and isinstance(failure.error, PreconditionFailedError | NotFoundError):
+            if (
+                may_be_done
+                and call.is_conditional
+                and isinstance(failure.error, PreconditionFailedError | NotFoundError)
+            ):
                 failure.error.args = (f"{failure.error}; {_DOUBT}",)
             may_be_done |= failure.may_be_done
-            if failure.may_be_done and on_doubt is not None:
-                on_doubt()
+            if failure.may_be_done and call.on_doubt is not None:
+                call.on_doubt()
             failure.error.in_doubt = may_be_done
             spent = 0 if failure.is_throttle else RETRY_COST
             if failure.is_throttle:
                 crowd.overrun(decreases)
             is_mended = await self._is_mended(failure, used, mended)
             wait = 0.0 if is_mended else self._wait_after(failure, number, spent)
-            if on_failure is not None:
-                on_failure(number, failure.error, wait)
+            on_failure(call, number, failure.error, wait)
             if wait is None:
                 raise _with_attempts(failure.error, number)
             if not is_mended:
@@ -137,6 +149,11 @@ class Retrier:
         is_first = what not in mended
         mended.append(what)
         return is_first and is_new
+
+
+def facts_of(error: DreamObjectsError) -> tuple[int | None, str, str | None]:
+    """Return the status, the error code and the request ID of an answer. If there was none: None, empty, None."""
+    return (error.status, error.code, error.request_id) if isinstance(error, ServiceError) else (None, "", None)
 
 
 _DOUBT = "an earlier attempt of this call may have caused this: its reply was lost"

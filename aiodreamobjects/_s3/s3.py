@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
     from aiodreamobjects._s3.cold import Cold
+    from aiodreamobjects._trace import Watch
 
 T = TypeVar("T")
 
@@ -90,7 +91,16 @@ class S3(Abilities, Listings, Buckets):
             bytes_received=gate.bytes_received,
             open_connections=self._transport.open_connections,
             idle_connections=self._transport.idle_connections,
+            calls=dict(gate.calls),
+            retries_by_cause=dict(gate.retries),
+            waited_place=gate.waited,
+            waited_connection=self._transport.waited,
         )
+
+    @property
+    def watch(self) -> Watch | None:
+        """What tells the session's observer of transfers. None without one."""
+        return self._gate.watch
 
     @property
     def service(self) -> Service:

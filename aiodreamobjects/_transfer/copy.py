@@ -139,7 +139,8 @@ async def copy(
     from_runtime.require_open()
     to_runtime.require_open()
     growing = Growing(progress) if progress is not None else None
-    async with Job(from_runtime, to_runtime) as job, job.telling_doubt():
+    transfer_to = Job(from_runtime, to_runtime, verb="copy", bucket=target.bucket, key=target.key)
+    async with transfer_to as job, job.telling_doubt():
         # A conditional copy is not repeated: the first copy changed the target, so the condition would fail.
         for is_last in (changes.options.is_conditional, True):
             found = await Source.look(from_runtime, address, reads)
@@ -155,6 +156,7 @@ async def copy(
                     raise ObjectChangedError(msg) from error
                 _log.info("%s; copying it again", error)
             else:
+                job.note(info)
                 return Copied(found, info, transfer.is_confirmed)
     raise AssertionError
 

@@ -85,9 +85,10 @@ async def download_into(
 ) -> ObjectInfo:
     """Download into an open sink, and publish the file. ``listed``: from a listing, in case the reply has no length."""
     meter = Meter(progress, total_bytes=None, key=address.key)
-    async with runtime.job(), meter:
+    async with runtime.job("download", address.bucket, address.key) as job, meter:
         transfer = _Download(runtime, address, sink, journal, meter, options, listed)
         info = await _with_second_chances(transfer, if_changed)
+        job.note(info, parts=transfer.ranges, resumed=transfer.was_resumed)
         await meter.complete()
     assert info.size is not None
     try:
@@ -152,6 +153,9 @@ class _Download:
         """The options of each body. None checks a digest: the whole object is checked here."""
         self._memory = runtime.memory.share()
         self._part_size = runtime.limits.part_size
+        self.ranges = 1
+        """In how many ranges the object comes."""
+        self.was_resumed = False
         self.had_mismatch = False
         """Whether an earlier run found a wrong digest."""
         self.reported: EtagAndSize | None = None
@@ -271,11 +275,12 @@ class _Download:
 
     async def _receive_ranges(self, body: Body, first: int, size: int) -> None:
         """Let workers pull the ranges in order. ``body`` is open at the range ``first``; other ranges get own requests."""
-        count = -(-size // self._part_size)
+        self.ranges = count = -(-size // self._part_size)
         numbers = iter(range(1, count + 1))
         if self._journal is not None:
             await self._begin_journal(self._journal, size, body.info.etag)
         held = self._journal.held if self._journal else {}
+        self.was_resumed = bool(held)
 
         async def take() -> int | None:
             return next(numbers, None)

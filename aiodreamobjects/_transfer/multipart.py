@@ -519,8 +519,8 @@ async def check_conditions(s3: S3, address: Address, options: WriteOptions) -> N
 async def _present(s3: S3, address: Address, options: WriteOptions) -> ObjectInfo:
     """Return what is at the address now. It need not have the key that is given for the new object."""
     try:
-        return await s3.head_object(address, options.reads)
+        return await s3.head_object(address, options.reads, may_be_missing=options.if_absent)
     except EncryptionKeyError:
         if options.reads is ANY:
             raise
-    return await s3.head_object(address)
+    return await s3.head_object(address, may_be_missing=options.if_absent)

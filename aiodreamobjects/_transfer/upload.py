@@ -49,7 +49,7 @@ async def put(
         transfer = _Upload(runtime, address, opened, options, progress)
         if job is not None:
             return await transfer.run(job)
-        async with runtime.job() as own:
+        async with runtime.job("put", address.bucket, address.key) as own:
             return await transfer.run(own)
 
 
@@ -75,7 +75,7 @@ async def upload(
         journal = None
         if resume:
             journal = await UploadJournal.of(source.path, runtime.service.endpoint, address.bucket, address.key)
-        async with runtime.job() as job:
+        async with runtime.job("upload", address.bucket, address.key) as job:
             transfer = _Upload(runtime, address, source, options, progress, journal)
             return await transfer.run(job)
 
@@ -112,10 +112,13 @@ class _Upload:
             sizes = plan(self._source.size, self._runtime.limits.part_size, self._runtime.service.multipart)
             try:
                 if await self._is_whole(sizes(1)):
-                    return await self._put_whole(job)
-                return await self._put_parts(job, sizes)
+                    info, parts, resumed = await self._put_whole(job), 1, False
+                else:
+                    info, parts, resumed = await self._put_parts(job, sizes)
             finally:
                 self._release(self._first)
+        job.note(info, parts=parts, resumed=resumed)
+        return info
 
     async def _is_whole(self, part_size: int) -> bool:
         """Read the first part. Return whether it is the whole content."""
@@ -147,14 +150,22 @@ class _Upload:
 
     # In parts
 
-    async def _put_parts(self, job: Job, sizes: PartSizes) -> ObjectInfo:
+    async def _put_parts(self, job: Job, sizes: PartSizes) -> tuple[ObjectInfo, int, bool]:
+        """Upload in parts. Return how many there are, and whether an earlier upload was continued."""
         given = (self._options.metadata or {}).items()
         kept = {name: value for name, value in given if name.lower() != PART_SIZE_NAME}
         kept[PART_SIZE_NAME] = str(sizes)
         options = replace(self._options, metadata=kept)
         record = self._record(options, sizes.first) if self._journal is not None else None
         upload = Multipart(self._runtime, self._address, options, job, self._journal, record)
-        return await upload.run(lambda: self._send_parts(upload, sizes))
+        sent: list[Part] = []
+
+        async def send() -> list[Part]:
+            sent[:] = await self._send_parts(upload, sizes)
+            return sent
+
+        info = await upload.run(send)
+        return info, len(sent), bool(upload.held)
 
     def _record(self, options: WriteOptions, part_size: int) -> UploadRecord:
         source, address = self._source, self._address

@@ -73,7 +73,9 @@ class CheckTree:
             runtime.require_open()
         async with aclosing(self._there):
             await self._there.open()
-            async with Job(*runtimes), self._meter, aclosing(ahead(self._both())) as pages:
+            here = self._here
+            job = Job(*runtimes, verb="check_tree", bucket=here.bucket, key=here.prefix)
+            async with job, self._meter, aclosing(ahead(self._both())) as pages:
                 if self._spread.executor is None:
                     await self._compare_all(partial(self._next, pages))
                 else:

@@ -19,9 +19,12 @@ from aiodreamobjects._tree.walk import Entry, Step
 
 
 class CopyTree(Direction):
+    verb = "copy_tree"
+
     def __init__(self, source: Objects, target: Objects, options: TreeOptions) -> None:
         super().__init__(source.runtime, options)
         self._source, self._target = source, target
+        self.place = target
         self._changes = Changes.of({"acl": options.acl, "encryption": options.encryption})
         self.what = printable(f"{source} to {target}")
 
@@ -84,7 +87,7 @@ class CopyTree(Direction):
 
 
 class MoveTree(CopyTree):
-    action, done = "move", "moved"
+    verb, action, done = "move_tree", "move", "moved"
 
     async def _transfer(self, entry: Entry, progress: ProgressCallback | None) -> int:
         places = self._places(entry.name)

@@ -27,11 +27,14 @@ from aiodreamobjects._tree.walk import Entry, Step, Walk
 
 
 class DownloadTree(Direction):
+    verb = "download_tree"
+
     def __init__(self, runtime: Runtime, bucket: str, prefix: str, root: str, options: TreeOptions) -> None:
         super().__init__(runtime, options)
         check_key("encryption", options.encryption)
         self._reads = reads_with(options.encryption)
         self._objects, self._disk = Objects(runtime, bucket, prefix, self._reads), Disk(root)
+        self.place = self._objects
         self._is_there = False
         self._clashes = Clashes(folds_case=False)
         self._written: set[str] | None = None

@@ -41,6 +41,8 @@ class _History:
 
 
 class RestoreTree(CopyTree):
+    verb = "restore_tree"
+
     def __init__(self, source: Objects, target: Objects | None, as_of: datetime, options: TreeOptions) -> None:
         """``target``: where to copy the state of that time. None: make the source as it was."""
         super().__init__(source, target or source, options)

@@ -32,6 +32,8 @@ from aiodreamobjects._tree.walk import Entry, Step, Unusable
 if TYPE_CHECKING:
     from tempfile import SpooledTemporaryFile
 
+    from aiodreamobjects._tree.objects import Objects
+
 SMALL_BYTES = 256 << 10
 """Files up to this size go in batches, whole in memory, many in one call to a thread. A batch is no larger either."""
 BATCH_FILES = 16
@@ -63,6 +65,9 @@ class Direction(ABC):
 
     what: str
     """For the words of an error."""
+    verb: str
+    place: Objects
+    """The objects that are written; those that are read, if files are written."""
     action: Literal["copy", "move"] = "copy"
     done: str = "copied"
 
@@ -216,13 +221,15 @@ class Run:
         self.meter = Meter(self._options.progress, total_bytes=None, total_objects=None)
 
     async def run(self) -> TreeReport:
-        self._direction.runtime.require_open()
-        async with aclosing(self._direction), _Spool() as extra, self._blocked:
-            await self._direction.open()
+        direction, place = self._direction, self._direction.place
+        direction.runtime.require_open()
+        async with aclosing(direction), _Spool() as extra, self._blocked:
+            await direction.open()
             try:
                 async with AsyncExitStack() as stack:
                     await self._open_engine(stack)
-                    await stack.enter_async_context(self._direction.runtime.job(is_of_many=True))
+                    job = direction.runtime.job(direction.verb, place.bucket, place.prefix, is_of_many=True)
+                    await stack.enter_async_context(job)
                     await stack.enter_async_context(self.meter)
                     await self._copy_all(self._todo(extra))
                     if self._options.missing_ok:
@@ -233,6 +240,7 @@ class Run:
                     if not self._failures.tally.failed:
                         self._waits_for_places = self._is_first_pass = False
                         await self._copy_all(self._unblocked())
+                    job.note(size=self._copied_bytes)
             except PoolBrokenError as broken:
                 report = self._make_report()
                 msg = f"{self._direction.what}: the workers are gone: {broken}. {report.copied:,} names were {self._direction.done}, and of "

@@ -25,6 +25,8 @@ HeadersFor = Callable[[str], Mapping[str, object] | None]
 
 
 class UploadTree(Direction):
+    verb = "upload_tree"
+
     def __init__(
         self,
         runtime: Runtime,
@@ -42,7 +44,7 @@ class UploadTree(Direction):
         self._headers_for = headers_for
         reads = WriteOptions.of(self._headers).reads  # raises for a value that cannot be sent
         self._disk = Disk(root, follow=options.symlinks == "follow")
-        self._objects = Objects(runtime, bucket, prefix, reads)
+        self.place = self._objects = Objects(runtime, bucket, prefix, reads)
         self.what = printable(f"{root} to {self._objects}")
 
     def parts(self) -> tuple[object, ...]:

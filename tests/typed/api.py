@@ -27,7 +27,7 @@ def settings() -> None:
     dream.Session("profile")
     dream.Session(access_key="a", secret_key="b", session_token="c", endpoint="https://s3.example", region="r")
     dream.Session(service=dream.US_EAST_5, ca=Path("ca.pem"))
-    dream.Session("profile", anonymous=True, close_grace=5)
+    dream.Session("profile", anonymous=True, close_grace=5, observe=print)
     dream.Session(service=dream.Service.for_endpoint("http://127.0.0.1:7480"), ca="ca.pem")
     dream.Session(service=dream.Service.ceph_rgw("http://127.0.0.1:7480", region="default", addressing="virtual"))
     dream.Session(service=dream.Service.backblaze_b2("us-west-004"))
@@ -539,3 +539,22 @@ async def signers(bucket: dream.Bucket) -> None:
     )
     await bucket.set_cors(signer.cors_rules(["https://www.example.com"]))
     bucket.object("k").presign("POST", query={"uploads": ""})
+
+
+def observers(event: dream.Event) -> None:
+    assert_type(dream.Session(observe=observers), dream.Session)
+    observer: dream.Observer = observers
+    observer(event)
+    match event:
+        case dream.CallStarted():
+            assert_type(event.part_number, int | None)
+        case dream.AttemptFailed():
+            assert_type(event.wait, float | None)
+        case dream.CallEnded():
+            assert_type(event.error, BaseException | None)
+        case dream.TransferStarted() | dream.TransferEnded():
+            assert_type(event.verb, str)
+        case dream.ConnectionOpened() | dream.ConnectionClosed():
+            assert_type(event.host, str)
+        case dream.Throttled():
+            assert_type(event.after, int)
