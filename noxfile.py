@@ -32,8 +32,8 @@ def install(session: nox.Session, group: str, *packages: str) -> None:
 
 
 def install_servers(session: nox.Session) -> None:
-    """Ceph's gateway and OpenStack Swift, where that is possible. The other servers are in the group ``tests``."""
-    for server in ("rgw", "swift"):
+    """Ceph's gateway, OpenStack Swift and Redis, where that is possible. The other servers are in the group ``tests``."""
+    for server in ("rgw", "debian"):
         session.run(SERVERS / server, "install", external=True, success_codes=range(256))
 
 

@@ -39,7 +39,7 @@ RUN_OF_A_CALLBACK = asyncio.Handle._run.__code__
 INDEPENDENT = ("rclone", "localbucket", "juicefs", "juicefs-plain", "swift")
 """They share no code with the others, and lack much: ``servers/known.py`` says what."""
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
-NO_SWIFT = "OPENSTACK SWIFT IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/swift install"
+NO_SWIFT = "OPENSTACK SWIFT IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/debian install"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ def test_every_example_is_run_here() -> None:
         "resume_after_crash.py",
         "upload_with_progress.py",
         "web_service",
+        "worker",  # in test_worker.py
     ]
 
 

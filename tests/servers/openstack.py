@@ -1,4 +1,4 @@
-"""OpenStack Swift with its s3api on loopback, from Debian's packages, which ``swift install`` beside this file installs.
+"""OpenStack Swift with its s3api on loopback, from Debian's packages, which ``debian install`` beside this file installs.
 
 One proxy, one server each for accounts, containers and objects, memcached; one replica.
 """

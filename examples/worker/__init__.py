@@ -1,0 +1,1 @@
+"""A worker that compresses objects, by arq: see tasks.py."""
