@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
 
@@ -111,10 +108,8 @@ if TYPE_CHECKING:
     NO_CALLBACK: Callback
     compr: dict[str | None, Callable[..., Any]]
 
-    def sync(
-        loop: asyncio.AbstractEventLoop | None, func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-    def sync_wrapper(func: Callable[P, Awaitable[T]]) -> Callable[P, T]: ...
+    class FSTimeoutError(TimeoutError): ...
+
     def get_loop() -> asyncio.AbstractEventLoop: ...
     def reset_lock() -> None: ...
     def tokenize(*args: Any, **kwargs: Any) -> str: ...
@@ -123,11 +118,12 @@ if TYPE_CHECKING:
     def register_implementation(name: str, cls: type, clobber: bool = False) -> None: ...
 
 else:
-    from fsspec.asyn import AbstractAsyncStreamedFile, AsyncFileSystem, get_loop, reset_lock, sync, sync_wrapper
+    from fsspec.asyn import AbstractAsyncStreamedFile, AsyncFileSystem, get_loop, reset_lock
     from fsspec.callbacks import DEFAULT_CALLBACK as NO_CALLBACK
     from fsspec.callbacks import Callback
     from fsspec.compression import compr
     from fsspec.core import get_compression
+    from fsspec.exceptions import FSTimeoutError
     from fsspec.registry import register_implementation
     from fsspec.spec import AbstractBufferedFile
     from fsspec.utils import stringify_path, tokenize
@@ -138,13 +134,12 @@ __all__ = [
     "AbstractBufferedFile",
     "AsyncFileSystem",
     "Callback",
+    "FSTimeoutError",
     "compr",
     "get_compression",
     "get_loop",
     "register_implementation",
     "reset_lock",
     "stringify_path",
-    "sync",
-    "sync_wrapper",
     "tokenize",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import aiodreamobjects as dream
 
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def translated(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+def translated(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Let the method raise no error of the library but those that are OSErrors already. Keep the cause."""
 
     @wraps(method)

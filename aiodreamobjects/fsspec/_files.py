@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import aiodreamobjects as dream
-from aiodreamobjects.fsspec._border import AbstractAsyncStreamedFile, AbstractBufferedFile, sync
+from aiodreamobjects.fsspec._border import AbstractAsyncStreamedFile, AbstractBufferedFile
 from aiodreamobjects.fsspec._errors import translated
+from aiodreamobjects.fsspec._sync import is_running, sync
 from aiodreamobjects.fsspec._writes import options_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ LEAST_BLOCK_BYTES = 5 << 20
 FIRST_WINDOW_BYTES = 256 << 10
 PART_SIZE_MARK = "part-size"
 """The library's own metadata of an object that was stored in parts."""
+
+
+_COMPLETING: set[asyncio.Task[Any]] = set()
+"""The event loop itself would let its tasks be collected."""
 
 
 class _DiscardedError(Exception):
@@ -77,6 +82,12 @@ class Upload:
         self._fs.invalidate_cache(self._path)
         return info
 
+    def begin_to_complete(self, rest: bytes) -> None:
+        """Store the object without waiting for it. Call this on the event loop."""
+        task = asyncio.get_running_loop().create_task(self.complete(rest))
+        _COMPLETING.add(task)
+        task.add_done_callback(_COMPLETING.discard)
+
     @translated
     async def discard(self) -> None:
         """Abort the upload, if it has begun."""
@@ -116,7 +127,7 @@ class DreamObjectsFile(AbstractBufferedFile):
         base: dream.ObjectInfo | None = None
         if mode == "rb":
             if size is None:
-                info = sync(fs.loop, fs._info, path, refresh=True, version_id=version_id)
+                info = sync(fs.loop, fs._info(path, refresh=True, version_id=version_id))
                 if info["type"] != "file":
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
                 size, self._etag = info["size"], info["ETag"].strip('"')
@@ -129,10 +140,10 @@ class DreamObjectsFile(AbstractBufferedFile):
                 msg = f"block_size {block_size:,} is too small to write: S3 takes parts of {LEAST_BLOCK_BYTES:,} bytes and more"
                 raise ValueError(msg)
             options, given = options_of(given, "create" if mode == "xb" else "overwrite"), {}
-            if mode == "xb" and sync(fs.loop, fs.has_object, path):
+            if mode == "xb" and sync(fs.loop, fs.has_object(path)):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
             if mode == "ab":
-                base = sync(fs.loop, fs.head_or_none, path)
+                base = sync(fs.loop, fs.head_or_none(path))
                 options = {**_headers_of(base), **options}
         super().__init__(
             fs, path, mode, block_size or fs.default_block_size, autocommit, cache_type, cache_options, size, **given
@@ -146,7 +157,7 @@ class DreamObjectsFile(AbstractBufferedFile):
     # Reading
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        return sync(self.fs.loop, self.fs.read_pinned, self.path, start, end, self._etag, self.version_id)
+        return sync(self.fs.loop, self.fs.read_pinned(self.path, start, end, self._etag, self.version_id))
 
     # Writing. fsspec collects a block, and calls _upload_chunk when it is full and at the end.
 
@@ -154,7 +165,7 @@ class DreamObjectsFile(AbstractBufferedFile):
         assert self._upload is not None
         if not final:
             with self.buffer.getbuffer() as view:
-                sync(self._own_loop(), self._upload.write, view)
+                sync(self._own_loop(), self._upload.write(view))
             return True
         if self.autocommit:
             self.commit()
@@ -170,7 +181,7 @@ class DreamObjectsFile(AbstractBufferedFile):
         if self._had_base and not self._upload.is_begun and not self.buffer.tell():
             return  # opened to append, and nothing was written
         with self.buffer.getbuffer() as view:
-            info = sync(self._own_loop(), self._upload.complete, view)
+            info = sync(self._own_loop(), self._upload.complete(view))
         self._is_stored = True
         self.buffer = io.BytesIO()
         if self.fs.version_aware:
@@ -186,7 +197,7 @@ class DreamObjectsFile(AbstractBufferedFile):
             with suppress(ValueError):
                 self.fs.transaction.files.remove(self)
         if self._pid == os.getpid():
-            sync(self._own_loop(), self._upload.discard)
+            sync(self._own_loop(), self._upload.discard())
 
     def _own_loop(self) -> asyncio.AbstractEventLoop | None:
         if self._pid != os.getpid():
@@ -225,6 +236,10 @@ class DreamObjectsFile(AbstractBufferedFile):
         if self._pid != os.getpid() or sys.is_finalizing():
             return
         warnings.warn(f"{self.path} was opened for writing and not closed", ResourceWarning, source=self, stacklevel=2)
+        if is_running(self.fs.loop):  # the collector may run in any thread
+            self._upload.begin_to_complete(self.buffer.getvalue())
+            self.closed = True
+            return
         with suppress(Exception):
             self.close()
 

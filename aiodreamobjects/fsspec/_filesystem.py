@@ -23,7 +23,6 @@ from aiodreamobjects.fsspec._border import (
     get_compression,
     get_loop,
     stringify_path,
-    sync_wrapper,
     tokenize,
 )
 from aiodreamobjects.fsspec._errors import not_found, translated
@@ -32,6 +31,7 @@ from aiodreamobjects.fsspec._options import Options
 from aiodreamobjects.fsspec._paths import Entry, Tree, by_name, directory_entry, each, file_entry, looked_at, split
 from aiodreamobjects.fsspec._ranges import MAX_GAP, Ranges
 from aiodreamobjects.fsspec._sessions import Sessions
+from aiodreamobjects.fsspec._sync import sync_wrapper
 from aiodreamobjects.fsspec._writes import options_of
 
 PROTOCOLS = ("dreamobjects", "dream")
@@ -226,8 +226,6 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         modified: datetime = info["LastModified"]
         return modified
 
-    modified = sync_wrapper(_modified)
-
     @translated
     async def _checksum(self, path: str, refresh: bool = False) -> int:
         """Return a number that changes when the content does."""
@@ -237,8 +235,6 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             return int(digest, 16)
         except ValueError:
             return int(tokenize(info), 16)
-
-    checksum = sync_wrapper(_checksum)
 
     def ukey(self, path: str) -> str:
         """Return a text that changes when the content does."""
@@ -250,8 +246,6 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         path = self._strip_protocol(path)
         return (await self.object_at(path)).presign_get(expiration, version_id=split(path)[2], **kwargs)
-
-    sign = sync_wrapper(_sign)
 
     @translated
     async def _object_version_info(self, path: str) -> list[Entry]:
@@ -266,8 +260,6 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             for info in await (await self.object_at(path)).versions()
             if not info.is_delete_marker
         ]
-
-    object_version_info = sync_wrapper(_object_version_info)
 
     # Listing
 
@@ -617,8 +609,6 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             raise ValueError(msg)
         await self._pipe_file(path, b"", **kwargs)
 
-    touch = sync_wrapper(_touch)
-
     @translated
     async def _mkdir(
         self, path: str, create_parents: bool = True, acl: Any = None, region_name: str | None = None, **kwargs: Any
@@ -667,8 +657,6 @@ class DreamObjectsFileSystem(AsyncFileSystem):
                 raise FileExistsError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
             await place.object(f"{key}/").delete()
         self._forget_below(path)
-
-    rmdir = sync_wrapper(_rmdir)
 
     @translated
     async def _rm(
@@ -827,6 +815,26 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         """Return how many calls run at once. The session limits its requests besides."""
         width = batch_size or self.batch_size or self._limits.requests
         return width if width > 0 else sys.maxsize
+
+
+for _name in (
+    *("_cat", "_cat_file", "_cat_ranges", "_checksum", "_copy", "_cp_file", "_du", "_exists", "_expand_path", "_find"),
+    *("_get", "_get_file", "_glob", "_info", "_isdir", "_isfile", "_ls", "_makedirs", "_mkdir", "_modified"),
+    *(
+        "_object_version_info",
+        "_pipe",
+        "_pipe_file",
+        "_put",
+        "_put_file",
+        "_rm",
+        "_rm_file",
+        "_rmdir",
+        "_sign",
+        "_size",
+    ),
+    *("_sizes", "_touch"),
+):
+    setattr(DreamObjectsFileSystem, _name[1:], sync_wrapper(getattr(DreamObjectsFileSystem, _name)))
 
 
 async def _has_bucket(bucket: dream.Bucket) -> bool:

@@ -50,6 +50,10 @@ class Connection:
             if not self.state.is_open:
                 await self._stack.enter_async_context(self.session)
                 await anext(self._keeper)
+                atexit.unregister(
+                    _close_all
+                )  # register it again as the last one: others stop their event loops at the end
+                atexit.register(_close_all)
 
     async def bucket(self, name: str) -> dream.Bucket:
         """Return a handle on a bucket, also on one with a name that no new bucket can have.
@@ -189,8 +193,11 @@ def _leave_to_parent() -> None:
 os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_leave_to_parent)
 
 
-@atexit.register
 def _close_all() -> None:
+    for connection in list(_ALL.values()):
+        if connection.state.is_open and not connection.loop.is_running():
+            with suppress(Exception):
+                connection.loop.run_until_complete(connection.aclose())
     closing = [
         asyncio.run_coroutine_threadsafe(connection.aclose(), connection.loop)
         for connection in list(_ALL.values())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Server
+from servers.served import ServedService
+
+from aiodreamobjects.testing import MemoryService
 
 FORKS = 100 if os.environ.get("SOAK") else 5
 LIMIT_SECONDS = 60 + 4 * FORKS
@@ -165,3 +170,34 @@ def test_each_event_loop_has_a_session_that_ends_with_it(run: Run, policy: str) 
     asyncio.run(closing())
     """
     run(script, policy)
+
+
+def test_an_interruption_ends_the_call_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(20 << 20))
+    script = """
+    fs = DreamObjectsFileSystem(**OPTIONS)
+    fs.mkdir("processes")
+    try:
+        fs.put_file(sys.argv[1], "processes/interrupted")
+    except KeyboardInterrupt:
+        print("interrupted", fs.exists("processes/interrupted"))
+    """
+    with ServedService(MemoryService()) as running:
+        found, service = running.served, running.service
+        service.delay("put_part", 600, times=None)
+        environment = {
+            **os.environ,
+            "ENDPOINT": found.endpoint,
+            "KEY": found.access_key,
+            "SECRET": found.secret_key,
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-X", "dev", "-c", BEGIN + textwrap.dedent(script), str(tmp_path / "large")]
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            while not any(request.verb == "put_part" for request in service.requests):
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=LIMIT_SECONDS) == ("interrupted False\n", "")
+        assert [request.verb for request in service.requests].count("abort_upload") == 1
