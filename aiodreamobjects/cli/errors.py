@@ -69,6 +69,7 @@ _ADVICE = {
     "SignatureDoesNotMatch": f"the secret key is wrong: {_SEE_CONFIG}",
     "InvalidAccessKeyId": f"the service does not know this access key: {_SEE_CONFIG}",
     "AccessDenied": f"these keys may not do this: {_SEE_CONFIG}",
+    "AuthorizationHeaderMalformed": "--region sets it",
     "BucketAlreadyExists": "its name is taken: choose another one",
     "MethodNotAllowed": "this service does not do this",
     "BucketNotEmpty": "rb --force deletes what is in it, too",

@@ -205,7 +205,7 @@ def parse(app: App, arguments: Sequence[str]) -> Coroutine[Any, Any, None] | int
         text = " ".join(error.format_message().split()).rstrip(".")
         if "--json" in arguments:  # it may stand behind the mistake
             app.options["json"] = True
-        return _refuse(app, f"{path}: {text}. Try '{path} --help'.")
+        return _refuse(app, f"{path}: {text}{'' if text.endswith('?') else '.'} Try '{path} --help'.")
     except click.ClickException as error:
         return _refuse(app, error.format_message())
     except (RefusedError, OSError) as error:

@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,9 @@ def test_a_full_disk_is_one_line_with_the_name(cli: Place, name: str, tmp_path: 
 class Terminal:
     """A terminal for one run of the command."""
 
-    def __init__(self, cli: Place, *words: str, cwd: Path | None = None) -> None:
+    def __init__(self, cli: Place, *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
         self._main, other = pty.openpty()
-        environment = {"TERM": "xterm"}
+        environment = {"TERM": "xterm", **(env or {})}
         self.process = cli.start(*words, cwd=cwd, env=environment, stdin=other, stdout=other, stderr=other)
         os.close(other)
         self.text = ""
@@ -260,6 +261,25 @@ def test_keys_are_written_to_a_profile_for_its_owner_only(cli: Place, tmp_path: 
     shown = cli("config", "show", "--profile", "work", env=alone).out.decode()
     assert cli.server.secret_key not in shown
     assert str(tmp_path / "aws/credentials") in shown
+
+
+def test_a_terminal_is_asked_for_a_profile(cli: Place, tmp_path: Path) -> None:
+    files = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+    terminal = Terminal(cli, "config", env=files)
+    answers = (
+        "work",
+        cli.server.service.endpoint,
+        cli.server.service.region,
+        cli.server.access_key,
+        cli.server.secret_key,
+    )
+    for question, answer in zip(("Profile", "Endpoint", "Region", "Access key", "Secret key"), answers, strict=True):
+        terminal.read_until(question)
+        terminal.type(f"{answer}\n")
+    assert terminal.end() == 0
+    assert cli.server.secret_key not in terminal.text
+    alone = {**files, **{name: "" for name in cli.environment if name.startswith("DREAMOBJECTS_")}}
+    assert cli("ls", "--profile", "work", env=alone).status == 0
 
 
 def test_serve_is_a_service_until_it_is_stopped(cli: Place, tmp_path: Path) -> None:
