@@ -199,6 +199,8 @@ def test_a_page_of_another_origin_is_answered_as_the_rules_say(
         {"Access-Control-Request-Headers": "authorization"},
     ):
         assert send(plain, "OPTIONS", target, headers={**asks, **other})[0] == 403
+    for query in ("uploadId=1&partNumber=2", "uploads=", "X-Amz-Signature=of-a-put&X-Amz-Expires=9"):
+        assert send(plain, "OPTIONS", f"{target}?{query}", headers=asks)[0] == 200
     status, headers, body = send(plain, "GET", target, headers={"Origin": "https://web.example"})
     assert (status, body, headers["access-control-expose-headers"]) == (200, b"x", "ETag")
     assert "access-control-allow-origin" not in send(plain, "GET", target, headers={"Origin": "https://no.org"})[1]
