@@ -103,6 +103,26 @@ def ceph18(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The page of the web service, and Uppy from npm, in headless Chromium. Makes the screenshots of docs/web.md."""
+    install(session, "tests", ".")
+    session.run(SERVERS / "rgw", "install", external=True, success_codes=range(256))
+    debian = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"]
+    session.run(*debian, external=True, success_codes=range(256))
+    home = Path(session.create_tmp())
+    Path(home, "in.js").write_text(
+        'export {default as Uppy} from "@uppy/core"; export {default as AwsS3} from "@uppy/aws-s3"'
+    )
+    packages = ["@uppy/core@6", "@uppy/aws-s3@6", "esbuild@0"]
+    session.run("npm", "install", "--silent", "--no-audit", "--no-fund", f"--prefix={home}", *packages, external=True)
+    bundle = str(home / "uppy.js")
+    command = [home / "node_modules/.bin/esbuild", home / "in.js", "--bundle", "--format=esm", f"--outfile={bundle}"]
+    session.run(*command, "--log-level=warning", external=True)
+    env = {"UPPY": bundle, "SCREENSHOTS": "1"}
+    session.run("pytest", "tests/web/test_browser.py", *session.posargs, env=env)
+
+
+@nox.session
 def lowest(session: nox.Session) -> None:
     """What leans on dependencies, with the oldest ones that pyproject.toml admits. Without Ceph."""
     session.install("-q", "uv")

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 from types import ModuleType
 
@@ -60,7 +61,9 @@ async def test_the_samples_of_a_page_run(
     async with moto.session() as session:
         bucket = await session.create_bucket(new_name())
         await bucket.object("hello.txt").put("Hello World!")
-        names: dict[str, object] = {"__name__": "sample"}
+        module = types.ModuleType("sample")  # frameworks look names up in the module of a handler
+        monkeypatch.setitem(sys.modules, "sample", module)
+        names: dict[str, object] = module.__dict__
         for match in SAMPLE.finditer((ROOT / page).read_text()):
             source = textwrap.dedent(match[2]).replace("/tmp/", f"{tmp_path}/")
             code = compile(source, f"{page}: {source[:60]!r}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

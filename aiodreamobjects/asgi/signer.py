@@ -210,7 +210,7 @@ class UploadSigner:
         conditions = [
             {"success_action_status": "201"},
             {"Content-Type": content_type},
-            *({f"x-amz-meta-{name.lower()}": value} for name, value in request.metadata.items()),
+            *({f"x-amz-meta-{name}": value} for name, value in _to_store(request.metadata).items()),
         ]
         try:
             form = obj.presign_post(self._expires, max_bytes=self._max_size, conditions=conditions)
@@ -230,7 +230,7 @@ class UploadSigner:
         )
         obj = await self._new_object(request)
         content_type = request.content_type or "application/octet-stream"
-        upload = await obj.start_upload(content_type=content_type, metadata=request.metadata or None)
+        upload = await obj.start_upload(content_type=content_type, metadata=_to_store(request.metadata) or None)
         return {"key": obj.key, "uploadId": self._bound(obj.key, upload.upload_id), "bucket": obj.bucket}
 
     def _sign_parts(self, upload: dream.MultipartUpload, last: str, query: Mapping[str, str]) -> object:
@@ -323,8 +323,9 @@ class UploadSigner:
         self, obj: dream.Object, size: int | None, content_type: str | None, metadata: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:
         self._check_size(size)
-        url = obj.presign_put(self._expires, content_length=size, content_type=content_type, metadata=metadata or None)
-        headers = {f"x-amz-meta-{name.lower()}": value for name, value in metadata.items()}
+        stored = _to_store(metadata)
+        url = obj.presign_put(self._expires, content_length=size, content_type=content_type, metadata=stored or None)
+        headers = {f"x-amz-meta-{name}": value for name, value in stored.items()}
         return url, headers | ({"Content-Type": content_type} if content_type else {})
 
     def _signed_part(self, upload: dream.MultipartUpload, number: int, size: int | None) -> str:
@@ -410,13 +411,17 @@ async def _json(receive: Receive) -> Mapping[str, Any]:
 
 
 def _metadata(given: object) -> dict[str, str]:
-    """Return metadata that a header can hold: other text as RFC 2047 has it, which is how S3 shows it too."""
     if given is None:
         return {}
     if not isinstance(given, dict) or not all(isinstance(one, str | int | float | None) for one in given.values()):
         raise _RefusedError(HTTPStatus.BAD_REQUEST, "metadata must be an object with plain values")
     texts = {str(name): str(value).strip() for name, value in given.items() if value is not None}
-    return {name: _header_text(value) for name, value in texts.items() if value}
+    return {name: value for name, value in texts.items() if value}
+
+
+def _to_store(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return what headers can hold: other text as RFC 2047 has it, which is how S3 shows it too."""
+    return {name.lower(): _header_text(value) for name, value in metadata.items()}
 
 
 def _header_text(value: str) -> str:

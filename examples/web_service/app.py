@@ -1,40 +1,78 @@
-"""A web service that stores uploads and serves downloads. It holds only a few parts in memory.
+"""A web service with a page for files: uploads go from the browser straight to storage, downloads stream through here.
 
-    pip install fastapi uvicorn python-multipart
-    cd examples && python -m web_service
+    pip install "aiodreamobjects[web]" fastapi uvicorn
+    cd examples && python -m web_service          # and open http://127.0.0.1:8000
     curl -T video.mkv http://127.0.0.1:8000/files/video.mkv
     curl -r 0-999 http://127.0.0.1:8000/files/video.mkv -o beginning
     curl http://127.0.0.1:8000/folders/?limit=10
 
-It has no authentication: add some before you let others in.
+Without settings it serves a storage service in memory, and everything is lost at its end. ``BUCKET`` names the bucket, ``ORIGINS`` the
+origins of the page. It has no authentication: write some into ``may`` and the routes before you let others in.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from email.utils import format_datetime
-from typing import Annotated
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response, UploadFile
-from fastapi.responses import StreamingResponse
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
 from starlette.requests import ClientDisconnect
 
 import aiodreamobjects as dream
+from aiodreamobjects.asgi import ObjectResponse, SignRequest, UploadSigner, form_parts
+from aiodreamobjects.testing import MemoryService
 
 BUCKET = os.environ.get("BUCKET", "my-web-service")
+ORIGINS = os.environ.get("ORIGINS", "http://127.0.0.1:8000 http://localhost:8000").split()
+ENDPOINT_VARIABLES = ("DREAMOBJECTS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+PAGE = Path(__file__).with_name("page.html").read_text()
+SANDBOX = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+}
+"""What strangers stored is shown, but runs no script."""
+
+
+def key_of(request: SignRequest) -> str:
+    """Return the key of an upload. The page puts the folder before the name of the file."""
+    return request.filename or ""
+
+
+async def may(_: SignRequest, __: str) -> bool:
+    """Return whether this user may upload to this key. Here everyone may."""
+    return True
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, dream.Bucket]]:
+async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
     """Keep one session open while the service runs."""
-    async with dream.Session() as session:
-        yield {"bucket": await session.create_bucket(BUCKET, exist_ok=True)}
+    async with AsyncExitStack() as stack:
+        if any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
+            session = await stack.enter_async_context(dream.Session())
+        else:
+            served = await stack.enter_async_context(MemoryService().serve())
+            in_memory = dream.Session(
+                endpoint=served.endpoint, access_key=served.access_key, secret_key=served.secret_key
+            )
+            session = await stack.enter_async_context(in_memory)
+        bucket = await session.create_bucket(BUCKET, exist_ok=True)
+        signer = UploadSigner(bucket, key=key_of, authorize=may)
+        with suppress(dream.UnsupportedByServiceError):
+            await bucket.set_cors(signer.cors_rules(ORIGINS))
+        yield {"session": session, "bucket": bucket, "signer": signer}
 
 
 app = FastAPI(lifespan=lifespan)
+
+
+async def sign(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    await scope["state"]["signer"](scope, receive, send)
+
+
+app.mount("/uppy", sign)
 
 
 def named_object(request: Request, key: str) -> dream.Object:
@@ -45,6 +83,29 @@ def named_object(request: Request, key: str) -> dream.Object:
         raise HTTPException(400, str(error)) from error
 
 
+@app.get("/")
+async def page() -> HTMLResponse:
+    return HTMLResponse(PAGE)
+
+
+@app.get("/health")
+async def health(request: Request, response: Response) -> dict[str, object]:
+    """Say whether requests can be served: not while all places are taken by others that do not move."""
+    bucket: dream.Bucket = request.state.bucket
+    try:
+        await bucket.list(limit=1).collect()
+    except dream.DreamObjectsError as error:
+        response.status_code = 503
+        return {"ok": False, "error": str(error)}
+    return {"ok": True}
+
+
+@app.api_route("/files/{key:path}", methods=["GET", "HEAD"])
+async def read(obj: Annotated[dream.Object, Depends(named_object)], download: bool = False) -> ObjectResponse:  # noqa: FBT001, FBT002 - a query of the URL
+    """Send the object, with ranges and conditions."""
+    return ObjectResponse(obj, disposition="attachment" if download else "inline", headers=SANDBOX)
+
+
 @app.put("/files/{key:path}", status_code=201)
 async def store_body(obj: Annotated[dream.Object, Depends(named_object)], request: Request) -> dict[str, object]:
     """Store the request's body as it arrives, of any length: ``curl -T``."""
@@ -52,44 +113,17 @@ async def store_body(obj: Annotated[dream.Object, Depends(named_object)], reques
 
 
 @app.post("/files/{key:path}", status_code=201)
-async def store_form(obj: Annotated[dream.Object, Depends(named_object)], file: UploadFile) -> dict[str, object]:
-    """Store a file from a browser's form: ``curl -F file=@video.mkv``. The framework first saves it on disk."""
-    return stored(await obj.put(file, content_type=file.content_type))
+async def store_form(obj: Annotated[dream.Object, Depends(named_object)], request: Request) -> dict[str, object]:
+    """Store a file from a form as it arrives: ``curl -F file=@video.mkv``."""
+    async for part in form_parts(request, max_parts=10):
+        if part.filename is not None:
+            return stored(await obj.put(part, content_type=part.content_type))
+    raise HTTPException(400, "the form has no file")
 
 
-@app.head("/files/{key:path}")
-async def describe(obj: Annotated[dream.Object, Depends(named_object)]) -> Response:
-    info = await obj.head()
-    return Response(headers=headers_of(info) | {"Content-Length": str(info.size)})
-
-
-async def opened_body(
-    obj: Annotated[dream.Object, Depends(named_object)],
-    range_: Annotated[str, Header(alias="Range")] = "",
-    if_range: Annotated[str, Header()] = "",
-    if_none_match: Annotated[str, Header()] = "",
-) -> AsyncIterator[dream.Body]:
-    """Open the object, and keep it open until the response is sent."""
-    byte_range = parsed_range(range_)
-    if byte_range and if_range and if_range != f'"{(await obj.head()).etag}"':
-        byte_range = None  # RFC 9110, section 13.1.5: the client has another state of the object
-    etags: list[str] = re.findall(r'"([!#-~]+)"', if_none_match)
-    try:
-        async with obj.get(range=byte_range, if_none_match=etags[0] if len(etags) == 1 else None) as body:
-            yield body
-    except dream.PreconditionFailedError as error:  # the client already has it
-        raise HTTPException(304, headers={"ETag": f'"{etags[0]}"'}) from error
-    except dream.InvalidRequestError as error:
-        if error.status != 416:  # noqa: PLR2004 - the range begins beyond the end
-            raise
-        size = (await obj.head()).size
-        raise HTTPException(416, headers={"Content-Range": f"bytes */{size}"}) from error
-
-
-@app.get("/files/{key:path}")
-async def read(body: Annotated[dream.Body, Depends(opened_body)]) -> Response:
-    headers = {"Content-Type": "application/octet-stream", **body.http_headers(), "X-Content-Type-Options": "nosniff"}
-    return StreamingResponse(body, 206 if "Content-Range" in headers else 200, headers)
+@app.delete("/files/{key:path}", status_code=204)
+async def delete(obj: Annotated[dream.Object, Depends(named_object)]) -> None:
+    await obj.delete()
 
 
 @app.get("/folders/{path:path}")
@@ -99,39 +133,20 @@ async def folder(
     """List one level, a page at a time: pass ``next`` as the token of the next page."""
     bucket: dream.Bucket = request.state.bucket
     try:
-        page = await bucket.list_dir(path).page(limit, token)
+        found = await bucket.list_dir(path).page(limit, token)
     except ValueError as error:  # a token that is not of this folder
         raise HTTPException(400, str(error)) from error
-    names = [item.prefix if isinstance(item, dream.CommonPrefix) else item.key for item in page.items]
-    return {"names": names, "next": page.token}
+    return {"items": [listed(item) for item in found.items], "next": found.token}
 
 
-def headers_of(info: dream.ObjectInfo) -> dict[str, str]:
-    found = {
-        "ETag": f'"{info.etag}"' if info.etag else None,
-        "Last-Modified": format_datetime(info.last_modified, usegmt=True) if info.last_modified else None,
-        "Content-Type": info.content_type or "application/octet-stream",
-        "Content-Encoding": info.content_encoding,
-        "Cache-Control": info.cache_control,
-        "Accept-Ranges": "bytes",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return {name: value for name, value in found.items() if value}
+def listed(item: dream.ObjectInfo | dream.CommonPrefix) -> dict[str, object]:
+    if isinstance(item, dream.CommonPrefix):
+        return {"folder": item.prefix}
+    return {"key": item.key, "size": item.size, "modified": item.last_modified}
 
 
 def stored(info: dream.ObjectInfo) -> dict[str, object]:
     return {"key": info.key, "size": info.size, "etag": info.etag, "verified": info.verified}
-
-
-def parsed_range(header: str) -> tuple[int, int | None] | None:
-    """Return one range of bytes. For several ranges or a bad header a server may send everything (RFC 9110, section 14.2)."""
-    match = re.fullmatch(r"bytes=([0-9]*)-([0-9]*)", header.replace(" ", ""))
-    first, last = match.groups() if match else ("", "")
-    if not first:
-        return (-int(last), None) if last and int(last) else None
-    if not last:
-        return int(first), None
-    return (int(first), int(last) + 1) if int(first) <= int(last) else None
 
 
 @app.exception_handler(dream.DreamObjectsError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -20,9 +20,9 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
+async def served(app: App, *, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
     """Serve an ASGI application with uvicorn. Give its URL."""
-    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(app, port=0, lifespan=lifespan, log_config=None, timeout_graceful_shutdown=10)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:
@@ -36,8 +36,9 @@ async def served(app: App) -> AsyncIterator[str]:
 
 class served_by_aiohttp:  # noqa: N801 - a context manager
     def __init__(self, handle: Any) -> None:
-        app = web.Application()
-        app.router.add_route("*", "/", handle)
+        app = handle if isinstance(handle, web.Application) else web.Application()
+        if app is not handle:
+            app.router.add_route("*", "/", handle)
         self.runner = web.AppRunner(app, access_log=None)
 
     async def __aenter__(self) -> str:
