@@ -205,6 +205,21 @@ class DreamObjectsFile(AbstractBufferedFile):
             raise OSError(errno.EBADF, msg)
         return self.fs.loop
 
+    def url(self, **kwargs: Any) -> str:
+        """Return a signed URL of the object."""
+        found: str = self.fs.url(self.path, **kwargs)
+        return found
+
+    def metadata(self) -> dict[str, str]:
+        """Return the metadata of the object."""
+        found: dict[str, str] = self.fs.metadata(self.path)
+        return found
+
+    def getxattr(self, xattr_name: str) -> str | None:
+        """Return one value of the object's metadata, or None."""
+        found: str | None = self.fs.getxattr(self.path, xattr_name)
+        return found
+
     def close(self) -> None:
         """Store the object, unless the file is closed because of an error in its ``with`` block."""
         if self.closed:

@@ -7,10 +7,11 @@ import errno
 import hashlib
 import os
 import sys
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from glob import has_magic
 from typing import Any
 
@@ -179,10 +180,16 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     def _known(self, path: str, version: str | None = None) -> Entry | None:
         """Return the entry that the listings cache has. A listing without the path says nothing: it may be old."""
-        for entry in self.dircache.get(self._parent(path), ()):
-            if entry["name"] == path and (version is None or entry.get("VersionId") == version):
+        for entry in self._listed(path):
+            if version is None or entry.get("VersionId") == version:
                 return entry
         return directory_entry(path) if version is None and path in self.dircache else None
+
+    def _listed(self, path: str) -> list[Entry]:
+        """Return the entries that the kept listing of the parent has for a path: a file, a directory, or both."""
+        entries = self.dircache.get(self._parent(path), [])
+        begin = bisect_left(entries, path, key=by_name)
+        return [entry for entry in entries[begin : begin + 2] if entry["name"] == path]
 
     async def _exists(self, path: str, **kwargs: Any) -> bool:
         try:
@@ -199,7 +206,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             return True
         if version is not None:
             return False
-        if any(e["name"] == path and e["type"] == "directory" for e in self.dircache.get(self._parent(path), ())):
+        if any(entry["type"] == "directory" for entry in self._listed(path)):
             return True
         try:
             place = await self.bucket_at(bucket)
@@ -275,7 +282,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     async def _list_buckets(self) -> list[Entry]:
         session = (await self._sessions.here()).session
-        entries = [directory_entry(info.name) for info in await session.buckets().collect()]
+        entries = sorted([directory_entry(info.name) for info in await session.buckets().collect()], key=by_name)
         self.dircache[""] = entries
         return entries
 
@@ -703,8 +710,8 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             for bucket, of_bucket in keys.items():
                 await (await self.bucket_at(bucket)).delete_many(of_bucket)
         finally:
-            for name in names:
-                self.invalidate_cache(name)
+            for parent in {self._parent(name) for name in names}:
+                self.invalidate_cache(parent)
 
     async def _below(self, path: str, maxdepth: int | None) -> list[str]:
         """Return what a recursive deletion of a path deletes: markers of directories too. Raise FileNotFoundError for nothing."""
@@ -739,6 +746,68 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
         await self._rm(path)
+
+    # What s3fs has beyond fsspec
+
+    @translated
+    async def _url(self, path: str, expires: int = 3600, client_method: str = "get_object", **kwargs: Any) -> str:
+        """Return a signed URL, as ``sign`` does. ``client_method`` may be ``put_object``, ``head_object`` or ``delete_object``."""
+        methods = {"get_object": "GET", "put_object": "PUT", "head_object": "HEAD", "delete_object": "DELETE"}
+        if client_method not in methods:
+            msg = f"client_method must be one of {', '.join(methods)}, not {client_method!r}"
+            raise ValueError(msg)
+        obj = await self.object_at(self._strip_protocol(path))
+        return obj.presign(methods[client_method], expires, **kwargs)  # type: ignore[arg-type]  # one of its words
+
+    @translated
+    async def _metadata(self, path: str, refresh: bool = False, **kwargs: Any) -> dict[str, str]:
+        """Return the metadata of an object."""
+        path = self._strip_protocol(path)
+        info = await (await self.object_at(path)).head(version_id=split(path)[2])
+        return dict(info.metadata or {})
+
+    async def _getxattr(self, path: str, attr_name: str, **kwargs: Any) -> str | None:
+        """Return one value of an object's metadata, or None."""
+        return (await self._metadata(path)).get(attr_name.replace("_", "-").lower())
+
+    @translated
+    async def _get_tags(self, path: str) -> dict[str, str]:
+        """Return the tags of an object."""
+        return await (await self.object_at(self._strip_protocol(path))).tags()
+
+    @translated
+    async def _put_tags(self, path: str, tags: dict[str, str], mode: str = "o") -> None:
+        """Replace the tags of an object; with mode ``m``, add to them."""
+        if mode not in ("o", "m"):
+            msg = f"mode must be 'o', to overwrite, or 'm', to merge, not {mode!r}"
+            raise ValueError(msg)
+        obj = await self.object_at(self._strip_protocol(path))
+        await obj.set_tags({**(await obj.tags() if mode == "m" else {}), **tags})
+
+    @translated
+    async def _is_bucket_versioned(self, bucket: str) -> bool:
+        """Return whether a bucket keeps versions."""
+        return await (await self.bucket_at(self._strip_protocol(bucket))).versioning() == "Enabled"
+
+    @translated
+    async def _make_bucket_versioned(self, bucket: str, versioned: bool = True) -> None:
+        """Let a bucket keep versions, or no more of them."""
+        place = await self.bucket_at(self._strip_protocol(bucket))
+        await place.set_versioning("Enabled" if versioned else "Suspended")
+
+    @translated
+    async def _list_multipart_uploads(self, bucket: str) -> list[dict[str, Any]]:
+        """Return the open multipart uploads of a bucket."""
+        place = await self.bucket_at(self._strip_protocol(bucket))
+        return [
+            {"Key": upload.key, "UploadId": upload.upload_id, "Initiated": upload.initiated}
+            async for upload in place.uploads()
+        ]
+
+    @translated
+    async def _clear_multipart_uploads(self, bucket: str) -> None:
+        """Abort all open multipart uploads of a bucket."""
+        await (await self.bucket_at(self._strip_protocol(bucket))).abort_uploads(timedelta(0))
 
     # Files
 
@@ -832,7 +901,8 @@ for _name in (
         "_sign",
         "_size",
     ),
-    *("_sizes", "_touch"),
+    *("_sizes", "_touch", "_url", "_metadata", "_getxattr", "_get_tags", "_put_tags", "_is_bucket_versioned"),
+    *("_make_bucket_versioned", "_list_multipart_uploads", "_clear_multipart_uploads"),
 ):
     setattr(DreamObjectsFileSystem, _name[1:], sync_wrapper(getattr(DreamObjectsFileSystem, _name)))
 

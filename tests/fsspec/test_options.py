@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,3 +110,32 @@ def test_the_defaults_of_files_are_options(fs: DreamObjectsFileSystem, root: str
     quiet = DreamObjectsFileSystem(**fs.storage_options, use_listings_cache=False)
     quiet.find(root)
     assert len(quiet.dircache) == 0
+
+
+def test_what_s3fs_has_beyond_fsspec(fs: DreamObjectsFileSystem, bucket_name: str) -> None:
+    fs.mkdir(bucket_name)
+    path = f"{bucket_name}/a"
+    fs.pipe_file(path, b"1", metadata={"some-name": "2"})
+    with fs.open(path) as file:
+        for found in (fs.url(path, expires=100), file.url()):
+            with urllib.request.urlopen(found) as reply:
+                assert reply.read() == b"1"
+        assert fs.metadata(path) == file.metadata() == {"some-name": "2"}
+        assert fs.getxattr(path, "some_name") == file.getxattr("some-name") == "2"
+    with pytest.raises(ValueError, match="client_method"):
+        fs.url(path, client_method="list_objects")
+    fs.put_tags(path, {"a": "1", "b": "2"})
+    fs.put_tags(path, {"b": "3"}, mode="m")
+    assert fs.get_tags(path) == {"a": "1", "b": "3"}
+    assert not fs.is_bucket_versioned(bucket_name)
+    fs.make_bucket_versioned(bucket_name)
+    assert fs.is_bucket_versioned(bucket_name)
+    file = fs.open(path, "wb")
+    file.write(bytes(9 << 20))
+    fs.invalidate_cache()
+    while not (uploads := fs.list_multipart_uploads(bucket_name)):
+        pass
+    assert [upload["Key"] for upload in uploads] == ["a"]
+    file.discard()
+    assert fs.list_multipart_uploads(bucket_name) == []
+    fs.clear_multipart_uploads(bucket_name)
