@@ -130,7 +130,14 @@ async def store_input(app: App, where: Remote, options: dict[str, Any]) -> None:
     if options.get("if_absent"):
         given["if_absent"] = True
     size = None
-    if not app.is_dry:
-        with app.bar(where.key) as bar:
-            size = (await obj.put(standard_input(), progress=bar.callback, **given)).size
-    app.acted("put", "-", where, size=size)
+    try:
+        if not app.is_dry:
+            with app.bar(where.key) as bar:
+                size = (await obj.put(standard_input(), progress=bar.callback, **given)).size
+    except dream.AlreadyExistsError:
+        if "if_absent" not in given:
+            raise
+        app.count("kept", 1)
+        app.out.say(f"dreamobjects: {where}: exists already, so it is kept")
+    else:
+        app.acted("put", "-", where, size=size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -430,3 +431,52 @@ def test_a_day_on_ceph(on_ceph: Place, tmp_path: Path) -> None:
     assert on_ceph.objects(name) == {"moved/c.txt": "22"}
     assert "Uploads" not in on_ceph.boto.list_multipart_uploads(Bucket=name)
     assert len([one for one in found if one.get("action") == "presign"]) == 1
+
+
+def test_put_takes_every_key_and_keeps_what_is_there(cli: Place, name: str) -> None:
+    cli.put(name, {"old": "old"})
+    for key, more in (("/a/b//k", ()), ("old", ("-n",)), ("f*.txt", ("--raw",)), ("new", ("-n", "--symlinks", "skip"))):
+        result = cli("pipe", f"s3://{name}/{key}", *more, stdin=b"new")
+        assert (result.status, "kept" in result.err) == (0, key == "old")
+    assert cli.objects(name) == {"/a/b//k": "new", "old": "old", "f*.txt": "new", "new": "new"}
+    for words in ((f"s3://{name}/p/",), (f"s3://{name}",), (f"s3://{name}/f*",), ("--resume", f"s3://{name}/r")):
+        assert cli("put", *words, stdin=b"").status == 2
+
+
+def test_one_version_is_printed_fetched_and_removed(cli: Place, name: str, tmp_path: Path) -> None:
+    by_line(cli, f"versioning set s3://{name} on")
+    for content in ("first", "second"):
+        cli.put(name, {"k": content})
+    second, first = [one["version_id"] for one in by_line(cli, f"ls --versions s3://{name}/k")[:2]]
+    found = by_line(
+        cli,
+        f"cp --version-id {first} s3://{name}/k one",
+        f"cp --version-id {first} s3://{name}/k s3://{name}/copy",
+        f"rm s3://{name}/k",
+        f"ls --versions s3://{name}/k",
+        f"rm --version-id {first} s3://{name}/k",
+        f"head --version-id {second} s3://{name}/k",
+        f"ls --versions s3://{name}/k",
+        cwd=tmp_path,
+    )
+    assert ((tmp_path / "one").read_text(), cli.objects(name)) == ("first", {"copy": "first"})
+    kinds = [one.get("is_delete_marker", False) for one in found if one["type"] == "version"]
+    assert kinds == [True, False, False, True, False]
+    assert cli("cat", "--version-id", second, f"s3://{name}/k").out == b"second"
+
+
+def test_run_reads_a_file_and_special_files_are_not_sent(cli: Place, name: str, tmp_path: Path) -> None:
+    write_files(tmp_path, {"in/ok": "1"})
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "in/socket"))
+        lines = [f"cp in/socket s3://{name}/", f"cp -r in s3://{name}/copied", f"sync in s3://{name}/synced"]
+        (tmp_path / "lines").write_text("# three of them\n\n" + "\n".join(lines))
+        dry = cli("--dry-run", "run", "lines", "--json", cwd=tmp_path)
+        assert cli.objects(name) == {}
+        real = cli("run", "lines", "-j", "2", "--json", cwd=tmp_path)
+    assert cli.objects(name) == {"copied/ok": "1", "synced/ok": "1"}
+    assert (dry.status, real.status) == (1, 1)
+    errors = [one["message"] for one in real.records if one["type"] == "error"]
+    assert len(errors) == 3
+    assert all("regular file" in one for one in errors)
+    assert cli("run", "none", cwd=tmp_path).status == 3
