@@ -136,7 +136,14 @@ def soak(session: nox.Session) -> None:
     """What takes an hour: kills by the hundred, ten minutes of load with faults, slow links, and many more examples."""
     install(session, "tests", ".")
     session.run(SERVERS / "rgw", "install", external=True, success_codes=range(256))
-    files = ["interrupted/test_killed.py", "test_load.py", "test_fuzz.py", "test_state_machine.py", "faults"]
+    files = [
+        "interrupted/test_killed.py",
+        "test_load.py",
+        "test_fuzz.py",
+        "test_state_machine.py",
+        "faults",
+        "web/test_response.py",
+    ]
     scale = {"SOAK": "600", "FUZZ_EXAMPLES": "5000", "STATE_MACHINE_SCALE": "20"}
     session.run("pytest", "--timeout=3600", *[f"tests/{file}" for file in files], *session.posargs, env=scale)
 
