@@ -6,7 +6,7 @@ import functools
 import pickle
 import traceback
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -43,15 +43,15 @@ class Applying:
     function: Callable[..., Awaitable[Any]]
     args: tuple[object, ...]
 
-    async def __call__(self, given: tuple[list[VersionedKey], None]) -> tuple[list[_Outcome], Exception | None]:
+    async def __call__(self, given: tuple[list[str], None]) -> tuple[list[_Outcome], Exception | None]:
         """Call it for a batch of keys."""
         keys, outcomes = iter(given[0]), list[_Outcome]()
 
-        async def take() -> VersionedKey | None:
+        async def take() -> str | None:
             return next(keys, None)
 
-        async def call(key: VersionedKey) -> None:
-            outcomes.append(await self._call(key.key))
+        async def call(key: str) -> None:
+            outcomes.append(await self._call(key))
 
         await pull(self.runtime.limits.requests, take, call)
         return outcomes, None
@@ -118,7 +118,8 @@ class _Work:
     def take(self) -> tuple[str, Any]:
         key, value, error = self.outcomes.popleft()
         self._taken += 1
-        self.changed.tell()
+        if not (self.outcomes and self._taken % self._spread.batch):
+            self.changed.tell()
         if error is not None:
             return key, error
         return key, pickle.loads(value) if self._spread.executor is not None else value  # noqa: S301 - our own worker made it
@@ -126,7 +127,7 @@ class _Work:
     async def run(self) -> None:
         what = f"{self._applying.function!r} for objects in s3://{self._applying.bucket}"
         engine = Engine[VersionedKey, list[_Outcome]](
-            self._spread, self._applying, what, lambda key: key.key, self._merge
+            self._spread, self._applying, what, lambda key: key.key, self._merge, _texts
         )
         async with aclosing(self._source), engine, self._applying.runtime.job(is_of_many=True):
             try:
@@ -149,6 +150,10 @@ class _Work:
         self.outcomes += outcomes
         self.changed.tell()
         return True
+
+
+def _texts(keys: Sequence[VersionedKey]) -> list[str]:
+    return [key.key for key in keys]
 
 
 def _check_function(function: object, executor: Executor | None) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Generic, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 
 import anyio
 
@@ -349,7 +349,7 @@ class _Bulk(Generic[K]):
         if spread.is_in_batches:
             chore = _Share(runtime, what, done, act, batch)
             call = f"{done} {what}, {spread.slice or 'all'}{details and ', '}{details}"
-            self._engine = Engine[K, Tally](spread, chore, call, _key_of, self._merge)
+            self._engine = Engine[K, Tally](spread, chore, call, _key_of, self._merge, _packed)
             self._batch = spread.batch
 
     async def run(self, source: Source[T], read: Callable[[list[T]], list[K]], on_error: OnError) -> BulkReport:
@@ -448,14 +448,27 @@ class _Share(Generic[K]):
     act: Callable[[Tally, list[K]], Awaitable[None]]
     batch: int
 
-    async def __call__(self, given: tuple[list[K], None]) -> tuple[Tally, Exception | None]:
+    async def __call__(self, given: tuple[list[object], None]) -> tuple[Tally, Exception | None]:
         tally = Tally()
         bulk = _Bulk(self.runtime, self.what, self.done, self.act, batch=self.batch, tally=tally)
         try:
-            await bulk.go(Source(given[0]), list)
+            await bulk.go(Source(given[0]), _unpacked)
         except Exception as error:  # noqa: BLE001 - the coordinator raises it
             return tally, error
         return tally, None
+
+
+def _packed(keys: Sequence[VersionedKey | UploadInfo | Pair]) -> list[object]:
+    return [
+        key if not isinstance(key, VersionedKey) else key.key if key.version_id is None else tuple(key) for key in keys
+    ]
+
+
+def _unpacked(keys: list[Any]) -> list[Any]:
+    return [
+        VersionedKey(key) if isinstance(key, str) else key if isinstance(key, Pair) else VersionedKey(*key)
+        for key in keys
+    ]
 
 
 def _key_of(key: VersionedKey | UploadInfo | Pair) -> str:

@@ -72,9 +72,9 @@ async def cluster_of_commands(tmp_path: Path) -> AsyncIterator[tuple[Executor, l
         async with asyncio.timeout(60):
             while not (file.exists() and file.read_bytes().endswith(b"}")):
                 await asyncio.sleep(0.05)
-            async with Client(scheduler_file=str(file), asynchronous=True) as client:
-                await client.wait_for_workers(WORKERS + 1)
-                yield client.get_executor(), [process.pid for process in processes[1:]]
+        async with Client(scheduler_file=str(file), asynchronous=True) as client:
+            await client.wait_for_workers(WORKERS + 1, timeout=60)
+            yield client.get_executor(), [process.pid for process in processes[1:]]
     finally:
         for process in reversed(processes):  # the scheduler last: a worker that has lost it takes its time
             process.terminate()

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from conftest import Server, new_name, put_all
+from remote_engines import cluster_of_commands
 from servers.ports import free_port, wait_until_listening
 
 import aiodreamobjects as dream
@@ -58,6 +59,8 @@ def test_every_example_is_run_here() -> None:
         "event_loop.py",
         "make_public.py",
         "migrate_bucket.py",
+        "on_a_cluster.py",
+        "on_every_core.py",
         "quickstart.py",
         "resume_after_crash.py",
         "upload_with_progress.py",
@@ -147,6 +150,34 @@ async def test_a_prefix_is_made_public_and_private_again(rgw: Server) -> None:
             assert f"2 of 2 objects are {acl}; 0 failed" in done.stdout
             assert [(await bucket.object(key).acl()).canned for key in ("photos/a", "other")] == [acl, "private"]
         await bucket.delete(force=True)
+
+
+async def test_a_directory_is_uploaded_on_every_core(rgw: Server, tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}").write_text("x")
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        done = run("on_every_core.py", str(tmp_path), bucket.name, "p", "--processes", "2", server=rgw)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "20 stored, 0 the same, by 2 processes\n"
+        assert len(await bucket.list("p/").collect()) == 20
+        await bucket.delete(force=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Dask
+async def test_a_prefix_is_copied_on_a_cluster(rgw: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment_for(rgw).items():
+        if name.startswith("DREAMOBJECTS_"):
+            monkeypatch.setenv(name, value)  # the workers find their keys there
+    async with cluster_of_commands(tmp_path) as (executor, pids), rgw.session() as session:
+        bucket, other = await session.create_bucket(new_name()), await session.create_bucket(new_name())
+        await put_all(bucket, [f"a/{number}" for number in range(20)])
+        address: str = executor._client.scheduler.address  # type: ignore[attr-defined]  # Dask's
+        done = run("on_a_cluster.py", address, bucket.name, other.name, "a", server=rgw)
+        assert (done.returncode, done.stdout) == (0, f"20 copied, 0 the same, by {len(pids)} workers\n"), done.stderr
+        assert len(await other.list("a/").collect()) == 20
+        await bucket.delete(force=True)
+        await other.delete(force=True)
 
 
 async def test_objects_that_cannot_be_made_public_are_told(b2: Server) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from aiodreamobjects._bulk import OnError, Tally
 from aiodreamobjects._checks import check_one_of
@@ -28,7 +28,7 @@ from aiodreamobjects._tree.disk import Disk
 from aiodreamobjects._tree.names import Clashes, Patterns, why_no_file
 from aiodreamobjects._tree.objects import Objects, have_same_content
 from aiodreamobjects._tree.plan import merge
-from aiodreamobjects._tree.run import Failures, entries_of, name_of
+from aiodreamobjects._tree.run import Failures, entries_of, name_of, packed, unpacked
 from aiodreamobjects._tree.tokens import require_token, token_in
 from aiodreamobjects._tree.walk import Entry, Step, Unusable, Walk
 
@@ -111,7 +111,7 @@ class CheckTree:
                 token = await stack.enter_async_context(token_in(self._other))
             what = f"{self._here} compared with {self._there}"
             chore = _Comparison(self._here, self._other, self._by, token)
-            engine = Engine[Both, _Compared](self._spread, chore, what, lambda both: both[0].name, self._merge)
+            engine = Engine[Both, _Compared](self._spread, chore, what, lambda both: both[0].name, self._merge, _packed)
             self._engine = await stack.enter_async_context(engine)
             try:
                 await pull(engine.width, partial(self._next_batch, pages), engine.do)
@@ -139,6 +139,7 @@ class CheckTree:
         self._meter.finish_object(key, size, objects=objects)
         for failure in found.tally.failures:
             self._failures.add(failure.key, failure.error)
+        self._failures.tally.failed += found.tally.failed - len(found.tally.failures)
         if objects:
             self._failures.end_row()
         return True
@@ -288,11 +289,17 @@ class _Comparison:
     by: CheckBy
     token: str | None
 
-    async def __call__(self, given: tuple[list[Both], None]) -> tuple[_Compared | None, Exception | None]:
+    async def __call__(
+        self, given: tuple[list[tuple[Sequence[Any], Sequence[Any]]], None]
+    ) -> tuple[_Compared | None, Exception | None]:
         if self.token is not None:
             await require_token(self.token)
         tree = CheckTree(self.here, self.other, Patterns((), ()), by=self.by, progress=None, on_error="collect")
-        return await tree.portion(given[0])
+        return await tree.portion([(unpacked(one), unpacked(other)) for one, other in given[0]])
+
+
+def _packed(both: Sequence[Both]) -> list[tuple[object, object]]:
+    return [(packed(one), packed(other)) for one, other in both]
 
 
 class _DifferentError(Exception):

@@ -267,7 +267,7 @@ class Run:
         if spread.executor is not None and direction.shared_directory is not None:
             token = await stack.enter_async_context(token_in(direction.shared_directory))
         call = f"{direction.what} {direction.done}, compare={self._options.compare}, {spread.slice or 'all'}"
-        engine = Engine[Todo, _Part](spread, _Portion(direction, token), call, _name_of, self._merge)
+        engine = Engine[Todo, _Part](spread, _Portion(direction, token), call, _name_of, self._merge, _packed)
         self._engine = await stack.enter_async_context(engine)
 
     async def portion(self, todo: list[Todo]) -> tuple[_Part, Exception | None]:
@@ -552,13 +552,35 @@ class _Portion:
     direction: Direction
     token: str | None
 
-    async def __call__(self, given: tuple[list[Todo], object]) -> tuple[_Part | None, Exception | None]:
+    async def __call__(self, given: tuple[list[_Row], object]) -> tuple[_Part | None, Exception | None]:
         if self.token is not None:
             await require_token(self.token)
-        todo, load = given
+        rows, load = given
+        todo = [Todo(unpacked(source), target and unpacked(target), reason) for source, target, reason in rows]
         direction = self.direction.again()
         direction.take_load(load)
         return await Run(direction).portion(todo)
+
+
+def _packed(todo: Sequence[Todo]) -> list[tuple[object, ...]]:
+    return [(packed(source), target and packed(target), reason) for source, target, reason in todo]
+
+
+def packed(entry: Entry) -> tuple[object, ...]:
+    """Return the entry as plain values, without what a listing says of an object beyond its content and time."""
+    info = entry.info
+    if info is None:
+        return entry[:4]
+    return (*entry[:4], info.bucket, info.key, info.etag, info.last_modified)
+
+
+def unpacked(row: Sequence[Any]) -> Entry:
+    """Return the entry again."""
+    name, size, mtime_ns, identity, *of_object = row
+    if not of_object:
+        return Entry(name, size, mtime_ns, identity)
+    bucket, key, etag, modified = of_object
+    return Entry(name, size, mtime_ns, identity, ObjectInfo(bucket, key, size=size, etag=etag, last_modified=modified))
 
 
 def _name_of(todo: Todo) -> str:

@@ -21,6 +21,7 @@ from aiodreamobjects.cli.errors import (
 from aiodreamobjects.cli.output import Output, amount
 
 if TYPE_CHECKING:
+    from aiodreamobjects.cli.executors import Executors
     from aiodreamobjects.cli.progress import Bar, Display
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class App:
         self.is_different = self.is_summarized = False
         self._statuses: set[int] = set()
         self._session: dream.Session | None = None
+        self._executors: Executors | None = None
         self._counts: dict[str, int] = {}
         self.display: Display | None = None
         """What all transfers draw on; that of ``run`` for all its lines."""
@@ -106,8 +108,28 @@ class App:
             self._session = await made.open()
         return self._session
 
+    async def spread(self) -> dict[str, Any]:
+        """Return the arguments of a verb that --processes and --dask stand for."""
+        if self._parent is not None:
+            return await self._parent.spread_as(self.options)
+        return await self.spread_as(self.options)
+
+    async def spread_as(self, options: dict[str, object]) -> dict[str, Any]:
+        """Return the same for the options of a line. All lines share one executor of each kind."""
+        if self._parent is not None:
+            return await self._parent.spread_as(options)
+        kind = options.get("processes"), options.get("dask")
+        if kind == (None, None) or options.get("dry_run"):
+            return {}
+        from aiodreamobjects.cli.executors import Executors  # noqa: PLC0415 - start-up: rarely needed
+
+        self._executors = self._executors or Executors()
+        return {"executor": await self._executors.get(*kind)}
+
     async def close(self) -> None:
-        """Close the session."""
+        """Close the session, and what works for it."""
+        if self._executors is not None:
+            await self._executors.close()
         if self._session is not None:
             await self._session.aclose()
 

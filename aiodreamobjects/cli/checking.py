@@ -11,7 +11,7 @@ import aiodreamobjects as dream
 from aiodreamobjects.cli.addresses import Local, Remote, parse
 from aiodreamobjects.cli.app import App
 from aiodreamobjects.cli.errors import NothingFoundError, RefusedError
-from aiodreamobjects.cli.options import command, filters, key_of, pass_app, patterns_of
+from aiodreamobjects.cli.options import command, filters, key_of, pass_app, patterns_of, workers
 
 
 @command(
@@ -29,6 +29,7 @@ dreamobjects check site s3://www && echo the same
 )
 @click.option("--sse-c", metavar="FILE", help="A file with the 32 bytes of the objects' encryption key.")
 @filters
+@workers
 @pass_app
 async def check_command(app: App, one: str, other: str, **options: Any) -> None:
     """Compare a directory or prefix with another one, and change nothing. The exit status is 1 if they differ.
@@ -48,7 +49,7 @@ async def check_command(app: App, one: str, other: str, **options: Any) -> None:
         msg = f"{there}: no such directory"
         raise NothingFoundError(msg)
     with app.bar("check") as bar:
-        given |= {"progress": bar.callback, "encryption": key_of(options["sse_c"])}
+        given |= {"progress": bar.callback, "encryption": key_of(options["sse_c"]), **await app.spread()}
         bucket = session.bucket(here.bucket)
         if isinstance(there, Remote):
             target: dream.Bucket | str = session.bucket(there.bucket)

@@ -17,6 +17,7 @@ from aiodreamobjects.cli.options import (
     raw,
     recursive,
     version_id,
+    workers,
     writes,
 )
 
@@ -47,6 +48,7 @@ dreamobjects cp s3://docs/a.txt - | less
 @raw
 @filters
 @writes
+@workers
 @_symlinks
 @_missing_ok
 @pass_app
@@ -72,6 +74,7 @@ dreamobjects mv -r s3://docs/2025 s3://archive/2025
 @raw
 @filters
 @writes
+@workers
 @_symlinks
 @_missing_ok
 @pass_app
@@ -103,6 +106,7 @@ dreamobjects sync site s3://www --exclude '*.tmp' --exclude-from .gitignore
 @raw
 @filters
 @writes
+@workers
 @_symlinks
 @_missing_ok
 @pass_app

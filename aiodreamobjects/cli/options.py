@@ -96,6 +96,26 @@ def everywhere(*, hidden: bool) -> list[click.Parameter]:
     ]
 
 
+def workers(function: F) -> F:
+    """Add the options that spread the work over processes or a cluster."""
+    processes = click.option(
+        "--processes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        callback=_keep,
+        expose_value=False,
+        help="Do the work in N processes, for many objects.",
+    )
+    dask = click.option(
+        "--dask",
+        metavar="ADDRESS",
+        callback=_keep,
+        expose_value=False,
+        help="Do the work on a Dask cluster, such as tcp://10.0.0.1:8786.",
+    )
+    return processes(dask(function))
+
+
 class Address(click.ParamType[str]):
     """An address or another word. In a shell, it completes to files, buckets and keys."""
 

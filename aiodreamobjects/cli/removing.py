@@ -21,6 +21,7 @@ from aiodreamobjects.cli.options import (
     raw,
     recursive,
     version_id,
+    workers,
 )
 from aiodreamobjects.cli.values import DURATION
 
@@ -46,6 +47,7 @@ dreamobjects rm -r --dry-run s3://photos/2025/
 )
 @raw
 @filters
+@workers
 @pass_app
 async def rm_command(app: App, addresses: tuple[str, ...], **options: Any) -> None:
     """Delete objects. A directory needs -r. Where versions are kept, a deleted object can come back: see 'restore'."""
@@ -122,7 +124,8 @@ async def _delete(app: App, where: Remote, batch: Iterable[dream.ObjectInfo]) ->
     items = list(batch)
     failed: set[tuple[str, str | None]] = set()
     if items and not app.is_dry:
-        report = await (await app.session()).bucket(where.bucket).delete_many(items, on_error="collect")
+        bucket = (await app.session()).bucket(where.bucket)
+        report = await bucket.delete_many(items, on_error="collect", **await app.spread())
         app.failures(report, lambda key: Remote(where.bucket, key))
         failed = {(failure.key, failure.version_id) for failure in report.failures}
         if report.failed > len(failed):

@@ -295,7 +295,7 @@ class Transfer:
                 "encryption": self._key,
             }
             if not dry_run:
-                given["progress"] = bar.callback
+                given |= {"progress": bar.callback, **await self._app.spread()}
             if self._verb == "sync":
                 given |= {
                     "compare": options["compare"],

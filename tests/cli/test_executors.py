@@ -1,0 +1,28 @@
+"""``--processes`` does in other processes what the command does in its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli.conftest import Place, files_below, write_files
+
+FILES = {f"{number % 3}/{number:02}": "x" * number for number in range(40)}
+
+
+def test_processes_do_the_work(cli: Place, tmp_path: Path) -> None:
+    bucket = cli.make_bucket()
+    write_files(tmp_path / "mine", FILES)
+    two = ("--processes", "2")
+    assert cli("cp", "-r", *two, "mine", f"s3://{bucket}/p", cwd=tmp_path).status == 0
+    assert cli("check", *two, "mine", f"s3://{bucket}/p", cwd=tmp_path).status == 0
+    assert cli("sync", *two, f"s3://{bucket}/p", "back", cwd=tmp_path).status == 0
+    assert files_below(tmp_path / "back") == FILES
+    assert cli("rm", "-r", *two, f"s3://{bucket}/p/", cwd=tmp_path).status == 0
+    assert cli("ls", f"s3://{bucket}", cwd=tmp_path).out == b""
+
+
+def test_both_kinds_at_once_are_refused(cli: Place, tmp_path: Path) -> None:
+    write_files(tmp_path / "mine", {"a": "a"})
+    done = cli("cp", "-r", "--processes", "2", "--dask", "tcp://127.0.0.1:1", "mine", "s3://photos/p", cwd=tmp_path)
+    assert done.status == 2
+    assert "exclude each other" in done.err
