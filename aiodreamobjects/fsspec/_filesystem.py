@@ -46,6 +46,9 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     ``fsspec.filesystem("dreamobjects", endpoint=..., access_key=..., secret_key=...)``. Options that are left out are found as
     ``dream.Session`` finds them. s3fs's names ``key``, ``secret``, ``token``, ``endpoint_url`` and ``client_kwargs`` work too.
+
+    A pickle or the JSON of a filesystem carries its options and nothing else. Secrets that were given as options are among them;
+    those that the environment or a profile has are not.
     """
 
     protocol = PROTOCOLS

@@ -15,8 +15,6 @@ import aiodreamobjects as dream
 from aiodreamobjects.fsspec._border import reset_lock
 from aiodreamobjects.fsspec._options import Options
 
-OLD_NAMES = dream.BucketNames(longest=255, characters="A-Za-z0-9._-")
-"""Buckets that are older than S3's rules for their names. The service knows whether there is one."""
 EXIT_SECONDS = 5.0
 """How long the end of the interpreter waits for the sessions to close."""
 
@@ -63,14 +61,14 @@ class Connection:
         try:
             return self.session.bucket(name)
         except ValueError:
-            OLD_NAMES.check(name)
+            _old_names().check(name)
         return await self.lenient_bucket(name)
 
     async def lenient_bucket(self, name: str) -> dream.Bucket:
         """Return a handle of a session that knows no rules for names, and says in which region to create a bucket."""
         async with self._opening:
             if self._lenient is None:
-                service = replace(self.session.service, bucket_names=OLD_NAMES, location_constraint=True)
+                service = replace(self.session.service, bucket_names=_old_names(), location_constraint=True)
                 self._lenient = await self._stack.enter_async_context(self._options.session(service))
         return self._lenient.bucket(name)
 
@@ -112,6 +110,11 @@ async def _keep(sessions: AsyncExitStack, state: _State) -> AsyncGenerator[None,
         state.is_open, state.is_ended = False, True
         if os.getpid() == pid:
             await sessions.aclose()
+
+
+def _old_names() -> dream.BucketNames:
+    """Return the rules of buckets that are older than S3's rules. The service knows whether there is such a bucket."""
+    return dream.BucketNames(longest=255, characters="A-Za-z0-9._-")
 
 
 class Sessions:

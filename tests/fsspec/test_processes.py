@@ -63,6 +63,14 @@ def run(memory_served: Server, tmp_path: Path) -> Run:
     return run
 
 
+def test_importing_it_imports_neither_the_rest_of_the_library_nor_boto(run: Run) -> None:
+    script = """
+    heavy = {"aiodreamobjects._public", "aioboto3", "botocore", "anyio", "httptools"}
+    print(sorted(heavy & set(sys.modules)))
+    """
+    assert run(script) == "[]\n"
+
+
 def test_children_of_a_fork_read_and_write_one_after_another(run: Run) -> None:
     script = """
     fs = DreamObjectsFileSystem(**OPTIONS)
