@@ -197,7 +197,7 @@ class Bucket:
         force: bool = False,  # noqa: FBT001, FBT002 - the field's word
         *,
         bypass_governance: bool = False,
-        **executor: Unpack[ExecutorArguments],
+        **spread: Unpack[ExecutorArguments],
     ) -> None:
         """Delete the bucket. Raises BucketNotEmptyError if anything is in it.
 
@@ -206,20 +206,20 @@ class Bucket:
         that names what is locked by Object Lock; ``bypass_governance`` also deletes what is under a GOVERNANCE retention.
         ``executor``: see ``delete_many``.
         """
-        spread = Spread.of("delete", executor, ExecutorArguments)
+        where = Spread.of("delete", spread, ExecutorArguments)
         if force:
-            await _bulk.delete_bucket_and_content(self._runtime, self._name, spread, bypasses=bypass_governance)
+            await _bulk.delete_bucket_and_content(self._runtime, self._name, where, bypasses=bypass_governance)
         else:
             await self._runtime.s3.delete_bucket(self._name)
 
     @shows(ExecutorArguments, others=SPREAD_DEFAULTS)
-    async def empty(self, *, bypass_governance: bool = False, **executor: Unpack[ExecutorArguments]) -> BulkReport:
+    async def empty(self, *, bypass_governance: bool = False, **spread: Unpack[ExecutorArguments]) -> BulkReport:
         """Delete every version and every delete marker, and keep the bucket. ``bypass_governance`` is that of ``delete``.
 
         Raises BulkError if some could not be deleted. This cannot be undone. ``executor``: see ``delete_many``.
         """
-        spread = Spread.of("empty", executor, ExecutorArguments)
-        return await _bulk.empty(self._runtime, self._name, spread, bypasses=bypass_governance)
+        where = Spread.of("empty", spread, ExecutorArguments)
+        return await _bulk.empty(self._runtime, self._name, where, bypasses=bypass_governance)
 
     async def acl(self) -> Acl:
         """Return the bucket's ACL: who may do what with it."""

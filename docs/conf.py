@@ -55,6 +55,8 @@ nitpick_ignore = [
             "collections.abc.MutableMapping",
             "collections.abc.Sequence",
             "contextlib.AbstractAsyncContextManager",
+            "concurrent.futures._base.Executor",
+            "Executor",  # the same, as the options of verbs have it
             "datetime",  # as the options of verbs have it, whose types are text
             "Mapping[str",  # the same, cut at its comma
             "datetime.datetime",
@@ -67,7 +69,10 @@ nitpick_ignore = [
     ("py:class", "aioboto3.Session"),
     ("py:class", "aiobotocore.session.AioSession"),
     ("py:class", "S3Client"),  # of types_aiobotocore_s3, known to type checkers only
-    # No classes: what a Listing is of, and whatever has the ``write`` of an aiofiles file.
+    # No public classes: what a Listing, an Applied, or bind is of, keys that a Recipe hides, and whatever has the ``write`` of an aiofiles file.
+    ("py:class", "aiodreamobjects._bucket.T"),
+    ("py:class", "aiodreamobjects._session.H"),
+    ("py:class", "aiodreamobjects._config.Credentials"),
     ("py:class", "aiodreamobjects._listing.pages.T"),
     ("py:class", "aiodreamobjects.asgi.forms.FormRequest"),
     ("py:class", "aiodreamobjects._transfer.body.AsyncWriter"),
