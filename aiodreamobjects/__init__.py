@@ -13,7 +13,8 @@ import typing
 
 __version__ = "0.1.0"
 
-# ``_public`` lists the names. It is imported when the first of them is used: ``dreamobjects --help`` uses none.
+# The names and their modules are in ``_public``. A module is imported when the first of its names is used: ``dreamobjects --help``
+# uses none, and most programs need few.
 if typing.TYPE_CHECKING:
     from aiodreamobjects._public import *  # noqa: F403 - its __all__ lists them
     from aiodreamobjects._public import __all__ as __all__
@@ -23,9 +24,10 @@ else:
         if name == "__all__" or not name.startswith("_"):
             from aiodreamobjects import _public  # noqa: PLC0415 - here, or it is not lazy
 
-            globals().update({each: getattr(_public, each) for each in ("__all__", *_public.__all__)})
-            if name in globals():
-                return globals()[name]
+            module = "_public" if name == "__all__" else _public.MODULE_OF.get(name)
+            if module is not None:
+                found = globals()[name] = getattr(__import__(f"{__name__}.{module}", fromlist=(name,)), name)
+                return found
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
 

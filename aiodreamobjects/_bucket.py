@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import builtins
-import json
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
-from typing import TypeVar, Unpack, get_args
+from typing import TYPE_CHECKING, TypeVar, Unpack, get_args
 
-from aiodreamobjects import _bulk
-from aiodreamobjects._apply import Applied, Applying
-from aiodreamobjects._bulk import KeySource, OnError
 from aiodreamobjects._checks import check_aware, check_one_of, check_tags
 from aiodreamobjects._encryption import Encryption, SseCustomer
 from aiodreamobjects._errors import AccessDeniedError, AlreadyExistsError, NotFoundError
-from aiodreamobjects._heads import Heads
+from aiodreamobjects._later import Later
 from aiodreamobjects._listing import pages
 from aiodreamobjects._listing.pages import Listing
-from aiodreamobjects._listing.usage import usage
 from aiodreamobjects._models import (
-    Acl,
     Address,
     BucketInfo,
     CannedAcl,
     CommonPrefix,
-    CorsRule,
-    EncryptionRule,
-    LifecycleRule,
-    Logging,
-    Notification,
     ObjectInfo,
     ObjectOwnership,
-    PolicyDocument,
-    PublicAccessBlock,
-    Retention,
     UploadInfo,
     VersioningStatus,
-    Website,
     check_canned_acl,
-    check_default_retention,
 )
 from aiodreamobjects._object import Object
 from aiodreamobjects._progress import ProgressCallback
@@ -52,7 +36,6 @@ from aiodreamobjects._remote.spread import (
     Spread,
     SpreadArguments,
 )
-from aiodreamobjects._reports import BulkReport, CheckReport, TreeReport, UsageReport
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
     ContentArguments,
@@ -62,31 +45,40 @@ from aiodreamobjects._s3.options import (
     check_headers_given,
     shows,
 )
-from aiodreamobjects._s3.settings import (
-    CORS,
-    ENCRYPTION,
-    LIFECYCLE,
-    LOGGING,
-    NOTIFICATION,
-    OBJECT_LOCK,
-    OWNERSHIP,
-    POLICY,
-    PUBLIC_ACCESS_BLOCK,
-    TAGS,
-    VERSIONING,
-    WEBSITE,
-)
-from aiodreamobjects._transfer.copy import Changes
-from aiodreamobjects._tree.check import CheckBy, CheckTree
-from aiodreamobjects._tree.copy import CopyTree, MoveTree
-from aiodreamobjects._tree.download import DownloadTree
-from aiodreamobjects._tree.names import Patterns
-from aiodreamobjects._tree.objects import Objects
-from aiodreamobjects._tree.plan import Compare, TreeOptions
-from aiodreamobjects._tree.restore import RestoreTree
-from aiodreamobjects._tree.run import Run
-from aiodreamobjects._tree.upload import HeadersFor, UploadTree
-from aiodreamobjects._tree.walk import Symlinks
+
+if TYPE_CHECKING:
+    from aiodreamobjects import _acls as acls
+    from aiodreamobjects import _apply as applying
+    from aiodreamobjects import _bucket_settings as values
+    from aiodreamobjects import _bulk as bulk
+    from aiodreamobjects import _heads as heads
+    from aiodreamobjects import _tree as trees
+    from aiodreamobjects._acls import Acl
+    from aiodreamobjects._apply import Applied
+    from aiodreamobjects._bucket_settings import (
+        CorsRule,
+        EncryptionRule,
+        LifecycleRule,
+        Logging,
+        Notification,
+        PolicyDocument,
+        PublicAccessBlock,
+        Retention,
+        Website,
+    )
+    from aiodreamobjects._bulk import KeySource, OnError
+    from aiodreamobjects._heads import Heads
+    from aiodreamobjects._listing import usage as usages
+    from aiodreamobjects._reports import BulkReport, CheckReport, TreeReport, UsageReport
+    from aiodreamobjects._s3 import settings
+    from aiodreamobjects._transfer import copy
+    from aiodreamobjects._tree import CheckBy, Compare, HeadersFor, Objects, Symlinks
+else:
+    acls, applying = Later("aiodreamobjects._acls"), Later("aiodreamobjects._apply")
+    values, bulk = Later("aiodreamobjects._bucket_settings"), Later("aiodreamobjects._bulk")
+    heads, usages = Later("aiodreamobjects._heads"), Later("aiodreamobjects._listing.usage")
+    settings, copy = Later("aiodreamobjects._s3.settings"), Later("aiodreamobjects._transfer.copy")
+    trees = Later("aiodreamobjects._tree")
 
 T = TypeVar("T")
 
@@ -208,7 +200,7 @@ class Bucket:
         """
         where = Spread.of("delete", spread, ExecutorArguments)
         if force:
-            await _bulk.delete_bucket_and_content(self._runtime, self._name, where, bypasses=bypass_governance)
+            await bulk.delete_bucket_and_content(self._runtime, self._name, where, bypasses=bypass_governance)
         else:
             await self._runtime.s3.delete_bucket(self._name)
 
@@ -219,7 +211,7 @@ class Bucket:
         Raises BulkError if some could not be deleted. This cannot be undone. ``executor``: see ``delete_many``.
         """
         where = Spread.of("empty", spread, ExecutorArguments)
-        return await _bulk.empty(self._runtime, self._name, where, bypasses=bypass_governance)
+        return await bulk.empty(self._runtime, self._name, where, bypasses=bypass_governance)
 
     async def acl(self) -> Acl:
         """Return the bucket's ACL: who may do what with it."""
@@ -230,7 +222,7 @@ class Bucket:
 
         Raises ValueError for an unknown name, UnsupportedByServiceError if the service does not support this ACL.
         """
-        if not isinstance(acl, Acl):
+        if not isinstance(acl, acls.Acl):
             check_canned_acl(acl)
         await self._runtime.s3.put_bucket_acl(self._name, acl)
 
@@ -282,7 +274,7 @@ class Bucket:
         any depth. Lists all objects once, with ``parallel`` requests at once. Memory grows with the number of directories only.
         Counts the current objects: neither older versions nor the parts of open uploads, which the service also stores.
         """
-        return await usage(self._runtime, self._name, prefix, depth, parallel)
+        return await usages.usage(self._runtime, self._name, prefix, depth, parallel)
 
     def head_many(
         self, keys: Iterable[KeySource] | AsyncIterable[KeySource], *, encryption: SseCustomer | None = None
@@ -295,7 +287,7 @@ class Bucket:
         An error is raised as itself when the loop gets to its key. If the first object is missing, one more request looks whether the
         bucket is. ``encryption`` is the customer's key of all objects. ``await .collect()`` returns a dict.
         """
-        return Heads(self._runtime, self._name, keys, ReadOptions(encryption=encryption))
+        return heads.Heads(self._runtime, self._name, keys, ReadOptions(encryption=encryption))
 
     @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def delete_many(
@@ -328,7 +320,7 @@ class Bucket:
         then be in order, each once, as ``list`` gives them.
         """
         found = Spread.of("delete_many", spread)
-        return await _bulk.delete_many(self._runtime, self._name, keys, on_error, found, bypasses=bypass_governance)
+        return await bulk.delete_many(self._runtime, self._name, keys, on_error, found, bypasses=bypass_governance)
 
     @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def set_acl_many(
@@ -344,7 +336,7 @@ class Bucket:
         ``keys``, errors and ``executor`` work as in ``delete_many``. A missing key is a NotFoundError among the failures.
         """
         found = Spread.of("set_acl_many", spread)
-        return await _bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error, found)
+        return await bulk.set_acl_many(self._runtime, self._name, keys, acl, on_error, found)
 
     @shows(_CopyManyArguments, keeps=True, others=SPREAD_DEFAULTS)
     async def copy_many(
@@ -370,9 +362,9 @@ class Bucket:
         """
         check_tags(tags or {})
         spread, given = _split("copy_many", options)
-        changes = Changes.of(given, tags, copy_acl)
+        changes = copy.Changes.of(given, tags, copy_acl)
         name, place_of = self._name, self._place_of
-        return await _bulk.copy_many(self._runtime, name, pairs, place_of, changes, source_encryption, on_error, spread)
+        return await bulk.copy_many(self._runtime, name, pairs, place_of, changes, source_encryption, on_error, spread)
 
     @shows(_SetHeadersArguments, keeps=True, others=SPREAD_DEFAULTS)
     async def set_headers_many(
@@ -391,8 +383,8 @@ class Bucket:
         """
         spread, given = _split("set_headers_many", headers)
         check_headers_given("set_headers_many", given)
-        changes = Changes.of(given)
-        return await _bulk.set_headers_many(self._runtime, self._name, keys, changes, encryption, on_error, spread)
+        changes = copy.Changes.of(given)
+        return await bulk.set_headers_many(self._runtime, self._name, keys, changes, encryption, on_error, spread)
 
     def apply(
         self,
@@ -410,8 +402,8 @@ class Bucket:
         of its workers. Then function, arguments and results are pickled: the function must be one of a module that the workers can
         import. Reads no more than ``in_flight + 1`` batches ahead of your loop; leaving the loop stops the rest.
         """
-        applying = Applying(self._runtime, self._name, Object, function, args)
-        return Applied(keys, applying, Spread(executor, batch, in_flight))
+        work = applying.Applying(self._runtime, self._name, Object, function, args)
+        return applying.Applied(keys, work, Spread(executor, batch, in_flight))
 
     async def abort_uploads(
         self,
@@ -425,7 +417,7 @@ class Bucket:
 
         ``timedelta(0)`` aborts all of them, even those still in use. ``dry_run`` only counts them.
         """
-        return await _bulk.abort_uploads(self._runtime, self._name, prefix, older_than, on_error, dry_run=dry_run)
+        return await bulk.abort_uploads(self._runtime, self._name, prefix, older_than, on_error, dry_run=dry_run)
 
     # Trees
 
@@ -485,7 +477,7 @@ class Bucket:
         """
         spread, given = _split("upload_tree", headers)
         check_header_names("upload_tree", given)
-        options = TreeOptions(
+        options = trees.TreeOptions(
             compare=compare,
             delete=delete,
             include=include,
@@ -501,7 +493,9 @@ class Bucket:
             spread=spread,
         )
         local = await spread.path(local)
-        return await Run(UploadTree(self._runtime, local, self._name, prefix, options, given, headers_for)).run()
+        return await trees.Run(
+            trees.UploadTree(self._runtime, local, self._name, prefix, options, given, headers_for)
+        ).run()
 
     @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def download_tree(
@@ -537,7 +531,7 @@ class Bucket:
             msg = f"acl={acl!r}: a download makes files, which have no ACL; leave acl out"
             raise ValueError(msg)
         found = Spread.of("download_tree", spread)
-        options = TreeOptions(
+        options = trees.TreeOptions(
             compare=compare,
             delete=delete,
             include=include,
@@ -550,7 +544,9 @@ class Bucket:
             encryption=encryption,
             spread=found,
         )
-        return await Run(DownloadTree(self._runtime, self._name, prefix, await found.path(local), options)).run()
+        return await trees.Run(
+            trees.DownloadTree(self._runtime, self._name, prefix, await found.path(local), options)
+        ).run()
 
     @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def copy_tree(
@@ -582,7 +578,7 @@ class Bucket:
         ``encryption`` and ``source_encryption`` are those of ``Object.copy_to``, for all objects.
         """
         found = Spread.of("copy_tree", spread)
-        options = TreeOptions(
+        options = trees.TreeOptions(
             compare=compare,
             delete=delete,
             include=include,
@@ -596,7 +592,7 @@ class Bucket:
             spread=found,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
-        return await Run(CopyTree(self._objects(prefix, source_encryption), target, options)).run()
+        return await trees.Run(trees.CopyTree(self._objects(prefix, source_encryption), target, options)).run()
 
     @shows(SpreadArguments, others=SPREAD_DEFAULTS)
     async def move_tree(
@@ -626,7 +622,7 @@ class Bucket:
         directory stay, too. Raises ValueError if one of the prefixes lies inside the other.
         """
         found = Spread.of("move_tree", spread)
-        options = TreeOptions(
+        options = trees.TreeOptions(
             compare=None,
             delete=False,
             include=include,
@@ -640,7 +636,7 @@ class Bucket:
             spread=found,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
-        return await Run(MoveTree(self._objects(prefix, source_encryption), target, options)).run()
+        return await trees.Run(trees.MoveTree(self._objects(prefix, source_encryption), target, options)).run()
 
     async def restore_tree(
         self,
@@ -672,7 +668,7 @@ class Bucket:
         Raises ValueError for a time without a time zone, and if the bucket never kept versions.
         """
         check_aware("as_of", as_of)
-        options = TreeOptions(
+        options = trees.TreeOptions(
             compare="etag" if to is None else None,
             delete=to is None,
             include=include,
@@ -687,7 +683,7 @@ class Bucket:
         target = self._objects(to) if isinstance(to, str) else None
         if isinstance(to, Bucket):
             target = to._objects(prefix)  # noqa: SLF001 - of this class
-        return await Run(RestoreTree(self._objects(prefix, encryption), target, as_of, options)).run()
+        return await trees.Run(trees.RestoreTree(self._objects(prefix, encryption), target, as_of, options)).run()
 
     @shows(SliceArguments, others=SPREAD_DEFAULTS)
     async def check_tree(
@@ -729,8 +725,8 @@ class Bucket:
             raise ValueError(msg)
         else:
             there = await found.path(other)
-        patterns = Patterns(include, exclude)
-        return await CheckTree(
+        patterns = trees.Patterns(include, exclude)
+        return await trees.CheckTree(
             self._objects(prefix, encryption),
             there,
             patterns,
@@ -744,94 +740,90 @@ class Bucket:
 
     async def cors(self) -> Sequence[CorsRule]:
         """Return the CORS rules; an empty list if there are none."""
-        return await self._runtime.s3.get_setting(self._name, CORS)
+        return await self._runtime.s3.get_setting(self._name, settings.CORS)
 
     async def set_cors(self, rules: Sequence[CorsRule]) -> None:
         """Replace the CORS rules. Raises ValueError for rules that S3 does not have."""
-        await self._runtime.s3.put_setting(self._name, CORS, [*rules])
+        await self._runtime.s3.put_setting(self._name, settings.CORS, [*rules])
 
     async def delete_cors(self) -> None:
         """Remove the CORS rules."""
-        await self._runtime.s3.delete_setting(self._name, CORS)
+        await self._runtime.s3.delete_setting(self._name, settings.CORS)
 
     async def policy(self) -> PolicyDocument | None:
         """Return the policy document, parsed; None if there is none."""
-        return await self._runtime.s3.get_setting(self._name, POLICY)
+        return await self._runtime.s3.get_setting(self._name, settings.POLICY)
 
     async def set_policy(self, document: Mapping[str, builtins.object] | str) -> None:
         """Replace the policy with a mapping or with JSON text. Raises ValueError for text that is not JSON."""
-        try:
-            parsed = json.loads(document) if isinstance(document, str) else dict(document)
-        except json.JSONDecodeError as error:
-            msg = f"the policy for s3://{self._name} is not JSON: {error}"
-            raise ValueError(msg) from error
-        await self._runtime.s3.put_setting(self._name, POLICY, parsed)
+        parsed = values.parsed_policy(self._name, document) if isinstance(document, str) else dict(document)
+        await self._runtime.s3.put_setting(self._name, settings.POLICY, parsed)
 
     async def delete_policy(self) -> None:
         """Remove the policy."""
-        await self._runtime.s3.delete_setting(self._name, POLICY)
+        await self._runtime.s3.delete_setting(self._name, settings.POLICY)
 
     async def lifecycle(self) -> Sequence[LifecycleRule]:
         """Return the lifecycle rules; an empty list if there are none."""
-        return await self._runtime.s3.get_setting(self._name, LIFECYCLE)
+        return await self._runtime.s3.get_setting(self._name, settings.LIFECYCLE)
 
     async def set_lifecycle(self, rules: Sequence[LifecycleRule]) -> None:
         """Replace the lifecycle rules. Raises ValueError for rules that S3 does not have."""
-        await self._runtime.s3.put_setting(self._name, LIFECYCLE, [*rules])
+        await self._runtime.s3.put_setting(self._name, settings.LIFECYCLE, [*rules])
 
     async def delete_lifecycle(self) -> None:
         """Remove the lifecycle rules."""
-        await self._runtime.s3.delete_setting(self._name, LIFECYCLE)
+        await self._runtime.s3.delete_setting(self._name, settings.LIFECYCLE)
 
     async def tags(self) -> dict[str, str]:
         """Return the bucket's tags; an empty dict if there are none."""
-        return await self._runtime.s3.get_setting(self._name, TAGS)
+        return await self._runtime.s3.get_setting(self._name, settings.TAGS)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Replace all tags of the bucket. Raises ValueError for tags that are not text, or that XML cannot carry."""
         check_tags(tags)
-        await self._runtime.s3.put_setting(self._name, TAGS, dict(tags))
+        await self._runtime.s3.put_setting(self._name, settings.TAGS, dict(tags))
 
     async def delete_tags(self) -> None:
         """Remove all tags of the bucket."""
-        await self._runtime.s3.delete_setting(self._name, TAGS)
+        await self._runtime.s3.delete_setting(self._name, settings.TAGS)
 
     async def versioning(self) -> VersioningStatus | None:
         """Return ``"Enabled"`` or ``"Suspended"``; None if versioning was never enabled."""
-        return await self._runtime.s3.get_setting(self._name, VERSIONING)
+        return await self._runtime.s3.get_setting(self._name, settings.VERSIONING)
 
     async def set_versioning(self, status: VersioningStatus) -> None:
         """Enable or suspend versioning. Raises ValueError for another word."""
         check_one_of("versioning", status, get_args(VersioningStatus))
-        await self._runtime.s3.put_setting(self._name, VERSIONING, status)
+        await self._runtime.s3.put_setting(self._name, settings.VERSIONING, status)
 
     async def delete_versioning(self) -> None:
         """Suspend versioning: a bucket that had versions cannot go back to having none."""
-        await self._runtime.s3.delete_setting(self._name, VERSIONING)
+        await self._runtime.s3.delete_setting(self._name, settings.VERSIONING)
 
     async def website(self) -> Website | None:
         """Return how the bucket is served as a website; None if it is not."""
-        return await self._runtime.s3.get_setting(self._name, WEBSITE)
+        return await self._runtime.s3.get_setting(self._name, settings.WEBSITE)
 
     async def set_website(self, website: Website) -> None:
         """Serve the bucket as a website. Raises UnsupportedByServiceError if the service cannot."""
-        await self._runtime.s3.put_setting(self._name, WEBSITE, website)
+        await self._runtime.s3.put_setting(self._name, settings.WEBSITE, website)
 
     async def delete_website(self) -> None:
         """Stop serving the bucket as a website."""
-        await self._runtime.s3.delete_setting(self._name, WEBSITE)
+        await self._runtime.s3.delete_setting(self._name, settings.WEBSITE)
 
     def _objects(self, prefix: str, key: SseCustomer | None = None) -> Objects:
-        return Objects(self._runtime, self._name, prefix, ReadOptions(encryption=key))
+        return trees.Objects(self._runtime, self._name, prefix, ReadOptions(encryption=key))
 
-    def _place_of(self, source: CopySource) -> _bulk.Place:
+    def _place_of(self, source: CopySource) -> bulk.Place:
         """Return where the source of a copy is."""
         if isinstance(source, Object):
-            return _bulk.Place(source._runtime, source._address)  # noqa: SLF001 - our own class
+            return bulk.Place(source._runtime, source._address)  # noqa: SLF001 - our own class
         if isinstance(source, str):
-            return _bulk.Place(self._runtime, Address(self._name, source))
+            return bulk.Place(self._runtime, Address(self._name, source))
         if isinstance(source, ObjectInfo) and not source.is_delete_marker:
-            return _bulk.Place(self._runtime, Address(source.bucket, source.key), source.version_id)
+            return bulk.Place(self._runtime, Address(source.bucket, source.key), source.version_id)
         msg = f"{source!r} is no source of a copy: give a key, an ObjectInfo or an Object"
         raise TypeError(msg)
 
@@ -840,7 +832,7 @@ class Bucket:
 
     async def encryption(self) -> Sequence[EncryptionRule]:
         """Return how new objects are encrypted by default; an empty list if nothing is set."""
-        return await self._runtime.s3.get_setting(self._name, ENCRYPTION)
+        return await self._runtime.s3.get_setting(self._name, settings.ENCRYPTION)
 
     async def set_encryption(self, rules: Sequence[EncryptionRule]) -> None:
         """Set how new objects are encrypted by default: ``[{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]``.
@@ -848,42 +840,42 @@ class Bucket:
         Like each ``set`` below, this needs the right to read the setting, too. Raises ValueError for rules that S3 does not have,
         UnsupportedByServiceError if the service refuses or ignores them.
         """
-        await self._runtime.s3.put_setting(self._name, ENCRYPTION, [*rules])
+        await self._runtime.s3.put_setting(self._name, settings.ENCRYPTION, [*rules])
 
     async def delete_encryption(self) -> None:
         """Return to the service's own default."""
-        await self._runtime.s3.delete_setting(self._name, ENCRYPTION)
+        await self._runtime.s3.delete_setting(self._name, settings.ENCRYPTION)
 
     async def public_access_block(self) -> PublicAccessBlock | None:
         """Return which public access is blocked, whatever ACLs and policies say; None if none is."""
-        return await self._runtime.s3.get_setting(self._name, PUBLIC_ACCESS_BLOCK)
+        return await self._runtime.s3.get_setting(self._name, settings.PUBLIC_ACCESS_BLOCK)
 
     async def set_public_access_block(self, block: PublicAccessBlock) -> None:
         """Block public access: ``{"BlockPublicAcls": True, ...}``. What is left out is not blocked. Errors: ``set_encryption``."""
-        await self._runtime.s3.put_setting(self._name, PUBLIC_ACCESS_BLOCK, block)
+        await self._runtime.s3.put_setting(self._name, settings.PUBLIC_ACCESS_BLOCK, block)
 
     async def delete_public_access_block(self) -> None:
         """Block no public access."""
-        await self._runtime.s3.delete_setting(self._name, PUBLIC_ACCESS_BLOCK)
+        await self._runtime.s3.delete_setting(self._name, settings.PUBLIC_ACCESS_BLOCK)
 
     async def notification(self) -> Notification:
         """Return which events the service sends where; an empty dict if there are none."""
-        return await self._runtime.s3.get_setting(self._name, NOTIFICATION)
+        return await self._runtime.s3.get_setting(self._name, settings.NOTIFICATION)
 
     async def set_notification(self, notification: Notification) -> None:
         """Replace what the service sends where: ``{"TopicConfigurations": [...], ...}``. Errors: ``set_encryption``."""
         if notification == {}:
             await self.delete_notification()  # some services refuse the empty document
             return
-        await self._runtime.s3.put_setting(self._name, NOTIFICATION, notification)
+        await self._runtime.s3.put_setting(self._name, settings.NOTIFICATION, notification)
 
     async def delete_notification(self) -> None:
         """Send no events."""
-        await self._runtime.s3.delete_setting(self._name, NOTIFICATION)
+        await self._runtime.s3.delete_setting(self._name, settings.NOTIFICATION)
 
     async def object_lock(self) -> Retention | None:
         """Return how long new objects are locked by default; None if they are not, or the bucket has no Object Lock."""
-        return await self._runtime.s3.get_setting(self._name, OBJECT_LOCK)
+        return await self._runtime.s3.get_setting(self._name, settings.OBJECT_LOCK)
 
     async def set_object_lock(self, retention: Retention | None) -> None:
         """Lock new objects for some days or years; ``None`` locks no more. Objects that are locked stay so.
@@ -894,37 +886,37 @@ class Bucket:
         if retention is None:
             await self.delete_object_lock()
             return
-        check_default_retention(retention)
-        await self._runtime.s3.put_setting(self._name, OBJECT_LOCK, retention)
+        values.check_default_retention(retention)
+        await self._runtime.s3.put_setting(self._name, settings.OBJECT_LOCK, retention)
 
     async def delete_object_lock(self) -> None:
         """Lock no new objects by default. Object Lock itself stays: S3 cannot turn it off."""
-        await self._runtime.s3.delete_setting(self._name, OBJECT_LOCK)
+        await self._runtime.s3.delete_setting(self._name, settings.OBJECT_LOCK)
 
     async def logging(self) -> Logging | None:
         """Return where the service stores access logs; None if it does not."""
-        return await self._runtime.s3.get_setting(self._name, LOGGING)
+        return await self._runtime.s3.get_setting(self._name, settings.LOGGING)
 
     async def set_logging(self, logging: Logging) -> None:
         """Store access logs: ``{"TargetBucket": "logs", "TargetPrefix": "photos/"}``. Errors: ``set_encryption``."""
-        await self._runtime.s3.put_setting(self._name, LOGGING, logging)
+        await self._runtime.s3.put_setting(self._name, settings.LOGGING, logging)
 
     async def delete_logging(self) -> None:
         """Store no more access logs."""
-        await self._runtime.s3.delete_setting(self._name, LOGGING)
+        await self._runtime.s3.delete_setting(self._name, settings.LOGGING)
 
     async def ownership(self) -> ObjectOwnership | None:
         """Return who owns new objects, and whether ACLs count; None if nothing is set."""
-        return await self._runtime.s3.get_setting(self._name, OWNERSHIP)
+        return await self._runtime.s3.get_setting(self._name, settings.OWNERSHIP)
 
     async def set_ownership(self, ownership: ObjectOwnership) -> None:
         """Set who owns new objects. ``"BucketOwnerEnforced"`` turns ACLs off. Errors: ``set_encryption``."""
         check_one_of("ownership", ownership, get_args(ObjectOwnership))
-        await self._runtime.s3.put_setting(self._name, OWNERSHIP, ownership)
+        await self._runtime.s3.put_setting(self._name, settings.OWNERSHIP, ownership)
 
     async def delete_ownership(self) -> None:
         """Return to the service's own default."""
-        await self._runtime.s3.delete_setting(self._name, OWNERSHIP)
+        await self._runtime.s3.delete_setting(self._name, settings.OWNERSHIP)
 
     async def _is_taken(self) -> bool:
         try:

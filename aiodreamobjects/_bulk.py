@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 
 import anyio
 
+from aiodreamobjects._acls import Acl
 from aiodreamobjects._checks import KEY_BYTES, check_key, check_one_of, check_token
 from aiodreamobjects._concurrency import close_generator, in_parallel, is_foreign, pull
 from aiodreamobjects._encryption import SseCustomer
@@ -28,8 +29,9 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
     forget_frames,
 )
+from aiodreamobjects._later import Later
 from aiodreamobjects._listing.pages import Listing, list_objects, list_uploads, list_versions
-from aiodreamobjects._models import Acl, Address, CannedAcl, ObjectInfo, UploadInfo, check_canned_acl
+from aiodreamobjects._models import Address, CannedAcl, ObjectInfo, UploadInfo, check_canned_acl
 from aiodreamobjects._remote.engine import Engine, PoolBrokenError
 from aiodreamobjects._remote.spread import ALL_HERE, Spread
 from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport
@@ -38,7 +40,12 @@ from aiodreamobjects._s3.errors import is_unanswered
 from aiodreamobjects._s3.options import ReadOptions
 from aiodreamobjects._s3.retry import backoff
 from aiodreamobjects._s3.values import VersionedKey
-from aiodreamobjects._transfer.copy import Changes, copy
+
+if TYPE_CHECKING:
+    from aiodreamobjects._transfer import copy as copies
+    from aiodreamobjects._transfer.copy import Changes
+else:
+    copies = Later("aiodreamobjects._transfer.copy")
 
 
 class Place(NamedTuple):
@@ -75,7 +82,7 @@ _log = logging.getLogger("aiodreamobjects")
 
 # Characters that XML 1.0 cannot carry, and the carriage return, which parsers turn into a line feed. Keys with them go
 # one by one.
-_NOT_FOR_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_FOR_XML = "[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 async def delete_many(
@@ -484,12 +491,12 @@ async def _copy_one(
 ) -> None:
     source, address, version_id = pair.source
     reads = ReadOptions(version_id=version_id, encryption=encryption)
-    await copy((source, address), (runtime, Address(bucket, pair.key)), changes, None, reads)
+    await copies.copy((source, address), (runtime, Address(bucket, pair.key)), changes, None, reads)
 
 
 async def _set_headers(runtime: Runtime, bucket: str, changes: Changes, reads: ReadOptions, key: VersionedKey) -> None:
     place = runtime, Address(bucket, key.key)
-    await copy(place, place, changes, None, reads)
+    await copies.copy(place, place, changes, None, reads)
 
 
 class Source(Generic[T]):
@@ -546,9 +553,9 @@ class _Deletion:
 
     async def delete(self, tally: Tally, batch: list[VersionedKey]) -> None:
         alone, together = [], batch
-        if _NOT_FOR_XML.search("".join([key for key, _ in batch])):
-            alone = [key for key in batch if _NOT_FOR_XML.search(key.key)]
-            together = [key for key in batch if not _NOT_FOR_XML.search(key.key)]
+        if re.search(_NOT_FOR_XML, "".join([key for key, _ in batch])):
+            alone = [key for key in batch if re.search(_NOT_FOR_XML, key.key)]
+            together = [key for key in batch if not re.search(_NOT_FOR_XML, key.key)]
         if self._is_one_by_one or "delete_objects" in self._runtime.service.unsupported:
             alone = batch
         else:

@@ -6,8 +6,15 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from aiodreamobjects._later import Later
+
+if TYPE_CHECKING:
+    from email import utils as email_utils
+else:
+    email_utils = Later("email.utils")
 
 KEY_BYTES = 1024
 LONGEST_EXPIRY_SECONDS = 100 * 365 * 24 * 3600
@@ -17,8 +24,8 @@ _FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 LONGEST_SHOWN = 80
 """How many characters of a wrong value a message shows."""
-NOT_FOR_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""XML 1.0 section 2.2, "Characters"."""
+_NOT_FOR_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""XML 1.0 section 2.2, "Characters". Compiled at its first use: that takes longer than a request."""
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
@@ -28,7 +35,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
             if not isinstance(text, str):
                 msg = f"{what} {text!r} must be a str, not {type(text).__name__}"
                 raise ValueError(msg)  # noqa: TRY004 - as every other wrong value
-            if found := NOT_FOR_XML.search(text):
+            if found := re.search(_NOT_FOR_XML, text):
                 msg = f"{what} {text[:40]!r} holds {found[0]!r}, which XML cannot carry: remove it"
                 raise ValueError(msg)
 
@@ -170,7 +177,7 @@ def check_aware(name: str, moment: datetime) -> None:
 def http_date_of(name: str, moment: datetime) -> str:
     """Return a time in the format of headers (RFC 9110 section 5.6.7). Raise ValueError if it has no time zone."""
     check_aware(name, moment)
-    return format_datetime(moment.astimezone(UTC), usegmt=True)
+    return email_utils.format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
 def seconds_from_now(expires_in: float | timedelta | datetime, now: float) -> int:

@@ -6,15 +6,20 @@ Header names are those of the S3 API reference, "PutObject" and "CopyObject".
 from __future__ import annotations
 
 import hmac
-import json
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
-from typing import Any, Final, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self
 
 from aiodreamobjects._checks import check_field_value
 from aiodreamobjects._config import Secret
+from aiodreamobjects._later import Later
+
+if TYPE_CHECKING:
+    import json
+else:
+    json = Later("json")
 
 KEY_BYTES = 32
 SSE: Final = "x-amz-server-side-encryption"

@@ -1,12 +1,11 @@
-"""The values that verbs take and return: frozen, slotted, checked when made."""
+"""The values that most programs meet: frozen, slotted, checked when made. Rarer ones: ``_acls``, ``_bucket_settings``, ``_reports``."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from aiodreamobjects._checks import check_key, check_one_of
 
@@ -20,7 +19,6 @@ CannedAcl = Literal[
     "bucket-owner-full-control",
     "log-delivery-write",
 ]
-Permission = Literal["FULL_CONTROL", "READ", "WRITE", "READ_ACP", "WRITE_ACP"]
 VersioningStatus = Literal["Enabled", "Suspended"]
 ObjectOwnership = Literal["BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"]
 RetentionMode = Literal["GOVERNANCE", "COMPLIANCE"]
@@ -29,9 +27,6 @@ Checksum = Literal["crc32c", "crc64nvme", "sha256"]
 Verified = Literal["md5", "parts", "size", "checksum"]
 """``md5``: the content's MD5 is the ETag. ``parts``: the parts' MD5s make up the ETag. ``size``: only lengths were compared.
 ``checksum``: the service's checksum is that of the content."""
-
-ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
-AUTHENTICATED_USERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,106 +199,6 @@ class UploadedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """One permission for one grantee. Give exactly one of ``id``, ``uri`` (a group) and ``email``."""
-
-    permission: Permission
-    id: str | None = None
-    uri: str | None = None
-    email: str | None = None
-
-    def __post_init__(self) -> None:
-        check_one_of("permission", self.permission, get_args(Permission))
-        if sum(name is not None for name in (self.id, self.uri, self.email)) != 1:
-            msg = f"a grant must name its grantee by one of id, uri and email, and only one: {self!r}"
-            raise ValueError(msg)
-
-
-@dataclass(frozen=True, slots=True)
-class Acl:
-    """An access control list: the owner and the grants. ``canned`` names the canned ACL that they equal."""
-
-    owner: str
-    grants: tuple[Grant, ...]
-
-    @property
-    def canned(self) -> CannedAcl | None:
-        """Return the name of the canned ACL with these grants; None if there is none."""
-        owners = Grant("FULL_CONTROL", id=self.owner)
-        if owners not in self.grants:
-            return None
-        return _CANNED.get(frozenset(self.grants) - {owners})
-
-
-_CANNED: dict[frozenset[Grant], CannedAcl] = {
-    frozenset(): "private",
-    frozenset({Grant("READ", uri=ALL_USERS)}): "public-read",
-    frozenset({Grant("READ", uri=ALL_USERS), Grant("WRITE", uri=ALL_USERS)}): "public-read-write",
-    frozenset({Grant("READ", uri=AUTHENTICATED_USERS)}): "authenticated-read",
-}
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class Retention:
-    """How long Object Lock protects: an object ``until`` a time, or each new object of a bucket for some ``days`` or ``years``.
-
-    Give exactly one of the three. A whole number as the second argument means days: ``Retention("GOVERNANCE", 30)``.
-    """
-
-    mode: RetentionMode
-    until: datetime | None
-    days: int | None
-    years: int | None
-
-    def __init__(
-        self,
-        mode: RetentionMode,
-        until: datetime | int | None = None,
-        days: int | None = None,
-        years: int | None = None,
-    ) -> None:
-        check_one_of("retention mode", mode, get_args(RetentionMode))
-        if isinstance(until, int) and days is None:
-            until, days = None, until
-        given = {
-            name: value for name, value in (("until", until), ("days", days), ("years", years)) if value is not None
-        }
-        if len(given) != 1:
-            msg = f"a retention must have exactly one of until, days and years, not {given or 'none'}: write Retention({mode!r}, days=30)"
-            raise ValueError(msg)
-        [(name, value)] = given.items()
-        if name == "until":
-            if not isinstance(value, datetime) or value.tzinfo is None:
-                msg = f"until {value!r} must be a datetime with a time zone, such as datetime.now(UTC) + timedelta(days=30)"
-                raise ValueError(msg)
-        elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            msg = f"{name} {value!r} must be a whole number of at least 1"
-            raise ValueError(msg)
-        for field_name, checked in (("mode", mode), ("until", until), ("days", days), ("years", years)):
-            object.__setattr__(self, field_name, checked)
-
-
-class PresignedUrl(str):
-    """A URL with a signature. Use it as any ``str``; only its ``repr`` hides the signature, and a session token."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<PresignedUrl {_SECRET_OF_URL.sub('…', self)}>"
-
-
-_SECRET_OF_URL = re.compile("(?<=Signature=)[^&]+|(?<=-[Tt]oken=)[^&]+")
-
-
-@dataclass(frozen=True, slots=True)
-class PresignedPost:
-    """A browser form. POST ``fields`` to ``url``, and the file as the last field, named ``file``."""
-
-    url: str
-    fields: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Moving:
     """A large object of a tree that is being transferred."""
 
@@ -350,193 +245,6 @@ class Statistics:
 def printable(text: str) -> str:
     """Escape characters that could forge a line of a log or move a terminal's cursor."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-# Bucket settings, in the names of the S3 API reference, so that its examples can be pasted.
-
-
-PolicyDocument = dict[str, object]
-"""A bucket policy as parsed JSON."""
-
-
-class CorsRule(TypedDict):
-    AllowedMethods: list[str]
-    AllowedOrigins: list[str]
-    AllowedHeaders: NotRequired[list[str]]
-    ExposeHeaders: NotRequired[list[str]]
-    MaxAgeSeconds: NotRequired[int]
-    ID: NotRequired[str]
-
-
-class Tag(TypedDict):
-    Key: str
-    Value: str
-
-
-class LifecycleAnd(TypedDict, total=False):
-    Prefix: str
-    Tags: list[Tag]
-    ObjectSizeGreaterThan: int
-    ObjectSizeLessThan: int
-
-
-class LifecycleFilter(TypedDict, total=False):
-    Prefix: str
-    Tag: Tag
-    ObjectSizeGreaterThan: int
-    ObjectSizeLessThan: int
-    And: LifecycleAnd
-
-
-class LifecycleExpiration(TypedDict, total=False):
-    Date: datetime
-    Days: int
-    ExpiredObjectDeleteMarker: bool
-
-
-class LifecycleTransition(TypedDict, total=False):
-    Date: datetime
-    Days: int
-    StorageClass: str
-
-
-class NoncurrentVersionExpiration(TypedDict, total=False):
-    NoncurrentDays: int
-    NewerNoncurrentVersions: int
-
-
-class NoncurrentVersionTransition(TypedDict, total=False):
-    NoncurrentDays: int
-    StorageClass: str
-    NewerNoncurrentVersions: int
-
-
-class AbortIncompleteMultipartUpload(TypedDict):
-    DaysAfterInitiation: int
-
-
-class LifecycleRule(TypedDict):
-    Status: Literal["Enabled", "Disabled"]
-    ID: NotRequired[str]
-    Filter: NotRequired[LifecycleFilter]
-    Prefix: NotRequired[str]
-    Expiration: NotRequired[LifecycleExpiration]
-    Transitions: NotRequired[list[LifecycleTransition]]
-    NoncurrentVersionExpiration: NotRequired[NoncurrentVersionExpiration]
-    NoncurrentVersionTransitions: NotRequired[list[NoncurrentVersionTransition]]
-    AbortIncompleteMultipartUpload: NotRequired[AbortIncompleteMultipartUpload]
-
-
-class IndexDocument(TypedDict):
-    Suffix: str
-
-
-class ErrorDocument(TypedDict):
-    Key: str
-
-
-class Redirect(TypedDict, total=False):
-    HostName: str
-    HttpRedirectCode: str
-    Protocol: Literal["http", "https"]
-    ReplaceKeyPrefixWith: str
-    ReplaceKeyWith: str
-
-
-class RoutingCondition(TypedDict, total=False):
-    HttpErrorCodeReturnedEquals: str
-    KeyPrefixEquals: str
-
-
-class RoutingRule(TypedDict):
-    Redirect: Redirect
-    Condition: NotRequired[RoutingCondition]
-
-
-class RedirectAll(TypedDict):
-    HostName: str
-    Protocol: NotRequired[Literal["http", "https"]]
-
-
-class Website(TypedDict, total=False):
-    IndexDocument: IndexDocument
-    ErrorDocument: ErrorDocument
-    RedirectAllRequestsTo: RedirectAll
-    RoutingRules: list[RoutingRule]
-
-
-class DefaultEncryption(TypedDict):
-    SSEAlgorithm: str
-    KMSMasterKeyID: NotRequired[str]
-
-
-class EncryptionRule(TypedDict):
-    ApplyServerSideEncryptionByDefault: DefaultEncryption
-    BucketKeyEnabled: NotRequired[bool]
-
-
-class PublicAccessBlock(TypedDict, total=False):
-    BlockPublicAcls: bool
-    IgnorePublicAcls: bool
-    BlockPublicPolicy: bool
-    RestrictPublicBuckets: bool
-
-
-class FilterRule(TypedDict):
-    Name: str
-    Value: str
-
-
-class KeyFilter(TypedDict):
-    FilterRules: list[FilterRule]
-
-
-class NotificationFilter(TypedDict):
-    Key: KeyFilter
-
-
-class TopicConfiguration(TypedDict):
-    TopicArn: str
-    Events: list[str]
-    Id: NotRequired[str]
-    Filter: NotRequired[NotificationFilter]
-
-
-class QueueConfiguration(TypedDict):
-    QueueArn: str
-    Events: list[str]
-    Id: NotRequired[str]
-    Filter: NotRequired[NotificationFilter]
-
-
-class LambdaFunctionConfiguration(TypedDict):
-    LambdaFunctionArn: str
-    Events: list[str]
-    Id: NotRequired[str]
-    Filter: NotRequired[NotificationFilter]
-
-
-class Notification(TypedDict, total=False):
-    TopicConfigurations: list[TopicConfiguration]
-    QueueConfigurations: list[QueueConfiguration]
-    LambdaFunctionConfigurations: list[LambdaFunctionConfiguration]
-    EventBridgeConfiguration: dict[str, object]
-
-
-class Logging(TypedDict):
-    TargetBucket: str
-    TargetPrefix: str
-    TargetGrants: NotRequired[list[dict[str, object]]]
-    TargetObjectKeyFormat: NotRequired[dict[str, object]]
-
-
-def check_default_retention(retention: Retention) -> None:
-    """Raise ValueError for a retention that a bucket cannot have for its new objects."""
-    if not isinstance(retention, Retention) or retention.until is not None:
-        msg = (
-            f"a bucket's retention must be for days or years, not {retention!r}: write Retention('GOVERNANCE', days=30)"
-        )
-        raise ValueError(msg)
 
 
 def check_canned_acl(acl: str) -> None:

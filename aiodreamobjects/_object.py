@@ -6,25 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Unpack, get_args
+from typing import TYPE_CHECKING, Unpack, get_args
 
-from aiodreamobjects import _presign, _versions
 from aiodreamobjects._checks import check_one_of, check_tags, check_token
 from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import EncryptionKeyError, NotFoundError
-from aiodreamobjects._models import (
-    Acl,
-    Address,
-    ByteRange,
-    CannedAcl,
-    ObjectInfo,
-    PresignedPost,
-    PresignedUrl,
-    Retention,
-    RetentionMode,
-    check_canned_acl,
-)
-from aiodreamobjects._presign import Expiry, PostCondition, PresignMethod
+from aiodreamobjects._later import Later
+from aiodreamobjects._models import Address, ByteRange, CannedAcl, ObjectInfo, RetentionMode, check_canned_acl
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import (
@@ -42,13 +30,36 @@ from aiodreamobjects._s3.options import (
     shows,
 )
 from aiodreamobjects._service import Signature
-from aiodreamobjects._transfer import body, copy, download, files, handles, upload
-from aiodreamobjects._transfer.body import Body
-from aiodreamobjects._transfer.copy import Changes
-from aiodreamobjects._transfer.download import IfChanged
-from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
-from aiodreamobjects._transfer.handles import MultipartUpload
-from aiodreamobjects._transfer.sources import Uploadable
+
+if TYPE_CHECKING:
+    from aiodreamobjects import _acls as acls
+    from aiodreamobjects import _presign as presigning
+    from aiodreamobjects import _versions as versioning
+    from aiodreamobjects._acls import Acl
+    from aiodreamobjects._bucket_settings import Retention
+    from aiodreamobjects._presign import Expiry, PostCondition, PresignedPost, PresignedUrl, PresignMethod
+    from aiodreamobjects._transfer import body, copy, download, files, handles, upload
+    from aiodreamobjects._transfer.body import Body
+    from aiodreamobjects._transfer.download import IfChanged
+    from aiodreamobjects._transfer.files import ObjectReader, ObjectWriter
+    from aiodreamobjects._transfer.handles import MultipartUpload
+    from aiodreamobjects._transfer.sources import Uploadable
+else:
+    acls, presigning, versioning = (
+        Later("aiodreamobjects._acls"),
+        Later("aiodreamobjects._presign"),
+        Later("aiodreamobjects._versions"),
+    )
+    body, copy, download = (
+        Later("aiodreamobjects._transfer.body"),
+        Later("aiodreamobjects._transfer.copy"),
+        Later("aiodreamobjects._transfer.download"),
+    )
+    files, handles, upload = (
+        Later("aiodreamobjects._transfer.files"),
+        Later("aiodreamobjects._transfer.handles"),
+        Later("aiodreamobjects._transfer.upload"),
+    )
 
 
 class Object:
@@ -246,7 +257,7 @@ class Object:
         ``.journal`` beside it. The next call fetches the rest if the object is still the same. Raises BlockingIOError while
         another process downloads the same object to the same path.
         """
-        check_one_of("if_changed", if_changed, get_args(IfChanged))
+        check_one_of("if_changed", if_changed, get_args(download.IfChanged))
         return await download.download(
             self._runtime,
             self._address,
@@ -289,7 +300,7 @@ class Object:
         requests of their own.
         """
         check_tags(tags or {})
-        changes = Changes.of(options, tags, copy_acl)
+        changes = copy.Changes.of(options, tags, copy_acl)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
         reads = ReadOptions(version_id=version_id, encryption=source_encryption)
         return (await copy.copy(source, target, changes, progress, reads)).info
@@ -312,7 +323,7 @@ class Object:
         between the last look and the deletion is lost: S3 has no conditional deletion.
         """
         check_tags(tags or {})
-        changes, reads = Changes.of(options, tags, copy_acl), ReadOptions(encryption=source_encryption)
+        changes, reads = copy.Changes.of(options, tags, copy_acl), ReadOptions(encryption=source_encryption)
         source, target = (self._runtime, self._address), (to._runtime, to._address)
         return await copy.move(source, target, changes, progress, reads)
 
@@ -332,7 +343,7 @@ class Object:
         check_headers_given("set_headers", headers)
         place = self._runtime, self._address
         reads = ReadOptions(encryption=encryption)
-        return (await copy.copy(place, place, Changes.of(headers), None, reads)).info
+        return (await copy.copy(place, place, copy.Changes.of(headers), None, reads)).info
 
     # Versions
 
@@ -342,7 +353,7 @@ class Object:
         Each has ``version_id``, ``is_latest`` and ``is_delete_marker``. One request for up to 1,000. A bucket that never had
         versions shows its object as the version ``null``. A key without any gives an empty list.
         """
-        return await _versions.versions(self._runtime, self._address)
+        return await versioning.versions(self._runtime, self._address)
 
     async def restore(self, version_id: str, *, encryption: SseCustomer | None = None) -> ObjectInfo:
         """Make an old version the newest: copy it on the server, with its headers, metadata, tags and ACL.
@@ -355,7 +366,7 @@ class Object:
             msg = "restore() needs a version_id: versions() lists them"
             raise ValueError(msg)
         place, reads = (self._runtime, self._address), ReadOptions(version_id=version_id, encryption=encryption)
-        return (await copy.copy(place, place, Changes.of({}), None, reads)).info
+        return (await copy.copy(place, place, copy.Changes.of({}), None, reads)).info
 
     async def undelete(self) -> ObjectInfo:
         """Bring a deleted object back: remove the delete markers that hide its newest version. Return that version.
@@ -363,7 +374,7 @@ class Object:
         Does nothing to an object that is not deleted. Raises NotFoundError if no version is left, as in a bucket without
         versions.
         """
-        return await _versions.undelete(self._runtime, self._address)
+        return await versioning.undelete(self._runtime, self._address)
 
     # Object Lock
 
@@ -446,7 +457,7 @@ class Object:
 
         Raises ValueError for an unknown name, UnsupportedByServiceError if objects always have their bucket's ACL.
         """
-        if not isinstance(acl, Acl):
+        if not isinstance(acl, acls.Acl):
             check_canned_acl(acl)
         check_token("version_id", version_id)
         await self._runtime.s3.put_object_acl(self._address, acl, version_id)
@@ -472,7 +483,7 @@ class Object:
 
         ``scheme="http"`` raises UnsupportedByServiceError if the service does not speak plain http.
         """
-        return _presign.object_url(self._runtime.service, self._address, scheme)
+        return presigning.object_url(self._runtime.service, self._address, scheme)
 
     def presign(
         self,
@@ -490,7 +501,7 @@ class Object:
         as ``{"Range": "bytes=0-99"}``. ``presign_get`` and ``presign_put`` have arguments for the usual ones. ``query`` makes
         it another request of S3: ``presign("POST", query={"uploads": ""})`` begins an upload in parts.
         """
-        return _presign.presign(
+        return presigning.presign(
             self._runtime, method, self._address, expires_in, version_id, headers or {}, query or {}, signature
         )
 
@@ -511,9 +522,9 @@ class Object:
         ``repr`` hides the signature. ``encryption`` signs the three ``x-amz-server-side-encryption-customer-*`` headers, which the
         reader must send; the URL does not hold the key. Raises ValueError for an expiry that is too late, or in the past.
         """
-        query = _presign.response_query(response_headers, version_id)
+        query = presigning.response_query(response_headers, version_id)
         headers = ReadOptions(encryption=encryption).sent()
-        return _presign.presign_url(
+        return presigning.presign_url(
             self._runtime, "GET", self._address, expires_in, query=query, headers=headers, signature=signature
         )
 
@@ -534,8 +545,10 @@ class Object:
         only this number of bytes, ``content_md5`` (in base64) only these bytes. Raises ValueError for what ``signature="v2"``
         cannot sign: anything but ``Content-Type``, ``Content-MD5`` and ``x-amz-*``.
         """
-        headers = _presign.headers_to_put(self._runtime.service, WriteOptions.of(options), content_length, content_md5)
-        return _presign.presign_url(
+        headers = presigning.headers_to_put(
+            self._runtime.service, WriteOptions.of(options), content_length, content_md5
+        )
+        return presigning.presign_url(
             self._runtime, "PUT", self._address, expires_in, query={}, headers=headers, signature=signature
         )
 
@@ -553,7 +566,7 @@ class Object:
         ``["starts-with", "$Content-Type", "image/"]`` requires a field that you add to the form yourself. Raises
         UnsupportedByServiceError if the service takes no forms.
         """
-        return _presign.presign_post(
+        return presigning.presign_post(
             self._runtime,
             self._address,
             expires_in,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
@@ -18,7 +20,7 @@ from aiodreamobjects._checks import (
     seconds_from_now,
 )
 from aiodreamobjects._errors import UnsupportedByServiceError
-from aiodreamobjects._models import Address, PresignedPost, PresignedUrl
+from aiodreamobjects._models import Address
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3 import signing
 from aiodreamobjects._s3.options import WriteOptions
@@ -36,6 +38,26 @@ _RESPONSE_HEADERS = (
     "content-type",
     "expires",
 )
+
+
+class PresignedUrl(str):
+    """A URL with a signature. Use it as any ``str``; only its ``repr`` hides the signature, and a session token."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<PresignedUrl {_SECRET_OF_URL.sub('…', self)}>"
+
+
+_SECRET_OF_URL = re.compile("(?<=Signature=)[^&]+|(?<=-[Tt]oken=)[^&]+")
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedPost:
+    """A browser form. POST ``fields`` to ``url``, and the file as the last field, named ``file``."""
+
+    url: str
+    fields: Mapping[str, str] = field(repr=False)
 
 
 def object_url(service: Service, address: Address, scheme: str) -> str:

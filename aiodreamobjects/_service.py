@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Literal, get_args
 from urllib.parse import quote
 
@@ -259,7 +260,7 @@ def _parse_endpoint(url: str) -> tuple[str, str, int | None, str]:
         raise ValueError(msg)
     match = _ENDPOINT.fullmatch(url)
     port = int(match["port"]) if match and match["port"] else None
-    if not match or (match["host"].startswith("[") and not _is_ip_address(match["host"])) or port not in _PORTS:
+    if not match or (match["host"].startswith("[") and not _is_ip_address(match["host"])) or not _is_port(port):
         msg = (
             f"endpoint {url!r} must be http:// or https://, a host, and perhaps a port and a path, as in {_CURRENT!r}: no query, "
             "and in the path only letters, digits, '-', '.', '_' and '~' between single slashes"
@@ -276,7 +277,8 @@ def _parse_endpoint(url: str) -> tuple[str, str, int | None, str]:
     return match["scheme"].lower(), host, port, match["path"]
 
 
-_PORTS = {None, *range(1, 1 << 16)}
+def _is_port(port: int | None) -> bool:
+    return port is None or 0 < port < 1 << 16
 
 
 def _check_region(region: str) -> None:
@@ -327,98 +329,130 @@ US_EAST_5 = Service(
 )
 """DreamObjects today: https://s3.us-east-005.dream.io, Backblaze B2's dialect."""
 
-_DREAM_CEPH = Service("DreamObjects (Ceph)", "https://objects-us-east-1.dream.io", signature="v2", is_known=True)
-_BACKBLAZE = replace(
-    US_EAST_5,
-    name="Backblaze B2",
-    endpoint="https://s3.us-west-004.backblazeb2.com",
-    multipart=MultipartRules(largest_object=10 * 10**12),
-)
-_AMAZON = Service(
-    "Amazon S3",
-    "https://s3.amazonaws.com",
-    addressing="virtual",
-    location_constraint=True,
-    multipart=MultipartRules(largest_object=50 * 10**12),
-    unsupported=_AWS_REFUSES,
-    is_known=True,
-    encrypts=True,
-    keeps_checksums=True,
-)
-_NO_TAGS = "use the object's metadata instead: put(metadata=...)"
-_NO_ACLS = "hand out presign_get() URLs"
-_R2 = Service(
-    "Cloudflare R2",
-    "https://account.r2.cloudflarestorage.com",
-    "auto",
-    multipart=MultipartRules(equal_parts=True),
-    unsupported={"tagging": _NO_TAGS, "object_acl": _NO_ACLS, "acl_grants": _NO_ACLS},
-    is_known=True,
-)
-_OSS = Service(
-    "Alibaba Cloud OSS",
-    "https://oss-cn-hangzhou.aliyuncs.com",
-    "cn-hangzhou",
-    addressing="virtual",
-    unsupported={
-        "tagging": _NO_TAGS,
-        "list_versions": "use OSS's own interface",
-        "list_uploads": "use OSS's own interface",
-    },
-)
-_COS = Service(
-    "Tencent COS", "https://cos.ap-guangzhou.myqcloud.com", addressing="virtual", list_type=1, digests="none"
-)
-_OBS = Service("Huawei OBS", "https://obs.eu-west-101.myhuaweicloud.com", location_constraint=True)
-_SCALEWAY = Service("Scaleway", "https://s3.fr-par.scw.cloud", multipart=MultipartRules(most_parts=1000), is_known=True)
-_IBM = Service(
-    "IBM Cloud Object Storage",
-    "https://s3.eu-de.cloud-object-storage.appdomain.cloud",
-    list_type=1,
-    digests="none",
-)
-_NO_COPY_IN_PARTS: dict[Feature, str] = {"copy_in_parts": "a large object is read and stored again instead"}
-_GOOGLE = Service("Google Cloud Storage", "https://storage.googleapis.com", "auto", unsupported=_NO_COPY_IN_PARTS)
-_SUPABASE = Service(
-    "Supabase",
-    "https://project.supabase.co/storage/v1/s3",
-    unsupported={"list_versions": "it keeps no versions", "sigv2": "only SigV4 is accepted"},
-)
-_STORJ = Service("Storj", "https://gateway.storjshare.io", unsupported=_NO_COPY_IN_PARTS)
-
 _REGION = "(?P<region>[0-9a-z_-]+)"
-# Sources: DreamHost's knowledge base (articles 360001370846, 115000677011, 115001494772), Backblaze's "S3-Compatible
-# API", Amazon's "Amazon Simple Storage Service endpoints and quotas"; for the others see docs/services.md.
-_KNOWN_HOSTS: tuple[tuple[str, Service], ...] = (
-    (rf"s3\.{_REGION}\.dream\.io", US_EAST_5),
-    (r"objects-us-east-1\.dream\.io|objects\.dreamhost\.com", _DREAM_CEPH),
-    (rf"s3\.{_REGION}\.backblazeb2\.com", _BACKBLAZE),
-    (r"s3-external-1\.amazonaws\.com|s3-accelerate(?:\.dualstack)?\.amazonaws\.com", _AMAZON),
-    (rf"s3(?:-fips)?(?:\.dualstack)?(?:\.{_REGION})?\.amazonaws\.(?:com(?:\.cn)?|eu)", _AMAZON),
-    (rf"s3-{_REGION}\.amazonaws\.com", _AMAZON),
-    (rf"(?:bucket\.)?vpce-[0-9a-z-]+\.s3\.{_REGION}\.vpce\.amazonaws\.com", replace(_AMAZON, addressing="path")),
-    (r"[0-9a-z-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com", _R2),
-    (rf"(?:s3\.)?oss-{_REGION}\.aliyuncs\.com", _OSS),
-    (rf"cos\.{_REGION}\.myqcloud\.com", _COS),
-    (rf"obs\.{_REGION}\.myhuaweicloud\.com", _OBS),
-    (rf"s3\.{_REGION}\.scw\.cloud", _SCALEWAY),
-    (rf"s3\.{_REGION}\.(?:io|perf)\.cloud\.ovh\.(?:net|us)", Service("OVHcloud", "https://s3.gra.io.cloud.ovh.net")),
-    (rf"s3(?:\.{_REGION})?\.wasabisys\.com", Service("Wasabi", "https://s3.wasabisys.com")),
-    (rf"s3[.-]{_REGION}\.ionoscloud\.com", Service("IONOS", "https://s3.eu-central-1.ionoscloud.com")),
-    (rf"s3\.{_REGION}\.storage\.selcloud\.ru", Service("Selectel", "https://s3.ru-1.storage.selcloud.ru")),
-    (rf"{_REGION}\.your-objectstorage\.com", Service("Hetzner", "https://fsn1.your-objectstorage.com")),
-    (rf"{_REGION}\.digitaloceanspaces\.com", Service("DigitalOcean Spaces", "https://nyc3.digitaloceanspaces.com")),
-    (rf"{_REGION}\.linodeobjects\.com", Service("Linode", "https://us-east-1.linodeobjects.com")),
-    (r"storage\.googleapis\.com", _GOOGLE),
-    (rf"s3(?:\.private|\.direct)?\.{_REGION}\.cloud-object-storage\.appdomain\.cloud", _IBM),
-    (r"gateway\.(?:[0-9a-z]+\.)?storjshare\.io", _STORJ),
-    (r"[0-9a-z]+(?:\.storage)?\.supabase\.co", _SUPABASE),
-)
+
+# The services are made when the first endpoint is looked up: most sessions have one, and most endpoints are none of these.
+
+
+@cache
+def _known_hosts() -> tuple[tuple[str, str, Service], ...]:
+    """Return a word of the host, a pattern that the whole host must match, and the service; for each kind of host."""
+    dream_ceph = Service("DreamObjects (Ceph)", "https://objects-us-east-1.dream.io", signature="v2", is_known=True)
+    backblaze = replace(
+        US_EAST_5,
+        name="Backblaze B2",
+        endpoint="https://s3.us-west-004.backblazeb2.com",
+        multipart=MultipartRules(largest_object=10 * 10**12),
+    )
+    amazon = Service(
+        "Amazon S3",
+        "https://s3.amazonaws.com",
+        addressing="virtual",
+        location_constraint=True,
+        multipart=MultipartRules(largest_object=50 * 10**12),
+        unsupported=_AWS_REFUSES,
+        is_known=True,
+        encrypts=True,
+        keeps_checksums=True,
+    )
+    no_tags = "use the object's metadata instead: put(metadata=...)"
+    no_acls = "hand out presign_get() URLs"
+    r2 = Service(
+        "Cloudflare R2",
+        "https://account.r2.cloudflarestorage.com",
+        "auto",
+        multipart=MultipartRules(equal_parts=True),
+        unsupported={"tagging": no_tags, "object_acl": no_acls, "acl_grants": no_acls},
+        is_known=True,
+    )
+    oss = Service(
+        "Alibaba Cloud OSS",
+        "https://oss-cn-hangzhou.aliyuncs.com",
+        "cn-hangzhou",
+        addressing="virtual",
+        unsupported={
+            "tagging": no_tags,
+            "list_versions": "use OSS's own interface",
+            "list_uploads": "use OSS's own interface",
+        },
+    )
+    cos = Service(
+        "Tencent COS", "https://cos.ap-guangzhou.myqcloud.com", addressing="virtual", list_type=1, digests="none"
+    )
+    obs = Service("Huawei OBS", "https://obs.eu-west-101.myhuaweicloud.com", location_constraint=True)
+    scaleway = Service(
+        "Scaleway", "https://s3.fr-par.scw.cloud", multipart=MultipartRules(most_parts=1000), is_known=True
+    )
+    ibm = Service(
+        "IBM Cloud Object Storage",
+        "https://s3.eu-de.cloud-object-storage.appdomain.cloud",
+        list_type=1,
+        digests="none",
+    )
+    no_copy_in_parts: dict[Feature, str] = {"copy_in_parts": "a large object is read and stored again instead"}
+    google = Service("Google Cloud Storage", "https://storage.googleapis.com", "auto", unsupported=no_copy_in_parts)
+    supabase = Service(
+        "Supabase",
+        "https://project.supabase.co/storage/v1/s3",
+        unsupported={"list_versions": "it keeps no versions", "sigv2": "only SigV4 is accepted"},
+    )
+    storj = Service("Storj", "https://gateway.storjshare.io", unsupported=no_copy_in_parts)
+    # Sources: DreamHost's knowledge base (articles 360001370846, 115000677011, 115001494772), Backblaze's "S3-Compatible
+    # API", Amazon's "Amazon Simple Storage Service endpoints and quotas"; for the others see docs/services.md.
+    return (
+        ("dream", rf"s3\.{_REGION}\.dream\.io", US_EAST_5),
+        ("dream", r"objects-us-east-1\.dream\.io|objects\.dreamhost\.com", dream_ceph),
+        ("backblazeb2", rf"s3\.{_REGION}\.backblazeb2\.com", backblaze),
+        ("amazonaws", r"s3-external-1\.amazonaws\.com|s3-accelerate(?:\.dualstack)?\.amazonaws\.com", amazon),
+        ("amazonaws", rf"s3(?:-fips)?(?:\.dualstack)?(?:\.{_REGION})?\.amazonaws\.(?:com(?:\.cn)?|eu)", amazon),
+        ("amazonaws", rf"s3-{_REGION}\.amazonaws\.com", amazon),
+        (
+            "amazonaws",
+            rf"(?:bucket\.)?vpce-[0-9a-z-]+\.s3\.{_REGION}\.vpce\.amazonaws\.com",
+            replace(amazon, addressing="path"),
+        ),
+        ("r2.cloudflarestorage", r"[0-9a-z-]+(?:\.eu|\.fedramp)?\.r2\.cloudflarestorage\.com", r2),
+        ("aliyuncs", rf"(?:s3\.)?oss-{_REGION}\.aliyuncs\.com", oss),
+        ("myqcloud", rf"cos\.{_REGION}\.myqcloud\.com", cos),
+        ("myhuaweicloud", rf"obs\.{_REGION}\.myhuaweicloud\.com", obs),
+        ("scw.cloud", rf"s3\.{_REGION}\.scw\.cloud", scaleway),
+        (
+            "cloud.ovh",
+            rf"s3\.{_REGION}\.(?:io|perf)\.cloud\.ovh\.(?:net|us)",
+            Service("OVHcloud", "https://s3.gra.io.cloud.ovh.net"),
+        ),
+        ("wasabisys", rf"s3(?:\.{_REGION})?\.wasabisys\.com", Service("Wasabi", "https://s3.wasabisys.com")),
+        (
+            "ionoscloud",
+            rf"s3[.-]{_REGION}\.ionoscloud\.com",
+            Service("IONOS", "https://s3.eu-central-1.ionoscloud.com"),
+        ),
+        (
+            "selcloud",
+            rf"s3\.{_REGION}\.storage\.selcloud\.ru",
+            Service("Selectel", "https://s3.ru-1.storage.selcloud.ru"),
+        ),
+        (
+            "your-objectstorage",
+            rf"{_REGION}\.your-objectstorage\.com",
+            Service("Hetzner", "https://fsn1.your-objectstorage.com"),
+        ),
+        (
+            "digitaloceanspaces",
+            rf"{_REGION}\.digitaloceanspaces\.com",
+            Service("DigitalOcean Spaces", "https://nyc3.digitaloceanspaces.com"),
+        ),
+        ("linodeobjects", rf"{_REGION}\.linodeobjects\.com", Service("Linode", "https://us-east-1.linodeobjects.com")),
+        ("googleapis", r"storage\.googleapis\.com", google),
+        ("appdomain.cloud", rf"s3(?:\.private|\.direct)?\.{_REGION}\.cloud-object-storage\.appdomain\.cloud", ibm),
+        ("storjshare", r"gateway\.(?:[0-9a-z]+\.)?storjshare\.io", storj),
+        ("supabase", r"[0-9a-z]+(?:\.storage)?\.supabase\.co", supabase),
+    )
 
 
 def _known_service(host: str) -> Service | None:
     """Return the service with this host, and with the region in the host's name."""
-    for pattern, profile in _KNOWN_HOSTS:
-        if match := re.fullmatch(pattern, host):
+    for word, pattern, profile in _known_hosts():
+        if word in host and (match := re.fullmatch(pattern, host)):  # the word saves most patterns their compilation
             return replace(profile, region=match.groupdict().get("region") or profile.region)
     return None

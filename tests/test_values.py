@@ -16,6 +16,7 @@ import typing
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -25,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aiodreamobjects as dream
+from aiodreamobjects import _public
 from aiodreamobjects._config import Credentials
 from aiodreamobjects._models import Address, ByteRange
 from aiodreamobjects._s3.options import WriteOptions
@@ -710,12 +712,16 @@ VALUES = [
 ]
 
 
+PUBLIC = {name: getattr(dream, name) for name in dream.__all__}
+"""All public names. Their modules are imported when they are first used, so ``vars(dream)`` may lack some."""
+
+
 def name_of(value: object) -> str:
     return value.__name__ if isinstance(value, type) else type(value).__name__
 
 
 def test_every_public_dataclass_is_among_the_values_below() -> None:
-    public = {value for value in vars(dream).values() if isinstance(value, type) and dataclasses.is_dataclass(value)}
+    public = {value for value in PUBLIC.values() if isinstance(value, type) and dataclasses.is_dataclass(value)}
     assert {type(value) for value in VALUES} - {Credentials} == public
 
 
@@ -958,6 +964,15 @@ def test_all_is_complete() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", dream.__version__)
 
 
+def test_each_name_is_imported_from_the_module_that_type_checkers_see() -> None:
+    source = Path(_public.__file__).read_text()
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    seen = {name.name: node.module for node in imports for name in node.names if node.module}
+    names = {name: module for name, module in seen.items() if module.startswith("aiodreamobjects.")}
+    assert {name: f"aiodreamobjects.{module}" for name, module in _public.MODULE_OF.items()} == names
+    assert {*names, "__version__"} == set(dream.__all__)
+
+
 def test_every_module_is_private_and_can_be_imported() -> None:
     public = tuple(f"aiodreamobjects.{name}" for name in ("asgi", "cli", "fsspec", "otel", "testing"))
     modules = [module.name for module in pkgutil.walk_packages(dream.__path__, "aiodreamobjects.")]
@@ -968,7 +983,7 @@ def test_every_module_is_private_and_can_be_imported() -> None:
 
 
 def public_functions() -> Iterator[tuple[str, types.FunctionType]]:
-    for owner in vars(dream).values():
+    for owner in PUBLIC.values():
         if not isinstance(owner, type) or not owner.__module__.startswith("aiodreamobjects"):
             continue
         for name, member in vars(owner).items():
@@ -989,8 +1004,8 @@ def test_every_class_that_a_public_function_gives_can_be_imported() -> None:
     missing = {
         (name, cls.__name__)
         for name, function in public_functions()
-        for cls in classes_in(typing.get_type_hints(function, localns={"S3Client": object})["return"])
-        if cls.__module__.startswith("aiodreamobjects") and cls not in vars(dream).values()
+        for cls in classes_in(typing.get_type_hints(function, localns={**PUBLIC, "S3Client": object})["return"])
+        if cls.__module__.startswith("aiodreamobjects") and cls not in PUBLIC.values()
     }
     assert not missing
 

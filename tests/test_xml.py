@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from invariants import traced_memory
 from servers.scripted import Reply, ScriptedServer
 
+from aiodreamobjects._acls import Acl, Grant, Permission
 from aiodreamobjects._errors import ServiceError
-from aiodreamobjects._models import Acl, Grant, Permission
 from aiodreamobjects._s3 import listings, options, replies, xml
 from aiodreamobjects._s3.values import Part, VersionedKey
 

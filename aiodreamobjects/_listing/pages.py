@@ -7,13 +7,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from aiodreamobjects._checks import LONGEST_SHOWN, encode_utf8
 from aiodreamobjects._concurrency import ahead
 from aiodreamobjects._errors import OfOpenSession
+from aiodreamobjects._later import Later
 from aiodreamobjects._listing import tokens
-from aiodreamobjects._listing.parallel import list_in_parallel
 from aiodreamobjects._listing.tokens import Position, Scope
 from aiodreamobjects._models import BucketInfo, CommonPrefix, ObjectInfo, UploadInfo
 from aiodreamobjects._runtime import Runtime
@@ -22,6 +22,11 @@ from aiodreamobjects._s3.listings import PAGE_KEYS
 from aiodreamobjects._s3.paging import VersionMark
 from aiodreamobjects._s3.replies import name_of
 from aiodreamobjects._s3.values import Page
+
+if TYPE_CHECKING:
+    from aiodreamobjects._listing import parallel as parallel_listing
+else:
+    parallel_listing = Later("aiodreamobjects._listing.parallel")
 
 T = TypeVar("T")
 
@@ -164,7 +169,7 @@ def list_objects(
 
     def open_pages() -> AsyncGenerator[list[ObjectInfo], None]:
         runtime.require_open()
-        return list_in_parallel(fetch, width, prefix, start_after, limit)
+        return parallel_listing.list_in_parallel(fetch, width, prefix, start_after, limit)
 
     return _listing(pager, limit, open_pages)
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiodreamobjects._checks import LONGEST_SHOWN
 from aiodreamobjects._config import Secret
+from aiodreamobjects._later import Later
+
+if TYPE_CHECKING:
+    import json
+else:
+    json = Later("json")
 
 MAC_BYTES = 16
 OF_ANYONE = "anonymous"
@@ -30,8 +34,7 @@ class Position(NamedTuple):
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """The listing to which a token belongs."""
 
     what: str

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Final, cast, get_args
 from xml.etree import ElementTree as ET
 
+from aiodreamobjects._acls import ALL_USERS, AUTHENTICATED_USERS, Acl, Grant, Permission
 from aiodreamobjects._memory.calls import Call, Reply
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
 from aiodreamobjects._memory.documents import document, element, nested, parsed, text_in
 from aiodreamobjects._memory.store import OWNER, PRIVATE, Bucket, Store, Version
-from aiodreamobjects._models import ALL_USERS, AUTHENTICATED_USERS, Acl, Grant, Permission
 
 _PUBLIC: Final = Grant("READ", uri=ALL_USERS)
 _CANNED: Final = {

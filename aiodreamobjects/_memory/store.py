@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from aiodreamobjects._acls import Acl, Grant
 from aiodreamobjects._memory.codes import Code, S3Error
 from aiodreamobjects._memory.dialects import Dialect
-from aiodreamobjects._models import Acl, Grant, VersioningStatus
+from aiodreamobjects._models import VersioningStatus
 
 OWNER = "owner-of-all"
 LOCK_ROOT = "ObjectLockConfiguration"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from secrets import token_hex
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 
@@ -25,12 +25,15 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._http.transport import Buffer
-from aiodreamobjects._models import Acl, Address, CannedAcl, Checksum
+from aiodreamobjects._models import Address, CannedAcl, Checksum
 from aiodreamobjects._s3.call import Caller
 from aiodreamobjects._s3.objects import Objects
 from aiodreamobjects._s3.options import ReadOptions, WriteOptions
 from aiodreamobjects._s3.uploads import Uploads
 from aiodreamobjects._service import Digests, Feature
+
+if TYPE_CHECKING:
+    from aiodreamobjects._acls import Acl
 
 PROBE_GRACE_SECONDS = 10.0
 LONGEST_DIRECTORY = 200

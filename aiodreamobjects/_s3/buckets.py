@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiodreamobjects._errors import NotFoundError
-from aiodreamobjects._models import Acl, BucketInfo, CannedAcl
+from aiodreamobjects._later import Later
+from aiodreamobjects._models import BucketInfo, CannedAcl
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
 from aiodreamobjects._s3.errors import refuse_reply
-from aiodreamobjects._s3.settings import AsXml, Setting
 from aiodreamobjects._service import Feature
+
+if TYPE_CHECKING:
+    from aiodreamobjects import _acls as acls
+    from aiodreamobjects._acls import Acl
+    from aiodreamobjects._s3.settings import AsXml, Setting
+else:
+    acls = Later("aiodreamobjects._acls")
 
 T = TypeVar("T")
 
@@ -58,7 +65,7 @@ class Buckets:
 
     async def put_bucket_acl(self, bucket: str, acl: CannedAcl | Acl) -> None:
         call = Call("put_bucket_acl", "PUT", bucket, "", self._caller.document, {"acl": ""}, feature="acl_grants")
-        if isinstance(acl, Acl):
+        if isinstance(acl, acls.Acl):
             await self._caller.fill(call, xml.acl_document(acl))
         else:
             call.headers = {"x-amz-acl": acl}

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from aiodreamobjects._errors import (
@@ -28,11 +27,17 @@ from aiodreamobjects._errors import (
     TransferError,
     UnsupportedByServiceError,
 )
+from aiodreamobjects._later import Later
 from aiodreamobjects._models import Address, printable
 from aiodreamobjects._s3.options import WriteOptions
 from aiodreamobjects._s3.retry import Failure
 from aiodreamobjects._s3.values import VersionedKey
 from aiodreamobjects._service import Feature, Service
+
+if TYPE_CHECKING:
+    from email import utils as email_utils
+else:
+    email_utils = Later("email.utils")
 
 LARGEST_SKEW_SECONDS = 15 * 60
 """The difference of clocks that S3 accepts (S3 API reference, "RequestTimeTooSkewed")."""
@@ -314,17 +319,15 @@ _BY_PREFIX: dict[str, type[ServiceError]] = {
 
 def _class_by_text(kind: type[ServiceError], text: str) -> type[ServiceError] | None:
     """Return the class of a refusal whose reason is only in its words."""
-    if kind in (InvalidRequestError, AccessDeniedError) and _OF_KEY.search(text) and not _OF_TLS.search(text):
+    if kind in (InvalidRequestError, AccessDeniedError) and re.search(_OF_KEY, text) and not re.search(_OF_TLS, text):
         return EncryptionKeyError
-    return LockedError if kind is AccessDeniedError and _OF_LOCK.search(text) else None
+    return LockedError if kind is AccessDeniedError and re.search(_OF_LOCK, text) else None
 
 
 # What services say of a customer's key that is missing, wrong, or given for an object that has none: Amazon, Ceph, MinIO.
-_OF_KEY = re.compile(
-    r"server.side encryption|customer.provided|encryption parameters|hash of the key|kms.?key", re.IGNORECASE
-)
-_OF_LOCK = re.compile(r"object.lock|\bWORM\b|legal.hold", re.IGNORECASE)
-_OF_TLS = re.compile(r"secure connection|SSL|TLS")
+_OF_KEY = r"(?i)server.side encryption|customer.provided|encryption parameters|hash of the key|kms.?key"
+_OF_LOCK = r"(?i)object.lock|\bWORM\b|legal.hold"
+_OF_TLS = r"secure connection|SSL|TLS"
 
 
 def _is_refused_by_design(code: str, text: str, context: Context) -> bool:
@@ -400,7 +403,7 @@ def _date(value: str | None) -> float | None:
     if not value:
         return None
     try:
-        return parsedate_to_datetime(value).timestamp()
+        return email_utils.parsedate_to_datetime(value).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiodreamobjects._checksums import Told, can_compute
 from aiodreamobjects._encryption import SseCustomer
@@ -18,8 +18,9 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._http.transport import Buffer, Response
+from aiodreamobjects._later import Later
 from aiodreamobjects._limits import Places
-from aiodreamobjects._models import Acl, Address, ByteRange, CannedAcl, ObjectInfo, Retention, Verified
+from aiodreamobjects._models import Address, ByteRange, CannedAcl, ObjectInfo, Verified
 from aiodreamobjects._progress import Gauge
 from aiodreamobjects._s3 import replies, xml
 from aiodreamobjects._s3.call import Call, Caller
@@ -27,7 +28,14 @@ from aiodreamobjects._s3.errors import locked, refused_as_existing, wrong_key
 from aiodreamobjects._s3.gate import Gate
 from aiodreamobjects._s3.options import ANY, BYPASS, NOTHING, ReadOptions, WriteOptions, iso_of
 from aiodreamobjects._s3.replies import Headers
-from aiodreamobjects._s3.settings import tags_of
+
+if TYPE_CHECKING:
+    from aiodreamobjects import _acls as acls
+    from aiodreamobjects._acls import Acl
+    from aiodreamobjects._bucket_settings import Retention
+    from aiodreamobjects._s3 import settings
+else:
+    acls, settings = Later("aiodreamobjects._acls"), Later("aiodreamobjects._s3.settings")
 
 
 class Objects:
@@ -254,7 +262,7 @@ class Objects:
         query = of_version("acl", version_id)
         call = Call("put_object_acl", "PUT", address.bucket, address.key, self._caller.document, query)
         call.feature = "object_acl"
-        if isinstance(acl, Acl):
+        if isinstance(acl, acls.Acl):
             await self._caller.fill(call, xml.acl_document(acl))
         else:
             call.headers = {"x-amz-acl": acl}
@@ -262,7 +270,7 @@ class Objects:
 
     async def get_object_tags(self, address: Address, version_id: str | None = None) -> dict[str, str]:
         call = self._tagging("get_object_tagging", "GET", address, version_id)
-        return tags_of(await self._caller.document_of(call, "Tagging"))
+        return settings.tags_of(await self._caller.document_of(call, "Tagging"))
 
     async def put_object_tags(self, address: Address, tags: Mapping[str, str], version_id: str | None = None) -> None:
         if not tags:  # moto breaks on an empty set

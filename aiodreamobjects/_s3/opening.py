@@ -19,7 +19,7 @@ from aiodreamobjects._config import Credentials, Limits, Retry, Secret, Timeouts
 from aiodreamobjects._errors import CredentialsError
 from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.proxy import find_proxy
-from aiodreamobjects._http.tls import make_ssl_context
+from aiodreamobjects._later import Later
 from aiodreamobjects._s3.call import Caller
 from aiodreamobjects._s3.credentials import (
     CredentialSource,
@@ -33,10 +33,13 @@ from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import Addressing, Service, Signature
 
 if TYPE_CHECKING:
+    from aiodreamobjects._http import tls
     from aiodreamobjects._s3.cold import Cold
     from aiodreamobjects._s3.credentials import BotoSession
     from aiodreamobjects._s3.record import CallWatch
     from aiodreamobjects._trace import Observer
+else:
+    tls = Later("aiodreamobjects._http.tls")
 
 T = TypeVar("T")
 
@@ -201,7 +204,7 @@ async def open_s3(
     if proxy is not None:
         _log.info("requests to %s go through the proxy %s", service.endpoint, proxy)
     needs_tls = is_tls or ca is not None or (proxy is not None and proxy.is_tls)
-    context = await in_thread(make_ssl_context, ca) if needs_tls else None
+    context = await in_thread(tls.make_ssl_context, ca) if needs_tls else None
     source: CredentialSource | None = StaticCredentials(explicit) if explicit else found.credentials
     assert (source is None) == anonymous
     watch = watch_of(observe)

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypedDict, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 from aiodreamobjects._checks import (
     check_extra_headers,
@@ -20,8 +20,15 @@ from aiodreamobjects._checks import (
     http_date_of,
 )
 from aiodreamobjects._encryption import Encryption, SseCustomer, check_encryption, check_key, feature_of, headers_of
-from aiodreamobjects._models import CannedAcl, Checksum, Retention, RetentionMode, Verify, check_canned_acl
+from aiodreamobjects._later import Later
+from aiodreamobjects._models import CannedAcl, Checksum, RetentionMode, Verify, check_canned_acl
 from aiodreamobjects._service import Feature
+
+if TYPE_CHECKING:
+    from aiodreamobjects import _bucket_settings as values
+    from aiodreamobjects._bucket_settings import Retention
+else:
+    values = Later("aiodreamobjects._bucket_settings")
 
 V = TypeVar("V", bound=Callable[..., object])
 
@@ -193,7 +200,7 @@ class WriteOptions:
             raise ValueError(msg)
         headers = {LEGAL_HOLD: "ON"} if self.legal_hold else {}
         if self.retention is not None:
-            if not isinstance(self.retention, Retention):
+            if not isinstance(self.retention, values.Retention):
                 msg = f"retention must be Retention(mode, until), not {self.retention!r}"
                 raise ValueError(msg)
             kept = checked_retention(self.retention.mode, self.retention.until)
@@ -244,7 +251,7 @@ def checked_retention(mode: RetentionMode | None, until: datetime | None) -> _Lo
     if mode is None or until is None:
         msg = "the retention of an object needs a mode and a time: Retention('GOVERNANCE', until)"
         raise ValueError(msg)
-    found = Retention(mode, until)
+    found = values.Retention(mode, until)
     if found.until is None:
         msg = f"the retention of an object needs a time, not a number of days: datetime.now(UTC) + timedelta({until!r})"
         raise ValueError(msg)

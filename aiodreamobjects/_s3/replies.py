@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Final, cast, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 from urllib.parse import quote, unquote_plus
 
 from aiodreamobjects._checksums import READABLE, Told, element_of, header_of
 from aiodreamobjects._encryption import SSE, Encryption, SseCustomer, SseKms, source_headers_of
 from aiodreamobjects._errors import ChecksumMismatchError, ServiceError
 from aiodreamobjects._integrity import IF_NO_DIGEST, Md5, md5_of_etag
+from aiodreamobjects._later import Later
 from aiodreamobjects._models import (
-    Acl,
     Address,
     BucketInfo,
     Checksum,
     CommonPrefix,
     ObjectInfo,
-    Retention,
     RetentionMode,
     UploadInfo,
     Verified,
@@ -43,6 +40,16 @@ from aiodreamobjects._s3.options import (
 from aiodreamobjects._s3.values import Cursor, Part
 from aiodreamobjects._s3.xml import DAMAGED
 from aiodreamobjects._service import Service, quote_key
+
+if TYPE_CHECKING:
+    import json
+    from email import utils as email_utils
+
+    from aiodreamobjects import _bucket_settings as values
+    from aiodreamobjects._acls import Acl
+    from aiodreamobjects._bucket_settings import Retention
+else:
+    json, email_utils, values = Later("json"), Later("email.utils"), Later("aiodreamobjects._bucket_settings")
 
 _MONTHS = {
     name: number
@@ -223,7 +230,7 @@ def check_date(value: bytes | None) -> None:
 
 def _other_date(value: str) -> datetime:
     try:
-        found = parsedate_to_datetime(value.strip())
+        found = email_utils.parsedate_to_datetime(value.strip())
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         refuse_reply(f"an invalid date {value[:40]!r}")
@@ -474,7 +481,7 @@ def retention_of(mode: str | None, date: str | None) -> Retention | None:
         return None
     if mode not in get_args(RetentionMode):
         refuse_reply(f"the retention mode {mode[:40]!r}")
-    return Retention(cast(RetentionMode, mode), until)
+    return values.Retention(cast(RetentionMode, mode), until)
 
 
 def words_of_lock(headers: Headers) -> str:

@@ -18,22 +18,27 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._http.transport import Transport
-from aiodreamobjects._models import Acl, CannedAcl, Statistics
+from aiodreamobjects._later import Later
+from aiodreamobjects._models import CannedAcl, Statistics
 from aiodreamobjects._s3.abilities import Abilities
 from aiodreamobjects._s3.buckets import Buckets, value_or_empty
 from aiodreamobjects._s3.call import Caller
 from aiodreamobjects._s3.errors import lacks_request, may_be_refused
 from aiodreamobjects._s3.gate import Gate, closed_meanwhile
 from aiodreamobjects._s3.listings import Listings
-from aiodreamobjects._s3.settings import HAS_LOCK, AsXml, ByBoto, Setting
 from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._service import Feature, Service
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
+    from aiodreamobjects._acls import Acl
+    from aiodreamobjects._s3 import settings
     from aiodreamobjects._s3.cold import Cold
+    from aiodreamobjects._s3.settings import Setting
     from aiodreamobjects._trace import Watch
+else:
+    settings = Later("aiodreamobjects._s3.settings")
 
 T = TypeVar("T")
 
@@ -177,7 +182,7 @@ class S3(Abilities, Listings, Buckets):
 
     async def put_setting(self, bucket: str, setting: Setting[T], value: T) -> None:
         """Write the setting. Raise UnsupportedByServiceError if the service does not know it, or answers and does not keep it."""
-        if isinstance(setting.form, ByBoto):
+        if isinstance(setting.form, settings.ByBoto):
             (await self._opened_cold()).check(bucket, setting.form, value)
         self._refuse_lacking_setting(setting)
         if self._may_be_ignored(setting) and setting.name not in self._readable:
@@ -191,7 +196,7 @@ class S3(Abilities, Listings, Buckets):
         if self._may_be_ignored(setting) and await self.get_setting(bucket, setting) == setting.empty():
             return
         form = setting.form
-        if isinstance(form, AsXml):
+        if isinstance(form, settings.AsXml):
             await self.delete_as_xml(bucket, setting, form)
         elif form.delete:
             await (await self._opened_cold()).delete(bucket, form, setting.feature)
@@ -216,7 +221,7 @@ class S3(Abilities, Listings, Buckets):
         if not exists:
             await self.create_bucket(bucket, acl, object_lock=True)
         try:
-            if await self.get_setting(bucket, HAS_LOCK):
+            if await self.get_setting(bucket, settings.HAS_LOCK):
                 return
         except UnsupportedByServiceError as error:
             error.add_note(f"the bucket {bucket!r} exists now, without Object Lock")
@@ -257,14 +262,14 @@ class S3(Abilities, Listings, Buckets):
 
     async def _read(self, bucket: str, setting: Setting[T]) -> T:
         form = setting.form
-        if isinstance(form, AsXml):
+        if isinstance(form, settings.AsXml):
             return await self.get_as_xml(bucket, setting, form)
         cold = await self._opened_cold()
         return await value_or_empty(setting, lambda: cold.get(bucket, form, setting.feature))
 
     async def _write(self, bucket: str, setting: Setting[T], value: T) -> None:
         form = setting.form
-        if isinstance(form, AsXml):
+        if isinstance(form, settings.AsXml):
             await self.put_as_xml(bucket, setting, form, value)
         else:
             await (await self._opened_cold()).put(bucket, form, value, setting.feature)

@@ -10,19 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from aiodreamobjects._models import (
+from aiodreamobjects._bucket_settings import (
     CorsRule,
     EncryptionRule,
     LifecycleRule,
     Logging,
     Notification,
-    ObjectOwnership,
     PolicyDocument,
     PublicAccessBlock,
     Retention,
-    VersioningStatus,
     Website,
 )
+from aiodreamobjects._models import ObjectOwnership, VersioningStatus
 from aiodreamobjects._s3 import xml
 from aiodreamobjects._s3.errors import refuse_reply
 from aiodreamobjects._service import Feature

@@ -9,17 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from aiodreamobjects._config import Credentials
+from aiodreamobjects._later import Later
 from aiodreamobjects._service import Signature
+
+if TYPE_CHECKING:
+    import json
+    from email import utils as email_utils
+else:
+    json, email_utils = Later("json"), Later("email.utils")
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 _BARE_NAMES = "host;x-amz-content-sha256;x-amz-date"
@@ -184,7 +190,7 @@ class Signer:
 def sign_v2(request: Request, credentials: Credentials, now: float) -> dict[str, str]:
     """Return the request's headers with a SigV2 ``authorization``."""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    headers["date"] = formatdate(now, usegmt=True)
+    headers["date"] = email_utils.formatdate(now, usegmt=True)
     if credentials.session_token:
         headers["x-amz-security-token"] = credentials.session_token
     signature = _signature_v2(request, headers, headers["date"], credentials)

@@ -6,16 +6,24 @@ number of elements, and the length of tags and texts are limited. The receiver l
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 from xml.parsers import expat
 
 from aiodreamobjects._checksums import element_of
-from aiodreamobjects._models import Acl, Checksum, Grant, Permission
+from aiodreamobjects._later import Later
+from aiodreamobjects._models import Checksum
 from aiodreamobjects._s3.values import Part, VersionedKey
+
+if TYPE_CHECKING:
+    import html
+
+    from aiodreamobjects import _acls as acls
+    from aiodreamobjects._acls import Acl, Grant, Permission
+else:
+    html, acls = Later("html"), Later("aiodreamobjects._acls")
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DEEPEST = 32
@@ -304,19 +312,19 @@ def acl_of(root: Element) -> Acl | None:
     if owner_id is None:
         return None
     grants = [_grant_of(element) for element in (listed.find_all("Grant") if listed else ())]
-    return None if None in grants else Acl(owner_id, tuple(grant for grant in grants if grant))
+    return None if None in grants else acls.Acl(owner_id, tuple(grant for grant in grants if grant))
 
 
 def _grant_of(element: Element) -> Grant | None:
     grantee, permission = element.find("Grantee"), element.get("Permission")
-    if grantee is None or permission not in get_args(Permission):
+    if grantee is None or permission not in get_args(acls.Permission):
         return None
-    kind = cast(Permission, permission)
+    kind = cast("Permission", permission)
     if (uri := grantee.get("URI")) is not None:
-        return Grant(kind, uri=uri)
+        return acls.Grant(kind, uri=uri)
     if (email := grantee.get("EmailAddress")) is not None:
-        return Grant(kind, email=email)
-    return Grant(kind, id=grantee.get("ID") or "")
+        return acls.Grant(kind, email=email)
+    return acls.Grant(kind, id=grantee.get("ID") or "")
 
 
 def _document(name: str, content: str) -> bytes:

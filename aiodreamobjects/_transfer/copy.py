@@ -11,6 +11,7 @@ from functools import partial
 from math import ceil
 from urllib.parse import unquote
 
+from aiodreamobjects._acls import Acl
 from aiodreamobjects._concurrency import pull
 from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
@@ -23,7 +24,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._integrity import md5_of_etag, parts_of_etag
-from aiodreamobjects._models import Acl, Address, ByteRange, ObjectInfo, Verified
+from aiodreamobjects._models import Address, ByteRange, ObjectInfo, Verified
 from aiodreamobjects._progress import Growing, Meter, ProgressCallback
 from aiodreamobjects._runtime import Job, Runtime, clean_up
 from aiodreamobjects._s3.options import ANY, LEGAL_HOLD, META, HeaderArguments, ReadOptions, WriteOptions

@@ -10,8 +10,8 @@ from aiodreamobjects import _presign
 from aiodreamobjects._checks import check_token, encode_utf8
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError, OfOpenSession, TransferError
 from aiodreamobjects._http.transport import Buffer
-from aiodreamobjects._models import Address, ObjectInfo, PresignedUrl, UploadedPart
-from aiodreamobjects._presign import Expiry
+from aiodreamobjects._models import Address, ObjectInfo, UploadedPart
+from aiodreamobjects._presign import Expiry, PresignedUrl
 from aiodreamobjects._runtime import Runtime, clean_up
 from aiodreamobjects._s3 import paging
 from aiodreamobjects._s3.options import WriteOptions

@@ -21,24 +21,71 @@ from cli.conftest import LIMIT_SECONDS, Place, files_below, write_files
 import aiodreamobjects as dream
 from aiodreamobjects.cli.options import ACLS, CHECKSUMS
 
-HEAVY = {"aioboto3", "botocore", "aiobotocore", "rich", "click.testing"}
+HEAVY = {"aioboto3", "botocore", "aiobotocore", "rich", "click.testing", "uvloop"}
+OF_THE_LIBRARY = re.compile(r"aiodreamobjects\.(?!cli\b)")
+FOR_FILES = {"aiofiles", "pathlib", "tempfile"}
+FOR_RARE_REPLIES = {"email", "html", "json"}
+OF_OTHER_VERBS = re.compile(
+    r"aiodreamobjects\.(?:_acls|_apply|_bucket_settings|_bulk|_heads|_memory|_presign|_reports|_trace|_transfer|_tree|_versions"
+    r"|_http\.tls|_listing\.(?:parallel|split|usage)|_remote\.(?:engine|host|journal)|_s3\.(?:boto_session|cold|record|settings))\b"
+)
+"""What ``Session``, and the listing of a bucket over http, must not import. A start takes as long as its imports."""
+LISTING = """
+import asyncio, sys
+from aiodreamobjects import Session
+
+async def main() -> None:
+    async with Session() as session:
+        print(len(await session.bucket(sys.argv[1]).list().collect()))
+
+asyncio.run(main())
+"""
 
 
 def imported(cli: Place, *words: str, cwd: Path | None = None) -> set[str]:
     """Return the modules that a run of the command imports."""
-    arguments = [sys.executable, "-X", "importtime", "-m", "aiodreamobjects", *words]
-    done = subprocess.run(
-        arguments, env=cli.environment, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stderr[-500:]
-    found = set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
+    found = imported_by(cli, "-m", "aiodreamobjects", *words, cwd=cwd)
     assert "aiodreamobjects.cli.main" in found
     return found
 
 
+def imported_by(cli: Place, *arguments: str, cwd: Path | None = None) -> set[str]:
+    """Return the modules that a run of Python imports."""
+    arguments = (sys.executable, "-X", "importtime", *arguments)
+    done = subprocess.run(
+        arguments, env=cli.environment, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    return set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
+
+
+def test_the_package_alone_imports_nothing_of_the_library(cli: Place) -> None:
+    found = imported_by(cli, "-c", "import aiodreamobjects")
+    assert "aiodreamobjects" in found
+    assert not {name for name in found if OF_THE_LIBRARY.match(name)} | found & {"asyncio", "dataclasses", "logging"}
+
+
+def test_one_listing_imports_nothing_that_only_other_verbs_need(cli: Place, name: str) -> None:
+    found = imported_by(cli, "-c", LISTING, name)
+    assert "aiodreamobjects._session" in found
+    assert not {name for name in found if OF_OTHER_VERBS.match(name)} | found & {
+        "click",
+        *FOR_FILES,
+        *FOR_RARE_REPLIES,
+        *HEAVY,
+    }
+
+
+def test_ls_imports_nothing_that_only_other_commands_need(cli: Place, name: str) -> None:
+    found = imported(cli, "ls", f"s3://{name}")
+    assert "aiodreamobjects._session" in found
+    assert not {name for name in found if OF_OTHER_VERBS.match(name)} | found & {*FOR_FILES, *FOR_RARE_REPLIES, *HEAVY}
+
+
 @pytest.mark.parametrize("words", [("--help",), ("version",), ("cp", "--help"), ("completion", "zsh")])
 def test_help_and_version_import_neither_the_library_nor_asyncio(cli: Place, words: tuple[str, ...]) -> None:
-    assert not imported(cli, *words) & {"asyncio", "aiodreamobjects._public", "aiodreamobjects._errors", *HEAVY}
+    found = imported(cli, *words)
+    assert not {name for name in found if OF_THE_LIBRARY.match(name)} | found & {"asyncio", "ssl", "logging", *HEAVY}
 
 
 def test_a_command_with_keys_in_the_environment_imports_no_botocore_and_no_rich(cli: Place, tmp_path: Path) -> None:
