@@ -24,8 +24,18 @@ _PREFIX: Final = "x-amz-checksum-"
 TYPE: Final = "x-amz-checksum-type"
 
 
-def _crc(body: bytes, polynomial: int, size: int) -> bytes:
-    """Return the CRC of this reversed polynomial, two bytes of the body at a time."""
+_LIBRARY: Final = "awscrt.checksums"
+_SMALL_BYTES: Final = 64 << 10
+
+
+def _crc(name: str, body: bytes, polynomial: int, size: int) -> bytes:
+    """Return the CRC of this reversed polynomial.
+
+    For a large body, use the library if somebody has loaded it, as a client in this process has: it is 1,000 times as fast.
+    """
+    if len(body) > _SMALL_BYTES and (library := sys.modules.get(_LIBRARY)) is not None:
+        value: int = getattr(library, name)(body)
+        return value.to_bytes(size, "big")
     table = _table(polynomial)
     crc = mask = (1 << 8 * size) - 1
     words = array("H", body[: len(body) & ~1])
@@ -51,8 +61,8 @@ def _table(polynomial: int) -> list[int]:
 
 ALGORITHMS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
-    "crc32c": lambda body: _crc(body, 0x82F63B78, 4),
-    "crc64nvme": lambda body: _crc(body, 0x9A6C9329AC4BC9B5, 8),
+    "crc32c": lambda body: _crc("crc32c", body, 0x82F63B78, 4),
+    "crc64nvme": lambda body: _crc("crc64nvme", body, 0x9A6C9329AC4BC9B5, 8),
     "sha1": lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
     "sha256": lambda body: hashlib.sha256(body).digest(),
 }
