@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import inspect
 import os
+import ssl
 import subprocess
 import sys
 import uuid
@@ -15,7 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import boto3
+import aiohttp
+import botocore.loaders
 import pytest
 import pytest_asyncio
 import trustme
@@ -28,12 +31,12 @@ from servers.faulty import FaultyServer
 from servers.moto_server import moto_server
 from servers.proxy import ForwardProxy
 from servers.scripted import ScriptedServer
-from servers.served import ServedService
+from servers.served import ServedService, boto_session
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
-SERVERS = ("memory", "rgw", "rgw-tls", "moto", "b2")  # TLS to moto is no other than TLS to the gateway and to b2
+SERVERS = ("memory", "rgw", "moto", "b2")  # b2 over TLS
 LIBRARY = str(Path(dream.__file__).parent)
 RUN_OF_A_CALLBACK = asyncio.Handle._run.__code__
 INDEPENDENT = ("rclone", "localbucket", "juicefs", "juicefs-plain", "swift")
@@ -82,9 +85,15 @@ class Server:
         }
         return dream.Session(**{**given, **settings})  # type: ignore[arg-type]  # each by its name
 
+    def anyone(self) -> aiohttp.ClientSession:
+        """Return a client without keys."""
+        # Without a file, a context loads every authority of this machine: 30 ms.
+        context = ssl.create_default_context(cafile=self.ca) if self.ca else True
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+
     def boto(self) -> Any:
         """Return a client of boto3, the independent observer."""
-        return boto3.session.Session().client(
+        return boto_session().client(
             "s3",
             endpoint_url=self.service.endpoint,
             verify=None if self.ca is None else str(self.ca),
@@ -110,6 +119,15 @@ def no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
         patch.setenv("XDG_STATE_HOME", str(home / "state"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def botocore_reads_its_files_once() -> Iterator[None]:
+    """Each session of it parses them again: for a client that makes few requests, that is most of the time."""
+    loader = botocore.loaders.JSONFileLoader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.loaders.JSONFileLoader, "load_file", staticmethod(functools.cache(loader.load_file)))
         yield
 
 
@@ -301,6 +319,14 @@ def memory_served() -> Iterator[Server]:
         yield Server("memory", dream.Service.for_endpoint(found.endpoint), found.access_key, found.secret_key)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A file that has ``ON`` is tried on these servers. What is built on requests does not depend on each."""
+    if "server" in metafunc.fixturenames and hasattr(metafunc.module, "ON"):
+        servers = pytest.mark.parametrize("server", metafunc.module.ON, indirect=True, scope="session")
+        metafunc.definition.add_marker(servers)
+
+
 @pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Server:
     found: Server = request.getfixturevalue(request.param.replace("-", "_"))
@@ -358,12 +384,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small disk can be mounted by root alone, and not in every container")
     yield place
     subprocess.run(["umount", str(place)], check=True)
-
-
-def skip_if_seen_elsewhere(server: Server) -> None:
-    """For what takes a thousand requests and more: each service once."""
-    if server.name == "rgw-tls":
-        pytest.skip("the same is seen on the gateway without TLS")
 
 
 async def put_all(bucket: dream.Bucket, keys: Sequence[str]) -> None:

@@ -28,7 +28,12 @@ def fuzzed(share: float = 1.0) -> settings:
         max_examples=max(1, round((EXAMPLES or USUAL_EXAMPLES) * share)),
         deadline=None,
         derandomize=not EXAMPLES,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.large_base_example,
+            HealthCheck.function_scoped_fixture,
+        ],
     )
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import boto3
 import pytest
 import pytest_asyncio
 from botocore.config import Config
 from conftest import Server, new_name
 from servers.scripted import Received, Reply, ScriptedServer, error
+from servers.served import boto_session
 
 import aiodreamobjects as dream
 
@@ -272,7 +272,7 @@ def other(request: pytest.FixtureRequest) -> Server:
 
 
 def client_of(server: Server, kind: str = "s3") -> Any:
-    return boto3.session.Session().client(
+    return boto_session().client(
         kind,
         endpoint_url=server.service.endpoint,
         aws_access_key_id=server.access_key,

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 from servers.b2 import B2Server
 from servers.faulty import FaultyServer
@@ -116,7 +117,7 @@ async def test_a_service_that_turns_out_to_refuse_checksums_says_so(b2_server: B
 
 
 @pytest.mark.parametrize("algorithm", CRCS)
-@settings(deadline=None, max_examples=50)
+@fuzzed(0.2)
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
 def test_crcs_of_parts_make_the_crc_of_the_whole(algorithm: dream.Checksum, parts: list[bytes]) -> None:
     """By the library, and by the service in memory, which shares no code with it."""

@@ -92,9 +92,8 @@ def test_the_quickstart_does_what_the_old_sample_did(request: pytest.FixtureRequ
     assert any(f"/{name}/secret_plans.txt?" in line and "Signature=" in line for line in lines)
 
 
-@pytest.mark.parametrize("where", ["embedded", "rgw"])
-def test_a_large_upload_and_its_download_show_their_progress(request: pytest.FixtureRequest, where: str) -> None:
-    done = run("upload_with_progress.py", server=None if where == "embedded" else request.getfixturevalue(where))
+def test_a_large_upload_and_its_download_show_their_progress() -> None:
+    done = run("upload_with_progress.py", server=None)
     assert (done.returncode, done.stderr) == (0, "")
     for title in ("Uploading video.mkv", "Downloading copy.mkv"):
         assert re.search(rf"{title} .* 67\.1/67\.1 MB", done.stdout)
@@ -113,12 +112,11 @@ async def test_a_file_of_ones_own_is_uploaded_with_progress(rgw: Server, tmp_pat
         await bucket.delete(force=True)
 
 
-@pytest.mark.parametrize("where", ["embedded", "rgw"])
 def test_what_was_killed_midway_goes_on_where_it_was(
-    request: pytest.FixtureRequest, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rgw: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    done = run("resume_after_crash.py", server=None if where == "embedded" else request.getfixturevalue(where))
+    done = run("resume_after_crash.py", server=rgw)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [lines[0], lines[2]] == ["upload: died by signal 9", "download: died by signal 9"]

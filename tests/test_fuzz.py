@@ -634,14 +634,14 @@ def test_a_document_that_repeats_itself_takes_time_and_memory_in_proportion(
     unit = b"".join(units) or b" "
     place = chance.choice([found.start() for found in re.finditer(rb"<|(?<=>)", document)])
     large = document[:place] + unit * (1 + 300_000 // len(unit)) + document[place:]
-    started = time.monotonic()
+    started = time.thread_time()
     with traced_memory() as memory:
         for name in ("ListBucketResult", "DeleteResult"):
             with suppress(wire_xml.MalformedError):
                 wire_xml.read(large, name)
     elements = min(wire_xml.MOST_ELEMENTS, large.count(b"<"))
     assert memory.peak < 12 * len(large) + 250 * elements + (1 << 20)
-    assert time.monotonic() - started < 20
+    assert time.thread_time() - started < 20
 
 
 # Documents, through the public door

@@ -50,7 +50,7 @@ async def home(rgw: Server) -> AsyncIterator[str]:
 
 
 async def test_thousands_of_tasks_at_once_share_one_session(rgw: Server, home: str) -> None:
-    count = 5_000
+    count = 2_000
     async with rgw.session() as session:
         bucket = session.bucket(home)
         there = [bucket.object(f"there/{number}") for number in range(0, count, 10)]
@@ -94,7 +94,7 @@ async def test_thousands_of_tasks_at_once_share_one_session(rgw: Server, home: s
 
 
 async def test_bodies_that_are_held_open_keep_no_request_waiting(rgw: Server, home: str) -> None:
-    width, count = 16, 500
+    width, count = 16, 200
     streamed = os.urandom(256 * KIB)
     limits = dream.Limits(requests=width, part_size=5 * MIB)
     async with rgw.session(limits=limits) as session, asyncio.timeout(HANG_SECONDS):
@@ -140,7 +140,7 @@ async def test_bodies_that_are_held_open_keep_no_request_waiting(rgw: Server, ho
 HELD_SECONDS = 0.1
 """Twice what the library means to keep, for a machine that is half as fast."""
 PAGE_KEYS = 1000
-LARGE, SMALL_FILES = 64 * MIB, 300
+LARGE, SMALL_FILES = 32 * MIB, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ async def place_on(server: Server, files: Path, *, is_filled: bool = True) -> As
     async with server.session() as other, server.session() as session:
         bucket = await other.create_bucket(new_name())
         if is_filled:
-            for size in (8, 16, 64):
+            for size in (8, 16, 32):
                 await bucket.object(f"{size} MiB").put(content[: size * MIB])
             await bucket.upload_tree(files / "tree", "tree")
             await asyncio.gather(*(bucket.object(f"page/{number:04}").put(b"") for number in range(PAGE_KEYS)))
@@ -198,7 +198,7 @@ async def opening_a_session_and_its_aioboto3_client(place: Place, home: Path) ->
         await session.boto_client()
 
 
-async def putting_128_mib_at_once(place: Place, home: Path) -> None:
+async def putting_64_mib_at_once(place: Place, home: Path) -> None:
     limits = dream.Limits(part_size=2 * LARGE)
     async with place.server.session(limits=limits) as session:
         info = await session.bucket(place.bucket.name).object("put").put(place.content)
@@ -209,13 +209,13 @@ async def putting_16_mib_of_text(place: Place, home: Path) -> None:
     await place.bucket.object("put").put("x" * (16 * MIB))
 
 
-async def uploading_64_mib(place: Place, home: Path) -> None:
+async def uploading_32_mib(place: Place, home: Path) -> None:
     info = await place.bucket.object("uploaded").upload(place.files / "large")
     assert info.verified == "parts"
 
 
-async def downloading_64_mib(place: Place, home: Path) -> None:
-    info = await place.bucket.object("64 MiB").download(home / "large")
+async def downloading_32_mib(place: Place, home: Path) -> None:
+    info = await place.bucket.object("32 MiB").download(home / "large")
     assert info.verified == "parts"
 
 
@@ -276,11 +276,11 @@ async def presigning(place: Place, home: Path) -> None:
     assert place.bucket.object("8 MiB").presign_get(60)
 
 
-PUTS: list[Act] = [putting_128_mib_at_once, putting_16_mib_of_text, uploading_64_mib]
+PUTS: list[Act] = [putting_64_mib_at_once, putting_16_mib_of_text, uploading_32_mib]
 ACTS: list[Act] = [
     *PUTS,
     opening_a_session_and_its_aioboto3_client,
-    downloading_64_mib,
+    downloading_32_mib,
     reading_16_mib,
     reading_16_mib_as_a_file,
     streaming_8_mib_with_their_md5,

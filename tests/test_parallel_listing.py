@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 from conftest import Server, keys_of, new_name, put_all
-from hypothesis import given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 from invariants import tasks_of_the_client
 from servers.scripted import Raw, Received, Reply, ScriptedServer, Silence, error
@@ -119,7 +120,7 @@ KEYS = st.lists(st.one_of(SIMPLE, with_prefix(SIMPLE), ODD), min_size=1, max_siz
 )
 
 
-@settings(max_examples=60, deadline=None)
+@fuzzed(0.2)
 @given(KEYS, st.integers(1, 12), st.integers(2, 9), st.sampled_from([1, 2]), st.data())
 async def test_several_requests_list_what_one_lists(
     keys: list[str], page_keys: int, parallel: int, list_type: Literal[1, 2], data: st.DataObject
@@ -158,7 +159,7 @@ class SelectorThatJumps(selectors.SelectSelector):
         return super().select(0)
 
 
-@settings(max_examples=200, deadline=None)
+@fuzzed(0.5)
 @given(
     st.integers(0, 10**6),
     st.sampled_from(["01", "abc/", "0123456789", "a/\x07", "é漢🎉"]),

@@ -43,15 +43,6 @@ FINAL = [
 
 
 @pytest.mark.parametrize(("status", "code"), PASSING)
-async def test_what_passes_is_tried_again(scripted: ScriptedServer, status: int, code: str) -> None:
-    scripted.will(error(status, code), error(status, code), OK)
-    async with scripted.session() as session:
-        await session.object("s3://bucket/a").put(b"a")
-        assert session.statistics().retries == 2
-    assert scripted.requests == ["PUT /bucket/a"] * 3
-
-
-@pytest.mark.parametrize(("status", "code"), PASSING)
 async def test_what_does_not_pass_is_a_busy_service_at_last(scripted: ScriptedServer, status: int, code: str) -> None:
     scripted.will(error(status, code))
     async with scripted.session() as session:

@@ -22,7 +22,8 @@ import pytest
 import pytest_asyncio
 import trustme
 from aiobotocore.session import get_session
-from hypothesis import given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 
 import aiodreamobjects as dream
@@ -107,7 +108,7 @@ def first(places: list[str], has: set[str]) -> str | None:
     return next((place for place in places if place in has), None)
 
 
-@settings(max_examples=15, deadline=None)
+@fuzzed(0.15)
 @given(
     st.sets(st.sampled_from([*CREDENTIALS]), min_size=1),
     st.sets(st.sampled_from(ENDPOINTS)),

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
-from hypothesis import given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 
 import aiodreamobjects as dream
@@ -168,7 +169,7 @@ def test_what_is_safe_on_windows() -> None:
 
 
 @given(st.text("a./\\: \0\n", max_size=8))
-@settings(max_examples=1000, deadline=None)
+@fuzzed(3)
 def test_a_safe_name_is_one_that_the_paths_of_either_system_keep_inside(name: str) -> None:
     parts = name.split("/")
     assert is_safe(name, on_windows=False) == ("\0" not in name and not {"", ".", ".."} & {*parts})
@@ -334,7 +335,7 @@ def stands_beside(name: str, others: list[str]) -> bool:
 
 @given(st.sets(st.lists(st.sampled_from(["a", "A", "b", "B", "a-", "é", "e\u0301", "ß", "SS"]), min_size=1, max_size=3)
                .map("/".join), max_size=12))  # fmt: skip
-@settings(max_examples=500, deadline=None)
+@fuzzed(2)
 def test_names_that_stand_beside_each_other_where_case_does_not_tell(names: set[str]) -> None:
     clashes, kept = Clashes(folds_case=True), list[str]()
     for name in sorted(names):
@@ -352,7 +353,7 @@ def is_below_what_is_left_out(name: str, names: list[str], kept: list[str]) -> b
 
 
 @given(st.sets(st.text("ab/-.0", min_size=1, max_size=6), max_size=12))
-@settings(max_examples=500, deadline=None)
+@fuzzed(2)
 def test_names_that_stand_beside_each_other(names: set[str]) -> None:
     clashes, kept = Clashes(folds_case=False), list[str]()
     for name in sorted(names):
@@ -593,7 +594,7 @@ paths = st.lists(segments.filter(lambda name: name not in (".", "..")), min_size
 
 
 @given(st.sets(paths, max_size=10))
-@settings(max_examples=100, deadline=None)
+@fuzzed(0.3)
 async def test_a_walk_goes_in_the_order_of_keys(names: set[str]) -> None:
     names = {name for name in names if not any(other.startswith(f"{name}/") for other in names)}
     with tempfile.TemporaryDirectory() as root:

@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, example, given, settings
+from fuzzing import fuzzed
+from hypothesis import example, given
 from hypothesis import strategies as st
 from invariants import descriptors
 
@@ -31,7 +32,7 @@ LARGE = 300 << 10
 PART = 64 << 10
 PATIENCE_SECONDS = 20
 
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = fuzzed(0.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import botocore.session
 import pytest
 from botocore.parsers import ResponseParserFactory
+from fuzzing import fuzzed
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from invariants import traced_memory
@@ -196,7 +197,7 @@ def told_by_us(entries: Sequence[xml.Entry]) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("operation", ["ListObjects", "ListObjectsV2"])
-@settings(max_examples=150, deadline=None)
+@fuzzed(0.5)
 @given(page=pages(), writer=WRITERS)
 def test_a_page_of_objects_is_read_as_botocore_reads_it(
     operation: str, page: list[tuple[str, object]], writer: Writer
@@ -268,7 +269,7 @@ REFERENCES = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=500, deadline=None)
+@fuzzed(2)
 @given(REFERENCES)
 def test_a_key_is_the_same_on_the_fast_path(text: str) -> None:
     assume("]]>" not in text and xml.legible(text.encode()) == text.encode())
@@ -422,7 +423,7 @@ def _canonical(text: str) -> str:
     return text.lower() if text in ("True", "False") else text
 
 
-@settings(max_examples=100, deadline=None)
+@fuzzed(0.5)
 @given(shuffled(VERSIONS), WRITERS)
 def test_a_page_of_versions_is_read_as_botocore_reads_it(page: list[tuple[str, object]], writer: Writer) -> None:
     document = writer.document("ListVersionsResult", page)
@@ -430,21 +431,21 @@ def test_a_page_of_versions_is_read_as_botocore_reads_it(page: list[tuple[str, o
     assert_same(xml.parse(document), expected, {"Version": "Versions", "DeleteMarker": "DeleteMarkers"})
 
 
-@settings(max_examples=100, deadline=None)
+@fuzzed(0.5)
 @given(shuffled(UPLOADS, "Upload"), WRITERS)
 def test_a_page_of_uploads_is_read_as_botocore_reads_it(page: list[tuple[str, object]], writer: Writer) -> None:
     document = writer.document("ListMultipartUploadsResult", page)
     assert_same(xml.parse(document), as_botocore_reads("ListMultipartUploads", document), {"Upload": "Uploads"})
 
 
-@settings(max_examples=100, deadline=None)
+@fuzzed(0.5)
 @given(shuffled(PARTS, "Part"), WRITERS)
 def test_a_page_of_parts_is_read_as_botocore_reads_it(page: list[tuple[str, object]], writer: Writer) -> None:
     document = writer.document("ListPartsResult", page)
     assert_same(xml.parse(document), as_botocore_reads("ListParts", document), {"Part": "Parts"})
 
 
-@settings(max_examples=100, deadline=None)
+@fuzzed(0.5)
 @given(shuffled(OUTCOMES), WRITERS)
 def test_the_outcome_of_a_bulk_delete_is_read_as_botocore_reads_it(
     page: list[tuple[str, object]], writer: Writer
@@ -529,11 +530,11 @@ REFUSED: dict[str, bytes | Callable[[], bytes]] = {
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_hostile_documents_are_refused_in_time_and_in_memory(make: bytes | Callable[[], bytes]) -> None:
     document = make if isinstance(make, bytes) else make()
-    started = time.monotonic()
+    started = time.thread_time()
     with traced_memory() as memory, pytest.raises(xml.MalformedError):
         xml.read(document, "ListBucketResult")
     assert memory.peak < 12 * len(document) + (1 << 20)
-    assert time.monotonic() - started < 20
+    assert time.thread_time() - started < 20
 
 
 @pytest.mark.parametrize(
@@ -553,7 +554,7 @@ def test_a_document_in_utf8_is_read_whatever_it_says(document: bytes) -> None:
     assert (root.name, root.text) == ("a", "é")
 
 
-@settings(max_examples=500, deadline=None)
+@fuzzed(2)
 @given(st.binary(max_size=60) | st.text(LEGAL | st.sampled_from("<>&;/"), max_size=60).map(str.encode))
 def test_bytes_are_read_or_refused(data: bytes) -> None:
     for document in (

@@ -15,6 +15,8 @@ from conftest import Server, new_name
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
+ON = ("memory", "rgw")
+
 MIB = 1 << 20
 PART = 5 * MIB
 LARGE = random.Random(8).randbytes(2 * PART + 1000)
@@ -128,8 +130,6 @@ async def test_large_objects_that_are_cut_elsewhere(
     server: Server, bucket: dream.Bucket, other: Other, boto: Any
 ) -> None:
     """An ETag of parts decides nothing beside that of other parts. The content does."""
-    if server.name not in ("memory", "rgw"):
-        pytest.skip("in memory, and on Ceph RGW")
     await other.put("large", LARGE)
     upload_in_parts(boto, bucket.name, "here/large", LARGE, PART)
     by_etag = await other.compared(bucket, "here")
@@ -148,8 +148,6 @@ async def test_large_objects_that_are_cut_elsewhere(
 
 
 async def test_parts_of_the_same_number_may_be_cut_elsewhere(server: Server, bucket: dream.Bucket, boto: Any) -> None:
-    if server.name not in ("memory", "rgw"):
-        pytest.skip("in memory, and on Ceph RGW")
     for prefix, size in (("here", 5 * MIB), ("there", 6 * MIB)):
         upload_in_parts(boto, bucket.name, f"{prefix}/large", LARGE[: 9 * MIB], size)
     assert (await bucket.check_tree(bucket, "here", to_prefix="there")).differ == ("large",)

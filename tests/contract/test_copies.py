@@ -21,7 +21,7 @@ CONTENT = os.urandom(2 * PART + 1)
 LIMITS = dream.Limits(part_size=PART, parts_per_object=3)
 
 
-@pytest.fixture(scope="module", params=[one for one in SERVERS if one != "rgw-tls"])
+@pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Server:
     """What is copied does not pass through here: TLS adds nothing."""
     found: Server = request.getfixturevalue(request.param)

@@ -14,6 +14,8 @@ from conftest import Server
 
 import aiodreamobjects as dream
 
+ON = ("memory", "rgw", "rgw-tls")
+
 CONTENT = bytes(range(256)) * 5000
 RANGES = 5
 LIMITS = dream.Limits(part_size=len(CONTENT) // RANGES, parts_per_object=2)

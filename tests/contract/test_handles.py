@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import aiofiles
-import aiohttp
 import pytest
 from conftest import Server
 from etags import etag_of
@@ -144,8 +142,7 @@ async def test_boto3_begins_and_the_library_ends_and_the_reverse(session: dream.
 async def test_anyone_sends_parts_by_presigned_urls(server: Server, bucket: dream.Bucket, obj: dream.Object) -> None:
     if server.is_memory:
         pytest.skip("nothing answers the URLs of a service in memory")
-    context = ssl.create_default_context(cafile=server.ca)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as anyone:
+    async with server.anyone() as anyone:
         signatures: tuple[dream.Signature, ...] = ("v4",) if server.is_b2 else ("v4", "v2")
         for signature in signatures:
             upload = await obj.start_upload()
@@ -274,8 +271,7 @@ async def test_a_page_of_another_site_may_send_a_part_and_read_its_etag(
     asked = site | {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
     upload = await obj.start_upload()
     url = URL(upload.presign_part(1, content_length=1), encoded=True)
-    context = ssl.create_default_context(cafile=server.ca)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as browser:
+    async with server.anyone() as browser:
         async with browser.options(url, headers=asked) as reply:
             assert reply.status == 403
         await bucket.set_cors(

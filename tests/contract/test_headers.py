@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 import pytest_asyncio
 from botocore.config import Config
 from conftest import Server, new_name
 from servers.byte_client import ByteClient
-from servers.served import ServedService
+from servers.served import ServedService, boto_session
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -43,7 +42,7 @@ class Place:
         return dream.Session(service=service, access_key=self.access_key, secret_key=self.secret_key, limits=limits)
 
     def boto(self) -> Any:
-        return boto3.session.Session().client(
+        return boto_session().client(
             "s3",
             endpoint_url=self.service.endpoint,
             aws_access_key_id=self.access_key,

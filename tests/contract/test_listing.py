@@ -1,17 +1,18 @@
-"""Listings, on every server: complete, in order, a page at a time."""
+"""Listings: complete, in order, a page at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
-from conftest import Server, keys_of, new_name, put_all, skip_if_seen_elsewhere
+from conftest import Server, keys_of, new_name, put_all
 
 import aiodreamobjects as dream
 from aiodreamobjects._models import Address
 from aiodreamobjects._s3.options import WriteOptions
+
+ON = ("memory", "rgw")
 
 # In UTF-8 byte order: neither that of a directory walk ("a-b" < "a/b") nor of UTF-16 ("ﬀ" < "🎉").
 KEYS = ["a", "a b", "a+b", "a-b", "a.b", "a/b", "a/b/c", "a/d", "a0", "b%20", "é", "漢", "ﬀ", "🎉"]
@@ -28,7 +29,6 @@ async def filled(bucket: dream.Bucket) -> dream.Bucket:
 @pytest_asyncio.fixture(scope="module")
 async def large(server: Server, session: dream.Session) -> AsyncIterator[dream.Bucket]:
     """1,050 keys, all of them awkward to continue behind."""
-    skip_if_seen_elsewhere(server)
     bucket = await session.create_bucket(new_name())
     await put_all(bucket, [f"dir %2B+/ü {number:04}" for number in range(1050)])
     yield bucket
@@ -49,20 +49,20 @@ async def test_a_listed_object_tells_what_a_listing_tells(filled: dream.Bucket) 
     assert info.metadata is None
 
 
-@pytest.mark.parametrize("prefix", ["a", "a ", "a+", "a/", "b%20", "é", "nothing"])
-async def test_a_prefix_selects(filled: dream.Bucket, prefix: str) -> None:
-    assert await keys_of(filled.list(prefix)) == [key for key in KEYS if key.startswith(prefix)]
+async def test_a_prefix_selects(filled: dream.Bucket) -> None:
+    for prefix in ("a", "a ", "a+", "a/", "b%20", "é", "nothing"):
+        assert await keys_of(filled.list(prefix)) == [key for key in KEYS if key.startswith(prefix)]
 
 
-@pytest.mark.parametrize("start_after", ["a", "a+b", "a/b", "a/c", "é", "🎉"])
-async def test_start_after_begins_behind_a_key(filled: dream.Bucket, start_after: str) -> None:
-    expected = [key for key in KEYS if key.encode() > start_after.encode()]
-    assert await keys_of(filled.list(start_after=start_after)) == expected
+async def test_start_after_begins_behind_a_key(filled: dream.Bucket) -> None:
+    for start_after in ("a", "a+b", "a/b", "a/c", "é", "🎉"):
+        expected = [key for key in KEYS if key.encode() > start_after.encode()]
+        assert await keys_of(filled.list(start_after=start_after)) == expected
 
 
-@pytest.mark.parametrize("limit", [0, 1, 13, 14, 15])
-async def test_limit_ends_a_listing(filled: dream.Bucket, limit: int) -> None:
-    assert await keys_of(filled.list(limit=limit)) == KEYS[:limit]
+async def test_limit_ends_a_listing(filled: dream.Bucket) -> None:
+    for limit in (0, 1, 13, 14, 15):
+        assert await keys_of(filled.list(limit=limit)) == KEYS[:limit]
 
 
 async def test_one_level_is_listed_as_a_directory(filled: dream.Bucket) -> None:
@@ -94,9 +94,6 @@ async def test_a_limit_beyond_a_page_is_kept(large: dream.Bucket) -> None:
 
 
 async def test_a_page_may_end_at_a_key_that_xml_cannot_carry(server: Server, bucket: dream.Bucket) -> None:
-    if server.is_moto:
-        pytest.skip("moto answers 500 to the listing of a key with a bell")
-    skip_if_seen_elsewhere(server)
     keys = [f"{n:04}\x07" for n in range(1002)]
     await put_all(bucket, keys)
     assert await keys_of(bucket.list()) == keys
@@ -121,10 +118,7 @@ async def test_a_listing_can_be_left_and_begun_again(large: dream.Bucket) -> Non
 
 
 async def test_open_uploads_go_on_behind_a_page(server: Server, bucket: dream.Bucket) -> None:
-    if server.is_moto:
-        pytest.skip("moto lists them in one page, and takes long to begin them")
-    skip_if_seen_elsewhere(server)
-    numbers = iter(range(1005))
+    numbers = iter(range(1002))
 
     async def begin_some() -> None:
         for number in numbers:
@@ -134,6 +128,6 @@ async def test_open_uploads_go_on_behind_a_page(server: Server, bucket: dream.Bu
         for _ in range(16):
             group.create_task(begin_some())
     uploads = await bucket.uploads().collect()
-    assert [upload.key for upload in uploads] == [f"a %20+{number:04}" for number in range(1005)]
-    assert len({upload.upload_id for upload in uploads}) == 1005
+    assert [upload.key for upload in uploads] == [f"a %20+{number:04}" for number in range(1002)]
+    assert len({upload.upload_id for upload in uploads}) == 1002
     assert await bucket.uploads("a %20+100").collect() == uploads[1000:]

@@ -13,6 +13,8 @@ from conftest import Server, new_name
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
+ON = ("memory", "rgw", "b2")
+
 PART = 5 << 20
 CONTENTS = {"a": b"aaa", "d/e/empty": b"", "d/f": b"fff", "ü/é+%20&=#?": b"odd"}
 SIZE = sum(map(len, CONTENTS.values()))
@@ -99,15 +101,13 @@ async def test_a_dry_run_moves_nothing(bucket: dream.Bucket, boto: Any) -> None:
     assert seen(boto, bucket, "to/") == {}
 
 
-@pytest.mark.parametrize(("prefix", "to_prefix"), [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("", "a"), ("a/b", "")])
-async def test_a_prefix_is_not_moved_into_itself(
-    session: dream.Session, bucket: dream.Bucket, prefix: str, to_prefix: str, boto: Any
-) -> None:
+async def test_a_prefix_is_not_moved_into_itself(session: dream.Session, bucket: dream.Bucket, boto: Any) -> None:
     """Objects would be moved again and again, or over each other."""
     await fill(bucket, "a/b/")
-    for to in (bucket, session.bucket(bucket.name)):
-        with pytest.raises(ValueError, match="choose prefixes that do not overlap"):
-            await bucket.move_tree(to, prefix, to_prefix)
+    for prefix, to_prefix in (("a", "a"), ("a", "a/b"), ("a/b", "a"), ("", "a"), ("a/b", "")):
+        for to in (bucket, session.bucket(bucket.name)):
+            with pytest.raises(ValueError, match="choose prefixes that do not overlap"):
+                await bucket.move_tree(to, prefix, to_prefix)
     assert seen(boto, bucket, "a/b/") == CONTENTS
 
 

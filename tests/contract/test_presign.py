@@ -26,8 +26,7 @@ from aiodreamobjects import Object
 async def anyone(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
     if server.is_memory:
         pytest.skip("nothing answers the URLs of a service in memory")
-    context = ssl.create_default_context(cafile=server.ca)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client:
+    async with server.anyone() as client:
         yield client
 
 

@@ -14,6 +14,8 @@ from conftest import Server, new_name
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
+ON = ("memory", "rgw", "b2")
+
 PART = 5 << 20
 
 
@@ -92,8 +94,6 @@ LATER: dict[str, str | None] = {
 
 
 async def test_a_prefix_is_as_it_was(server: Server, bucket: dream.Bucket, boto: Any) -> None:
-    if server.is_moto:
-        pytest.skip("moto lists a delete marker behind the versions before it")
     await bucket.object("p-other").put("beside")
     await bucket.object("p/gone").put("before")
     await put(bucket, FIRST)
@@ -163,8 +163,7 @@ async def test_headers_metadata_tags_and_acl_come_back(server: Server, bucket: d
     await obj.put("1", content_type="text/csv", cache_control="no-cache", metadata={"color": "black"})
     if not server.is_b2:
         await obj.set_tags({"kind": "a"})
-        if not server.is_moto:  # which has one ACL for all versions
-            await obj.set_acl("public-read")
+        await obj.set_acl("public-read")
     as_of = await moment(server, bucket)
     await obj.put("2", content_type="text/plain")
     assert (await bucket.restore_tree("p", as_of)).copied == 1
@@ -173,7 +172,7 @@ async def test_headers_metadata_tags_and_acl_come_back(server: Server, bucket: d
     assert reply["Metadata"] == {"color": "black"}
     if not server.is_b2:
         assert boto.get_object_tagging(Bucket=bucket.name, Key="p/a")["TagSet"] == [{"Key": "kind", "Value": "a"}]
-        assert server.is_moto or (await obj.acl()).canned == "public-read"
+        assert (await obj.acl()).canned == "public-read"
 
 
 async def test_the_state_of_a_time_is_copied_elsewhere(
@@ -208,8 +207,8 @@ async def test_only_what_the_patterns_take_is_brought_back(server: Server, bucke
 
 
 async def test_null_versions_where_versioning_is_suspended(server: Server, bucket: dream.Bucket, boto: Any) -> None:
-    if server.is_b2 or server.is_moto:
-        pytest.skip("B2 cannot suspend versioning, and moto forgets the versions before")
+    if server.is_b2:
+        pytest.skip("B2 cannot suspend versioning")
     await put(bucket, {"kept": "version"})
     await bucket.set_versioning("Suspended")
     await put(bucket, {"null": "null"})
@@ -275,7 +274,7 @@ async def test_more_versions_than_a_page() -> None:
 
 
 async def test_a_large_version_comes_back_in_parts(server: Server, boto: Any) -> None:
-    if server.name not in ("memory", "rgw"):
+    if server.is_b2:
         pytest.skip("in memory, and on Ceph RGW")
     content = random.Random(2).randbytes(PART + 1000)
     async with server.session(limits=dream.Limits(part_size=PART)) as session:

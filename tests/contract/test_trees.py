@@ -15,6 +15,8 @@ from conftest import Server, new_name
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
+ON = ("memory", "rgw", "b2")
+
 NAMES = [
     "a",
     "a-b/c",

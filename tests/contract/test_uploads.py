@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from conftest import Server
+from conftest import SERVERS, Server
 from etags import etag_of
 
 import aiodreamobjects as dream
+
+ON = (*SERVERS, "rgw-tls")
 
 PART = 5 << 20  # the least that S3 takes for a part with others behind it
 CONTENT = os.urandom(2 * PART + 1)

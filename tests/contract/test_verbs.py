@@ -6,7 +6,6 @@ The other files of the contract look closer, on servers that have nearly all tha
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -950,8 +949,7 @@ async def test_a_tree_is_brought_back_to_a_time(bucket: dream.Bucket) -> None:
 
 @pytest_asyncio.fixture
 async def anyone(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
-    context = ssl.create_default_context(cafile=server.ca)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client:
+    async with server.anyone() as client:
         yield client
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
+from fuzzing import fuzzed
 from http_client import HEAD, KINDS, WAYS, WRONG, assert_serves, content_of, echo, served
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from loops import LOOPS, loop_of_its_own
 from servers.raw import Peer, turns
@@ -139,7 +140,7 @@ def test_no_peer_makes_it_hang_or_lie(loop: str) -> None:
 
     with loop_of_its_own(loop) as run:
 
-        @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @fuzzed(1.5)
         @example(Said([KINDS["interim"].data], "fin", "whole"))
         @given(answers_of_sorts())
         def hold_conversations(said: Said) -> None:

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import pytest
 import pytest_asyncio
 from botocore.exceptions import BotoCoreError, ClientError
-from hypothesis import example, given, settings
+from fuzzing import fuzzed
+from hypothesis import example, given
 from hypothesis import strategies as st
 from servers.scripted import Content, Raw, Received, Reply, ScriptedServer, Silence, Step
 
@@ -179,7 +180,7 @@ def made(settings: Mapping[str, object]) -> dream.Session | None:
 @example("https://\u017f3.us-east-005.dream.io")
 @example("https://\u212a.example")
 @example("https://\u0130.example")
-@settings(deadline=None, max_examples=100)
+@fuzzed(0.5)
 async def test_an_endpoint_is_what_it_looks_like_or_refused(endpoint: str) -> None:
     session = made({"endpoint": endpoint}) if endpoint else None
     if session is None:
@@ -213,7 +214,7 @@ async def test_an_endpoint_in_the_clear_is_warned_of(
 
 
 @given(NAMES)
-@settings(deadline=None, max_examples=100)
+@fuzzed(0.5)
 async def test_a_region_leads_nowhere_else_and_ends_no_header(region: str) -> None:
     for given_by in ({"endpoint": "http://minio.example"}, {"service": dream.Service.ceph_rgw("http://minio.example")}):
         session = made({**given_by, "region": region}) if region else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from botocore.exceptions import ClientError
 
 from aiodreamobjects.testing import MemoryService, Served
 from servers.threads import ThreadedServer
+
+
+@functools.cache
+def boto_session() -> boto3.session.Session:
+    """One for all tests that give keys and an endpoint: to make a client takes a fifth of the time by it."""
+    return boto3.session.Session()
 
 
 class ServedService(ThreadedServer):
@@ -37,7 +44,7 @@ class ServedService(ThreadedServer):
             "verify": self.served.ca and str(self.served.ca),
             "config": config,
         }
-        return boto3.session.Session().client("s3", **{**given, **settings})
+        return boto_session().client("s3", **{**given, **settings})
 
     async def _serve(self) -> None:
         async with self.service.serve(tls=self._tls) as self.served:

@@ -18,7 +18,8 @@ import aiofiles
 import pytest
 import pytest_asyncio
 from etags import etag_of
-from hypothesis import HealthCheck, example, given, settings
+from fuzzing import fuzzed
+from hypothesis import example, given
 from hypothesis import strategies as st
 from invariants import no_task_is_left
 from odd_sources import (
@@ -41,7 +42,7 @@ PART = 64
 RULES = dream.MultipartRules()
 MIB = 1 << 20
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = fuzzed(0.08)
 
 
 def tiny_parts(*, equal_parts: bool = False, **rules: int) -> MemoryService:
