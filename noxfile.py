@@ -40,7 +40,7 @@ def install_servers(session: nox.Session) -> None:
 def run_tests(session: nox.Session) -> None:
     """The suite against the installed wheel."""
     install_servers(session)
-    session.run("pytest", "-n3", "--dist=worksteal", *session.posargs)
+    session.run("pytest", "-n4", "--dist=worksteal", *session.posargs)  # on two cores: some of them wait
 
 
 @nox.session
@@ -143,6 +143,11 @@ def soak(session: nox.Session) -> None:
         "test_state_machine.py",
         "faults",
         "web/test_response.py",
+        "sources/test_sources.py",
+        "test_parallel_listing.py",
+        "test_tree_names.py",
+        "test_tree_plans.py",
+        "test_xml.py",
     ]
     scale = {"SOAK": "600", "FUZZ_EXAMPLES": "5000", "STATE_MACHINE_SCALE": "20"}
     session.run("pytest", "--timeout=3600", *[f"tests/{file}" for file in files], *session.posargs, env=scale)
