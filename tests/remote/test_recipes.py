@@ -19,7 +19,7 @@ T = TypeVar("T")
 SECRET = "not-to-be-seen"
 ERRORS = [
     value
-    for value in vars(dream).values()
+    for value in [getattr(dream, name) for name in dream.__all__]
     if inspect.isclass(value) and issubclass(value, dream.DreamObjectsError) and value is not dream.BulkError
 ]
 
