@@ -57,8 +57,8 @@ def observe(
 
     Each call is a span of kind CLIENT, such as ``S3.GetObject``: with all its attempts, and open until a streamed body has
     ended. A transfer, tree verb or bulk verb is a span around its calls. Its parent is the span that is current where the
-    verb is awaited. Without providers, the global ones are used. Keys are no attributes unless ``capture_keys`` is True: they
-    may be personal, and they are many. The hooks are called with each span of a call, at its start and before its end.
+    verb is awaited. Without providers, the global ones are used. Without ``capture_keys`` no span has a key, and the status of a
+    failed one has the type of the error, whose message names the key: keys may be personal, and they are many. The hooks are called with each span of a call, at its start and before its end.
 
     Under ``suppress_instrumentation`` nothing is recorded.
     """
@@ -172,8 +172,7 @@ class _Recorder:
         if event.status is not None:
             attributes["http.response.status_code"] = event.status
         if event.error is not None:
-            attributes["error.type"] = _type_of(event.error)
-            span.set_status(Status(StatusCode.ERROR, str(event.error)))
+            attributes["error.type"] = self._fail_span(span, event.error)
         self._measure(event, _of_server(started) | attributes)
         if event.attempts > 1:
             attributes["http.request.resend_count"] = event.attempts - 1
@@ -209,9 +208,14 @@ class _Recorder:
         told = {"size": event.size, "parts": event.parts, "resumed": event.resumed, "verified": event.verified}
         span.set_attributes({f"dreamobjects.{name}": value for name, value in told.items() if value is not None})
         if event.error is not None:
-            span.set_attribute("error.type", _type_of(event.error))
-            span.set_status(Status(StatusCode.ERROR, str(event.error)))
+            span.set_attribute("error.type", self._fail_span(span, event.error))
         span.end()
+
+    def _fail_span(self, span: Span, error: BaseException) -> str:
+        """Give the span the status of an error, and return the error's type. Messages name the key."""
+        kind = _type_of(error)
+        span.set_status(Status(StatusCode.ERROR, str(error) if self._captures_keys else kind))
+        return kind
 
     def _context(self, parent: int | None) -> otel_context.Context | None:
         """Return the context of the transfer that a call belongs to. None means the current one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import fastapi
 import httpx
@@ -121,6 +122,17 @@ async def test_an_error_is_one_and_a_missing_key_is_none(exported: Exported) -> 
     assert attributes_of(read)["error.type"] == "NoSuchKey"
     assert attributes_of(read)["aws.s3.key"] == "k"
     assert attributes_of(read)["aws.request_id"]
+
+
+async def test_without_capture_keys_no_span_has_a_key(exported: Exported) -> None:
+    async with MemoryService().session(observe=exported.observe()) as session:
+        bucket = await session.create_bucket("bucket-1")
+        for verb in (bucket.object("to-jane").read, partial(bucket.object("to-jane").download, "nowhere")):
+            with pytest.raises(dream.NotFoundError):
+                await verb()
+    spans = exported.spans.get_finished_spans()
+    assert [span.status.description for span in spans].count("NoSuchKey") == 3
+    assert "to-jane" not in "".join(span.to_json() for span in spans)
 
 
 async def test_a_copied_tree_has_the_right_parents(exported: Exported) -> None:
