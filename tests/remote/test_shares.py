@@ -44,6 +44,12 @@ async def test_a_journal_skips_what_is_finished(here: dream.Bucket, tmp_path: Pa
         await here.delete_many(cut(), journal=journal, batch=10)
     with journal.open("ab") as file:
         file.write(b'["02')  # cut off by a crash
+    torn = tmp_path / "torn"
+    torn.write_bytes(journal.read_bytes() + b'9", ["999", "999"]\n')  # and something written behind it
+    assert (await here.delete_many(keys, journal=torn, batch=10)).done == 30
+    cut_head = tmp_path / "head"
+    cut_head.write_bytes(journal.read_bytes()[:20])
+    assert (await here.delete_many(keys, journal=cut_head, batch=10)).done == 60
     with ThreadPoolExecutor(2) as pool:
         again = await here.delete_many(keys, journal=journal, batch=10, executor=pool)
     assert again.done == 30
@@ -84,7 +90,8 @@ async def test_a_journal_of_another_call_and_keys_without_order_are_refused(here
     for keys in (["b", "a"], ["a", "a"]):
         with pytest.raises(ValueError, match="needs the keys in order"):
             await here.delete_many(keys, journal=tmp_path / "".join(keys))
-    (tmp_path / "text").write_text("a letter\n")
-    with pytest.raises(ValueError, match="something else"):
-        await here.delete_many(KEYS, journal=tmp_path / "text")
-    assert (tmp_path / "text").read_text() == "a letter\n"
+    for text in ("a letter\n", "a letter without an end", "two lines\nwithout an end", '{"a": "document"}'):
+        (tmp_path / "text").write_text(text)
+        with pytest.raises(ValueError, match="something else"):
+            await here.delete_many(KEYS, journal=tmp_path / "text")
+        assert (tmp_path / "text").read_text() == text
