@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import pickle
 import traceback
@@ -24,6 +25,8 @@ from aiodreamobjects._runtime import HOSTED, Runtime
 from aiodreamobjects._s3.values import VersionedKey
 
 T = TypeVar("T")
+
+_IN_A_WORKER = "in a worker: "
 
 
 class _Outcome(NamedTuple):
@@ -61,16 +64,22 @@ class Applying:
         try:
             value = await self.function(self.make(self.runtime, Address(self.bucket, key)), *self.args)
             return _Outcome(key, pickle.dumps(value) if is_worker else value)
+        except Exception as error:  # noqa: BLE001 - it is the result
+            found = error
         except BaseException as error:
-            if not (isinstance(error, Exception) or is_foreign(error)):
+            if is_foreign(error):
+                found = DreamObjectsError("the function's own task was cancelled")
+            elif is_worker and not isinstance(error, asyncio.CancelledError | GeneratorExit):
+                found = DreamObjectsError(f"{type(error).__qualname__}: {error}")  # itself, it would end the worker
+            else:
                 raise
-            found = (
-                error if isinstance(error, Exception) else DreamObjectsError("the function's own task was cancelled")
-            )
-            if is_worker:
-                found.add_note("in a worker: " + "".join(traceback.format_exception(error)))
-                found = portable(found)
-            return _Outcome(key, error=found)
+            found.__cause__ = error
+        if is_worker:
+            # One error may come from many calls, such as that of a future which all of them await.
+            if not any(note.startswith(_IN_A_WORKER) for note in getattr(found, "__notes__", ())):
+                found.add_note(_IN_A_WORKER + "".join(traceback.format_exception(found)))
+            found = portable(found)
+        return _Outcome(key, error=found)
 
 
 class Applied(OfOpenSession, Generic[T]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import suppress
 
 import aiodreamobjects as dream
 
@@ -24,3 +26,23 @@ class WrongFood(Exception):  # noqa: N818 - a user's own
 
 async def fail(cat: dream.Object) -> None:
     raise WrongFood(cat.key, eater="the cat")
+
+
+async def leave(cat: dream.Object) -> None:
+    raise SystemExit(3)
+
+
+_THE_SAME = ValueError("the same")
+
+
+async def raise_the_same(cat: dream.Object) -> None:
+    raise _THE_SAME
+
+
+def leave_no_descriptors() -> None:
+    """Let this process open no file more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    with suppress(OSError):
+        while True:
+            os.open(os.devnull, os.O_RDONLY)

@@ -22,7 +22,7 @@ import anyio
 
 from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._errors import DreamObjectsError
-from aiodreamobjects._remote.host import Chore, run_batch
+from aiodreamobjects._remote.host import Chore, Sealed, run_batch
 from aiodreamobjects._remote.journal import Journal
 from aiodreamobjects._remote.spread import Spread
 
@@ -150,9 +150,10 @@ class Engine(Generic[I, R]):
         self._in_flight[sending.name] = len(items)
         try:
             answer = await self._answer(sending, batch)
-        finally:
+        except BaseException:
             if sending.is_back:
                 del self._in_flight[sending.name]
+            raise
         del self._in_flight[sending.name]
         await self._count(items, after, pickle.loads(answer))  # noqa: S301 - our own worker made it
 
@@ -192,6 +193,7 @@ class _Sending:
         self._executor, self.name = executor, name
         self.is_dask = _is_dask(executor)
         self._future: Future[bytes] | None = None
+        self._is_unwanted = False
         self.is_back = False
         """Whether no worker has begun with it, and none will."""
 
@@ -200,9 +202,10 @@ class _Sending:
         submit = partial(self._executor.submit, run_batch, call, batch, share, name)
         if self.is_dask:
             submit = partial(submit, key=name)
-        future = self._future = await in_thread(submit)  # it may start processes
-        if self.is_back:
-            future.cancel()
+        self._future = None
+        future = await finish(self._submit(submit))
+        if self._is_unwanted and self.take_back():
+            raise asyncio.CancelledError
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def tell(_: Future[bytes]) -> None:
@@ -224,9 +227,17 @@ class _Sending:
             raise
         return future.result()
 
+    async def _submit(self, submit: Callable[[], Future[bytes]]) -> Future[bytes]:
+        self._future = await in_thread(submit)  # it may start processes
+        return self._future
+
     def take_back(self) -> bool:
-        """Return whether the batch could be kept from running. Dask cancels also what runs, without telling."""
-        if self._future is None or (not self.is_dask and self._future.cancel()):
+        """Return whether the batch could be kept from running. Dask cancels also what runs, without telling.
+
+        While it is being submitted, nobody knows yet. ``answer`` tries again when that has ended.
+        """
+        self._is_unwanted = True
+        if self._future is not None and not self.is_dask and self._future.cancel():
             self.is_back = True
         return self.is_back
 
@@ -235,8 +246,9 @@ class _Sending:
         if not self.is_dask:
             return bool(getattr(self._executor, "_broken", False))
         dask: Any = self._executor
-        states = [future.status for future in dask._futures if future.key == name]  # noqa: SLF001 - there is no public way
-        return dask._client.status != "running" or states != ["pending"]  # noqa: SLF001 - as above
+        client = dask._client  # noqa: SLF001 - there is no public way
+        state = client.futures.get(name)
+        return client.status != "running" or state is None or state.status != "pending"
 
 
 def _is_dask(executor: Executor) -> bool:
@@ -256,9 +268,9 @@ async def _workers_of(executor: Executor) -> Workers:
     return Workers(count, 1 if isinstance(executor, ThreadPoolExecutor) else count, count)
 
 
-def _pickled(value: object, name: str) -> bytes:
+def _pickled(value: object, name: str) -> Sealed:
     try:
-        return pickle.dumps(value)
+        return Sealed(pickle.dumps(value))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         msg = f"{name} cannot go to an executor: {error}"
         raise TypeError(msg) from error

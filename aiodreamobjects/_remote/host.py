@@ -13,10 +13,12 @@ import pickle
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing.util import Finalize
 from typing import Any
 
+from aiodreamobjects._concurrency import is_foreign
 from aiodreamobjects._errors import DreamObjectsError, forget_frames
 from aiodreamobjects._recipe import Recipe
 from aiodreamobjects._runtime import HOSTED, Runtime
@@ -30,12 +32,26 @@ Chore = Callable[[Any], Awaitable[tuple[Any, Exception | None]]]
 """What to do with a batch. Returns what was done, and the error that ended it early."""
 
 
+class Sealed(bytes):
+    """Pickled bytes, perhaps with keys in them: engines that log their calls cannot print these."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} bytes>"
+
+    __str__ = __repr__
+
+
 def run_batch(call: bytes, batch: bytes, share: int, name: str) -> bytes:  # noqa: ARG001 - the name makes each call another one, for engines that keep results
     """Do a batch in this process. Return the answer, pickled. Errors are in the answer, so no engine repeats the call.
 
     ``share``: how many workers share the bandwidth and the memory of the recipe.
     """
-    return _enter().run(call, batch, share)
+    try:
+        return _enter().run(call, batch, share)
+    except Exception as error:  # noqa: BLE001 - the coordinator raises it
+        return pickle.dumps((None, portable(error)))
 
 
 class _Host:
@@ -45,9 +61,12 @@ class _Host:
         self.used_at = time.monotonic()
         self._runtimes: dict[Recipe, Runtime] = {}
         self._has_started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._main(),), name="aiodreamobjects", daemon=True)
+        self._obstacle: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="aiodreamobjects", daemon=True)
         self._thread.start()
         self._has_started.wait()
+        if self._obstacle is not None:
+            raise self._obstacle
 
     def run(self, call: bytes, batch: bytes, share: int) -> bytes:
         work = asyncio.run_coroutine_threadsafe(self._work(call, batch, share), self._loop)
@@ -61,43 +80,61 @@ class _Host:
 
     def close(self) -> None:
         """End the loop and close its sessions. Wait for that, for a bounded time."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(EXIT_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._main())
+        except Exception as error:
+            if self._has_started.is_set():
+                raise
+            self._obstacle = error  # such as a lack of descriptors
+            self._has_started.set()
+        finally:
+            _forget(self)
 
     async def _main(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._opening = asyncio.Lock()
         self._has_started.set()
-        while not (self._stopping.is_set() or _retire(self)):
-            try:
-                await asyncio.wait_for(self._stopping.wait(), IDLE_SECONDS)
-            except TimeoutError:
-                continue
-        for recipe, runtime in self._runtimes.items():
-            runtime.disconnect(recipe.close_grace)
-            await runtime.closed()
+        try:
+            while not (self._stopping.is_set() or _retire(self)):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), IDLE_SECONDS)
+        finally:
+            for recipe, runtime in self._runtimes.items():
+                runtime.disconnect(recipe.close_grace)
+                await runtime.closed()
 
     async def _work(self, call: bytes, batch: bytes, share: int) -> bytes:
-        HOSTED.set(partial(self._runtime_of, share))  # for this task and those that it starts
+        needed: dict[Recipe, Runtime] = {}
+        HOSTED.set(partial(self._runtime_of, needed, share))  # for this task and those that it starts
+        answer: tuple[Any, BaseException | None]
         try:
             chore: Chore = pickle.loads(call)  # noqa: S301 - our own coordinator made it
             items = pickle.loads(batch)  # noqa: S301 - as above
-            await self._open_all()
+            await self._open(needed)
             answer = await chore(items)
-        except Exception as error:  # noqa: BLE001 - the coordinator raises it
+        except BaseException as error:  # a SystemExit would end the loop, and the sessions of others
+            if isinstance(error, asyncio.CancelledError) and not is_foreign(error):
+                raise
             answer = None, error
         value, failure = answer
         return pickle.dumps((value, None if failure is None else portable(failure)))
 
-    def _runtime_of(self, share: int, recipe: Recipe) -> Runtime:
+    def _runtime_of(self, needed: dict[Recipe, Runtime], share: int, recipe: Recipe) -> Runtime:
         recipe = recipe.divided(share)
         if recipe not in self._runtimes:
             self._runtimes[recipe] = Runtime.of(recipe)
-        return self._runtimes[recipe]
+        needed[recipe] = self._runtimes[recipe]
+        return needed[recipe]
 
-    async def _open_all(self) -> None:
+    async def _open(self, needed: dict[Recipe, Runtime]) -> None:
         async with self._opening:
-            for recipe, runtime in list(self._runtimes.items()):
+            for recipe, runtime in list(needed.items()):
                 if not runtime.is_open:
                     service, s3 = await _connect(recipe)
                     runtime.connect(service, s3, f"a worker, process {self.pid}")
@@ -120,17 +157,23 @@ async def _connect(recipe: Recipe) -> tuple[Any, Any]:
     )
 
 
-def portable(error: Exception) -> Exception:
-    """Return the error, or one that says the same if it cannot be pickled."""
+def portable(error: BaseException) -> Exception:
+    """Return the error, or one that says the same if it cannot be pickled, or would end the process that gets it."""
     forget_frames(error)
+    if isinstance(error, Exception) and _can_be_pickled(error):
+        return error
+    found = DreamObjectsError(f"{type(error).__qualname__}: {error}")
+    for note in getattr(error, "__notes__", ()):
+        found.add_note(note)
+    return found
+
+
+def _can_be_pickled(error: Exception) -> bool:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
     except Exception:  # noqa: BLE001 - users' exceptions may raise anything there
-        found = DreamObjectsError(f"{type(error).__qualname__}: {error}")
-        for note in getattr(error, "__notes__", ()):
-            found.add_note(note)
-        return found
-    return error
+        return False
+    return True
 
 
 _lock = threading.Lock()
@@ -164,6 +207,14 @@ def _retire(host: _Host) -> bool:
         if is_idle and _host is host:
             _host = None
         return is_idle
+
+
+def _forget(host: _Host) -> None:
+    """Give no batch to a host that has ended."""
+    global _host  # noqa: PLW0603 - as above
+    with _lock:
+        if _host is host:
+            _host = None
 
 
 def _close() -> None:

@@ -36,9 +36,8 @@ async def token_in(root: str) -> AsyncIterator[str]:
         with suppress(OSError):
             path.unlink()
 
-    token = await finish(in_thread(make))
     try:
-        yield token
+        yield await finish(in_thread(make))
     finally:
         await finish(in_thread(remove))
 

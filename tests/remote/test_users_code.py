@@ -1,0 +1,142 @@
+"""What users' functions raise in workers, workers that lack something, and what a call leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Server
+from remote_engines import pool_of_processes
+from remote_functions import key_of_other, leave, leave_no_descriptors, raise_the_same
+
+import aiodreamobjects as dream
+
+KEYS = [f"{number:02}" for number in range(12)]
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]  # of fork beside threads
+
+
+async def test_a_function_that_exits_ends_neither_the_caller_nor_the_worker(here: dream.Bucket) -> None:
+    with pool_of_processes("fork") as pool:
+        results = {key: result async for key, result in here.apply(KEYS, leave, executor=pool, batch=4)}
+        assert list(map(str, results.values())) == ["SystemExit: 3"] * len(KEYS)
+        assert (await here.delete_many(KEYS, executor=pool, batch=2)).done == len(KEYS)
+
+
+async def test_one_error_for_many_keys_has_one_traceback(here: dream.Bucket) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        found = [result async for _, result in here.apply(KEYS, raise_the_same, executor=pool)]
+    assert [str(error) for error in found] == ["the same"] * len(KEYS)
+    assert all(isinstance(error, ValueError) and len(error.__notes__) == 1 for error in found)
+
+
+async def test_a_worker_that_cannot_start_ends_the_call(here: dream.Bucket) -> None:
+    with ProcessPoolExecutor(1, get_context("fork"), leave_no_descriptors) as pool:
+        try:
+            async with asyncio.timeout(60):
+                with pytest.raises(OSError, match="Too many open files"):
+                    await here.delete_many(KEYS, executor=pool)
+        except TimeoutError:
+            for process in pool._processes.values():
+                process.kill()
+            raise
+
+
+async def test_a_session_that_does_not_open_leaves_others_their_workers(
+    here: dream.Bucket, memory_served: Server
+) -> None:
+    other = dream.Session("no-such-profile", endpoint=memory_served.service.endpoint).bucket("photos")
+    with pool_of_processes("fork") as pool:
+        with pytest.raises(dream.CredentialsError):
+            _ = [result async for _, result in here.apply(["a"], key_of_other, other, executor=pool)]
+        for _ in range(4):  # whichever worker takes it
+            assert (await here.delete_many(["a"], executor=pool)).done == 1
+
+
+class _Shown(Executor):
+    """Keeps what an engine would print of its calls, in logs and on dashboards."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.shown.append(f"{fn} {args} {kwargs}")
+        done = Future[Any]()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+async def test_no_engine_can_show_the_keys(here: dream.Bucket, memory_served: Server) -> None:
+    engine = _Shown()
+    assert (await here.delete_many(["a"], executor=engine)).done == 1
+    assert memory_served.secret_key not in "".join(engine.shown)
+
+
+class _Slow(Executor):
+    """Its ``submit`` takes until ``may_go``, as when processes must be started."""
+
+    def __init__(self) -> None:
+        self.pool, self.is_called, self.may_go = ThreadPoolExecutor(1), asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.submitted: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._loop.call_soon_threadsafe(self.is_called.set)
+        asyncio.run_coroutine_threadsafe(self.may_go.wait(), self._loop).result()
+        self.submitted.append(self.pool.submit(fn, *args, **kwargs))
+        return self.submitted[-1]
+
+
+async def test_a_batch_that_was_taken_back_while_it_was_sent_does_not_run(here: dream.Bucket) -> None:
+    await here.object("a").put(b"a")
+    engine, blocks = _Slow(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first = engine.pool.submit(asyncio.run_coroutine_threadsafe(blocks.wait(), loop).result)  # the only worker is busy
+    call = asyncio.create_task(here.delete_many(["a"], executor=engine))
+    await engine.is_called.wait()
+    call.cancel()
+    for _ in range(20):  # turns, in which the cancellation reaches the batch
+        await asyncio.sleep(0)
+    engine.may_go.set()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await call
+    blocks.set()
+    await asyncio.wrap_future(first)
+    await asyncio.to_thread(engine.pool.shutdown)
+    assert "more it is not known" not in cancelled.value.__notes__[-1]
+    assert [future.cancelled() for future in engine.submitted] == [True]
+    assert await here.object("a").exists()
+
+
+async def test_a_call_that_is_cancelled_at_any_await_leaves_no_file(here: dream.Bucket, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a").write_bytes(b"a")
+    await here.list().collect()
+
+    def open_files() -> set[str]:
+        return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()}
+
+    turns = 0
+    with ThreadPoolExecutor(1) as pool:
+        while True:
+            call = asyncio.create_task(here.upload_tree(root, "x", executor=pool, journal=tmp_path / "journal"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if not call.cancel():
+                break
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert [path.name for path in root.iterdir()] == ["a"], turns
+            assert str(tmp_path / "journal") not in open_files(), turns
+            turns += 1
+    report = await call
+    assert report.copied + report.skipped == 1
