@@ -131,7 +131,12 @@ class _Work:
             self.changed.tell()
         if error is not None:
             return key, error
-        return key, pickle.loads(value) if self._spread.executor is not None else value  # noqa: S301 - our own worker made it
+        if self._spread.executor is None:
+            return key, value
+        try:
+            return key, pickle.loads(value)  # noqa: S301 - our own worker made it
+        except Exception as failure:  # noqa: BLE001 - as what the function raises
+            return key, failure
 
     async def run(self) -> None:
         what = f"{self._applying.function!r} for objects in s3://{self._applying.bucket}"

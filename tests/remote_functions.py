@@ -39,6 +39,15 @@ async def raise_the_same(cat: dream.Object) -> None:
     raise _THE_SAME
 
 
+class _Unreadable:
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("no number",)
+
+
+async def unreadable(cat: dream.Object) -> object:
+    return _Unreadable()
+
+
 def leave_no_descriptors() -> None:
     """Let this process open no file more."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

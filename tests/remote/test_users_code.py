@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import Server
 from remote_engines import pool_of_processes
-from remote_functions import key_of_other, leave, leave_no_descriptors, raise_the_same
+from remote_functions import key_of_other, leave, leave_no_descriptors, raise_the_same, unreadable
 
 import aiodreamobjects as dream
 
@@ -36,6 +36,12 @@ async def test_one_error_for_many_keys_has_one_traceback(here: dream.Bucket) -> 
         found = [result async for _, result in here.apply(KEYS, raise_the_same, executor=pool)]
     assert [str(error) for error in found] == ["the same"] * len(KEYS)
     assert all(isinstance(error, ValueError) and len(error.__notes__) == 1 for error in found)
+
+
+async def test_a_result_that_cannot_be_read_here_is_that_key_s_error(here: dream.Bucket) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        results = [result async for _, result in here.apply(KEYS, unreadable, executor=pool)]
+    assert [type(result) for result in results] == [ValueError] * len(KEYS)
 
 
 async def test_a_worker_that_cannot_start_ends_the_call(here: dream.Bucket) -> None:
