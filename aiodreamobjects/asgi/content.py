@@ -189,7 +189,7 @@ class Content:
     ) -> Answer:
         """Answer several ranges as multipart/byteranges (RFC 9110 section 14.6)."""
         boundary = secrets.token_hex(13)
-        kind = headers["content-type"]
+        kind = next((value.decode() for name, value in self.extra if name == b"content-type"), headers["content-type"])
         heads = [
             f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {start}-{stop - 1}/{info.size}\r\n\r\n".encode()
             for start, stop in ranges
@@ -197,7 +197,8 @@ class Content:
         end = f"--{boundary}--".encode()
         length = sum(len(head) + stop - start + 2 for head, (start, stop) in zip(heads, ranges, strict=True)) + len(end)
         headers |= {"content-type": f"multipart/byteranges; boundary={boundary}", "content-length": str(length)}
-        answer = Answer(HTTPStatus.PARTIAL_CONTENT, headers, extra=self.extra)
+        extra = [header for header in self.extra if header[0] != b"content-type"]  # that of the parts
+        answer = Answer(HTTPStatus.PARTIAL_CONTENT, headers, extra=extra)
         if method == "GET":
 
             async def chunks() -> AsyncGenerator[bytes, None]:

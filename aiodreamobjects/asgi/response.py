@@ -44,7 +44,7 @@ class ObjectResponse(_Base):
     ``disposition="inline"`` shows it with that name. Show what strangers stored only with ``disposition="attachment"``, or from
     a domain of its own. ``headers`` and ``cache_control`` replace the object's own. ``redirect="presign"`` answers 307 with a URL
     that is valid for a minute, so that the bytes do not come through here. ``strict_range=True`` answers 400 to a malformed Range
-    in place of ignoring it. ``background`` is called after a success, and after the client left.
+    in place of ignoring it. ``background`` is called when an answer was sent, whatever its status, and after the client left.
     """
 
     status_code = 200

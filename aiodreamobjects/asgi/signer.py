@@ -10,7 +10,8 @@ import json
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal, cast
@@ -63,12 +64,20 @@ class _RefusedError(Exception):
         self.status = status
 
 
+class _RaisedInsideError(Exception):
+    """``key`` or ``authorize`` raised. That is an error of the service, whatever its kind."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class UploadSigner:
     """Sign uploads of browsers: an ASGI application with the routes of Uppy's Companion. Mount it where you like.
 
     ``key`` is a function that takes a ``SignRequest`` and returns the key of a new object. ``authorize`` takes a ``SignRequest`` and
     the key, and returns whether this may be done; it is asked on every route. Both may be async. ``expires`` is how long each URL
-    is valid, in seconds, at most an hour. ``max_size`` limits an object, in bytes.
+    is valid, in seconds, at most an hour. ``max_size`` limits an object, in bytes. What ``key`` and ``authorize`` raise is raised.
 
     The browser gets an upload's id with an HMAC over the id and its key, so it cannot use the id of another key. ``secret`` is
     the key of this HMAC: give the same bytes to all processes of a service. Without it, each process takes its own.
@@ -142,6 +151,8 @@ class UploadSigner:
         found: object
         try:
             found = await self._answer(scope, receive)
+        except _RaisedInsideError as inside:
+            raise inside.error from inside.error.__cause__
         except _RefusedError as error:
             status, found = error.status, {"error": str(error)}
         except dream.NotFoundError as error:
@@ -246,10 +257,14 @@ class UploadSigner:
         if not isinstance(parts, list) or not all(_is_part(part) for part in parts):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "parts must be a list of {PartNumber, ETag}")
         if self._max_size is not None:
-            size = sum(part.size or 0 for part in await upload.parts())
-            if size > self._max_size:
+            there = {part.number: part for part in await upload.parts()}
+            if sum(part.size or 0 for part in there.values()) > self._max_size:
                 await upload.abort()
                 raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {self._max_size:,} bytes")
+            # Only what was measured may be stored: the browser could replace a part until then.
+            measured = {(part.number, part.etag) for part in there.values()}
+            if not {(part["PartNumber"], part["ETag"].strip('"')) for part in parts} <= measured:
+                raise _RefusedError(HTTPStatus.BAD_REQUEST, "parts must be those that storage has")
         await upload.complete([(part["PartNumber"], part["ETag"]) for part in parts])
         obj = self._bucket.object(upload.key)
         return {"location": _location(obj), "key": obj.key, "bucket": obj.bucket}
@@ -279,10 +294,12 @@ class UploadSigner:
         if form == ("PUT", False, False):
             url, headers = self._signed_put(obj, request.size, request.content_type, {})
             return {"url": url, "headers": headers} if headers else {"url": url}
+        if (
+            self._max_size is not None
+        ):  # an upload of the other routes could be completed here without a look at its size
+            msg = "signRequest cannot limit the size of an upload in parts: use companionEndpoint"
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, msg)
         if upload_id is None:
-            if self._max_size is not None:
-                msg = "signRequest cannot limit the size of an upload in parts: use companionEndpoint"
-                raise _RefusedError(HTTPStatus.BAD_REQUEST, msg)
             return {"url": obj.presign("POST", self._expires, query={"uploads": ""})}
         upload = obj.multipart(upload_id)
         await self._look_for(upload)
@@ -306,14 +323,17 @@ class UploadSigner:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "filename must be there")
         if self._max_size is not None and (request.size or 0) > self._max_size:
             raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {self._max_size:,} bytes")
-        key = self._key(request)
-        key = key if isinstance(key, str) else await key
+        with _own_code():
+            key = self._key(request)
+            key = key if isinstance(key, str) else await key
         await self._check(request, key)
         return self._object(key)
 
     async def _check(self, request: SignRequest, key: str) -> None:
-        answer = self._authorize(request, key)
-        if not (await answer if inspect.isawaitable(answer) else answer):
+        with _own_code():
+            answer = self._authorize(request, key)
+            is_allowed = await answer if inspect.isawaitable(answer) else answer
+        if not is_allowed:
             raise _RefusedError(HTTPStatus.FORBIDDEN, "this is not allowed")
 
     def _object(self, key: str) -> dream.Object:
@@ -390,8 +410,17 @@ class _Asked:
         return SignRequest(action, headers, self.scope, filename, content_type, _metadata(metadata), _size(size))
 
 
+@contextmanager
+def _own_code() -> Iterator[None]:
+    """Mark what is raised in the block, so that no answer is made of it."""
+    try:
+        yield
+    except Exception as error:
+        raise _RaisedInsideError(error) from error
+
+
 async def _json(receive: Receive) -> Mapping[str, Any]:
-    content = b""
+    content = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":

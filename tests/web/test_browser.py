@@ -155,6 +155,33 @@ async def test_an_upload_that_is_paused_and_one_that_is_cancelled(browser: Brows
     assert await site.bucket.uploads().collect() == []
 
 
+async def test_an_upload_that_is_cancelled_while_it_begins(browser: Browser, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "late").write_bytes(bytes(12 * MIB))
+    await browser.open(site.url)
+    await browser.run(
+        """
+        const ask = window.fetch
+        window.said = []
+        new MutationObserver(() => said.push(document.getElementById("status").textContent))
+            .observe(document.getElementById("status"), {childList: true})
+        window.fetch = async (url, options) => {
+            const reply = await ask(url, options)
+            if (options?.method === "POST") await new Promise(go => window.go = go)
+            if (options?.method === "DELETE") window.isAborted = true
+            return reply
+        }
+        """
+    )
+    await choose(browser, tmp_path / "late")
+    await browser.until("!!window.go")
+    await browser.click(f"{row_of('late')} button:nth-of-type(2)")
+    await browser.run("window.go()")
+    await browser.until("window.isAborted")
+    await browser.run("await (await fetch('/folders/')).json()")
+    assert await browser.run("return window.said") == []
+    assert await site.bucket.uploads().collect() == []
+
+
 async def test_dropping_previewing_and_deleting_by_keyboard(browser: Browser, site: Site) -> None:
     await browser.open(site.url)
     await browser.run(

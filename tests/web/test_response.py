@@ -225,6 +225,14 @@ async def test_several_ranges(front: Front, readme: dream.Object) -> None:
         assert_is_all(reply)
 
 
+async def test_a_type_of_the_caller_is_that_of_each_range(front: Front, readme: dream.Object) -> None:
+    front.answers_with(ObjectResponse(readme, headers={"Content-Type": "video/mp4"}))
+    async with front.asked({"Range": "bytes=0-9,20-29"}) as reply:
+        kind = reply.headers["content-type"]
+        assert kind.startswith("multipart/byteranges; boundary=")
+        assert [heads[0] for heads, _ in parts_of(await reply.read(), kind)] == [b"Content-Type: video/mp4"] * 2
+
+
 async def test_ranges_of_another_state(front: Front, readme: dream.Object) -> None:
     front.answers_with(ObjectResponse(readme))
     async with front.asked(method="HEAD") as reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json as to_json
 import os
@@ -9,6 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
@@ -300,6 +302,62 @@ async def test_the_size_is_limited(web_bucket: dream.Bucket) -> None:
         await browser.ask("POST", f"{path}/complete", 413, {"parts": [{"PartNumber": 1, "ETag": etag}]}, key=key)
         assert not await web_bucket.object("larry/b").exists()
         assert [upload async for upload in web_bucket.uploads()] == []
+
+
+async def test_no_other_route_completes_what_is_too_large(web_bucket: dream.Bucket) -> None:
+    async with browser_of(web_bucket, max_size=1000) as browser:
+        made = await browser.ask("POST", "multipart", json={"filename": "b"})
+        url = (await browser.ask("GET", f"multipart/{made['uploadId']}/1", key="larry/b"))["url"]
+        await browser.send("PUT", url, bytes(1001))
+        upload_id = parse_qs(urlsplit(url).query)["uploadId"][0]  # each signed URL shows the service's own id
+        for method, number in (("POST", None), ("PUT", 1)):
+            asked = {"method": method, "key": "larry/b", "uploadId": upload_id, "partNumber": number}
+            await browser.ask("POST", "sign", 400, asked)
+
+
+async def test_a_part_that_is_replaced_after_it_was_measured_is_not_stored() -> None:
+    service = MemoryService()
+    async with (
+        service.serve() as at,
+        dream.Session(endpoint=at.endpoint, access_key=at.access_key, secret_key=at.secret_key) as session,
+    ):
+        bucket = await session.create_bucket(new_name())
+        async with browser_of(bucket, max_size=1000) as browser:
+            made = await browser.ask("POST", "multipart", json={"filename": "b"})
+            path, key = f"multipart/{made['uploadId']}", made["key"]
+            url = (await browser.ask("GET", f"{path}/1", key=key))["url"]
+            large = await browser.send("PUT", url, bytes(1001))
+            await browser.send("PUT", url, bytes(10))
+            measured = asyncio.Event()
+            held = service.delay("complete_upload", measured)
+            parts = {"parts": [{"PartNumber": 1, "ETag": large}]}
+            completing = asyncio.create_task(browser.ask("POST", f"{path}/complete", 400, parts, key=key))
+            while not completing.done() and not held.fired:
+                await asyncio.sleep(0)
+            await browser.send("PUT", url, bytes(1001))
+            measured.set()
+            await completing
+            assert not await bucket.object(key).exists()
+
+
+@pytest.mark.parametrize("name", ["key", "authorize"])
+async def test_what_the_functions_raise_is_no_answer_to_the_browser(name: str) -> None:
+    def fail(*_: object) -> Any:
+        msg = "secret text"
+        raise ValueError(msg)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b'{"filename": "a"}'}
+
+    async def send(message: object) -> None:
+        raise AssertionError(message)
+
+    async with MemoryService().session() as session:
+        functions: dict[str, Any] = {"key": key_of, "authorize": authorized, name: fail}
+        signer = UploadSigner(session.bucket("bucket"), **functions)
+        scope = {"type": "http", "method": "POST", "path": "/s3/multipart", "headers": []}
+        with pytest.raises(ValueError, match="secret"):
+            await signer(scope, receive, send)
 
 
 async def test_a_service_without_forms_says_what_to_do() -> None:
