@@ -9,7 +9,7 @@ import os
 import sys
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from glob import has_magic
@@ -168,14 +168,18 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if not path:
             return directory_entry("")
         if not refresh and (known := self._known(path, version)):
-            return known
+            return dict(known)
         place = await self.bucket_at(bucket)
         if not key:
             if not await _has_bucket(place):
                 raise not_found(path)
             return {**directory_entry(bucket), "VersionId": None}
         try:
-            return looked_at(f"{bucket}/{key}", await place.object(key).head(version_id=version))
+            obj = place.object(key)
+        except ValueError as error:  # no object can have this name
+            raise not_found(path) from error
+        try:
+            return looked_at(f"{bucket}/{key}", await obj.head(version_id=version))
         except dream.NotFoundError:
             if version is None and await _has_below(place, f"{key}/"):
                 return directory_entry(path)
@@ -281,7 +285,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         entries = None if refresh or versions else self.dircache.get(path)
         if entries is None:
             entries = await (self._list_directory(path, versions=versions) if path else self._list_buckets())
-        return entries if detail else sorted([entry["name"] for entry in entries])
+        return [dict(entry) for entry in entries] if detail else sorted([entry["name"] for entry in entries])
 
     async def _list_buckets(self) -> list[Entry]:
         session = (await self._sessions.here()).session
@@ -406,7 +410,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     ) -> dict[str, Entry]:
         tree = Tree(path)
         for entry in found.values():
-            tree.add(entry)
+            tree.add(dict(entry))  # a caller may change what he gets
         for marker in markers:
             tree.listing(marker)
         tree.finish()
@@ -505,9 +509,16 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if recursive:
             paths = [each for each in paths if (self._known(each) or {}).get("type") != "directory"]
         results = await each(lambda name: self._cat_file(name, **kwargs), paths, self._width(batch_size))
+        if recursive:  # without kept listings, directories are known only now
+            files = [
+                (name, result)
+                for name, result in zip(paths, results, strict=True)
+                if not (isinstance(result, FileNotFoundError) and await self._isdir(name))
+            ]
+            paths, results = [name for name, _ in files], [result for _, result in files]
         if on_error == "raise":
             _raise_first(results)
-        if len(paths) > 1 or isinstance(path, list) or paths[0] != self._strip_protocol(path):
+        if isinstance(path, list) or paths != [self._strip_protocol(path)]:
             return {
                 name: result
                 for name, result in zip(paths, results, strict=True)
@@ -531,8 +542,8 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if not isinstance(paths, list):
             msg = f"paths must be a list, not {paths!r}"
             raise TypeError(msg)
-        starts = list(starts) if isinstance(starts, Sequence) else [starts] * len(paths)
-        ends = list(ends) if isinstance(ends, Sequence) else [ends] * len(paths)
+        starts = list(starts) if isinstance(starts, Iterable) else [starts] * len(paths)
+        ends = list(ends) if isinstance(ends, Iterable) else [ends] * len(paths)
         if not len(starts) == len(ends) == len(paths):
             msg = f"{len(paths)} paths need as many starts and ends, not {len(starts)} and {len(ends)}"
             raise ValueError(msg)
@@ -679,7 +690,8 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     ) -> list[str]:
         """Delete files, 1,000 in a request. Raise FileNotFoundError if one is missing, before anything is deleted."""
         paths = await self._matching(path, maxdepth)
-        buckets = [name for name in paths if not split(name)[1]]
+        is_cut = recursive and maxdepth is not None  # then a bucket keeps what is deeper
+        buckets = [] if is_cut else [name for name in paths if not split(name)[1]]
         names = [name for name in paths if split(name)[0] not in buckets]
         if recursive:
             names = [name for one in names for name in await self._below(one, maxdepth)]
@@ -718,7 +730,10 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     async def _below(self, path: str, maxdepth: int | None) -> list[str]:
         """Return what a recursive deletion of a path deletes: markers of directories too. Raise FileNotFoundError for nothing."""
-        if maxdepth is not None:
+        if split(path)[2] is not None:
+            await self._require_file(path)
+            names = [path]
+        elif maxdepth is not None:
             names = list(await self._find(path, maxdepth=maxdepth))
         else:
             bucket, key, _ = split(path)
@@ -747,8 +762,19 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         self._forget_below(bucket)
         return names
 
+    @translated
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
-        await self._rm(path)
+        """Delete one file. Its name is no pattern."""
+        path = self._strip_protocol(path)
+        await self._require_file(path)
+        await self._delete([path])
+
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
+        """Move files: copy them, and then delete them. Raise OSError for a directory that is to move into itself."""
+        source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+        if isinstance(source, str) and isinstance(target, str) and recursive and f"{target}/".startswith(f"{source}/"):
+            raise OSError(errno.EINVAL, f"cannot move {source!r} into itself", target)
+        super().mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
 
     # What s3fs has beyond fsspec
 
@@ -759,8 +785,9 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if client_method not in methods:
             msg = f"client_method must be one of {', '.join(methods)}, not {client_method!r}"
             raise ValueError(msg)
-        obj = await self.object_at(self._strip_protocol(path))
-        return obj.presign(methods[client_method], expires, **kwargs)  # type: ignore[arg-type]  # one of its words
+        path = self._strip_protocol(path)
+        obj = await self.object_at(path)
+        return obj.presign(methods[client_method], expires, **{"version_id": split(path)[2], **kwargs})  # type: ignore[arg-type]  # one of its words
 
     @translated
     async def _metadata(self, path: str, refresh: bool = False, **kwargs: Any) -> dict[str, str]:
@@ -922,7 +949,11 @@ async def _has_bucket(bucket: dream.Bucket) -> bool:
 
 
 async def _has_below(bucket: dream.Bucket, prefix: str) -> bool:
-    return bool(await bucket.list(prefix, limit=1).collect())
+    try:
+        below = bucket.list(prefix, limit=1)
+    except ValueError:  # no key can begin so
+        return False
+    return bool(await below.collect())
 
 
 def _progress_to(callback: Callback) -> Any:

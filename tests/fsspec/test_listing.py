@@ -146,6 +146,56 @@ def test_a_missing_file_cannot_be_deleted(fs: DreamObjectsFileSystem, tree: str)
     assert fs.rm(f"{tree}/[af]") == [f"{tree}/a", f"{tree}/f"]
 
 
+def test_a_deletion_of_one_file_takes_its_name_as_it_is(fs: DreamObjectsFileSystem, tree: str) -> None:
+    fs.pipe({f"{tree}/file1": b"", f"{tree}/file[1]": b""})
+    fs.rm_file(f"{tree}/file[1]")
+    assert fs.exists(f"{tree}/file1", refresh=True)
+    assert not fs.exists(f"{tree}/file[1]")
+    with pytest.raises(FileNotFoundError):
+        fs.rm_file(f"{tree}/*")
+    for directory in (f"{tree}/b", tree.partition("/")[0]):
+        with pytest.raises(IsADirectoryError):
+            fs.rm_file(directory)
+    fs.invalidate_cache()
+    assert set(fs.find(tree)) == {f"{tree}/{name}" for name in (*NAMES, "file1")}
+
+
+def test_a_deletion_from_a_bucket_goes_as_deep_as_it_is_told(fs: DreamObjectsFileSystem, bucket_name: str) -> None:
+    fs.mkdir(bucket_name)
+    fs.pipe({f"{bucket_name}/{name}": b"" for name in ("a", "b/c", "b/d/e")})
+    fs.rm(bucket_name, recursive=True, maxdepth=2)
+    fs.invalidate_cache()
+    assert fs.find(bucket_name) == [f"{bucket_name}/b/d/e"]
+
+
+def test_a_directory_does_not_move_into_itself(fs: DreamObjectsFileSystem, tree: str) -> None:
+    for target in (f"{tree}/b", f"dream://{tree}/b/", f"{tree}/b/c/new"):
+        with pytest.raises(OSError, match="into itself"):
+            fs.mv(f"{tree}/b", target, recursive=True)
+    fs.invalidate_cache()
+    assert fs.find(tree) == [f"{tree}/{name}" for name in NAMES]
+    fs.mv(f"{tree}/b", f"{tree}/bb", recursive=True)
+    assert fs.find(f"{tree}/bb") == [f"{tree}/bb/c/d", f"{tree}/bb/e"]
+
+
+def test_what_a_caller_changes_in_an_entry_is_not_kept(fs: DreamObjectsFileSystem, tree: str) -> None:
+    for ask in (
+        lambda: fs.find(f"{tree}/b", detail=True)[f"{tree}/b/e"],
+        lambda: fs.ls(f"{tree}/b", detail=True)[1],
+        lambda: fs.info(f"{tree}/b/e"),
+    ):
+        assert ask()["name"] == f"{tree}/b/e"
+        ask()["name"] = "changed"
+        assert fs.ls(f"{tree}/b", detail=False) == [f"{tree}/b/c", f"{tree}/b/e"]
+
+
+def test_a_key_that_no_object_can_have_is_nothing(fs: DreamObjectsFileSystem, tree: str) -> None:
+    for name in ("x" * 1025, "lone \ud800 surrogate"):
+        assert not fs.exists(f"{tree}/{name}")
+        assert not fs.isfile(f"{tree}/{name}")
+        assert not fs.isdir(f"{tree}/{name}")
+
+
 def test_buckets_are_directories(fs: DreamObjectsFileSystem, bucket_name: str) -> None:
     assert not fs.exists(bucket_name)
     with pytest.raises(FileNotFoundError):
@@ -217,7 +267,11 @@ def test_a_filesystem_that_is_aware_of_versions_reads_each(place: Server, boto: 
         assert (file.version_id, file.read()) == (first, b"first")
     with fs.open(f"{path}?versionId={second}") as file:
         assert (file.version_id, file.read()) == (second, b"second!")
-    fs.rm(path)
+    assert first in fs.url(f"{path}?versionId={first}")
+    fs.pipe_file(f"{path}/below", b"")
+    fs.rm(f"{path}?versionId={second}", recursive=True)
+    assert fs.cat(path) == b"first"
+    fs.rm([path, f"{path}/below"])
     assert not fs.exists(path)
     assert fs.find(bucket_name) == []
     assert fs.cat(f"{path}?versionId={first}") == b"first"

@@ -82,6 +82,11 @@ def test_near_ranges_are_read_together_and_far_ones_apart(mem: DreamObjectsFileS
     assert gets(service) == 2
 
 
+def test_many_ranges_come_from_anything_that_can_be_iterated(mem: DreamObjectsFileSystem) -> None:
+    mem.pipe_file("reads/a", DATA)
+    assert mem.cat_ranges(["reads/a"] * 2, {0: None, 5: None}.keys(), iter([2, 7])) == [DATA[:2], DATA[5:7]]
+
+
 def test_a_range_longer_than_a_part_is_read_in_parts(mem: DreamObjectsFileSystem, service: MemoryService) -> None:
     data = bytes(range(251)) * (13 * MIB // 251)
     mem.pipe_file("reads/long", data)
@@ -117,6 +122,14 @@ def test_many_files_at_once(fs: DreamObjectsFileSystem, root: str) -> None:
         fs.cat([*contents, missing])
     assert fs.cat([*contents, missing], on_error="omit") == contents
     assert isinstance(fs.cat([missing, f"{root}/000"], on_error="return")[missing], FileNotFoundError)
+
+
+def test_files_below_a_directory_are_read_without_kept_listings(running: ServedService, service: MemoryService) -> None:
+    fs = DreamObjectsFileSystem(**options_of(running), use_listings_cache=False)
+    fs.makedirs("reads", exist_ok=True)
+    files = {"reads/below/a": b"1", "reads/below/deep/b": b"2"}
+    fs.pipe(files)
+    assert fs.cat("reads/below", recursive=True) == files
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_an_error(mem: DreamObjectsFileSystem) -> None:
