@@ -108,6 +108,10 @@ class Patterns:
         """Return whether there are patterns at all."""
         return self._include is not None or self._exclude is not None
 
+    def __str__(self) -> str:
+        include, exclude = ([pattern.line for pattern in some or ()] for some in (self._include, self._exclude))
+        return f"include={include if self._include is not None else None}, exclude={exclude}"
+
     @property
     def unmatched(self) -> tuple[str, ...]:
         """Return the patterns that have matched no name so far."""

@@ -71,6 +71,9 @@ class Direction(ABC):
     action: Literal["copy", "move"] = "copy"
     done: str = "copied"
 
+    details: str = ""
+    """What else tells one call from another, for a journal."""
+
     def __init__(self, runtime: Runtime, options: TreeOptions) -> None:
         self.runtime, self.options = runtime, options
         self.patterns = options.patterns()
@@ -266,7 +269,9 @@ class Run:
         token = None
         if spread.executor is not None and direction.shared_directory is not None:
             token = await stack.enter_async_context(token_in(direction.shared_directory))
-        call = f"{direction.what} {direction.done}, compare={self._options.compare}, {spread.slice or 'all'}"
+        options = direction.options
+        call = f"{direction.what} {direction.done}, compare={options.compare}, {spread.slice or 'all'}, {direction.patterns}"
+        call += f", symlinks={options.symlinks}, acl={options.acl}, encryption={options.encryption}{direction.details}"
         engine = Engine[Todo, _Part](spread, _Portion(direction, token), call, _name_of, self._merge, _packed)
         self._engine = await stack.enter_async_context(engine)
 

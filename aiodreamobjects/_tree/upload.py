@@ -42,6 +42,7 @@ class UploadTree(Direction):
         self._given_headers = headers
         self._headers = {**headers, "acl": options.acl, "encryption": options.encryption}
         self._headers_for = headers_for
+        self.details = f", headers={dict(sorted(headers.items()))}"
         reads = WriteOptions.of(self._headers).reads  # raises for a value that cannot be sent
         self._disk = Disk(root, follow=options.symlinks == "follow")
         self.place = self._objects = Objects(runtime, bucket, prefix, reads)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import put_all
@@ -76,6 +78,26 @@ async def test_a_tree_with_a_journal_continues(here: dream.Bucket, tmp_path: Pat
     (source / "999").write_text("new")
     again = await here.upload_tree(source, "a", journal=journal, batch=10)
     assert (again.copied, again.skipped) == (1, len(KEYS))
+
+
+async def test_a_tree_with_other_options_is_another_call(here: dream.Bucket, tmp_path: Path) -> None:
+    """The ranges of a journal cover the names between finished ones, also those that patterns left out."""
+    source, journal = tmp_path / "source", tmp_path / "journal"
+    source.mkdir()
+    for name in ("a.txt", "b.jpg", "c.txt"):
+        (source / name).write_text(name)
+    call = partial(here.upload_tree, source, "a", journal=journal)
+    assert (await call(include=["*.txt"], cache_control="no-cache")).copied == 2
+    assert (await call(include=["*.txt"], cache_control="no-cache")).copied == 0
+    others: list[dict[str, Any]] = [
+        {},
+        {"include": ["*"]},
+        {"include": ["*.txt"], "cache_control": "no-store"},
+        {"include": ["*.txt"], "acl": "private", "cache_control": "no-cache"},
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match="of another call"):
+            await call(**other)
 
 
 async def test_a_journal_of_another_call_and_keys_without_order_are_refused(here: dream.Bucket, tmp_path: Path) -> None:
