@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from aiodreamobjects._bulk import KeySource, OnError
     from aiodreamobjects._heads import Heads
     from aiodreamobjects._listing import usage as usages
-    from aiodreamobjects._reports import BulkReport, CheckReport, TreeReport, UsageReport
+    from aiodreamobjects._reports import BulkReport, CheckReport, OnDone, TreeReport, UsageReport
     from aiodreamobjects._s3 import settings
     from aiodreamobjects._transfer import copy
     from aiodreamobjects._tree import CheckBy, Compare, HeadersFor, Objects, Symlinks
@@ -440,6 +440,7 @@ class Bucket:
         missing_ok: bool = False,
         headers_for: HeadersFor | None = None,
         encryption: Encryption | None = None,
+        on_done: OnDone | None = None,
         **headers: Unpack[_SetHeadersArguments],
     ) -> TreeReport:
         """Store the files below a directory, each under ``prefix/`` and its relative name. Return what was done.
@@ -466,6 +467,9 @@ class Bucket:
         stored beside the file's time. An exception of ``headers_for`` ends the call, and is raised as itself; a value that cannot
         be sent is a failure of that file. Headers are not compared: a file that is the same is not stored again.
 
+        ``on_done`` is called on the event loop with a TreeAction for each name that was stored, in the order in which they end. An
+        exception of it ends the call, and is raised as itself. It does not go with ``executor``: workers tell no names.
+
         ``symlinks`` says whether symbolic links are followed, skipped or reported as failures. ``missing_ok`` leaves out files
         that vanish while the tree is read; otherwise they are failures. Unreadable files, names that are
         not UTF-8, and sockets, FIFOs and devices are failures too. Files of up to 256 KiB go in batches, larger ones as in
@@ -490,6 +494,7 @@ class Bucket:
             symlinks=symlinks,
             missing_ok=missing_ok,
             encryption=encryption,
+            on_done=on_done,
             spread=spread,
         )
         local = await spread.path(local)
@@ -513,6 +518,7 @@ class Bucket:
         on_error: OnError = "raise",
         allow_empty: bool = False,
         encryption: SseCustomer | None = None,
+        on_done: OnDone | None = None,
         **spread: Unpack[SpreadArguments],
     ) -> TreeReport:
         """Fetch the objects under ``prefix/``, each to a file with its relative name. Return what was done.
@@ -542,6 +548,7 @@ class Bucket:
             on_error=on_error,
             allow_empty=allow_empty,
             encryption=encryption,
+            on_done=on_done,
             spread=found,
         )
         return await trees.Run(
@@ -566,6 +573,7 @@ class Bucket:
         allow_empty: bool = False,
         encryption: Encryption | None = None,
         source_encryption: SseCustomer | None = None,
+        on_done: OnDone | None = None,
         **spread: Unpack[SpreadArguments],
     ) -> TreeReport:
         """Copy the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
@@ -589,6 +597,7 @@ class Bucket:
             on_error=on_error,
             allow_empty=allow_empty,
             encryption=encryption,
+            on_done=on_done,
             spread=found,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)
@@ -609,6 +618,7 @@ class Bucket:
         on_error: OnError = "raise",
         encryption: Encryption | None = None,
         source_encryption: SseCustomer | None = None,
+        on_done: OnDone | None = None,
         **spread: Unpack[SpreadArguments],
     ) -> TreeReport:
         """Move the objects under ``prefix/`` to ``to_prefix/`` of a bucket. Return what was done.
@@ -633,6 +643,7 @@ class Bucket:
             on_error=on_error,
             allow_empty=True,
             encryption=encryption,
+            on_done=on_done,
             spread=found,
         )
         target = to._objects(prefix if to_prefix is None else to_prefix)

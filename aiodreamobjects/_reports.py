@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Literal, cast
 
@@ -60,6 +60,10 @@ class TreeAction:
     name: str
     size: int
     reason: TreeReason
+
+
+OnDone = Callable[[TreeAction], object]
+"""Called with each name that a tree verb has copied or moved."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

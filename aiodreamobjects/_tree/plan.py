@@ -14,7 +14,7 @@ from aiodreamobjects._errors import TransferError
 from aiodreamobjects._models import CannedAcl, check_canned_acl
 from aiodreamobjects._progress import ProgressCallback
 from aiodreamobjects._remote.spread import ALL_HERE, Spread
-from aiodreamobjects._reports import TreeReason
+from aiodreamobjects._reports import OnDone, TreeReason
 from aiodreamobjects._tree.names import Patterns
 from aiodreamobjects._tree.walk import Entry, Symlinks
 
@@ -44,6 +44,8 @@ class TreeOptions:
     encryption: Encryption | None = None
     """How the objects are encrypted: those that are written, or read by a download."""
     spread: Spread = ALL_HERE
+    on_done: OnDone | None = None
+    """Called with each name that was copied or moved here."""
 
     def __post_init__(self) -> None:
         check_one_of("compare", self.compare, (None, *get_args(Compare)))
@@ -51,10 +53,13 @@ class TreeOptions:
         check_one_of("symlinks", self.symlinks, get_args(Symlinks))
         if self.acl is not None:
             check_canned_acl(self.acl)
+        if self.on_done is not None and self.spread.executor is not None:
+            msg = "on_done does not go with executor: workers tell how many names were done, not which"
+            raise ValueError(msg)
 
     def of_worker(self) -> TreeOptions:
         """Return the options with which a worker does its part: nobody else lists, tells progress or raises for failures."""
-        return replace(self, include=(), exclude=(), progress=None, on_error="collect", spread=ALL_HERE)
+        return replace(self, include=(), exclude=(), progress=None, on_error="collect", spread=ALL_HERE, on_done=None)
 
     def patterns(self) -> Patterns:
         return Patterns(self.include, self.exclude)

@@ -212,6 +212,8 @@ class Run:
         self._copied = self._copied_bytes = self._skipped = self._unverified = self._excluded = self._seen = 0
         self._kept = 0
         self._plan: list[TreeAction] = []
+        self._reasons: dict[str, TreeReason] = {}
+        """Why the names under way are copied, for ``on_done``."""
         self._newly_blocked: list[Blocked] = []
         self._blocked = _Spool()
         self._waits_for_places = self._options.delete
@@ -341,9 +343,12 @@ class Run:
         self._copied += 1
         self._copied_bytes += size
         self.meter.finish_object(name, 0 if counted else size)
+        if self._options.on_done is not None:
+            self._options.on_done(TreeAction(self._direction.action, name, size, self._reasons.pop(name)))
 
     def failed(self, name: str, error: Exception) -> None:
         """Count a failure. Raises the error if it would happen to every name."""
+        self._reasons.pop(name, None)
         if (
             self._options.missing_ok
             and isinstance(error, FileNotFoundError)
@@ -447,6 +452,8 @@ class Run:
         if self._options.dry_run:
             await self._put_into_plan(chosen)
         elif chosen:
+            if self._options.on_done is not None:
+                self._reasons |= {source.name: reason for source, reason in chosen}
             await self._direction.copy(self, [source for source, _ in chosen])
         await self._set_blocked_aside()
 

@@ -221,6 +221,13 @@ class Transfer:
         if isinstance(source, Local) and not os.path.isdir(source.path):  # noqa: PTH112 - the path as it was written
             msg = f"{source}: no such directory"
             raise NothingFoundError(msg)
+        if await self._can_go_at_once(source, target):
+            if isinstance(source, Remote) and source.key:
+                await self._require(source)
+            report = await self._call(source, target, on_done=lambda one: self._print(one, source, target))
+            self._app.failures(report, source.join)
+            self._count(report)
+            return
         plan = await self._call(source, target, dry_run=True)
         actions = plan.plan or ()
         if not actions and isinstance(source, Remote) and not plan.skipped and not plan.excluded and source.key:
@@ -233,25 +240,28 @@ class Transfer:
             return
         report = plan
         if not self._app.is_dry and actions:
-            report = await self._call(source, target, dry_run=False)
+            report = await self._call(source, target)
         failed = {failure.key for failure in report.failures}
         self._app.failures(report, source.join)
         for one in actions if report.failed == len(failed) else ():
             if one.name not in failed:
-                ends = (
-                    (target.join(one.name),)
-                    if one.action == "delete"
-                    else (source.join(one.name), target.join(one.name))
-                )
-                self._app.acted(
-                    _PRINTED["move" if self._moves and one.action == "copy" else one.action],
-                    *ends,
-                    size=one.size,
-                    reason=one.reason,
-                )
+                self._print(one, source, target)
         if report.failed != len(failed):
             self._app.done += report.done
             self._app.bytes += report.copied_bytes
+        self._count(report)
+
+    async def _can_go_at_once(self, source: Local | Remote, target: Local | Remote) -> bool:
+        """Return whether nothing has to be known before the first name is transferred."""
+        needs_plan = self._app.is_dry or self._options.get("delete") or self._options.get("max_delete") is not None
+        return not (needs_plan or self._needs_single_verbs(source, target) or await self._app.spread())
+
+    def _print(self, one: dream.TreeAction, source: Local | Remote, target: Local | Remote) -> None:
+        ends = (target.join(one.name),) if one.action == "delete" else (source.join(one.name), target.join(one.name))
+        printed = _PRINTED["move" if self._moves and one.action == "copy" else one.action]
+        self._app.acted(printed, *ends, size=one.size, reason=one.reason)
+
+    def _count(self, report: dream.TreeReport) -> None:
         self._app.count("same", report.skipped)
         self._app.count("kept", report.kept)
         typed = {*self._options["include"], *self._options["exclude"]}  # files of patterns are for many trees
@@ -283,7 +293,14 @@ class Transfer:
             return bool(is_special or self._headers)
         return bool(is_special or self._moves)
 
-    async def _call(self, source: Local | Remote, target: Local | Remote, *, dry_run: bool) -> dream.TreeReport:
+    async def _call(
+        self,
+        source: Local | Remote,
+        target: Local | Remote,
+        *,
+        dry_run: bool = False,
+        on_done: dream.OnDone | None = None,
+    ) -> dream.TreeReport:
         include, exclude = patterns_of(self._options)
         options, session = self._options, await self._app.session()
         with self._app.bar(self._verb) as bar:
@@ -293,6 +310,7 @@ class Transfer:
                 "dry_run": dry_run,
                 "on_error": "collect",
                 "encryption": self._key,
+                "on_done": on_done,
             }
             if not dry_run:
                 given |= {"progress": bar.callback, **await self._app.spread()}

@@ -215,6 +215,8 @@ async def trees(b: dream.Bucket, other: dream.Bucket) -> None:
     )
     await b.upload_tree("directory", acl="public-read", progress=callback, on_error="collect", symlinks=symlinks)
     await b.upload_tree("directory", compare=None, dry_run=True, allow_empty=True, symlinks="refuse")
+    on_done: dream.OnDone = print
+    await b.upload_tree("directory", on_done=on_done)
     headers_for: dream.HeadersFor = {"index.html": {"cache_control": "no-cache"}}.get
     await b.upload_tree("directory", headers_for=headers_for, missing_ok=True, content_type=None, metadata={"a": "b"})
     await b.upload_tree("directory", headers_for=lambda name: {"content_language": name[:2]}, cache_control="no-cache")
