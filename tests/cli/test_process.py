@@ -167,9 +167,13 @@ def test_a_signal_at_any_moment_leaves_no_upload_and_no_temporary_file(on_ceph: 
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(source.uniform(0.3, 2.5))  # the moment, not what the test waits for
             process.send_signal(signal.SIGINT)
-            assert process.wait(LIMIT_SECONDS) in (0, 130)
             assert process.stderr is not None
-            assert b"Traceback" not in process.stderr.read()
+            status, said = process.wait(LIMIT_SECONDS), process.stderr.read()
+            if status == -signal.SIGINT:  # on a busy machine Python itself was still starting
+                assert b"run_forever" not in said
+            else:
+                assert status in (0, 130)
+                assert b"Traceback" not in said
         assert "Uploads" not in on_ceph.boto.list_multipart_uploads(Bucket=bucket)
         for place in (tmp_path / "up", tmp_path / "down"):
             assert files_below(place).items() <= files.items(), "whole files, under their own names"
