@@ -123,6 +123,14 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def data(session: nox.Session) -> None:
+    """pandas, pyarrow, dask, zarr, duckdb and others on ``aiodreamobjects.fsspec``."""
+    install(session, "data", ".")
+    session.run(SERVERS / "rgw", "install", external=True, success_codes=range(256))
+    session.run("pytest", "tests/fsspec/test_round_trips.py", *session.posargs)
+
+
+@nox.session
 def lowest(session: nox.Session) -> None:
     """What leans on dependencies, with the oldest ones that pyproject.toml admits. Without Ceph."""
     session.install("-q", "uv")

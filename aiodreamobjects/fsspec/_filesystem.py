@@ -125,8 +125,9 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     async def bucket_at(self, name: str) -> dream.Bucket:
         """Return a handle on a bucket. Raise FileNotFoundError for a name that no bucket can have."""
+        connection = await self._sessions.here()
         try:
-            return await (await self._sessions.here()).bucket(name)
+            return await connection.bucket(name)
         except ValueError as error:
             raise not_found(name) from error
 

@@ -76,12 +76,15 @@ class Options:
 
     def session(self, service: dream.Service | None = None) -> dream.Session:
         """Return a session that is not open yet; ``service`` is all that is known about the service, if it is known."""
+        is_anonymous = bool(self.anon)
+        # As in s3fs, keys count for nothing then: after a PermissionError pandas adds anon=True to the options that it was given.
+        keys = (None, None, None) if is_anonymous else (self.access_key, self.secret_key, self.session_token)
         return dream.Session(
             self.profile,
-            anonymous=bool(self.anon),
-            access_key=self.access_key,
-            secret_key=self.secret_key,
-            session_token=self.session_token,
+            anonymous=is_anonymous,
+            access_key=keys[0],
+            secret_key=keys[1],
+            session_token=keys[2],
             endpoint=None if service else self.endpoint,
             region=None if service else self.region,
             service=service or self.service,

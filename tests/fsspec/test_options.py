@@ -68,6 +68,21 @@ def test_wrong_values_are_refused_when_the_filesystem_is_made() -> None:
         DreamObjectsFileSystem(limits={"requests": 0})
 
 
+def test_a_wrong_endpoint_is_no_missing_file() -> None:
+    fs = DreamObjectsFileSystem(endpoint="ftp://a", key="a", secret="b")
+    for look in (fs.exists, fs.isdir, fs.cat_file):
+        with pytest.raises(ValueError, match="ftp://a"):
+            look("bucket/a")
+
+
+def test_anonymous_access_goes_without_the_keys_that_were_given(fs: DreamObjectsFileSystem, root: str) -> None:
+    """After a refusal, pandas adds ``anon=True`` to the options, and shows the second error."""
+    fs.pipe_file(f"{root}/a", b"1")
+    again = DreamObjectsFileSystem(**{**fs.storage_options, "secret_key": "wrong"}, anon=True)
+    with pytest.raises(PermissionError):
+        again.cat_file(f"{root}/a")
+
+
 @pytest.mark.usefixtures("known_to_fsspec")
 def test_addresses_find_the_filesystem(memory_served: Server) -> None:
     options = {
