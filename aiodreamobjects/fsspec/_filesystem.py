@@ -85,6 +85,8 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         self.default_cache_type = default_cache_type or type(self).default_cache_type
         self._limits = self._options.limits_or_default()
         self._sessions = Sessions(self._options)
+        self._forgotten = 0
+        """How often listings were forgotten. One that began before may lack what was changed."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -289,14 +291,14 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         return [dict(entry) for entry in entries] if detail else sorted([entry["name"] for entry in entries])
 
     async def _list_buckets(self) -> list[Entry]:
-        session = (await self._sessions.here()).session
+        session, forgotten = (await self._sessions.here()).session, self._forgotten
         entries = sorted([directory_entry(info.name) for info in await session.buckets().collect()], key=by_name)
-        self.dircache[""] = entries
+        self._keep("", entries, forgotten)
         return entries
 
     async def _list_directory(self, path: str, *, versions: bool) -> list[Entry]:
         bucket, key, _ = split(path)
-        prefix = f"{key}/" if key else ""
+        prefix, forgotten = f"{key}/" if key else "", self._forgotten
         entries, is_directory = await self._list_level(bucket, prefix, versions=versions)
         if not entries and not is_directory and key:
             entry = await self._info(path, refresh=True)
@@ -307,7 +309,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
                 listed.pop(name, None)
             return [listed]
         if not versions:
-            self.dircache[path] = entries
+            self._keep(path, entries, forgotten)
         return entries
 
     async def _list_level(self, bucket: str, prefix: str, *, versions: bool = False) -> tuple[list[Entry], bool]:
@@ -383,7 +385,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         """Find everything below a path by one flat listing. Remember the listings of its directories."""
         bucket, key, _ = split(path)
         below = f"{key}/{prefix}" if key else prefix
-        head, with_version = f"{bucket}/", self.version_aware
+        head, with_version, forgotten = f"{bucket}/", self.version_aware, self._forgotten
         found: dict[str, Entry] = {}
         markers: list[str] = []
         async with aclosing(self._pages(bucket, below)) as pages:
@@ -403,11 +405,12 @@ class DreamObjectsFileSystem(AsyncFileSystem):
                 return {}
             return {path: entry} if entry["type"] == "file" else {}
         if withdirs or not prefix:
-            found = self._with_tree(path, found, markers, is_whole=not prefix, withdirs=withdirs)
+            kept_since = None if prefix else forgotten  # the listing of a prefix lacks what does not start so
+            found = self._with_tree(path, found, markers, kept_since, withdirs=withdirs)
         return found
 
     def _with_tree(
-        self, path: str, found: dict[str, Entry], markers: list[str], *, is_whole: bool, withdirs: bool
+        self, path: str, found: dict[str, Entry], markers: list[str], kept_since: int | None, *, withdirs: bool
     ) -> dict[str, Entry]:
         tree = Tree(path)
         for entry in found.values():
@@ -415,9 +418,9 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         for marker in markers:
             tree.listing(marker)
         tree.finish()
-        if is_whole:  # the listing of a prefix lacks what does not start so
+        if kept_since is not None:
             for directory, entries in tree.listings.items():
-                self.dircache[directory] = entries
+                self._keep(directory, entries, kept_since)
         if not withdirs:
             return found
         directories = {name: directory_entry(name) for name in tree.listings if name not in found}
@@ -462,8 +465,14 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         sizes = {name: entry["size"] for name, entry in found.items()}
         return sum(sizes.values()) if total else sizes
 
+    def _keep(self, path: str, entries: list[Entry], forgotten: int) -> None:
+        """Keep a listing, unless one was forgotten since it began."""
+        if forgotten == self._forgotten:
+            self.dircache[path] = entries
+
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget the listings of a path and of all directories above it; without a path, all listings."""
+        self._forgotten += 1
         if path is None:
             self.dircache.clear()
         else:

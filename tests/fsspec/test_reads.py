@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import pickle
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from servers.served import ServedService
 
 import aiodreamobjects as dream
 from aiodreamobjects.fsspec import DreamObjectsFileSystem
-from aiodreamobjects.testing import MemoryService
+from aiodreamobjects.testing import Fault, MemoryService
 
 DATA = b"0123456789"
 KIB, MIB = 1 << 10, 1 << 20
@@ -130,6 +133,30 @@ def test_files_below_a_directory_are_read_without_kept_listings(running: ServedS
     files = {"reads/below/a": b"1", "reads/below/deep/b": b"2"}
     fs.pipe(files)
     assert fs.cat("reads/below", recursive=True) == files
+
+
+def wait_until_held(fault: Fault) -> None:
+    while not fault.fired:
+        time.sleep(0)
+
+
+@pytest.mark.parametrize("look", ["ls", "find"])
+def test_a_listing_that_a_write_overtook_is_not_kept(
+    mem: DreamObjectsFileSystem, running: ServedService, service: MemoryService, look: str
+) -> None:
+    mem.pipe({f"reads/{look}/{number:04}": b"" for number in range(1001)})
+    first_page_may_come, second_page_may_come = asyncio.Event(), asyncio.Event()
+    first_page = service.delay("list_objects", first_page_may_come)
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(getattr(mem, look), f"reads/{look}")
+        wait_until_held(first_page)
+        second_page = service.delay("list_objects", second_page_may_come, times=None)
+        running._loop.call_soon_threadsafe(first_page_may_come.set)
+        wait_until_held(second_page)
+        mem.pipe_file(f"reads/{look}/0000-new", b"")
+        running._loop.call_soon_threadsafe(second_page_may_come.set)
+        looking.result()
+    assert f"reads/{look}/0000-new" in mem.ls(f"reads/{look}", detail=False)
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_an_error(mem: DreamObjectsFileSystem) -> None:
