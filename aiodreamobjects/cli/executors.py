@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
+import time
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
 from aiodreamobjects.cli.errors import RefusedError
 from aiodreamobjects.cli.work import in_thread
+
+END_SECONDS = 5.0
+"""How long a worker has to end by itself."""
 
 
 class Executors:
@@ -37,10 +42,7 @@ class Executors:
         context = multiprocessing.get_context("forkserver")  # no thread of this process can hold a lock there
         pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_parent)
 
-        async def end() -> None:
-            await in_thread(lambda: pool.shutdown(cancel_futures=True))
-
-        self._stack.push_async_callback(end)
+        self._stack.push_async_callback(in_thread, _end, pool)
         return pool
 
     async def _cluster(self, address: str) -> Executor:
@@ -55,6 +57,19 @@ class Executors:
         return executor
 
 
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the workers. One that still has a batch, of a command that was interrupted, gives it up and cleans up."""
+    workers = list((pool._processes or {}).values())  # noqa: SLF001 - until Python 3.14 there is no public way
+    pool.shutdown(wait=False, cancel_futures=True)
+    deadline = time.monotonic() + END_SECONDS
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        if worker.is_alive():
+            worker.terminate()
+    pool.shutdown()
+
+
 def _leave_interrupts_to_parent() -> None:
-    """Ctrl-C goes to all processes of a terminal. The parent decides what ends."""
+    """Ctrl-C goes to all processes of a terminal. The parent decides what ends: ``terminate`` raises SystemExit in a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
+import pytest
 from cli.conftest import Place, files_below, write_files
 
 FILES = {f"{number % 3}/{number:02}": "x" * number for number in range(40)}
@@ -26,3 +29,20 @@ def test_both_kinds_at_once_are_refused(cli: Place, tmp_path: Path) -> None:
     done = cli("cp", "-r", "--processes", "2", "--dask", "tcp://127.0.0.1:1", "mine", "s3://photos/p", cwd=tmp_path)
     assert done.status == 2
     assert "exclude each other" in done.err
+
+
+@pytest.mark.skipif("SOAK" not in os.environ, reason="a batch that runs is waited for, for 20 seconds")
+@pytest.mark.timeout(180)
+def test_an_interrupted_command_does_not_wait_for_a_large_file(cli: Place, tmp_path: Path) -> None:
+    bucket = cli.make_bucket()
+    write_files(tmp_path / "mine", {"large": "x" * 60_000_000})
+    words = ("cp", "-r", "--processes", "1", "--bwlimit", "200K", "mine", f"s3://{bucket}/p")
+    with cli.start(*words, cwd=tmp_path) as process:
+        while not cli.boto.list_multipart_uploads(Bucket=bucket).get("Uploads"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(90) == 130
+        finally:
+            process.kill()
+    assert "Uploads" not in cli.boto.list_multipart_uploads(Bucket=bucket)
