@@ -30,7 +30,8 @@ _OURS = {
 }
 """Headers that follow from the content, and those of one connection (RFC 9110 section 7.6.1)."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"(?:[!-~\x80-\U0010ffff](?:[\t -~\x80-\U0010ffff]*[!-~\x80-\U0010ffff])?)?")
+_OTHER = r"\x80-\ud7ff\ue000-\U0010ffff"  # what UTF-8 can carry
+_VALUE = re.compile(rf"(?:[!-~{_OTHER}](?:[\t -~{_OTHER}]*[!-~{_OTHER}])?)?")
 _PLAIN_NAME = re.compile(r"""[ !#$&'()*+,\-./0-9:;<=>?@A-Z\[\]^_`a-z{|}~]+""")  # no quotes, backslash, percent sign
 
 

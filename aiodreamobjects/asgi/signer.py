@@ -406,6 +406,8 @@ class _Asked:
     ) -> SignRequest:
         if not isinstance(filename, str | None) or not isinstance(content_type, str | None):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "filename and type must be text")
+        if content_type is not None and not re.fullmatch("[ -~]*", content_type):
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, "type must be printable US-ASCII")
         headers = joined_headers(self.scope["headers"])
         return SignRequest(action, headers, self.scope, filename, content_type, _metadata(metadata), _size(size))
 
@@ -444,6 +446,8 @@ def _metadata(given: object) -> dict[str, str]:
         return {}
     if not isinstance(given, dict) or not all(isinstance(one, str | int | float | None) for one in given.values()):
         raise _RefusedError(HTTPStatus.BAD_REQUEST, "metadata must be an object with plain values")
+    if not all(re.fullmatch("[!-9;-~]+", str(name)) for name in given):  # a form is signed without a look at its fields
+        raise _RefusedError(HTTPStatus.BAD_REQUEST, "the names of metadata must be printable US-ASCII without blanks")
     texts = {str(name): str(value).strip() for name, value in given.items() if value is not None}
     return {name: value for name, value in texts.items() if value}
 

@@ -392,6 +392,7 @@ async def test_a_redirect_to_storage(front: Front, rgw: Server) -> None:
         {"headers": {"X": "a\nb"}},
         {"headers": {"Transfer-Encoding": "chunked"}},
         {"headers": {"content-length": "3"}},
+        {"cache_control": "lone \ud800 surrogate"},
         {"filename": "\ud800"},
     ],
 )

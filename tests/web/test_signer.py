@@ -256,6 +256,12 @@ async def test_bad_requests(browser: Browser) -> None:
     ]
     for body in wrong_uploads:
         await browser.ask("POST", "multipart", 400, body)
+    for field, value in (
+        ("type", "a\r\nX-Other: b"),
+        ("type", "ü"),
+        ("metadata[a b]", "1"),
+    ):
+        await browser.ask("GET", "params", 400, filename="a", **{field: value})
     wrong_requests: list[Any] = [
         {},
         {"key": "larry/a"},
