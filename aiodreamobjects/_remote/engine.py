@@ -137,10 +137,14 @@ class Engine(Generic[I, R]):
         if self._journal is not None:
             self._check_order(items)
         executor = self._spread.executor
-        if executor is None:
-            await self._count(items, after, await self._chore((self._pack(items), load)))
-            return
         self._sent += 1
+        if executor is None:
+            name = f"{self._sent}"
+            self._in_flight[name] = len(items)
+            answer = await self._chore((self._pack(items), load))
+            del self._in_flight[name]
+            await self._count(items, after, answer)
+            return
         sending = _Sending(executor, f"aiodreamobjects-{self._id}-{self._sent}")
         batch = _pickled((self._pack(items), load), self._name)
         work = self._send(sending, batch, items, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 from conftest import put_all
 
 import aiodreamobjects as dream
+from aiodreamobjects.testing import MemoryService
 
 KEYS = [f"{number:03}" for number in range(60)]
 
@@ -117,3 +119,23 @@ async def test_a_journal_of_another_call_and_keys_without_order_are_refused(here
         with pytest.raises(ValueError, match="something else"):
             await here.delete_many(KEYS, journal=tmp_path / "text")
         assert (tmp_path / "text").read_text() == text
+
+
+async def test_a_cancelled_call_with_a_journal_says_what_is_not_known(tmp_path: Path) -> None:
+    some = asyncio.Event()
+
+    def look(event: dream.Event) -> None:
+        if isinstance(event, dream.CallEnded) and event.operation == "put_object_acl":
+            some.set()
+
+    memory, slowly = MemoryService(), dream.Limits(requests=1, requests_per_second=5)
+    async with memory.session() as others, memory.session(observe=look, limits=slowly) as session:
+        await put_all(await others.create_bucket("photos"), KEYS)
+        bucket = session.bucket("photos")
+        call = asyncio.create_task(bucket.set_acl_many(KEYS, "private", journal=tmp_path / "journal"))
+        await some.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await call
+        note = "0 keys of s3://photos were given the ACL, 0 failed; of 60 more it is not known"
+        assert cancelled.value.__notes__ == [note]
