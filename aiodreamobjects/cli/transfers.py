@@ -224,7 +224,7 @@ class Transfer:
         if await self._can_go_at_once(source, target):
             if isinstance(source, Remote) and source.key:
                 await self._require(source)
-            report = await self._call(source, target, on_done=lambda one: self._print(one, source, target))
+            report = await self._call(source, target, on_done=self._printer(source, target))
             self._app.failures(report, source.join)
             self._count(report)
             return
@@ -243,9 +243,10 @@ class Transfer:
             report = await self._call(source, target)
         failed = {failure.key for failure in report.failures}
         self._app.failures(report, source.join)
+        show = self._printer(source, target)
         for one in actions if report.failed == len(failed) else ():
             if one.name not in failed:
-                self._print(one, source, target)
+                show(one)
         if report.failed != len(failed):
             self._app.done += report.done
             self._app.bytes += report.copied_bytes
@@ -256,10 +257,16 @@ class Transfer:
         needs_plan = self._app.is_dry or self._options.get("delete") or self._options.get("max_delete") is not None
         return not (needs_plan or self._needs_single_verbs(source, target) or await self._app.spread())
 
-    def _print(self, one: dream.TreeAction, source: Local | Remote, target: Local | Remote) -> None:
-        ends = (target.join(one.name),) if one.action == "delete" else (source.join(one.name), target.join(one.name))
-        printed = _PRINTED["move" if self._moves and one.action == "copy" else one.action]
-        self._app.acted(printed, *ends, size=one.size, reason=one.reason)
+    def _printer(self, source: Local | Remote, target: Local | Remote) -> dream.OnDone:
+        """Return what prints an action. It is called for each name of a tree, so both directories are written once."""
+        one_from, one_to = (str(place.join("x"))[:-1] for place in (source, target))
+
+        def show(one: dream.TreeAction) -> None:
+            ends = (one_to + one.name,) if one.action == "delete" else (one_from + one.name, one_to + one.name)
+            printed = _PRINTED["move" if self._moves and one.action == "copy" else one.action]
+            self._app.acted(printed, *ends, size=one.size, reason=one.reason)
+
+        return show
 
     def _count(self, report: dream.TreeReport) -> None:
         self._app.count("same", report.skipped)
