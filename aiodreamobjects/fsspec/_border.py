@@ -121,7 +121,8 @@ if TYPE_CHECKING:
     def register_implementation(name: str, cls: type, clobber: bool = False) -> None: ...
 
 else:
-    from fsspec.asyn import AbstractAsyncStreamedFile, AsyncFileSystem, get_loop, reset_lock
+    from fsspec.asyn import AbstractAsyncStreamedFile, get_loop, reset_lock
+    from fsspec.asyn import AsyncFileSystem as _AsyncFileSystem
     from fsspec.callbacks import DEFAULT_CALLBACK as NO_CALLBACK
     from fsspec.callbacks import Callback
     from fsspec.compression import compr
@@ -130,6 +131,19 @@ else:
     from fsspec.registry import register_implementation
     from fsspec.spec import AbstractBufferedFile
     from fsspec.utils import stringify_path, tokenize
+
+    def _plain(value: object) -> object:
+        return str.__str__(value) if isinstance(value, str) else value
+
+    class _ByValue(type(_AsyncFileSystem)):
+        """fsspec finds a filesystem again by the repr of its options. One that hides a secret would make two look equal."""
+
+        def __call__(cls, *args: object, **options: object) -> object:
+            return super().__call__(*map(_plain, args), **{name: _plain(value) for name, value in options.items()})
+
+    class AsyncFileSystem(_AsyncFileSystem, metaclass=_ByValue):
+        pass
+
 
 __all__ = [
     "NO_CALLBACK",

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -439,7 +439,8 @@ def _headers_of(info: dream.ObjectInfo | None) -> dict[str, Any]:
 def _is_unwinding(error_at_opening: BaseException | None) -> bool:
     """Return whether a ``with`` block is left because of an error that came after the file was opened.
 
-    Wrappers such as fsspec's OpenFile and pandas' handles close a file in their ``__exit__`` without telling it why.
+    Wrappers such as fsspec's OpenFile and pandas' handles close a file in their ``__exit__`` without telling it why. That
+    ``__exit__`` was called with the error: an ``except`` block that closes a file is none.
     """
     error = sys.exception()
     if error is None or error is error_at_opening:
@@ -447,6 +448,10 @@ def _is_unwinding(error_at_opening: BaseException | None) -> bool:
     frame = sys._getframe(1)
     while frame.f_back is not None:
         frame = frame.f_back
-        if frame.f_code.co_name in ("__exit__", "__aexit__"):
+        if frame.f_code.co_name in ("__exit__", "__aexit__") and _holds(frame.f_locals.values(), error):
             return True
     return False
+
+
+def _holds(values: Iterable[object], error: BaseException) -> bool:
+    return any(value is error or (isinstance(value, tuple) and any(one is error for one in value)) for value in values)

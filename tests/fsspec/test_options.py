@@ -15,6 +15,7 @@ from fsspec.registry import _registry
 from fsspec.spec import AbstractFileSystem
 
 import aiodreamobjects as dream
+from aiodreamobjects._config import Secret
 from aiodreamobjects.fsspec import DreamObjectsFileSystem, register
 
 
@@ -154,3 +155,13 @@ def test_what_s3fs_has_beyond_fsspec(fs: DreamObjectsFileSystem, bucket_name: st
     file.discard()
     assert fs.list_multipart_uploads(bucket_name) == []
     fs.clear_multipart_uploads(bucket_name)
+
+
+def test_secrets_that_hide_themselves_make_filesystems_of_their_own() -> None:
+    """``Credentials`` and ``Served`` have such secrets. fsspec tells filesystems apart by the repr of their options."""
+    first, second, again = (
+        DreamObjectsFileSystem(endpoint="http://127.0.0.1:1", access_key="k", secret_key=Secret(text))
+        for text in ("one", "two", "one")
+    )
+    assert first is again
+    assert first is not second

@@ -123,6 +123,30 @@ def test_a_file_that_is_opened_and_closed_while_an_error_is_handled_is_stored(at
     assert at.content() == b"boom"
 
 
+class Reporter:
+    """A block that writes down, in a file of the filesystem, with which error it was left."""
+
+    def __init__(self, at: Place) -> None:
+        self._file = at.fs.open(at.path, "wb")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            dict[str, str]()["missing"]
+        except KeyError:
+            self._file.write(b"report")
+            self._file.close()
+
+
+def test_a_file_that_is_closed_while_another_error_is_handled_is_stored(at: Place) -> None:
+    """The block around it is not left because of that error."""
+    with Reporter(at):
+        pass
+    assert at.content() == b"report"
+
+
 @pytest.mark.parametrize("data", [b"", b"small", LARGE], ids=["empty", "small", "large"])
 def test_what_is_written_is_there_when_the_file_is_closed(at: Place, data: bytes) -> None:
     with at.fs.open(at.path, "wb") as file:
