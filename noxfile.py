@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ TESTS_OF_DEPENDENCIES = [
     "test_tree_plans.py",
 ]
 """Those that would notice a dependency that is too old."""
+
+S3FS = "s3fs==2026.9.0"
+"""The release whose tests ``tests/fsspec/s3fs_suite.py`` knows by name."""
 
 nox.needs_version = ">=2025.5"
 nox.options.sessions = ["lint", "types", "layers", "tests", "docs"]
@@ -124,10 +128,19 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def data(session: nox.Session) -> None:
-    """pandas, pyarrow, dask, zarr, duckdb and others on ``aiodreamobjects.fsspec``."""
+    """pandas, pyarrow, dask, zarr, duckdb and others on ``aiodreamobjects.fsspec``; s3fs's own tests, from its source archive."""
     install(session, "data", ".")
     session.run(SERVERS / "rgw", "install", external=True, success_codes=range(256))
     session.run("pytest", "tests/fsspec/test_round_trips.py", *session.posargs)
+    session.install("-q", "--no-deps", S3FS)  # its dependencies would replace the library's
+    home = Path(session.create_tmp(), "s3fs")
+    session.run("pip", "download", "-q", "--no-deps", "--no-binary=s3fs", f"--dest={home}", S3FS)
+    with tarfile.open(next(home.glob("*.tar.gz"))) as archive:
+        archive.extractall(home, filter="data")
+    tests = next(home.glob("*/s3fs/tests/test_s3fs.py"))
+    tests = tests.rename(home / tests.name)  # away from its package, so that the installed one is imported
+    options = ["-c", "/dev/null", f"--rootdir={home}", "-p", "s3fs_suite", "-o", "asyncio_mode=auto", "--timeout=120"]
+    session.run("pytest", *options, "-q", str(tests), env={"PYTHONPATH": str(Path("tests", "fsspec").absolute())})
 
 
 @nox.session
