@@ -57,6 +57,8 @@ nitpick_ignore = [
             "contextlib.AbstractAsyncContextManager",
             "concurrent.futures._base.Executor",
             "Executor",  # the same, as the options of verbs have it
+            "builtins.object",  # a class has a method of that name
+            "timedelta",
             "datetime",  # as the options of verbs have it, whose types are text
             "Mapping[str",  # the same, cut at its comma
             "datetime.datetime",
@@ -70,6 +72,9 @@ nitpick_ignore = [
     ("py:class", "aiobotocore.session.AioSession"),
     ("py:class", "S3Client"),  # of types_aiobotocore_s3, known to type checkers only
     # No public classes: what a Listing, an Applied, or bind is of, keys that a Recipe hides, and whatever has the ``write`` of an aiofiles file.
+    # Names of types, which have no page of their own: "Types of arguments" says what they are.
+    *(("py:class", name) for name in aiodreamobjects.__all__ if not isinstance(getattr(aiodreamobjects, name), type)),
+    ("py:class", "T"),
     ("py:class", "aiodreamobjects._bucket.T"),
     ("py:class", "aiodreamobjects._session.H"),
     ("py:class", "aiodreamobjects._config.Credentials"),
