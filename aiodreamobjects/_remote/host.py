@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from multiprocessing.util import Finalize
 from typing import Any
 
 from aiodreamobjects._concurrency import is_foreign
@@ -188,6 +187,8 @@ def _enter() -> _Host:
     with _lock:
         if _host is None:
             _host = _Host()
+            from multiprocessing.util import Finalize  # noqa: PLC0415 - only workers need it
+
             Finalize(None, _close, exitpriority=10)  # processes of multiprocessing run no atexit
         _host.users += 1
         return _host

@@ -326,10 +326,11 @@ class Caller:
                 raise closed_meanwhile()
             request = self._compose(call, signer)
             gate.leave()
-            if call.record is None:
-                response = await self.transport.send(request)
-            else:
-                response = await call.record.sending(self.transport, request)
+            if call.record is not None:
+                call.record.leaves(request)
+            response = await self.transport.send(request)
+            if call.record is not None:
+                response = call.record.answered(response)
             if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
                 raise Unsuccessful(self._refusal(call, response), decreases)
             keeps_place = call.keeps_place and response.content is None

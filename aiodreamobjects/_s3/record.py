@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Protocol
 
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
-from aiodreamobjects._http.transport import Body, Request, Response, Transport, Waits
+from aiodreamobjects._http.transport import Body, Request, Response, Waits
 from aiodreamobjects._s3.retry import facts_of
-from aiodreamobjects._trace import TRANSFER, AttemptFailed, CallEnded, CallStarted, Watch, new_id
+from aiodreamobjects._trace import AttemptFailed, Observer, Told, Watch
 
 _PORTS = {"http": 80, "https": 443}
 
 
-class Told(Protocol):
-    """What is told of a call."""
+class Observed(Told, Protocol):
+    """What a record needs to know of its call."""
 
-    operation: str
-    method: str
-    bucket: str
-    key: str
-    query: Mapping[str, str]
     body: Body
     may_be_missing: bool
 
@@ -29,54 +23,40 @@ class Told(Protocol):
 class CallWatch(Watch):
     """A watch that tells of calls, too."""
 
-    def begin(self, call: Told, scheme: str, host: str) -> Record:
-        return Record(self, call, scheme, host)
+    def __init__(self, observe: Observer) -> None:
+        super().__init__(observe)
+        self._places: dict[str, tuple[str, int]] = {}
+        """Name and port of each host."""
+
+    def begin(self, call: Observed, scheme: str, host: str) -> Record:
+        place = self._places.get(host)
+        if place is None:
+            name, _, port = host.rpartition(":") if ":" in host and not host.endswith("]") else (host, "", "")
+            place = self._places[host] = name, int(port) if port else _PORTS[scheme]
+        return Record(self, call, self.call_started(call, place))
 
 
 class Record(Waits):
     """One call, from its start to the end of its answer."""
 
-    __slots__ = (
-        "_attempts",
-        "_call",
-        "_has_ended",
-        "_id",
-        "_is_streamed",
-        "_response",
-        "_started",
-        "_watch",
-    )
+    __slots__ = ("_attempts", "_call", "_has_ended", "_id", "_is_streamed", "_response", "_started", "_watch")
 
-    def __init__(self, watch: CallWatch, call: Told, scheme: str, host: str) -> None:
-        super().__init__()
-        self._watch, self._call, self._id = watch, call, new_id()
+    def __init__(self, watch: CallWatch, call: Observed, number: int) -> None:
+        self.waited_place = self.waited_connection = 0.0
+        self._watch, self._call, self._id = watch, call, number
         self._started = time.monotonic()
         self._attempts, self._has_ended, self._is_streamed = 0, False, False
         self._response: Response | None = None
-        query = call.query
-        name, _, port = host.rpartition(":") if ":" in host and not host.endswith("]") else (host, "", "")
-        part = query.get("partNumber") if query else None
-        watch.tell(
-            CallStarted(
-                self._id,
-                TRANSFER.get(),
-                call.operation,
-                call.method,
-                name,
-                int(port) if port else _PORTS[scheme],
-                call.bucket,
-                call.key,
-                query.get("uploadId") if query else None,
-                int(part) if part else None,
-            )
-        )
 
-    async def sending(self, transport: Transport, request: Request) -> Response:
-        """Send one attempt. Return its response, which tells when a streamed body has ended."""
+    def leaves(self, request: Request) -> None:
+        """Note that an attempt is sent."""
         self._attempts += 1
         self._response = None
         request.waits = self
-        self._response = response = await transport.send(request)
+
+    def answered(self, response: Response) -> Response:
+        """Note the answer to an attempt. Return it, or what tells when its streamed body has ended."""
+        self._response = response
         if response.content is None:
             self._is_streamed = True
             return _Streamed(response, self)
@@ -99,33 +79,16 @@ class Record(Waits):
             return
         self._has_ended = True
         call, response = self._call, self._response
-        status = request_id = extended = None
-        sent = received = 0
+        answer: tuple[int | None, str | None, str | None] = None, None, None
+        moved = 0, 0
         if response is not None:
             headers, content = response.headers, response.content
-            status, sent = int(response.status), len(call.body)
-            received = response.taken if content is None else len(content)
-            request_id, extended = _text(headers.get(b"x-amz-request-id")), _text(headers.get(b"x-amz-id-2"))
+            answer = int(response.status), _text(headers.get(b"x-amz-request-id")), _text(headers.get(b"x-amz-id-2"))
+            moved = len(call.body), response.taken if content is None else len(content)
         if error is not None and self._is_expected(error):
             error = None
-        self._watch.tell(
-            CallEnded(
-                self._id,
-                call.operation,
-                call.bucket,
-                call.key,
-                status,
-                self._attempts,
-                request_id,
-                extended,
-                sent,
-                received,
-                time.monotonic() - self._started,
-                self.waited_place,
-                self.waited_connection,
-                error,
-            )
-        )
+        waits = time.monotonic() - self._started, self.waited_place, self.waited_connection
+        self._watch.call_ended(self._id, call, self._attempts, answer, moved, waits, error)
 
     def _is_expected(self, error: BaseException) -> bool:
         return self._call.may_be_missing and isinstance(error, NotFoundError)
