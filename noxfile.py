@@ -44,7 +44,7 @@ def install_servers(session: nox.Session) -> None:
 def run_tests(session: nox.Session) -> None:
     """The suite against the installed wheel."""
     install_servers(session)
-    session.run("pytest", "-n4", "--dist=worksteal", *session.posargs)  # on two cores: some of them wait
+    session.run("pytest", "-n3", "--dist=worksteal", *session.posargs)  # on two cores: some of them wait
 
 
 @nox.session
