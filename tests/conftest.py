@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -35,6 +36,10 @@ from servers.served import ServedService, boto_session
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
+
+# A shell's background job inherits that Ctrl-C is ignored, and hands that on to the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVERS = ("memory", "rgw", "moto", "b2")  # b2 over TLS
 LIBRARY = str(Path(dream.__file__).parent)
