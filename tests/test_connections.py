@@ -214,9 +214,18 @@ async def test_connections_are_kept_and_counted(scripted: ScriptedServer) -> Non
         for _ in range(5):
             await session.object("s3://bucket/a").read()
         assert scripted.connections == 1
-        assert session.statistics() == dream.Statistics(
-            requests=5, retries=0, bytes_sent=0, bytes_received=25, open_connections=1, idle_connections=1
+        counted = session.statistics()
+        assert counted == dream.Statistics(
+            requests=5,
+            retries=0,
+            bytes_sent=0,
+            bytes_received=25,
+            open_connections=1,
+            idle_connections=1,
+            calls={"get_object": 5},
+            waited_connection=counted.waited_connection,
         )
+        assert counted.waited_connection > 0
     gc.collect()
 
 
