@@ -39,7 +39,7 @@ def pool_of_loky() -> Iterator[Executor]:
 async def cluster_here() -> AsyncIterator[Executor]:
     async with (
         LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None, asynchronous=True
+            n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=":0", asynchronous=True
         ) as cluster,
         Client(cluster, asynchronous=True) as client,
     ):
@@ -59,6 +59,8 @@ async def cluster_of_commands(tmp_path: Path) -> AsyncIterator[tuple[Executor, l
         "--port",
         "0",
         "--no-dashboard",
+        "--dashboard-address",
+        ":0",
         "--scheduler-file",
         str(file),
         "--host",
