@@ -315,7 +315,7 @@ class Runtime:
 class Job:
     """A verb of several steps in progress. Closing one of its sessions interrupts it with SessionClosedError.
 
-    With a ``verb``, it is a transfer, of which the observers of the sessions are told.
+    With a ``verb``, it is a transfer: the observers of its sessions get TransferStarted and TransferEnded.
     """
 
     def __init__(

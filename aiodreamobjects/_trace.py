@@ -82,7 +82,7 @@ class CallEnded:
     waited_connection: float
     """Seconds that it waited for a new connection."""
     error: BaseException | None
-    """What the call raised. None if it succeeded, and if ``exists`` found nothing."""
+    """What the call raised. None if it succeeded, if ``exists`` found nothing, and if the body was closed before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class _EndDraft:
 
 
 class Told(Protocol):
-    """What is told of a call."""
+    """The fields of a call that its events have."""
 
     operation: str
     method: str

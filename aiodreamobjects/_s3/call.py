@@ -107,7 +107,7 @@ class Call:
     may_be_missing: bool = False
     """Whether the caller expects that there may be no such object or bucket."""
     record: Record | None = None
-    """What the session's observer is told of this call. None without an observer."""
+    """Collects this call's events. None if the session has no observer."""
 
     @property
     def may_be_misread(self) -> bool:

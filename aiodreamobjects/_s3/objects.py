@@ -84,7 +84,7 @@ class Objects:
     async def head_object(
         self, address: Address, options: ReadOptions = ANY, *, may_be_missing: bool = False
     ) -> ObjectInfo:
-        """``may_be_missing``: an observer is told of no error if there is no such object. It is raised all the same."""
+        """Raise NotFoundError if there is no such object. With ``may_be_missing``, the observer sees a call without an error."""
         return replies.object_info(address, await self.headers_of(address, options, may_be_missing=may_be_missing))
 
     async def headers_of(

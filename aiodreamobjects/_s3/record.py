@@ -1,4 +1,4 @@
-"""What the observer of a session is told of one call. Imported only where there is an observer."""
+"""Collects the events of one call for the session's observer. Imported only if the session has one."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def shutdown(context: Context) -> None:
 
 
 async def after_job(context: Context) -> None:
-    """Log the totals of this worker, for whoever collects logs."""
+    """Log the counters of this worker's session."""
     log.info("totals", extra={"totals": context["session"].statistics()})
 
 
