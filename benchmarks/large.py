@@ -100,8 +100,6 @@ def columns(one: Place, figures: Figures) -> dict[str, results.Column]:
 PAGE = Page(
     "large",
     LARGE,
-    "### The newest run of them",
-    " of large objects",
     f"{LEGEND}A library is measured from its open client on, without its imports; a program from "
     "its start. The peak is that of the whole process from there on; what is over the memory of the idle client is told "
     f"where it is known. {SERVER_LEGEND}",

@@ -160,8 +160,6 @@ def columns(place: Place, figures: Figures) -> dict[str, Column]:
 PAGE = Page(
     "many",
     MANY,
-    "### The newest run of listings and trees",
-    " of listings and trees",
     f"{LEGEND}Trees are measured as whole processes, from their start to their end; listing and deleting from the open "
     "client, but programs whole. The peak is that of the whole process from the open client on. With latency each answer "
     f"comes after a round trip of so many milliseconds, and what opens a connection after two. {SERVER_LEGEND}",

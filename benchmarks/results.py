@@ -240,7 +240,7 @@ def tables(results: Results, columns: Callable[[Place, Figures], Mapping[str, Co
     for place in results.places:
         if place.title != title:
             title = place.title
-            yield f"### {title[0].upper()}{title[1:]}"
+            yield f"## {title[0].upper()}{title[1:]}"
         if place.in_flight:
             yield f"{place.in_flight} in flight:"
         if results.is_busy(place):

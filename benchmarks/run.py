@@ -207,7 +207,7 @@ class Facts:
 
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
         command = shlex.join(["python", "-m", module, *arguments])
-        self._command = re.sub(r" --(json|plot|doc)[= ]\S+", "", command)  # where results go says nothing of them
+        self._command = re.sub(r" --(json|doc)[= ]\S+", "", command)  # where results go says nothing of them
         self._machine, self._started = describe_machine(), time.monotonic()
 
     def told(self, **more: str) -> dict[str, str]:
@@ -221,23 +221,19 @@ class Page:
 
     name: str
     work: str
-    heading: str
-    of_what: str
     legend: str
     goals: Callable[[Results], str]
     columns: Callable[[Place, Figures], Mapping[str, Column]]
 
 
-def publish(
-    page: Page, found: Results, facts: Mapping[str, str], sides: Sequence[str], doc: Path | None, picture: str = ""
-) -> None:
+def publish(page: Page, found: Results, facts: Mapping[str, str], sides: Sequence[str], doc: Path | None) -> None:
     """Print the part of the page that a run writes, and put it there."""
     lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if name != "command")
     busy = sum(found.is_busy(place) for place in found.places)
     warning = f"**The machine was busy with other things in {busy} of these tables; each of them says so.**"
-    parts = [page.heading, f"```sh\n{facts['command']}\n```", lines, warning if busy else ""]
-    parts += [f"### How the goals{page.of_what} stand", page.goals(found), picture]
-    parts += [f"### The sides{page.of_what}", results.notes(sides, page.work), page.legend]
+    parts = ["## The run", f"```sh\n{facts['command']}\n```", lines, warning if busy else ""]
+    parts += ["## How the goals stand", page.goals(found)]
+    parts += ["## The sides", results.notes(sides, page.work), page.legend]
     text = "\n\n".join(part for part in (*parts, *results.tables(found, page.columns)) if part)
     put_into(doc, page.name, text)
     print(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -55,7 +54,6 @@ class Plan:
     servers: tuple[str, ...]
     is_quick: bool
     json: Path | None
-    plot: Path | None
     doc: Path | None
 
     def rounds_on(self, server: str) -> int:
@@ -95,7 +93,6 @@ def parse(arguments: list[str]) -> Plan:
     parser.add_argument("--server", choices=[*SERVERS, "both"], default="both")
     parser.add_argument("--in-flight", metavar="NUMBERS", help="1,32,256")
     parser.add_argument("--seconds", type=float, help="for each turn: 0.4")
-    parser.add_argument("--plot", type=Path, help="draw there: .png or .svg")
     told = parser.parse_args(arguments)
     try:
         words = run.chosen(told.only, SIDES, USUAL)
@@ -108,7 +105,6 @@ def parse(arguments: list[str]) -> Plan:
             servers=tuple(SERVERS) if told.server == "both" else (told.server,),
             is_quick=told.quick,
             json=told.json,
-            plot=told.plot,
             doc=told.doc,
         )
     except ValueError as error:
@@ -256,8 +252,6 @@ def _milliseconds(figure: Figure) -> float:
 PAGE = run.Page(
     "benchmarks",
     SMALL,
-    "## The newest run",
-    "",
     f"{results.LEGEND}† marks a page fault or more an operation: memory allocation is then a part of the CPU time. With a "
     "plain protocol on asyncio's own loop it is the read buffer. "
     f"‡ marks a side that used less than {results.WAITING:.0%} of one processor: it waited, and its rate is also the server's.",
@@ -270,12 +264,5 @@ def main() -> None:
     plan, facts = parse(sys.argv[1:]), run.Facts("benchmarks", sys.argv[1:])
     turns, servers = measure(plan)
     told = facts.told(**servers, versions=versions(plan.sides))
-    found, picture = Results.of(turns, plan.places()), ""
     run.write_json(plan.json, told, turns=turns)
-    if plan.plot and found.figures:
-        from benchmarks.plot import draw
-
-        draw(found, plan.plot, GOAL_IN_FLIGHT if GOAL_IN_FLIGHT in plan.in_flight else max(plan.in_flight))
-        if plan.doc:
-            picture = f"![The same as bars]({os.path.relpath(plan.plot, plan.doc.parent)})"
-    run.publish(PAGE, found, told, plan.sides, plan.doc, picture)
+    run.publish(PAGE, Results.of(turns, plan.places()), told, plan.sides, plan.doc)
