@@ -20,9 +20,11 @@ from aiodreamobjects._concurrency import close_generator, in_parallel, is_foreig
 from aiodreamobjects._encryption import SseCustomer
 from aiodreamobjects._errors import (
     AccessDeniedError,
+    AlreadyExistsError,
     BucketNotEmptyError,
     CredentialsError,
     NotFoundError,
+    PreconditionFailedError,
     ServiceError,
     SessionClosedError,
     TransferError,
@@ -35,7 +37,7 @@ from aiodreamobjects._models import Address, CannedAcl, ObjectInfo, UploadInfo, 
 from aiodreamobjects._remote.engine import Engine, PoolBrokenError
 from aiodreamobjects._remote.spread import ALL_HERE, Spread
 from aiodreamobjects._reports import BulkError, BulkFailure, BulkReport
-from aiodreamobjects._runtime import Runtime
+from aiodreamobjects._runtime import HOSTED, Runtime
 from aiodreamobjects._s3.errors import is_unanswered
 from aiodreamobjects._s3.options import ReadOptions
 from aiodreamobjects._s3.retry import backoff
@@ -96,17 +98,7 @@ async def delete_many(
 ) -> BulkReport:
     """``bypasses``: also delete versions under a GOVERNANCE retention."""
     refuse_one_str(keys)
-    act = _Deletion(runtime, bucket, bypasses=bypasses).delete
-    bulk = _Bulk(
-        runtime,
-        f"keys of s3://{bucket}",
-        "deleted",
-        act,
-        verb="delete_many",
-        bucket=bucket,
-        batch=BATCH_KEYS,
-        spread=spread,
-    )
+    bulk = _deleting(runtime, bucket, bypasses=bypasses, spread=spread)
     return await bulk.run(Source(keys), partial(versioned_keys, bucket), on_error)
 
 
@@ -114,18 +106,15 @@ async def delete_pages(
     runtime: Runtime, bucket: str, pages: AsyncGenerator[list[VersionedKey], None], tally: Tally
 ) -> None:
     """Delete pages of keys. Count each outcome in ``tally``, also if the deletion is interrupted."""
-    act = _Deletion(runtime, bucket).delete
-    bulk = _Bulk(
-        runtime,
-        f"keys of s3://{bucket}",
-        "deleted",
-        act,
-        verb="delete_many",
-        bucket=bucket,
-        batch=BATCH_KEYS,
-        tally=tally,
-    )
-    await bulk.run(Source.of_pages(pages), list, "collect")
+    await _deleting(runtime, bucket, tally=tally).run(Source.of_pages(pages), list, "collect")
+
+
+def _deleting(
+    runtime: Runtime, bucket: str, *, bypasses: bool = False, tally: Tally | None = None, spread: Spread = ALL_HERE
+) -> _Bulk[VersionedKey]:
+    act = _Deletion(runtime, bucket, bypasses=bypasses).delete
+    what, verb = f"keys of s3://{bucket}", "delete_many"
+    return _Bulk(runtime, what, "deleted", act, verb=verb, bucket=bucket, batch=BATCH_KEYS, tally=tally, spread=spread)
 
 
 async def set_acl_many(
@@ -169,7 +158,9 @@ async def copy_many(
     def read(pairs: list[tuple[S, str]]) -> list[Pair]:
         return [_pair_of(runtime, bucket, pair, place_of, changes) for pair in pairs]
 
-    act = partial(_one_by_one, partial(_copy_one, runtime, bucket, changes, encryption))
+    runtime.require_open()
+    began = datetime.fromtimestamp(int(runtime.s3.now()), UTC)
+    act = partial(_one_by_one, partial(_copy_one, runtime, bucket, changes, encryption, began))
     details = changes.details
     bulk = _Bulk(
         runtime,
@@ -487,11 +478,22 @@ async def _set_acl(runtime: Runtime, bucket: str, acl: CannedAcl | Acl, key: Ver
 
 
 async def _copy_one(
-    runtime: Runtime, bucket: str, changes: Changes, encryption: SseCustomer | None, pair: Pair
+    runtime: Runtime, bucket: str, changes: Changes, encryption: SseCustomer | None, began: datetime, pair: Pair
 ) -> None:
     source, address, version_id = pair.source
+    target = Address(bucket, pair.key)
     reads = ReadOptions(version_id=version_id, encryption=encryption)
-    await copies.copy((source, address), (runtime, Address(bucket, pair.key)), changes, None, reads)
+    try:
+        await copies.copy((source, address), (runtime, target), changes, None, reads)
+    except (AlreadyExistsError, PreconditionFailedError):
+        if HOSTED.get() is None:
+            raise
+        # A worker that died may have copied it before the batch was sent again. The ETag and the time tell.
+        etag = (await source.s3.head_object(address, reads)).etag
+        stored = await runtime.s3.head_object(target, changes.options.reads)
+        is_new = stored.last_modified is not None and stored.last_modified >= began
+        if not is_new or etag is None or stored.etag != etag:
+            raise
 
 
 async def _set_headers(runtime: Runtime, bucket: str, changes: Changes, reads: ReadOptions, key: VersionedKey) -> None:

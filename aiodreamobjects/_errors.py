@@ -165,7 +165,7 @@ class OfOpenSession:
     __slots__ = ()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        msg = f"a {type(self).__name__} cannot be pickled: it belongs to an open session of this process. A Bucket, an Object and session.recipe() can"
+        msg = f"this {type(self).__name__} cannot be pickled: it belongs to an open session of this process. A Bucket, an Object and session.recipe() can"
         raise TypeError(msg)
 
 

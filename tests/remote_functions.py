@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 from contextlib import suppress
@@ -55,3 +56,9 @@ def leave_no_descriptors() -> None:
     with suppress(OSError):
         while True:
             os.open(os.devnull, os.O_RDONLY)
+
+
+async def begin_and_wait(cat: dream.Object) -> None:
+    """Say that it has begun, on the standard output that a worker shares with its parent, and never end."""
+    os.write(1, b"begun\n")
+    await asyncio.Event().wait()

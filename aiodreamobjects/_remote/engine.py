@@ -46,7 +46,7 @@ class PoolBrokenError(Exception):
     """The workers are gone, with batches whose fate is not known. ``error`` is the engine's own."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
+        super().__init__(str(error).rstrip("."))  # a part of a longer sentence
         self.error = error
 
 
@@ -207,7 +207,11 @@ class _Sending:
         if self.is_dask:
             submit = partial(submit, key=name)
         self._future = None
-        future = await finish(self._submit(submit))
+        try:
+            future = await finish(self._submit(submit))
+        except Exception:  # such as that of a pool that was shut down
+            self.is_back = not attempt
+            raise
         if self._is_unwanted and self.take_back():
             raise asyncio.CancelledError
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -262,6 +266,11 @@ def _is_dask(executor: Executor) -> bool:
 async def _workers_of(executor: Executor) -> Workers:
     if _is_dask(executor):
         client: Any = executor._client  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
+        if client.status != "running":
+            msg = (
+                f"the Dask client of {executor!r} is {client.status}: use it inside 'async with Client(...) as client'"
+            )
+            raise ValueError(msg)
         found = client.nthreads() if client.asynchronous else await in_thread(client.nthreads)
         threads: dict[str, int] = await found if isawaitable(found) else found
         count = max(1, len(threads))

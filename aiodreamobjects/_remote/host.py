@@ -12,10 +12,10 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiodreamobjects._concurrency import is_foreign
 from aiodreamobjects._errors import DreamObjectsError, forget_frames
@@ -23,9 +23,14 @@ from aiodreamobjects._recipe import Recipe
 from aiodreamobjects._runtime import HOSTED, Runtime
 from aiodreamobjects._s3.opening import connect, explicit_credentials, variable
 
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
 IDLE_SECONDS = 60.0
 EXIT_SECONDS = 30.0
 """How long the process waits at its end for connections to close."""
+PARENT_SECONDS = 1.0
+"""How often a worker of loky looks whether its parent is alive."""
 
 Chore = Callable[[Any], Awaitable[tuple[Any, Exception | None]]]
 """What to do with a batch. Returns what was done, and the error that ended it early."""
@@ -58,7 +63,7 @@ class _Host:
         self.pid = os.getpid()
         self.users = 0
         self.used_at = time.monotonic()
-        self._runtimes: dict[Recipe, Runtime] = {}
+        self._sessions: dict[Recipe, _Session] = {}
         self._has_started = threading.Event()
         self._obstacle: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="aiodreamobjects", daemon=True)
@@ -101,15 +106,22 @@ class _Host:
         self._has_started.set()
         try:
             while not (self._stopping.is_set() or _retire(self)):
+                await self._close(session for session in self._sessions.values() if session.is_idle())
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), IDLE_SECONDS)
         finally:
-            for recipe, runtime in self._runtimes.items():
-                runtime.disconnect(recipe.close_grace)
-                await runtime.closed()
+            await self._close(self._sessions.values())
+
+    async def _close(self, sessions: Iterable[_Session]) -> None:
+        closing = list(sessions)
+        for session in closing:
+            del self._sessions[session.recipe]
+            session.runtime.disconnect(session.recipe.close_grace)
+        for session in closing:
+            await session.runtime.closed()
 
     async def _work(self, call: bytes, batch: bytes, share: int) -> bytes:
-        needed: dict[Recipe, Runtime] = {}
+        needed: dict[Recipe, _Session] = {}
         HOSTED.set(partial(self._runtime_of, needed, share))  # for this task and those that it starts
         answer: tuple[Any, BaseException | None]
         try:
@@ -121,22 +133,43 @@ class _Host:
             if isinstance(error, asyncio.CancelledError) and not is_foreign(error):
                 raise
             answer = None, error
+        finally:
+            for session in needed.values():
+                session.leave()
         value, failure = answer
         return pickle.dumps((value, None if failure is None else portable(failure)))
 
-    def _runtime_of(self, needed: dict[Recipe, Runtime], share: int, recipe: Recipe) -> Runtime:
+    def _runtime_of(self, needed: dict[Recipe, _Session], share: int, recipe: Recipe) -> Runtime:
         recipe = recipe.divided(share)
-        if recipe not in self._runtimes:
-            self._runtimes[recipe] = Runtime.of(recipe)
-        needed[recipe] = self._runtimes[recipe]
-        return needed[recipe]
+        if recipe not in needed:
+            if recipe not in self._sessions:
+                self._sessions[recipe] = _Session(recipe)
+            needed[recipe] = self._sessions[recipe]
+            needed[recipe].users += 1
+        return needed[recipe].runtime
 
-    async def _open(self, needed: dict[Recipe, Runtime]) -> None:
+    async def _open(self, needed: dict[Recipe, _Session]) -> None:
         async with self._opening:
-            for recipe, runtime in list(needed.items()):
-                if not runtime.is_open:
+            for recipe, session in list(needed.items()):
+                if not session.runtime.is_open:
                     service, s3 = await _connect(recipe)
-                    runtime.connect(service, s3, f"a worker, process {self.pid}")
+                    session.runtime.connect(service, s3, f"a worker, process {self.pid}")
+
+
+class _Session:
+    """The session of one recipe, and how many batches use it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.runtime = recipe, Runtime.of(recipe)
+        self.users = 0
+        self._used_at = time.monotonic()
+
+    def leave(self) -> None:
+        self.users -= 1
+        self._used_at = time.monotonic()
+
+    def is_idle(self) -> bool:
+        return not self.users and time.monotonic() - self._used_at >= IDLE_SECONDS
 
 
 async def _connect(recipe: Recipe) -> tuple[Any, Any]:
@@ -175,8 +208,9 @@ def _can_be_pickled(error: Exception) -> bool:
     return True
 
 
-_lock = threading.Lock()
+_lock, _closing = threading.Lock(), threading.Lock()
 _host: _Host | None = None
+_is_prepared = False
 _left_to_parent: list[_Host | None] = []
 """Kept, so that nothing of the parent's is closed here."""
 
@@ -186,12 +220,36 @@ def _enter() -> _Host:
     global _host  # noqa: PLW0603 - there is one in a process
     with _lock:
         if _host is None:
+            _prepare()
             _host = _Host()
-            from multiprocessing.util import Finalize  # noqa: PLC0415 - only workers need it
-
-            Finalize(None, _close, exitpriority=10)  # processes of multiprocessing run no atexit
         _host.users += 1
         return _host
+
+
+def _prepare() -> None:
+    """Prepare this process for its end, once."""
+    global _is_prepared  # noqa: PLW0603 - as above
+    if _is_prepared:
+        return
+    import multiprocessing  # noqa: PLC0415 - only workers need it
+    from multiprocessing.util import Finalize  # noqa: PLC0415 - as above
+
+    _is_prepared = True
+    Finalize(None, _close, exitpriority=10)  # processes of multiprocessing run no atexit
+    parent = multiprocessing.parent_process()
+    if parent is not None and threading.current_thread() is threading.main_thread():  # else it has other work, too
+        threading.Thread(target=_end_with, args=(parent,), name="aiodreamobjects parent", daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """End this worker after its parent has died: a pool would wait for work for ever, and nobody would get its answers."""
+    try:
+        parent.join()
+    except ValueError:  # a worker of loky cannot wait for its parent
+        while os.getppid() == parent.pid:
+            time.sleep(PARENT_SECONDS)
+    _close()
+    os._exit(1)
 
 
 def _leave(host: _Host) -> None:
@@ -220,16 +278,18 @@ def _forget(host: _Host) -> None:
 
 def _close() -> None:
     global _host
-    with _lock:
-        host, _host = _host, None
-    if host is not None:
-        host.close()
+    with _closing:  # who comes second waits for the first
+        with _lock:
+            host, _host = _host, None
+        if host is not None:
+            host.close()
 
 
 def _leave_to_parent() -> None:
-    global _host, _lock
+    global _host, _lock, _closing, _is_prepared
     _left_to_parent.append(_host)
-    _host, _lock = None, threading.Lock()  # another thread of the parent may have held it
+    _host, _is_prepared = None, False
+    _lock, _closing = threading.Lock(), threading.Lock()  # other threads of the parent may have held them
 
 
 atexit.register(_close)

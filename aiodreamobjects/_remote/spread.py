@@ -48,7 +48,7 @@ class Spread:
 
     def __post_init__(self) -> None:
         executor = self.executor
-        if executor is not None and not callable(getattr(executor, "submit", None)):
+        if executor is not None and not isinstance(executor, Executor):  # a Dask client has submit(), too
             msg = (
                 f"executor {executor!r} is no concurrent.futures.Executor; of a Dask client it is client.get_executor()"
             )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ from aiodreamobjects._limits import Share
 from aiodreamobjects._models import Address, ByteRange, printable
 from aiodreamobjects._progress import Meter, ProgressCallback
 from aiodreamobjects._remote.engine import Engine, PoolBrokenError
-from aiodreamobjects._remote.spread import ALL_HERE, BATCH_BYTES, Spread
+from aiodreamobjects._remote.spread import ALL_HERE, Spread
 from aiodreamobjects._reports import BulkError, CheckReport
 from aiodreamobjects._runtime import Job
 from aiodreamobjects._s3.replies import is_same
@@ -28,7 +29,7 @@ from aiodreamobjects._tree.disk import Disk
 from aiodreamobjects._tree.names import Clashes, Patterns, why_no_file
 from aiodreamobjects._tree.objects import Objects, have_same_content
 from aiodreamobjects._tree.plan import merge
-from aiodreamobjects._tree.run import Failures, entries_of, name_of, packed, unpacked
+from aiodreamobjects._tree.run import Failures, entries_of, failure_of, name_of, next_portion, packed, unpacked
 from aiodreamobjects._tree.tokens import require_token, token_in
 from aiodreamobjects._tree.walk import Entry, Step, Unusable, Walk
 
@@ -64,7 +65,7 @@ class CheckTree:
         """Names that failed, and directories that could not be read, with a slash behind their names."""
         self._same = self._seen = self._seen_bytes = 0
         self._differ, self._missing, self._extra, self._unverified = (list[str]() for _ in range(4))
-        self._ready: Iterator[Both] = iter(())
+        self._ready: deque[Both] = deque()
         self._meter = Meter(progress, total_bytes=None, total_objects=None)
 
     async def run(self) -> CheckReport:
@@ -89,18 +90,12 @@ class CheckTree:
 
     async def portion(self, ready: list[Both]) -> tuple[_Compared, Exception | None]:
         """Do a worker's part: compare these names alone. Return what was found, and the error that ended it early."""
-        self._ready = iter(ready)
-        failure: Exception | None = None
+        names = iter(ready)
 
         async def take() -> Both | None:
-            return next(self._ready, None)
+            return next(names, None)
 
-        async with aclosing(self._there):
-            try:
-                await self._there.open()
-                await self._compare_all(take)
-            except Exception as error:  # noqa: BLE001 - the coordinator raises it
-                failure = error
+        failure = await failure_of(self._there, lambda: self._compare_all(take))
         found = _Compared(self._same, self._differ, self._unverified, self._meter.counted, self._failures.tally)
         return found, failure
 
@@ -114,7 +109,8 @@ class CheckTree:
             engine = Engine[Both, _Compared](self._spread, chore, what, lambda both: both[0].name, self._merge, _packed)
             self._engine = await stack.enter_async_context(engine)
             try:
-                await pull(engine.width, partial(self._next_batch, pages), engine.do)
+                take = partial(next_portion, self._ready, pages, self._spread.batch, self._bytes_of)
+                await pull(engine.width, take, engine.do)
             except PoolBrokenError as broken:
                 report = self._make_report()
                 msg = (
@@ -122,13 +118,8 @@ class CheckTree:
                 )
                 raise BulkError(msg, [broken.error], report) from None
 
-    async def _next_batch(self, pages: AsyncGenerator[list[Both], None]) -> list[Both] | None:
-        batch: list[Both] = []
-        size = 0
-        while len(batch) < self._spread.batch and size < BATCH_BYTES and (both := await self._next(pages)) is not None:
-            batch.append(both)
-            size += 0 if self._by == "size" else both[0].size
-        return batch or None
+    def _bytes_of(self, both: Both) -> int:
+        return 0 if self._by == "size" else both[0].size
 
     def _merge(self, found: _Compared) -> bool:
         """Count what a worker has found."""
@@ -137,11 +128,7 @@ class CheckTree:
         self._unverified += found.unverified
         objects, size, key = found.counted
         self._meter.finish_object(key, size, objects=objects)
-        for failure in found.tally.failures:
-            self._failures.add(failure.key, failure.error)
-        self._failures.tally.failed += found.tally.failed - len(found.tally.failures)
-        if objects:
-            self._failures.end_row()
+        self._failures.merge(found.tally, is_reached=objects > 0)
         return True
 
     async def _both(self) -> AsyncGenerator[list[Both], None]:
@@ -169,12 +156,12 @@ class CheckTree:
                     self._unread.add(step.name)
 
     async def _next(self, pages: AsyncGenerator[list[Both], None]) -> Both | None:
-        while (both := next(self._ready, None)) is None:
+        while not self._ready:
             page = await anext(pages, None)
             if page is None:
                 return None
-            self._ready = iter(page)
-        return both
+            self._ready.extend(page)
+        return self._ready.popleft()
 
     async def _compare(self, both: Both) -> None:
         one, other = both

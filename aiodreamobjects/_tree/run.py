@@ -7,13 +7,13 @@ import json
 import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._concurrency import ahead, close_in_thread, finish, in_thread, pull
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tempfile import SpooledTemporaryFile
 
     from aiodreamobjects._tree.objects import Objects
+
+T = TypeVar("T")
 
 SMALL_BYTES = 256 << 10
 """Files up to this size go in batches, whole in memory, many in one call to a thread. A batch is no larger either."""
@@ -194,6 +196,14 @@ class Failures:
         """Note that a name succeeded: the service can be reached."""
         self._lost_in_a_row = 0
 
+    def merge(self, tally: Tally, *, is_reached: bool) -> None:
+        """Count the failures of a worker. ``is_reached``: some of its names succeeded."""
+        for failure in tally.failures:
+            self.add(failure.key, failure.error)
+        self.tally.failed += tally.failed - len(tally.failures)
+        if is_reached:
+            self.end_row()
+
 
 async def entries_of(pages: AsyncGenerator[Sequence[Step], None], note: Note) -> AsyncGenerator[list[Entry], None]:
     """Yield what can be used of each page, after ``note`` has seen all of it."""
@@ -279,17 +289,12 @@ class Run:
 
     async def portion(self, todo: list[Todo]) -> tuple[_Part, Exception | None]:
         """Do a worker's part: these names alone. Return what was done, and the error that ended it early."""
-        failure: Exception | None = None
 
         async def pages() -> AsyncGenerator[list[Todo], None]:
             yield todo
 
-        async with aclosing(self._direction), self._blocked:
-            try:
-                await self._direction.open()
-                await self._copy_all(pages())
-            except Exception as error:  # noqa: BLE001 - the coordinator raises it
-                failure = error
+        async with self._blocked:
+            failure = await failure_of(self._direction, lambda: self._copy_all(pages()))
             async with aclosing(self._blocked.pages()) as found:
                 blocked = [one async for rows in found for one in _blocked_of(rows)]
         counts = self._copied, self._copied_bytes, self._skipped, self._unverified, self._excluded
@@ -305,29 +310,8 @@ class Run:
         self._newly_blocked += part.blocked
         objects, size, key = part.counted
         self.meter.finish_object(key, size, objects=objects)
-        for failure in part.tally.failures:
-            self._failures.add(failure.key, failure.error)
-        self._failures.tally.failed += part.tally.failed - len(part.tally.failures)
-        if part.copied:
-            self._failures.end_row()
+        self._failures.merge(part.tally, is_reached=part.copied > 0)
         return not (part.tally.failed or part.blocked)
-
-    async def _next_portion(self, pages: AsyncGenerator[list[Todo], None]) -> list[Todo] | None:
-        ready, spread = self._ready, self._options.spread
-        batch: list[Todo] = []
-        size = 0
-        while len(batch) < spread.batch:
-            if not ready:
-                page = await anext(pages, None)
-                if page is None:
-                    break
-                ready.extend(page)
-                continue
-            size += ready[0].source.size
-            if batch and size > BATCH_BYTES:
-                break
-            batch.append(ready.popleft())
-        return batch or None
 
     async def _send(self, engine: Engine[Todo, _Part], batch: list[Todo]) -> None:
         entries = [todo.source for todo in batch]
@@ -372,7 +356,9 @@ class Run:
     async def _copy_all(self, todo: AsyncGenerator[list[Todo], None]) -> None:
         async with aclosing(ahead(todo)) as pages:
             if (engine := self._engine) is not None and self._is_first_pass:
-                await pull(engine.width, partial(self._next_portion, pages), partial(self._send, engine))
+                most = self._options.spread.batch
+                take = partial(next_portion, self._ready, pages, most, lambda todo: todo.source.size)
+                await pull(engine.width, take, partial(self._send, engine))
             else:
                 await pull(self._width, partial(self._next_batch, pages), self._work)
 
@@ -541,6 +527,43 @@ class Run:
             plan=plan,
         )
         return report if self._engine is None else replace(report, **self._engine.figures)
+
+
+class _Opened(Protocol):
+    async def open(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def failure_of(side: _Opened, work: Callable[[], Awaitable[None]]) -> Exception | None:
+    """Do a worker's part with one side open. Return the error that ended it early: the coordinator raises it."""
+    async with aclosing(side):
+        try:
+            await side.open()
+            await work()
+        except Exception as error:  # noqa: BLE001 - returned
+            return error
+    return None
+
+
+async def next_portion(
+    ready: deque[T], pages: AsyncGenerator[list[T], None], most: int, size_of: Callable[[T], int]
+) -> list[T] | None:
+    """Take a batch for a worker: at most so many names, with BATCH_BYTES together, or one. Pages are read as needed."""
+    batch: list[T] = []
+    size = 0
+    while len(batch) < most:
+        if not ready:
+            page = await anext(pages, None)
+            if page is None:
+                break
+            ready.extend(page)
+            continue
+        size += size_of(ready[0])
+        if batch and size > BATCH_BYTES:
+            break
+        batch.append(ready.popleft())
+    return batch or None
 
 
 class _Part(NamedTuple):

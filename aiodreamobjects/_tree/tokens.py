@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import secrets
@@ -22,24 +23,51 @@ def is_token(name: str) -> bool:
 
 @asynccontextmanager
 async def token_in(root: str) -> AsyncIterator[str]:
-    """Put a token into the directory for a while. What cannot be written is known by its inode instead."""
-    path = Path(root, f"{_BEGIN}{secrets.token_hex(8)}")
+    """Put a token into the directory for a while. What cannot be written is known by its inode instead.
+
+    The token is locked, so the next call knows the tokens of processes that were killed, and removes them.
+    """
+    ours, name = f"{_BEGIN}{platform.node()}-", secrets.token_hex(8)
+    unlocked, path = Path(root, f"{_BEGIN}{name}"), Path(root, f"{ours}{name}")
+    file = -1
 
     def make() -> str:
+        nonlocal file
         try:
-            path.touch(exist_ok=False)
+            file = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError:
             return f"{root}:{os.stat(root).st_ino}"  # noqa: PTH116 - a name, as it was given
+        with suppress(OSError):  # not all file systems have locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        unlocked.rename(path)
+        _remove_left(root, ours)
         return str(path)
 
     def remove() -> None:
-        with suppress(OSError):
-            path.unlink()
+        if file != -1:
+            for one in (unlocked, path):
+                with suppress(OSError):
+                    one.unlink()
+            os.close(file)
 
     try:
         yield await finish(in_thread(make))
     finally:
         await finish(in_thread(remove))
+
+
+def _remove_left(root: str, ours: str) -> None:
+    """Remove the tokens of this machine that no process holds."""
+    with os.scandir(root) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(ours)]
+    for path in left:
+        with suppress(OSError):  # BlockingIOError: it is in use
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)  # noqa: PTH108 - as scandir gave it
+            finally:
+                os.close(file)
 
 
 async def require_token(token: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack
@@ -40,7 +42,7 @@ class Executors:
 
     def _pool(self, count: int) -> Executor:
         context = multiprocessing.get_context("forkserver")  # no thread of this process can hold a lock there
-        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_parent)
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent)
 
         self._stack.push_async_callback(in_thread, _end, pool)
         return pool
@@ -69,7 +71,18 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown()
 
 
-def _leave_interrupts_to_parent() -> None:
-    """Ctrl-C goes to all processes of a terminal. The parent decides what ends: ``terminate`` raises SystemExit in a worker."""
+def _follow_parent() -> None:
+    """Ctrl-C goes to all processes of a terminal. The parent decides what ends: ``terminate`` raises SystemExit in a worker.
+
+    So does the death of the parent.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

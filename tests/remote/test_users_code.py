@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Server
-from remote_engines import pool_of_processes
+from remote_engines import WORKERS, cluster_here, pool_of_processes
 from remote_functions import key_of_other, leave, leave_no_descriptors, raise_the_same, unreadable
 
 import aiodreamobjects as dream
@@ -65,6 +68,50 @@ async def test_a_session_that_does_not_open_leaves_others_their_workers(
             _ = [result async for _, result in here.apply(["a"], key_of_other, other, executor=pool)]
         for _ in range(4):  # whichever worker takes it
             assert (await here.delete_many(["a"], executor=pool)).done == 1
+
+
+CALLER = """
+import asyncio, sys
+import aiodreamobjects as dream
+from remote_engines import pool_of_loky, pool_of_processes
+from remote_functions import begin_and_wait
+
+async def main(method, endpoint, *keys):
+    with pool_of_loky() if method == "loky" else pool_of_processes(method) as pool:
+        async with dream.Session(endpoint=endpoint, access_key=keys[0], secret_key=keys[1]) as session:
+            async for _ in session.bucket("photos").apply(["a", "b"], begin_and_wait, executor=pool, batch=1):
+                pass
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver", "loky"])
+def test_workers_end_with_a_caller_that_is_killed(memory_served: Server, tmp_path: Path, method: str) -> None:
+    (tmp_path / "caller.py").write_text(CALLER)
+    words = [sys.executable, "caller.py", method, memory_served.service.endpoint or ""]
+    words += [memory_served.access_key, memory_served.secret_key]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as caller:
+        assert caller.stdout is not None
+        assert [caller.stdout.readline() for _ in range(WORKERS)] == [b"begun\n"] * WORKERS
+        caller.kill()
+        assert caller.stdout.read() == b""  # the end comes when no process has it open any more
+
+
+async def test_an_executor_that_takes_no_batches_is_refused(here: dream.Bucket) -> None:
+    pool = ProcessPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(dream.BulkError, match="after shutdown") as caught:
+        await here.delete_many(["a"], executor=pool)
+    assert caught.value.report.unfinished == 0
+    async with cluster_here() as executor:
+        client = executor._client  # type: ignore[attr-defined]  # Dask's
+        with pytest.raises(TypeError, match=r"client\.get_executor\(\)"):
+            await here.delete_many(["a"], executor=client)
+    with pytest.raises(ValueError, match=r"the Dask client of .* is closed"):
+        await here.delete_many(["a"], executor=executor)
 
 
 class _Shown(Executor):
