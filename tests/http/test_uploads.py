@@ -17,6 +17,7 @@ from servers.raw import Peer, turns
 from aiodreamobjects._http.connection import Connection
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.transport import Body
+from aiodreamobjects._http.turns import Turns
 from aiodreamobjects._limits import BytePace
 from aiodreamobjects._progress import Gauge
 
@@ -151,6 +152,7 @@ class Alone:
 
     def __init__(self) -> None:
         self.returned: list[Connection] = []
+        self.turns = Turns(asyncio.get_running_loop())
 
     def give_back(self, connection: Connection) -> None:
         self.returned.append(connection)
