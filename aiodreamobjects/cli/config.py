@@ -42,8 +42,7 @@ def config_command(app: App, action: str, access_key: str | None) -> None:
 # show
 
 
-def found_settings(app: App) -> dict[str, tuple[str, str] | None]:
-    """Return each setting: its value and where it comes from, or None. The secret key is among them: hide it."""
+def _show(app: App) -> None:
     profile, from_where = _first(
         ("--profile", app.options.get("profile")),
         *((name, os.environ.get(name)) for name in ("DREAMOBJECTS_PROFILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE")),
@@ -60,7 +59,7 @@ def found_settings(app: App) -> dict[str, tuple[str, str] | None]:
         return found + [(name, os.environ.get(name)) for name in names[1:]]
 
     has_profile = bool(app.options.get("profile"))
-    return {
+    rows = {
         "profile": (profile, from_where),
         "endpoint": _first(
             ("--endpoint-url", app.options.get("endpoint_url")),
@@ -73,6 +72,7 @@ def found_settings(app: App) -> dict[str, tuple[str, str] | None]:
         "region": _first(
             ("--region", app.options.get("region")),
             ("DREAMOBJECTS_REGION", os.environ.get("DREAMOBJECTS_REGION")),
+            ("AWS_REGION", os.environ.get("AWS_REGION")),
             ("AWS_DEFAULT_REGION", os.environ.get("AWS_DEFAULT_REGION")),
             (in_config, config.get("region")),
         ),
@@ -93,10 +93,7 @@ def found_settings(app: App) -> dict[str, tuple[str, str] | None]:
             ("the default", "the system's"),
         ),
     }
-
-
-def _show(app: App) -> None:
-    for name, found in found_settings(app).items():
+    for name, found in rows.items():
         value, where = found or ("not set", "")
         shown = "(hidden)" if name == "secret key" and found else value
         if app.out.is_json:
