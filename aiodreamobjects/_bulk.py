@@ -404,8 +404,7 @@ class _Bulk(Generic[K]):
         """Return those that are in the share of this call, and that the journal does not have."""
         if self._spread.slice is not None:
             keys = [key for key in keys if self._spread.takes(_key_of(key))]
-        engine = self._engine
-        return keys if engine is None else [key for key in keys if not engine.skips(key)]
+        return keys if self._engine is None else self._engine.left(keys)
 
     async def _do(self, batch: list[K]) -> None:
         with self._stopping_all():

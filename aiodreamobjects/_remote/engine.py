@@ -122,11 +122,10 @@ class Engine(Generic[I, R]):
         """What a report says of the workers."""
         return {"workers": self.workers.total, "resent_batches": self.resent, "unfinished": self.unfinished}
 
-    def skips(self, item: I) -> bool:
-        """Return whether the journal says that this is done. Raise ValueError if the keys are not in order."""
-        if self._journal is None:
-            return False
-        return self._journal.has(self._key_of(item))
+    def left(self, items: list[I]) -> list[I]:
+        """Return those that the journal does not have."""
+        journal = self._journal
+        return items if journal is None else [item for item in items if not journal.has(self._key_of(item))]
 
     async def do(self, items: Sequence[I], load: object = None) -> None:
         """Do a batch, and count what was done. Raise the error that ended it early.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from aiodreamobjects._bulk import Tally, fails_all
@@ -396,9 +397,7 @@ class Run:
                 if options.spread.slice is not None:
                     pairs = [pair for pair in pairs if options.spread.takes(name_of(pair))]  # noqa: PLW2901 - fewer of them
                 plan = decide(pairs, options.compare, direction.tell)
-                todo = plan.todo
-                if self._engine is not None:
-                    todo = [one for one in todo if not self._engine.skips(one)]
+                todo = plan.todo if self._engine is None else self._engine.left(plan.todo)
                 self._skipped += plan.same + len(plan.todo) - len(todo)
                 self._unverified += plan.unverified
                 planned += len(todo)
@@ -426,7 +425,7 @@ class Run:
             if page is None:
                 return None
             ready.extend(page)
-            self._share = min(len(ready) // self._width, BATCH_FILES)
+            self._share = min(ceil(len(ready) / self._width), BATCH_FILES)
         batch = [ready.popleft()]
         size = batch[0].source.size
         while ready and len(batch) < self._share and (size := size + ready[0].source.size) <= SMALL_BYTES:
