@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -206,6 +209,69 @@ def known_holes(session: nox.Session, service: str) -> Mapping[str, list[str]]:
         for one in packages
         if "vulns" in one
     }
+
+
+USE = """
+import asyncio
+from aiodreamobjects.testing import MemoryService
+
+async def main():
+    async with MemoryService().session() as session:
+        bucket = await session.create_bucket("my-new-bucket")
+        await bucket.object("hello.txt").put("Hello World!")
+        assert await bucket.object("hello.txt").read_text() == "Hello World!"
+
+asyncio.run(main())
+"""
+"""What works with the package and its dependencies alone."""
+
+
+def build(session: nox.Session, dist: Path) -> Path:
+    """Build the archives, and the wheel from the source archive. Check them, and use the wheel where nothing else is."""
+    install(session, "release")
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    wheel = next(dist.glob("*.whl"))
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    session.run("check-wheel-contents", str(wheel))
+    session.run("python", "-m", "venv", "--clear", str(dist / "venv"))
+    scripts = dist / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    with session.chdir(dist):  # away from the checkout, which Python would import
+        session.run(scripts / "pip", "install", "-q", str(wheel.absolute()), external=True)
+        session.run(scripts / "python", "-W", "error", "-c", USE, external=True)
+        session.run(scripts / "pip", "install", "-q", f"{wheel.absolute()}[cli]", external=True)
+        session.run(scripts / "dreamobjects", "version", "--report", external=True)
+    shutil.rmtree(dist / "venv")
+    return wheel
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The source archive and the wheel: built, checked, and used in a venv that has nothing else."""
+    dist = Path(session.create_tmp(), "dist").absolute()
+    shutil.rmtree(dist, ignore_errors=True)
+    build(session, dist)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build and check what is released, tag it, and say what is to be done then. Uploads nothing."""
+    if session.run("git", "status", "--porcelain", external=True, silent=True):
+        session.error("commit or remove what `git status` shows, and try again")
+    dist = Path("dist").absolute()
+    shutil.rmtree(dist, ignore_errors=True)
+    version = build(session, dist).name.split("-")[1]
+    heading = re.search(
+        rf"^## \[{re.escape(version)}\] - [0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}$",
+        changelog := Path("CHANGELOG.md").read_text(),
+        re.MULTILINE,
+    )
+    if not heading or f"\n[{version}]: " not in changelog:
+        session.error(f"CHANGELOG.md needs the heading '## [{version}] - DATE', and a link for it at its end")
+    session.run("git", "tag", "-a", f"v{version}", "-m", f"aiodreamobjects {version}", external=True)
+    session.log(f"""v{version} is tagged here, and its archives are in dist/. Now:
+    git push origin main v{version}
+    twine upload dist/*
+To take the tag back: git tag -d v{version}""")
 
 
 @nox.session

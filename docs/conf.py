@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sphinx.util.typing import stringify_annotation
@@ -19,7 +23,7 @@ author = "The aiodreamobjects authors"
 copyright = "The aiodreamobjects authors"
 release = version = aiodreamobjects.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -121,7 +125,34 @@ def make_readable(*event: Any) -> tuple[str | None, str | None]:
     return arguments, result
 
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FILES = {"web_service": ("app.py", "__main__.py", "page.html"), "worker": ("tasks.py", "__main__.py")}
+"""What the page of a directory shows; of a script, itself."""
+
+
+def write_example(name: str, files: tuple[str, ...]) -> None:
+    """Write the page of an example: its docstring, its output, its code."""
+    root = EXAMPLES / name if name in FILES else EXAMPLES
+    title, _, usage = (ast.get_docstring(ast.parse((root / files[0]).read_text())) or "").partition("\n")
+    parts = [f"# {title.partition(':')[0].rstrip('.')}", title]
+    for block in usage.strip().split("\n\n"):
+        is_code = block.startswith("    ")
+        parts.append(f"```sh\n{textwrap.dedent(block)}\n```" if is_code else block.replace("``", "`"))
+    output = Path(__file__).parent / "outputs" / f"{name}.txt"
+    if output.exists():
+        parts += ["It prints", f"```{{literalinclude}} ../outputs/{name}.txt\n:language: text\n```"]
+    for file in files:
+        shown = (root / file).relative_to(EXAMPLES.parent).as_posix()
+        parts += [f"## `{shown}`", f"```{{literalinclude}} ../../{shown}\n```"]
+    text, page = "\n\n".join(parts) + "\n", Path(__file__).parent / "examples" / f"{name}.md"
+    page.parent.mkdir(exist_ok=True)
+    if not page.exists() or page.read_text() != text:  # otherwise it is read again at each build
+        page.write_text(text)
+
+
 def setup(app: Sphinx) -> None:
+    for name in re.findall(r"^examples/(\w+)$", Path(__file__).with_name("examples.md").read_text(), re.MULTILINE):
+        write_example(name, FILES.get(name, (f"{name}.py",)))
     app.connect("autodoc-process-signature", make_readable)
     app.connect("missing-reference", resolve_public_name)
 

@@ -8,10 +8,12 @@ import inspect
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 import types
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +49,30 @@ async def test_the_script_for_browsers_sends_a_large_file(rgw: Server, tmp_path:
 
 
 def test_most_pages_have_samples() -> None:
-    assert {"README.md", "docs/guide.md", "docs/services.md", "docs/errors.md"} <= set(WITH_SAMPLES)
+    assert {"README.md", "docs/tutorial.md", "docs/objects.md", "docs/sessions.md", "docs/errors.md"} <= set(
+        WITH_SAMPLES
+    )
+
+
+def test_links_of_the_readme_work_away_from_the_checkout() -> None:
+    """On the page of a package index there are no other files."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    source = urls["Source"].replace("github.com", "raw.githubusercontent.com")
+    known = (urls["Source"], urls["Documentation"], f"{source}/main/docs/pictures/", "https://www.dreamhost.com/")
+    links = re.findall(r"\]\(([^)]*)\)", (ROOT / "README.md").read_text())
+    assert len(links) > 10
+    for link in links:
+        assert link.startswith(known)
+        page = re.search(r"/(?:en/latest/(\w+)\.html|main/(docs/pictures/\w+\.svg)|blob/main/(\w+\.md))", link)
+        assert page is None or (ROOT / (f"docs/{page[1]}.md" if page[1] else page[2] or page[3])).exists(), link
+
+
+def test_pictures_show_the_tables() -> None:
+    path = ROOT / "docs/pictures/draw.py"
+    drawn = runpy.run_path(str(path))["drawn"]()
+    assert {found.name: found.read_text() for found in path.parent.glob("*.svg")} == {
+        found.name: image for found, image in drawn.items()
+    }, "run: python docs/pictures/draw.py"
 
 
 @pytest.mark.parametrize("page", WITH_SAMPLES)

@@ -54,6 +54,7 @@ def run(script: str, *arguments: str, server: Server | None = None) -> subproces
 
 def test_every_example_is_run_here() -> None:
     assert SCRIPTS == [
+        "backup.py",
         "command.py",
         "embedded_server.py",
         "event_loop.py",
@@ -67,6 +68,26 @@ def test_every_example_is_run_here() -> None:
         "web_service",
         "worker",  # in test_worker.py
     ]
+
+
+async def test_a_backup_is_sent_checked_and_sent_again(moto: Server, tmp_path: Path) -> None:
+    directory = tmp_path / "pictures"
+    directory.mkdir()
+    (directory / "cat.jpg").write_text("cat")
+    async with moto.session() as session:
+        bucket = session.bucket(new_name())
+        for words, told, status in (
+            ([], "1 sent, 0 unchanged, 0 deleted, 0 failed", 0),
+            (["--check"], "1 are the same, 0 could not be verified", 0),
+            ([], "0 sent, 1 unchanged, 0 deleted, 0 failed", 0),
+        ):
+            done = run("backup.py", str(directory), bucket.name, *words, server=moto)
+            assert (done.returncode, done.stdout, done.stderr) == (status, f"{told}\n", "")
+        assert await bucket.object("pictures/cat.jpg").read() == b"cat"
+        await bucket.object("pictures/cat.jpg").put("dog")
+        done = run("backup.py", str(directory), bucket.name, "--check", server=moto)
+        assert (done.returncode, done.stderr) == (1, "cat.jpg: not as in the directory\n")
+        await bucket.delete(force=True)
 
 
 @pytest.mark.parametrize("where", ["embedded", "rgw", "rgw_tls", "b2"])

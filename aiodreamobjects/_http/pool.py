@@ -289,6 +289,10 @@ class Pool:
             self._sweeping = self._loop.call_later(self._sweep_seconds, self._sweep)
 
 
+_UNKNOWN_AUTHORITY = (18, 19, 20, 21)
+"""OpenSSL's codes for a self-signed certificate, for one in the chain, and for an issuer that is not known."""
+
+
 @contextmanager
 def _connection_errors(peer: str, failure: str = ": connection failed") -> Iterator[None]:
     """Turn the errors of connecting into ConnectionFailedError. All of them say that no request was sent."""
@@ -301,6 +305,8 @@ def _connection_errors(peer: str, failure: str = ": connection failed") -> Itera
         raise ConnectionFailedError(msg, request_sent=False) from error
     except ssl.SSLCertVerificationError as error:
         msg = f"{peer}: its certificate cannot be trusted: {error.verify_message}"
+        if error.verify_code in _UNKNOWN_AUTHORITY:
+            msg += "; ca= trusts a private authority"
         raise ConnectionFailedError(msg, retryable=False, request_sent=False) from error
     except ssl.SSLError as error:
         msg = f"{peer}: TLS failed, is this a plain http port? {error.reason or error}"

@@ -359,8 +359,15 @@ def _advice(
         return f"the service's clock is {abs(offset):.0f} s {side} this machine's"
     elsewhere = headers.get("x-amz-bucket-region") or _host_of(headers.get("location", ""))
     if status not in _REDIRECTS or not elsewhere:
-        return ""
+        return _ADVICE_ON_SETTINGS.get(code, "")
     return f"it redirects to {elsewhere!r}; redirects are not followed, so use that region or endpoint"
+
+
+_ADVICE_ON_SETTINGS = {
+    "AuthorizationHeaderMalformed": "region= sets the region",
+    "InvalidAccessKeyId": "this service does not know the access key: keys and endpoint must be of one service",
+    "SignatureDoesNotMatch": "the secret key is wrong, or something on the way changed the request",
+}
 
 
 def _advice_on_encryption(kind: type[ServiceError], code: str, context: Context) -> str | None:

@@ -42,7 +42,8 @@ def config_command(app: App, action: str, access_key: str | None) -> None:
 # show
 
 
-def _show(app: App) -> None:
+def found_settings(app: App) -> dict[str, tuple[str, str] | None]:
+    """Return each setting: its value and where it comes from, or None. The secret key is among them: hide it."""
     profile, from_where = _first(
         ("--profile", app.options.get("profile")),
         *((name, os.environ.get(name)) for name in ("DREAMOBJECTS_PROFILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE")),
@@ -59,7 +60,7 @@ def _show(app: App) -> None:
         return found + [(name, os.environ.get(name)) for name in names[1:]]
 
     has_profile = bool(app.options.get("profile"))
-    rows = {
+    return {
         "profile": (profile, from_where),
         "endpoint": _first(
             ("--endpoint-url", app.options.get("endpoint_url")),
@@ -72,7 +73,6 @@ def _show(app: App) -> None:
         "region": _first(
             ("--region", app.options.get("region")),
             ("DREAMOBJECTS_REGION", os.environ.get("DREAMOBJECTS_REGION")),
-            ("AWS_REGION", os.environ.get("AWS_REGION")),
             ("AWS_DEFAULT_REGION", os.environ.get("AWS_DEFAULT_REGION")),
             (in_config, config.get("region")),
         ),
@@ -93,7 +93,10 @@ def _show(app: App) -> None:
             ("the default", "the system's"),
         ),
     }
-    for name, found in rows.items():
+
+
+def _show(app: App) -> None:
+    for name, found in found_settings(app).items():
         value, where = found or ("not set", "")
         shown = "(hidden)" if name == "secret key" and found else value
         if app.out.is_json:

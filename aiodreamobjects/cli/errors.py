@@ -43,6 +43,7 @@ def ends_all(error: Exception) -> bool:
     return is_gone or isinstance(error, dream.CredentialsError | dream.ConnectionFailedError)
 
 
+_SEE_CONFIG = "'dreamobjects config show' says which keys and endpoint are used"
 _OPTIONS = {
     "exist_ok=True": "--exist-ok",
     "force=True": "--force",
@@ -53,6 +54,9 @@ _OPTIONS = {
     "checksum=": "--checksum",
     "expires_in ": "--expires ",
     "; open it yourself and pass the open file to put()": "; 'dreamobjects put' stores what a pipe gives",
+    "keys and endpoint must be of one service": _SEE_CONFIG,
+    "the secret key is wrong, or something on the way changed the request": f"the secret key is wrong: {_SEE_CONFIG}",
+    "region= sets": "--region sets",
     "; give a Session keys for the rest": "; leave out --no-sign-request for the rest",
 }
 """What a message of the library calls an argument, and the command an option."""
@@ -60,16 +64,12 @@ _NO_KEYS = (
     "no keys: run 'dreamobjects config', or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; --no-sign-request reads "
     "what is public, and 'dreamobjects config show' says what was found"
 )
-_SEE_CONFIG = "'dreamobjects config show' says which keys and endpoint are used"
 _ADVICE = {
     "NoSuchBucket": "'dreamobjects ls' lists your buckets, and 'dreamobjects mb' makes one",
     "NoSuchKey": "'dreamobjects ls' shows what is there",
     "NotFound": "'dreamobjects ls' shows what is there",
     "NoSuchVersion": "'dreamobjects versions' lists the versions",
-    "SignatureDoesNotMatch": f"the secret key is wrong: {_SEE_CONFIG}",
-    "InvalidAccessKeyId": f"the service does not know this access key: {_SEE_CONFIG}",
     "AccessDenied": f"these keys may not do this: {_SEE_CONFIG}",
-    "AuthorizationHeaderMalformed": "--region sets it",
     "BucketAlreadyExists": "its name is taken: choose another one",
     "MethodNotAllowed": "this service does not do this",
     "BucketNotEmpty": "rb --force deletes what is in it, too",
@@ -108,9 +108,7 @@ def _advice(error: BaseException) -> str:
     """Return what to do about an error; empty if there is nothing to say."""
     text = str(error)
     if isinstance(error, dream.ConnectionFailedError):
-        if "certificate cannot be trusted" in text:
-            return "--ca FILE trusts another authority"
-        return "" if "proxy" in text else "is the address right? --endpoint-url sets it"
+        return "" if "proxy" in text or "certificate" in text else "is the address right? --endpoint-url sets it"
     if isinstance(error, dream.ServiceError):
         return _ADVICE.get(error.code, "")
     if isinstance(error, dream.TransferError):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from aiodreamobjects.cli.options import command
+from aiodreamobjects.cli.app import App
+from aiodreamobjects.cli.options import command, pass_app
 
 ADDRESSES = """\
 Addresses
@@ -116,9 +117,22 @@ def help_command(context: click.Context, topic: str | None) -> None:
         context.fail(f"no help on {topic!r}: give a command, or addresses.")
 
 
-@command("version", examples="dreamobjects version")
-def version_command() -> None:
+@command(
+    "version",
+    examples="""
+dreamobjects version
+dreamobjects version --report        # what a bug report needs
+""",
+)
+@click.option("--report", is_flag=True, help="Print what a bug report needs, without keys.")
+@pass_app
+def version_command(app: App, *, report: bool) -> None:
     """Print the version."""
     import aiodreamobjects  # noqa: PLC0415 - only here
 
     click.echo(f"dreamobjects {aiodreamobjects.__version__}")
+    if report:
+        from aiodreamobjects.cli.reporting import lines  # noqa: PLC0415
+
+        for line in lines(app):
+            click.echo(line)

@@ -333,6 +333,25 @@ def test_a_terminal_is_asked_for_a_profile(cli: Place, tmp_path: Path) -> None:
     assert cli("ls", "--profile", "work", env=alone).status == 0
 
 
+def test_a_report_has_versions_and_no_secrets(cli: Place, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("[default]\nendpoint_url = https://me:p4ssword@host.example/path\n")
+    settings = {
+        "AWS_CONFIG_FILE": str(config),
+        "https_proxy": "http://me:p4ssword@proxy.example",
+        "DREAMOBJECTS_ENDPOINT_URL": "",
+    }
+    for env, endpoint in (({}, "127.0.0.1: DREAMOBJECTS_ENDPOINT_URL"), (settings, "host.example: a file")):
+        result = cli("version", "--report", env=env)
+        assert (result.status, result.err) == (0, "")
+        assert result.lines[0] == f"dreamobjects {dream.__version__}"
+        assert f"endpoint {endpoint}" in result.lines
+        assert "secret key: DREAMOBJECTS_SECRET_ACCESS_KEY" in result.lines
+        assert re.search(r"^aioboto3 \d", result.out.decode(), re.MULTILINE)
+        for secret in (cli.server.access_key, cli.server.secret_key, "p4ssword", "proxy.example", str(tmp_path)):
+            assert secret not in result.out.decode()
+
+
 def test_serve_is_a_service_until_it_is_stopped(cli: Place, tmp_path: Path) -> None:
     with cli.start("serve", "--data", str(tmp_path / "data")) as process:
         assert process.stdout is not None
