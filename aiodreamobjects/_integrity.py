@@ -69,8 +69,7 @@ class ContentDigest:
 
     async def update(self, data: Buffer) -> None:
         """Add the next bytes."""
-        await _off_loop(lambda: self._update(data), len(data))
-        self.position += len(data)
+        await _off_loop(lambda: self.add(data), len(data))
 
     async def add_part(self, number: int, data: Buffer) -> None:
         """Add a whole part, in any order. Do not mix this with ``update``."""
@@ -90,7 +89,9 @@ class ContentDigest:
     def _written(self, digest: bytes) -> str:
         return digest.hex() if self._algorithm == "md5" else base64.b64encode(digest).decode()
 
-    def _update(self, data: Buffer) -> None:
+    def add(self, data: Buffer) -> None:
+        """Add the next bytes, in this thread."""
+        self.position += len(data)
         if self._part_sizes is None:
             self._hash.update(data)
             return

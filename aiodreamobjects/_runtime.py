@@ -23,7 +23,7 @@ from aiodreamobjects._concurrency import Background, finish, naming_lack_of_thre
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import DreamObjectsError, SessionClosedError, WrongLoopError
 from aiodreamobjects._limits import Memory, Places
-from aiodreamobjects._models import ObjectInfo, printable
+from aiodreamobjects._models import ObjectInfo, Verified, printable
 from aiodreamobjects._recipe import Recipe, Seed
 from aiodreamobjects._s3.gate import DEPARTURE, Departure
 from aiodreamobjects._s3.s3 import S3
@@ -393,11 +393,12 @@ class Job:
         size: int | None = None,
         parts: int | None = None,
         resumed: bool | None = None,
+        verified: Verified | None = None,
     ) -> None:
-        """Note how the transfer went, for the observers."""
+        """Note how the transfer went, for the observers. ``info`` tells the size, and how the content was verified."""
         if info is not None:
-            size = info.size
-        self._outcome = size, parts, resumed, info.verified if info is not None else None
+            size, verified = info.size, info.verified
+        self._outcome = size, parts, resumed, verified
 
     def interrupt(self) -> None:
         """Interrupt the job, unless it is completing an object."""

@@ -19,6 +19,7 @@ from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError, In
 from aiodreamobjects._http.exchange import Exchange, unsent
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.transport import Request
+from aiodreamobjects._http.turns import TURN_BYTES, Turns
 
 RECEIVE_BYTES = 64 << 10
 """The most bytes to read from the socket at once."""
@@ -34,6 +35,8 @@ MOST_INTERIM_RESPONSES = 16
 
 class Owner(Protocol):
     """Made the connection. Takes it back when it can be used again, and forgets it when it is closed."""
+
+    turns: Turns
 
     def give_back(self, connection: Connection) -> None: ...
     def forget(self, connection: Connection) -> None: ...
@@ -52,7 +55,7 @@ class Connection(asyncio.BufferedProtocol):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.host, self.origin = host, origin
-        self.timeouts, self.paces, self.loop = timeouts, paces, loop
+        self.timeouts, self.paces, self.turns, self.loop = timeouts, paces, owner.turns, loop
         self.error: DreamObjectsError | None = None
         self.idle_seconds = self.age_seconds = 0.0
         self.went_stale = False
@@ -211,6 +214,8 @@ class Connection(asyncio.BufferedProtocol):
         memory, exchange = self._view, self._exchange
         if exchange is not None and exchange.filling is not None:
             memory = exchange.filling[exchange.filled :]
+            if self.turns.are_taken:
+                memory = memory[:TURN_BYTES]
         # Under TLS, take all decrypted bytes at once: asyncio drops the rest if the peer has closed by then.
         return memory if self.paces.receiving is None or self._is_tls else memory[:PACED_BYTES]
 
@@ -220,6 +225,15 @@ class Connection(asyncio.BufferedProtocol):
         exchange, parser = self._exchange, self._parser
         if exchange is not None and exchange.filling is not None:
             exchange.fill(nbytes)
+            if (
+                self.turns.are_taken
+                and exchange.filling is not None
+                and self._hold is None
+                and not self._is_read_paused
+            ):
+                self._is_read_paused = True
+                self.transport.pause_reading()
+                self.turns.wait(self.resume_reading)
             return
         if exchange is None or parser is None or exchange.phase == "complete":
             self.abort(ConnectionFailedError(f"{self.origin} sent bytes that answer no request"))

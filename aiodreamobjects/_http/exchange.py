@@ -113,6 +113,7 @@ class Exchange:
         finally:
             self._waiter = None
         if not self._is_streamed:
+            connection.turns.are_taken = True
             self.close()
         return self
 
@@ -145,7 +146,7 @@ class Exchange:
                 assert self._waiter is not None
                 await asyncio.wait({self._waiter}, timeout=seconds)  # a response ends this wait early
             elif start:
-                await asyncio.sleep(0)  # let the loop read a response that came before the end of the body
+                await connection.turns.come()  # let the loop read a response that came before the end of the body
             if self.status or connection.error is not None:
                 return False
             connection.write_body(piece)

@@ -22,6 +22,7 @@ from aiodreamobjects._http.exchange import Exchange
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.proxy import PORTS, ForwardingConnection, Proxy, Tunnel, join_host, split_host
 from aiodreamobjects._http.transport import Request
+from aiodreamobjects._http.turns import Turns
 
 if TYPE_CHECKING:
     from aiodreamobjects._trace import Watch
@@ -64,6 +65,7 @@ class Pool:
         self._scheme = "http" if ssl_context is None else "https"
         self._is_tls = ssl_context is not None or self._proxy_ssl_context is not None
         self._loop = asyncio.get_running_loop()
+        self.turns = Turns(self._loop)
         self._idle: dict[str, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Timeout] = set()
@@ -281,6 +283,7 @@ class Pool:
     def _sweep(self) -> None:
         """Count the time for every connection. One timer serves them all."""
         self._sweeping = None
+        self.turns.are_taken = False
         for connection in list(self._open):
             connection.sweep(self._sweep_seconds)
             if connection.idle_seconds > IDLE_SECONDS:

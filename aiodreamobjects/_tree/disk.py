@@ -140,6 +140,17 @@ class Disk:
         """
         await self._hop(lambda: self._write_all(files, outcomes))
 
+    async def write_one(self, file: NewFile, verify: Callable[[], T]) -> T:
+        """Call ``verify`` in the thread that writes, and write the file unless that raises. Return what it returns."""
+
+        def write() -> T:
+            verified = verify()
+            with closing(self._cursor()) as cursor:
+                _write(cursor, file)
+            return verified
+
+        return await finish(in_thread(write, limiter=self._hops))
+
     async def try_places(self, names: Sequence[str]) -> list[Exception | None]:
         """Return what would keep each from being written."""
         errors: list[Exception | None] = []

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 
 from aiodreamobjects._bulk import Tally
 from aiodreamobjects._encryption import check_key
-from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._errors import ChecksumMismatchError, DreamObjectsError, ObjectChangedError
 from aiodreamobjects._models import ObjectInfo, printable
+from aiodreamobjects._progress import Gauge
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import reads_with
 from aiodreamobjects._transfer import mtime
-from aiodreamobjects._transfer.body import EtagAndSize, read_with_info
+from aiodreamobjects._transfer.body import EtagAndSize, RangeIgnoredError, read_with_info
 from aiodreamobjects._transfer.download import download_into
 from aiodreamobjects._transfer.mtime import Time
 from aiodreamobjects._transfer.sinks import PathSink
+from aiodreamobjects._transfer.whole import read_whole
 from aiodreamobjects._tree.disk import Disk, NewFile, special_file
 from aiodreamobjects._tree.names import Clashes, InTheWay, folded, why_no_file
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import TreeOptions, Verdict
 from aiodreamobjects._tree.run import SMALL_BYTES, Blocked, Direction, Run
 from aiodreamobjects._tree.walk import Entry, Step, Walk
+
+_log = logging.getLogger("aiodreamobjects")
 
 
 class DownloadTree(Direction):
@@ -33,6 +39,7 @@ class DownloadTree(Direction):
         super().__init__(runtime, options)
         check_key("encryption", options.encryption)
         self._reads = reads_with(options.encryption)
+        self._unverified = replace(self._reads, verify="off")
         self._objects, self._disk = Objects(runtime, bucket, prefix, self._reads), Disk(root)
         self.place = self._objects
         self._is_there = False
@@ -153,28 +160,11 @@ class DownloadTree(Direction):
         run.copied(name, size, counted=counted)
 
     async def _download(self, run: Run, entry: Entry) -> None:
-        last = entry.name.rpartition("/")[2]
-        address = self._objects.address(entry.name)
         try:
             with run.meter.piece(entry.size, entry.name) as gauge:
-                async with (
-                    self._disk.directory_of(entry.name) as directory,
-                    PathSink(last, overwrite=True, fsync=False, directory=directory) as sink,
-                ):
-                    told, time_of = (
-                        gauge.follow if self.options.progress else None,
-                        partial(mtime.nanoseconds_of, listed=entry.info),
-                    )
-                    info = await download_into(
-                        sink,
-                        self.runtime,
-                        address,
-                        told,
-                        "restart",
-                        self._reads,
-                        time_of=time_of,
-                        listed=_told(entry.info),
-                    )
+                size = await self._write_whole(entry, gauge)
+                if size is None:
+                    size = await self._write_in_pieces(entry, gauge)
         except InTheWay as error:
             run.blocked(entry, error.blocking)
         except IsADirectoryError:
@@ -184,7 +174,46 @@ class DownloadTree(Direction):
         except (DreamObjectsError, OSError, ValueError) as error:
             run.failed(entry.name, self._with_path(entry.name, error))
         else:
-            self._copied(run, entry.name, info.size or 0, counted=True)
+            self._copied(run, entry.name, size, counted=True)
+
+    async def _write_whole(self, entry: Entry, gauge: Gauge) -> int | None:
+        """Receive an object of up to a part into memory. Check it, write it and publish it in one call to a thread.
+
+        Return its size, or None if it is larger, or if that did not work for a reason that another request may not have.
+        """
+        if entry.size > self.runtime.limits.part_size:
+            return None
+        address = self._objects.address(entry.name)
+        async with self.runtime.job("download", address.bucket, address.key) as job, AsyncExitStack() as held:
+            try:
+                whole = await read_whole(
+                    self.runtime, address, entry.size, _told(entry.info), self._unverified, held, gauge
+                )
+                time = mtime.nanoseconds_of(whole.info, entry.info)
+                verified = await self._disk.write_one(NewFile(entry.name, whole.data, time), whole.verify)
+            except (ObjectChangedError, RangeIgnoredError, ChecksumMismatchError) as error:
+                _log.warning("%s; downloading it again", error)
+                return None
+            job.note(size=entry.size, parts=1, resumed=False, verified=verified)
+        return entry.size
+
+    async def _write_in_pieces(self, entry: Entry, gauge: Gauge) -> int:
+        last = entry.name.rpartition("/")[2]
+        async with (
+            self._disk.directory_of(entry.name) as directory,
+            PathSink(last, overwrite=True, fsync=False, directory=directory) as sink,
+        ):
+            info = await download_into(
+                sink,
+                self.runtime,
+                self._objects.address(entry.name),
+                gauge.follow if self.options.progress else None,
+                "restart",
+                self._reads,
+                time_of=partial(mtime.nanoseconds_of, listed=entry.info),
+                listed=_told(entry.info),
+            )
+        return info.size or 0
 
     def _with_path(self, name: str, error: Exception) -> Exception:
         """Let an error of the disk name the path as the caller knows it: files are opened relative to their directory."""
