@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +30,9 @@ TURNS_TO_CLOSE = 20
 
 How = Literal["the task", "a scope", "as it arrives", "twice"]
 
-ALL_OF_THE_FIRST = 60
+IS_SOAK = bool(os.environ.get("SOAK"))
+ALL_OF_THE_FIRST = 20
+"""So many of the first moments are each tried; with SOAK all are."""
 
 
 class Interruption:
@@ -146,11 +149,17 @@ def ended_with_its_loop(at: int, work: Callable[[], Coroutine[Any, Any, object]]
     return errors[0] if errors else None
 
 
+def ever_fewer() -> Iterator[int]:
+    """Moments without an end: each of the first, then ever fewer."""
+    yield from range(1, ALL_OF_THE_FIRST + 1)
+    if IS_SOAK:
+        yield from itertools.count(ALL_OF_THE_FIRST + 1)
+    yield from (int(ALL_OF_THE_FIRST * 1.2**n) for n in itertools.count(1))
+
+
 def moments(count: int) -> list[int]:
-    """Of so many: each of the first, then ever fewer, and the last ones."""
-    growing = (int(ALL_OF_THE_FIRST * 1.3**n) for n in itertools.count(1))
-    sparse = itertools.takewhile(lambda at: at <= count, growing)
-    return sorted({*range(1, min(count, ALL_OF_THE_FIRST) + 1), *sparse, *range(max(1, count - 4), count + 1)})
+    """Moments up to this one, and the last ones."""
+    return sorted({*itertools.takewhile(lambda at: at <= count, ever_fewer()), *range(max(1, count - 4), count + 1)})
 
 
 @contextmanager

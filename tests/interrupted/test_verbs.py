@@ -27,6 +27,7 @@ from interruptions import (
     How,
     Interruption,
     ended_with_its_loop,
+    ever_fewer,
     memory_service,
     nothing_is_told,
     nothing_stays_open,
@@ -166,7 +167,7 @@ async def test_a_verb_can_be_cancelled_at_every_await(
             place = Place(bucket, other.bucket(bucket.name), tmp_path)
             place.source.write_bytes(DATA)
             await place.other.object("small").put(b"small")
-            for at in itertools.count(1):
+            for at in ever_fewer():
                 await set_up(place, DATA)
                 was_cut = await Interruption(at, how, again=1 + at % 5).run(VERBS[verb](place))
                 assert asyncio.all_tasks() == tasks
@@ -440,7 +441,7 @@ async def test_the_end_of_the_loop_finds_nothing_left_behind(
             place = Place(bucket, bucket, tmp_path)
             place.source.write_bytes(DATA)
             await bucket.object("small").put(b"small")
-            for at in itertools.count(1):
+            for at in ever_fewer():
                 await set_up(place, DATA)
                 error = await asyncio.to_thread(ended_with_its_loop, at, in_the_background)
                 assert error is None or isinstance(error, asyncio.CancelledError)
