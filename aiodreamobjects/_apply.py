@@ -143,7 +143,8 @@ class _Work:
         engine = Engine[VersionedKey, list[_Outcome]](
             self._spread, self._applying, what, lambda key: key.key, self._merge, _texts
         )
-        async with aclosing(self._source), engine, self._applying.runtime.job(is_of_many=True):
+        job = self._applying.runtime.job("apply", self._applying.bucket, is_of_many=True)
+        async with aclosing(self._source), engine, job:
             try:
                 await pull(engine.width, functools.partial(self._next, engine.width), engine.do)
             except PoolBrokenError as broken:

@@ -98,7 +98,7 @@ class _Look:
         return self._found.popleft()
 
     async def work(self) -> None:
-        async with aclosing(self._source), self._runtime.job():
+        async with aclosing(self._source), self._runtime.job("head_many", self._bucket):
             await pull(self._runtime.limits.requests, self._next, self._look)
 
     async def _next(self) -> _Found | None:

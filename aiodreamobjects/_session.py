@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -98,9 +99,8 @@ class Session(OfOpenSession):
                 msg = f"{name} must be a {kind.__name__}, not {type(value).__name__}"
                 raise TypeError(msg)
         check_seconds("close_grace", close_grace)
-        if observe is not None and not callable(observe):
-            msg = f"observe must be a function that takes an event, not {type(observe).__name__}"
-            raise TypeError(msg)
+        if observe is not None:
+            _check_observer(observe)
         if anonymous and (access_key is not None or secret_key is not None or session_token is not None):
             msg = "anonymous=True signs nothing, so it goes with no access_key, secret_key or session_token: leave these out, or anonymous"
             raise ValueError(msg)
@@ -280,6 +280,16 @@ class Session(OfOpenSession):
         else:
             settled = with_profile(US_EAST_5, found)
         return replace(settled, region=self._region) if self._region else settled
+
+
+def _check_observer(observe: object) -> None:
+    if not callable(observe):
+        msg = f"observe must be a function that takes an event, not {type(observe).__name__}"
+        raise TypeError(msg)
+    for function in (observe, type(observe).__call__):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            msg = f"observe must be a plain function, not async: it is called and not awaited; {observe!r} may put events into a queue"
+            raise TypeError(msg)
 
 
 def _all_of(observers: Sequence[Observer]) -> Observer | None:

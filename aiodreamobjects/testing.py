@@ -207,7 +207,7 @@ class MemoryService:
             timeouts,
             retry,
             clock=lambda: clock.now().timestamp(),
-            watch=watch_of(observe),
+            watch=watch_of(observe, self.service),
         )
         transport = MemoryTransport(self._engine, self.service.name, timeouts=timeouts, paces=gate.paces)
         return S3(gate, transport, cold_opener(None, _CREDENTIALS))

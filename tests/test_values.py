@@ -706,7 +706,7 @@ VALUES = [
     dream.CallEnded(2, "get_object", "photos", "cat.jpg", 200, 2, "tx2", None, 0, 5, 0.2, 0.0, 0.1, None),
     dream.TransferStarted(1, None, "download", "photos", "cat.jpg"),
     dream.TransferEnded(1, "download", "photos", "cat.jpg", 5, 1, False, "md5", 0.3, None),
-    dream.ConnectionOpened("s3.example", 0.1),
+    dream.ConnectionOpened("s3.example", 0, "no connection was idle", 0.1),
     dream.ConnectionClosed("s3.example", 3, "idle", 12.5),
     dream.Throttled(64, 32),
 ]

@@ -100,7 +100,8 @@ class Pool:
                 # The server may have closed the idle connection just now: then a new one is worth a try.
                 if not (connection.went_stale and request.is_idempotent):
                     raise
-        connection = await self._connect_for(request)
+        reason = "no connection was idle" if connection is None else "the idle connection was closed"
+        connection = await self._connect_for(request, reason)
         if not self._is_tls and not connection.is_quiet:  # under TLS, a server sends session tickets first
             msg = f"{connection.origin} sent bytes before the first request"
             connection.abort(ConnectionFailedError(msg, request_sent=False))
@@ -157,7 +158,7 @@ class Pool:
             connection.abort(ConnectionFailedError(f"{connection.origin}: the connection went stale"))
         return None
 
-    async def _connect_for(self, request: Request) -> Connection:
+    async def _connect_for(self, request: Request, reason: str) -> Connection:
         """Open a connection. Count and tell how long that takes."""
         began = self._loop.time()
         try:
@@ -169,7 +170,7 @@ class Pool:
                 request.waits.waited_connection += seconds
         _log.debug("%s: connected in %.3f s", connection.origin, seconds)
         if self._watch is not None:
-            self._watch.opened(request.host, seconds)
+            self._watch.opened(request.host, reason, seconds)
         return connection
 
     async def _connect(self, host: str) -> Connection:

@@ -51,16 +51,13 @@ class Expect:
     stream_from: int | None = None
 
 
-class Waits:
+class Waits(Protocol):
     """The seconds that a request waited."""
 
-    __slots__ = ("waited_connection", "waited_place")
-
-    def __init__(self) -> None:
-        self.waited_place = 0.0
-        """For its turn among the requests of the session."""
-        self.waited_connection = 0.0
-        """For a new connection."""
+    waited_place: float
+    """For its turn among the requests of the session."""
+    waited_connection: float
+    """For a new connection."""
 
 
 @dataclass(slots=True)

@@ -126,7 +126,7 @@ class MemoryTransport:
         stop = len(body) if cut is None or cut.at is None else cut.at
         told = response_headers(reply, self._engine.store.now(), self._engine.request_id())
         headers = {name.lower().encode(): value.encode("latin-1") for name, value in told.items()}
-        response = MemoryResponse(self, asked, reply.status, headers, body, stop)
+        response = MemoryResponse(self, asked, int(reply.status), headers, body, stop)
         start = request.expect.stream_from
         is_success = 200 <= reply.status < 300  # noqa: PLR2004 - RFC 9110 section 15.3
         if start is None or not is_success or len(body) <= start:

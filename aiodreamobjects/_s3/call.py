@@ -41,7 +41,7 @@ from aiodreamobjects._s3.signing import Signer
 from aiodreamobjects._service import Feature, is_loopback, quote_key
 
 if TYPE_CHECKING:
-    from aiodreamobjects._s3.record import CallWatch, Record
+    from aiodreamobjects._trace import Record
 
 WHOLE_BYTES = 64 << 10
 """An object's body up to this length is received together with the head. A longer one is streamed."""
@@ -107,7 +107,7 @@ class Call:
     may_be_missing: bool = False
     """Whether the caller expects that there may be no such object or bucket."""
     record: Record | None = None
-    """Collects this call's events. None if the session has no observer."""
+    """What an observer will be told of this call. None without an observer, and when it was told."""
 
     @property
     def may_be_misread(self) -> bool:
@@ -269,20 +269,10 @@ class Caller:
         gate = self.gate
         gate.calls[call.operation] += 1
         if gate.watch is not None:
-            return self._run_observed(call, attempt, gate.watch)
+            is_plain = call.destination is None and (self._is_path_style or not call.bucket)
+            host = self._host if is_plain else (call.destination or self._locate(call)).host
+            gate.watch.begin(call, host)
         return gate.retrier.run(attempt, call, self._note_failure)
-
-    async def _run_observed(self, call: Call, attempt: Callable[[], Awaitable[T]], watch: CallWatch) -> T:
-        is_plain = call.destination is None and (self._is_path_style or not call.bucket)
-        host = self._host if is_plain else (call.destination or self._locate(call)).host
-        call.record = record = watch.begin(call, self._scheme, host)
-        try:
-            result = await self.gate.retrier.run(attempt, call, self._note_failure)
-        except BaseException as error:
-            record.end(error)
-            raise
-        record.end_unless_streamed()
-        return result
 
     def _note_failure(self, call: Call, number: int, error: DreamObjectsError, wait: float | None) -> None:
         """Count, log and tell a failed attempt. ``wait``: the seconds until the next one. None if there will be none."""
@@ -300,8 +290,8 @@ class Caller:
                 "request_id": request_id,
             }
             _log.info("%s; attempt %d, the next in %.3f s", error, number, wait, extra=fields)
-        if call.record is not None:
-            call.record.failed(number, error, wait)
+        if self.gate.watch is not None:
+            self.gate.watch.failed(call, number, error, wait)
 
     async def _attempt_without_document(self, call: Call) -> Response:
         response = await self._attempt(call)
@@ -327,10 +317,11 @@ class Caller:
             request = self._compose(call, signer)
             gate.leave()
             if call.record is not None:
-                call.record.leaves(request)
+                call.record.attempts += 1
+                request.waits = call.record
             response = await self.transport.send(request)
-            if call.record is not None:
-                response = call.record.answered(response)
+            if gate.watch is not None:
+                response = gate.watch.answered(call, response)
             if not 200 <= response.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
                 raise Unsuccessful(self._refusal(call, response), decreases)
             keeps_place = call.keeps_place and response.content is None

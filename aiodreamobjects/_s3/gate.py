@@ -86,7 +86,6 @@ class Gate:
         self.streams = Places(limits.requests, timeouts.pool)
         self.requests.queue.moved = self.moved
         self.streams.queue.moved = lambda: self.bytes_streamed
-        self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self)
         self.clock_offset = 0.0
         self.has_seen_md5 = False
         """Whether the ETag of any stored object was its MD5."""
@@ -101,6 +100,7 @@ class Gate:
         self.waited = 0.0
         """The seconds that all requests and streams waited for a place or for their pace."""
         self.watch = watch
+        self.retrier = Retrier(retry, Crowd(self.requests, limits.requests), self)
         if watch is not None:
             self.retrier.crowd.on_change = watch.throttled
         self.paces = Paces(_pace(limits.upload_bytes_per_second), _pace(limits.download_bytes_per_second))

@@ -207,7 +207,7 @@ async def open_s3(
     context = await in_thread(tls.make_ssl_context, ca) if needs_tls else None
     source: CredentialSource | None = StaticCredentials(explicit) if explicit else found.credentials
     assert (source is None) == anonymous
-    watch = watch_of(observe)
+    watch = watch_of(observe, service)
     gate = Gate(service, source, limits, timeouts, retry, watch=watch)
     pool = Pool(
         timeouts=timeouts,
@@ -220,13 +220,13 @@ async def open_s3(
     return S3(gate, pool, cold_opener(found.session, explicit))
 
 
-def watch_of(observe: Observer | None) -> CallWatch | None:
+def watch_of(observe: Observer | None, service: Service) -> CallWatch | None:
     """Return what tells the observer, if there is one."""
     if observe is None:
         return None
     from aiodreamobjects._s3.record import CallWatch  # noqa: PLC0415 - for those who have an observer
 
-    return CallWatch(observe)
+    return CallWatch(observe, service.scheme)
 
 
 def cold_opener(session: BotoSession | None, explicit: Credentials | None) -> Callable[[Caller], Awaitable[Cold]]:

@@ -1,106 +1,143 @@
-"""Collects the events of one call for the session's observer. Imported only if the session has one."""
+"""What the session's observer is told of calls. Imported only if the session has one."""
 
 from __future__ import annotations
 
-import time
-from typing import Protocol
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Protocol
 
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError
-from aiodreamobjects._http.transport import Body, Request, Response, Waits
+from aiodreamobjects._http.transport import Body, Response
 from aiodreamobjects._s3.retry import facts_of
-from aiodreamobjects._trace import AttemptFailed, Observer, Told, Watch
+from aiodreamobjects._trace import (
+    IDS,
+    TRANSFER,
+    AttemptFailed,
+    CallEnded,
+    CallStarted,
+    Observer,
+    Record,
+    Started,
+    Watch,
+)
 
-_PORTS = {"http": 80, "https": 443}
 
+class Ending(Protocol):
+    """What must be known of a call, or a streamed body, when it ends."""
 
-class Observed(Told, Protocol):
-    """What a record needs to know of its call."""
-
-    body: Body
+    record: Record | None
     may_be_missing: bool
+
+
+class Observed(Ending, Protocol):
+    """What must be known of a call."""
+
+    operation: str
+    method: str
+    bucket: str
+    key: str
+    body: Body
+
+    @property
+    def query(self) -> Mapping[str, str]: ...
 
 
 class CallWatch(Watch):
     """A watch that tells of calls, too."""
 
-    def __init__(self, observe: Observer) -> None:
+    def __init__(self, observe: Observer, scheme: str) -> None:
         super().__init__(observe)
-        self._places: dict[str, tuple[str, int]] = {}
-        """Name and port of each host."""
+        self._places = _Places(scheme)
 
-    def begin(self, call: Observed, scheme: str, host: str) -> Record:
-        place = self._places.get(host)
-        if place is None:
-            name, _, port = host.rpartition(":") if ":" in host and not host.endswith("]") else (host, "", "")
-            place = self._places[host] = name, int(port) if port else _PORTS[scheme]
-        return Record(self, call, self.call_started(call, place))
+    def begin(self, call: Observed, host: str) -> None:
+        """Tell that a call begins, and give it a record."""
+        started: Any = Started()
+        call.record = record = Record()
+        started.id = record.id = next(IDS)
+        started.parent = TRANSFER.get()
+        started.operation = record.operation = call.operation
+        started.method = call.method
+        started.host, started.port = self._places[host]
+        started.bucket = record.bucket = call.bucket
+        started.key = record.key = call.key
+        started.upload_id = started.part_number = None
+        if call.query:
+            started.upload_id, part = call.query.get("uploadId"), call.query.get("partNumber")
+            started.part_number = int(part) if part else None
+        record.status = None
+        record.attempts = 0
+        record.waited_place = record.waited_connection = 0.0
+        record.seconds = monotonic()
+        started.__class__ = CallStarted
+        self.tell(started)
 
-
-class Record(Waits):
-    """One call, from its start to the end of its answer."""
-
-    __slots__ = ("_attempts", "_call", "_has_ended", "_id", "_is_streamed", "_response", "_started", "_watch")
-
-    def __init__(self, watch: CallWatch, call: Observed, number: int) -> None:
-        self.waited_place = self.waited_connection = 0.0
-        self._watch, self._call, self._id = watch, call, number
-        self._started = time.monotonic()
-        self._attempts, self._has_ended, self._is_streamed = 0, False, False
-        self._response: Response | None = None
-
-    def leaves(self, request: Request) -> None:
-        """Note that an attempt is sent."""
-        self._attempts += 1
-        self._response = None
-        request.waits = self
-
-    def answered(self, response: Response) -> Response:
+    def answered(self, call: Observed, response: Response) -> Response:
         """Note the answer to an attempt. Return it, or what tells when its streamed body has ended."""
-        self._response = response
-        if response.content is None:
-            self._is_streamed = True
-            return _Streamed(response, self)
+        record = call.record
+        assert record is not None
+        headers, content = response.headers, response.content
+        record.status, record.sent = response.status, len(call.body)
+        text = headers.get(b"x-amz-request-id")
+        record.request_id = None if text is None else text.decode("latin-1")
+        text = headers.get(b"x-amz-id-2")
+        record.extended_request_id = None if text is None else text.decode("latin-1")
+        if content is None:
+            call.record = None
+            return _Streamed(response, record, self)
+        record.received = len(content)
         return response
 
-    def failed(self, number: int, error: DreamObjectsError, wait: float | None) -> None:
-        if self._is_expected(error):
+    def failed(self, call: Observed, number: int, error: DreamObjectsError, wait: float | None) -> None:
+        """Tell that an attempt failed. ``wait``: the seconds until the next one. None if there will be none."""
+        record = call.record
+        assert record is not None
+        if not _is_expected(call, error):
+            status, code, request_id = facts_of(error)
+            self.tell(AttemptFailed(record.id, number, status, code, type(error).__name__, request_id, wait))
+        if wait is not None:  # the next attempt has an answer of its own
+            record.status = None
+
+    def end(self, call: Ending, error: BaseException | None) -> None:
+        """Tell that a call has ended, unless its streamed body tells that later, or told it before."""
+        record, call.record = call.record, None
+        if record is None:
             return
-        status, code, request_id = facts_of(error)
-        self._watch.tell(AttemptFailed(self._id, number, status, code, type(error).__name__, request_id, wait))
+        if record.status is None:
+            record.request_id = record.extended_request_id = None
+            record.sent = record.received = 0
+        record.error = None if error is None or _is_expected(call, error) else error
+        record.seconds = monotonic() - record.seconds
+        ended: Any = record
+        ended.__class__ = CallEnded
+        self.tell(ended)
 
-    def end_unless_streamed(self) -> None:
-        """End a call that succeeded. A streamed body ends it later."""
-        if not self._is_streamed:
-            self.end(None)
 
-    def end(self, error: BaseException | None) -> None:
-        """Tell that the call has ended. A second end does nothing."""
-        if self._has_ended:
-            return
-        self._has_ended = True
-        call, response = self._call, self._response
-        answer: tuple[int | None, str | None, str | None] = None, None, None
-        moved = 0, 0
-        if response is not None:
-            headers, content = response.headers, response.content
-            answer = int(response.status), _text(headers.get(b"x-amz-request-id")), _text(headers.get(b"x-amz-id-2"))
-            moved = len(call.body), response.taken if content is None else len(content)
-        if error is not None and self._is_expected(error):
-            error = None
-        waits = time.monotonic() - self._started, self.waited_place, self.waited_connection
-        self._watch.call_ended(self._id, call, self._attempts, answer, moved, waits, error)
+class _Places(dict[str, tuple[str, int]]):
+    """Name and port of each host."""
 
-    def _is_expected(self, error: BaseException) -> bool:
-        return self._call.may_be_missing and isinstance(error, NotFoundError)
+    def __init__(self, scheme: str) -> None:
+        super().__init__()
+        self._default = 443 if scheme == "https" else 80
+
+    def __missing__(self, host: str) -> tuple[str, int]:
+        name, _, port = host.rpartition(":") if ":" in host and not host.endswith("]") else (host, "", "")
+        place = self[host] = name, int(port) if port else self._default
+        return place
+
+
+def _is_expected(call: Ending, error: BaseException) -> bool:
+    return call.may_be_missing and isinstance(error, NotFoundError)
 
 
 class _Streamed:
     """A response whose body is read as a stream. Its end is the end of the call."""
 
-    __slots__ = ("_error", "_record", "_response", "content", "headers", "status")
+    __slots__ = ("_error", "_response", "_watch", "content", "headers", "may_be_missing", "record", "status")
 
-    def __init__(self, response: Response, record: Record) -> None:
-        self._response, self._record = response, record
+    def __init__(self, response: Response, record: Record, watch: CallWatch) -> None:
+        self._response, self._watch = response, watch
+        self.record: Record | None = record
+        self.may_be_missing = False
         self.status, self.headers, self.content = response.status, response.headers, response.content
         self._error: Exception | None = None
 
@@ -125,8 +162,6 @@ class _Streamed:
     def close(self) -> None:
         self._response.close()
         error, self._error = self._error, None
-        self._record.end(error)
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
+        if self.record is not None:
+            self.record.received = self._response.taken
+            self._watch.end(self, error)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aiodreamobjects._config import Credentials, Retry
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError, ServiceError
 from aiodreamobjects._limits import Crowd
+
+if TYPE_CHECKING:
+    from aiodreamobjects._trace import Record
 
 T = TypeVar("T")
 
@@ -44,23 +47,47 @@ class Unsuccessful(Exception):  # noqa: N818 - a message from the attempt to the
         self.failure, self.decreases = failure, decreases
 
 
-class Owner(Protocol):
-    """The session's side of a retry: it waits, renews credentials and corrects the clock."""
+@dataclass(slots=True)
+class _Past:
+    """The failed attempts of one call."""
 
-    @property
-    def credentials(self) -> Credentials | None: ...
-    async def sleep(self, seconds: float) -> None: ...
-    async def renew(self, refused: Credentials | None) -> bool: ...
-    def correct_clock(self, offset: float) -> None: ...
+    attempts: int = 0
+    spent: int = 0
+    """What the last one costs of the budget."""
+    may_be_done: bool = False
+    """Whether the service may have carried out any of them."""
+    mended: list[str] = field(default_factory=list)
+    is_mended: bool = False
+    """Whether the cause of the last one is gone, so that no wait is needed."""
 
 
 class Attempted(Protocol):
     """What the retrier needs to know of a call."""
 
+    record: Record | None
+    may_be_missing: bool
     is_conditional: bool
     """Whether an earlier attempt whose reply was lost may cause a refusal. The error then says so."""
     on_doubt: Callable[[], None] | None
     """Called for each failed attempt that the service may have carried out."""
+
+
+class Watch(Protocol):
+    """Tells the session's observer."""
+
+    def end(self, call: Attempted, error: BaseException | None) -> None: ...
+
+
+class Owner(Protocol):
+    """The session's side of a retry: it waits, renews credentials and corrects the clock."""
+
+    @property
+    def credentials(self) -> Credentials | None: ...
+    @property
+    def watch(self) -> Watch | None: ...
+    async def sleep(self, seconds: float) -> None: ...
+    async def renew(self, refused: Credentials | None) -> bool: ...
+    def correct_clock(self, offset: float) -> None: ...
 
 
 C = TypeVar("C", bound=Attempted)
@@ -85,48 +112,65 @@ class Retrier:
         ``on_failure`` is called after each failed attempt: with the call, the number of the attempt, its error, and the seconds
         until the next one; None if there will be none.
         """
-        number, spent, may_be_done = 1, 0, False
-        mended: list[str] = []
+        past: _Past | None = None
         crowd, owner = self.crowd, self._owner
-        # Each round: 1. an attempt, 2. what a failure means for the caller, 3. mend, wait or give up.
-        while True:
-            decreases, used = crowd.decreases, owner.credentials
-            try:
-                result = await attempt()
-            except Unsuccessful as failed:
-                failure = failed.failure
-                decreases = decreases if failed.decreases is None else failed.decreases
-            else:
-                if crowd.is_reduced:
-                    crowd.served()
-                if self._budget < BUDGET:  # the attempt that succeeds gets back what it cost
-                    self._budget = min(BUDGET, self._budget + (spent or SUCCESS_REFUND))
-                return result
+        # Each round: 1. an attempt, 2. what a failure means for the caller, and whether it can be mended, 3. wait or give up.
+        try:
+            while True:
+                decreases, used = crowd.decreases, owner.credentials
+                try:
+                    result = await attempt()
+                except Unsuccessful as failed:
+                    failure = failed.failure
+                    decreases = decreases if failed.decreases is None else failed.decreases
+                else:
+                    if crowd.is_reduced:
+                        crowd.served()
+                    if self._budget < BUDGET:  # the attempt that succeeds gets back what it cost
+                        self._budget = min(BUDGET, self._budget + ((past and past.spent) or SUCCESS_REFUND))
+                    if owner.watch is not None:
+                        owner.watch.end(call, None)
+                    return result
+                past = past or _Past()
+                if failure.is_throttle:
+                    crowd.overrun(decreases)
+                wait = await self._learn(failure, call, past, used)
+                on_failure(call, past.attempts, failure.error, wait)
+                await self._rest(failure, past, wait)
+        except BaseException as error:
+            if owner.watch is not None:
+                owner.watch.end(call, error)
+            raise
 
-            # An earlier attempt may have made the object that now fails the condition.
-            if (
-                may_be_done
-                and call.is_conditional
-                and isinstance(failure.error, PreconditionFailedError | NotFoundError)
-            ):
-                failure.error.args = (f"{failure.error}; {_DOUBT}",)
-            may_be_done |= failure.may_be_done
-            if failure.may_be_done and call.on_doubt is not None:
-                call.on_doubt()
-            failure.error.in_doubt = may_be_done
-            spent = 0 if failure.is_throttle else RETRY_COST
-            if failure.is_throttle:
-                crowd.overrun(decreases)
-            is_mended = await self._is_mended(failure, used, mended)
-            wait = 0.0 if is_mended else self._wait_after(failure, number, spent)
-            on_failure(call, number, failure.error, wait)
-            if wait is None:
-                raise _with_attempts(failure.error, number)
-            if not is_mended:
-                self._budget -= spent
-                await owner.sleep(wait)
-            self.retries += 1
-            number += 1
+    async def _learn(self, failure: Failure, call: Attempted, past: _Past, used: Credentials | None) -> float | None:
+        """Note what a failure means for the caller, and mend what can be mended.
+
+        Return the seconds to wait before the next attempt, or None if there must not be another one.
+        """
+        past.attempts += 1
+        # An earlier attempt may have made the object that now fails the condition.
+        if (
+            past.may_be_done
+            and call.is_conditional
+            and isinstance(failure.error, PreconditionFailedError | NotFoundError)
+        ):
+            failure.error.args = (f"{failure.error}; {_DOUBT}",)
+        past.may_be_done |= failure.may_be_done
+        if failure.may_be_done and call.on_doubt is not None:
+            call.on_doubt()
+        failure.error.in_doubt = past.may_be_done
+        past.spent = 0 if failure.is_throttle else RETRY_COST
+        past.is_mended = await self._is_mended(failure, used, past.mended)
+        return 0.0 if past.is_mended else self._wait_after(failure, past.attempts, past.spent)
+
+    async def _rest(self, failure: Failure, past: _Past, wait: float | None) -> None:
+        """Wait for the next attempt, or raise the error."""
+        if wait is None:
+            raise _with_attempts(failure.error, past.attempts)
+        if not past.is_mended:
+            self._budget -= past.spent
+            await self._owner.sleep(wait)
+        self.retries += 1
 
     def _wait_after(self, failure: Failure, number: int, spent: int) -> float | None:
         """Return the seconds to wait before the next attempt, or None if there must not be another one."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import logging
 from contextvars import ContextVar
 from pathlib import Path
@@ -205,6 +207,41 @@ async def test_transfers_are_the_parents_of_their_calls(server: Server, bucket: 
     assert all(end.error is None for end in ends.values())
 
 
+async def test_apply_and_head_many_are_the_parents_of_their_calls() -> None:
+    async def size_of(obj: dream.Object) -> int:
+        return len(await obj.read())
+
+    seen: Seen = []
+    async with MemoryService().session(observe=seen.append) as session:
+        bucket = await session.create_bucket("bucket-1")
+        for key in "ab":
+            await bucket.object(key).put(key)
+        seen.clear()
+        assert [found async for found in bucket.apply(["a", "b"], size_of)] == [("a", 1), ("b", 1)]
+        await bucket.head_many(["a", "b"]).collect()
+    require_whole(seen)
+    applied, headed = all_of(seen, dream.TransferStarted)
+    assert (applied.verb, applied.bucket, applied.key) == ("apply", "bucket-1", "")
+    assert (headed.verb, headed.bucket, headed.key) == ("head_many", "bucket-1", "")
+    calls = [(call.operation, call.parent) for call in all_of(seen, dream.CallStarted)]
+    assert calls == [("get_object", applied.id)] * 2 + [("head_object", headed.id)] * 2
+
+
+async def test_a_call_leaves_nothing_for_the_garbage_collector() -> None:
+    async with MemoryService().session(observe=id) as session:
+        bucket = await session.create_bucket("bucket-1")
+        obj = bucket.object("k")
+        await obj.put(b"x")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await obj.read()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+
+
 async def test_a_resumed_upload_says_so(tmp_path: Path) -> None:
     seen: Seen = []
     path = tmp_path / "f"
@@ -230,6 +267,7 @@ async def test_connections_are_told(memory_served: Server) -> None:
         assert session.statistics().waited_connection > 0
     opened, closed = the(seen, dream.ConnectionOpened), the(seen, dream.ConnectionClosed)
     assert opened.host == closed.host == memory_served.service.host
+    assert (opened.reused, opened.reason) == (0, "no connection was idle")
     assert opened.seconds > 0
     assert (closed.reused, closed.seconds > 0) == (2, True)
     assert "the session was closed" in closed.reason
@@ -325,6 +363,15 @@ async def test_an_interrupt_in_the_observer_is_raised_and_leaves_nothing(kind: t
 def test_an_observer_must_be_a_function() -> None:
     with pytest.raises(TypeError, match="observe must be a function that takes an event, not list"):
         dream.Session(observe=[])  # type: ignore[arg-type]  # what is tried
+
+    async def later(event: dream.Event) -> None: ...
+
+    class Later:
+        async def __call__(self, event: dream.Event) -> None: ...
+
+    for observe in (later, Later(), functools.partial(later)):
+        with pytest.raises(TypeError, match="observe must be a plain function, not async"):
+            dream.Session(observe=observe)
 
 
 async def test_a_call_that_is_cancelled_or_closed_ends(scripted: ScriptedServer) -> None:
