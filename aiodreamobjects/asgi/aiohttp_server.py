@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Unpack
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 import aiodreamobjects as dream
-from aiodreamobjects.asgi.content import Content, Disposition, Redirect
+from aiodreamobjects.asgi.content import Content, ResponseOptions
 
 
 async def aiohttp_response(
-    request: web.Request,
-    obj: dream.Object,
-    *,
-    filename: str | None = None,
-    disposition: Disposition | None = None,
-    headers: Mapping[str, str] | None = None,
-    cache_control: str | None = None,
-    version_id: str | None = None,
-    redirect: Redirect | None = None,
-    strict_range: bool = False,
+    request: web.Request, obj: dream.Object, **options: Unpack[ResponseOptions]
 ) -> web.StreamResponse:
-    """Answer a request of an aiohttp server with an object, as ``ObjectResponse`` does.
+    """Answer a request of an aiohttp server with an object. It takes the arguments of ``ObjectResponse`` but ``background``.
 
     Return what this returns: everything is sent by then. When the client leaves, it returns after the next chunk.
     """
-    content = Content(
-        obj,
-        filename=filename,
-        disposition=disposition,
-        headers=headers,
-        cache_control=cache_control,
-        version_id=version_id,
-        redirect=redirect,
-        strict_range=strict_range,
-    )
+    if not isinstance(request, web.BaseRequest):
+        msg = f"request must be the request of an aiohttp server, not {type(request).__name__}"
+        raise TypeError(msg)
+    content = Content(obj, options)
     asked = {name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers}
     async with content.answer(request.method, asked) as answer:
         told = CIMultiDict((name.decode(), value.decode()) for name, value in answer.raw_headers())

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 from urllib.parse import quote
 
 import aiodreamobjects as dream
 from aiodreamobjects._transfer.content_types import content_type_of
 from aiodreamobjects.asgi.conditions import MOST_RANGES, Asked, MalformedRangeError, resolve
-from aiodreamobjects.asgi.messages import BUSY_SECONDS
+from aiodreamobjects.asgi.messages import BUSY_SECONDS, require_bool
 
 Disposition = Literal["attachment", "inline"]
 Redirect = Literal["presign"]
@@ -53,24 +53,36 @@ class Answer:
         return [*(header for header in own if header[0] not in given), *self.extra]
 
 
+class ResponseOptions(TypedDict, total=False):
+    """How to answer with an object: the arguments of ``ObjectResponse`` and ``aiohttp_response``."""
+
+    filename: str | None
+    disposition: Disposition | None
+    headers: Mapping[str, str] | None
+    cache_control: str | None
+    version_id: str | None
+    redirect: Redirect | None
+    strict_range: bool
+
+
 class Content:
     """An object as the content of a response, with what the caller wants of it."""
 
-    def __init__(
-        self,
-        obj: dream.Object,
-        *,
-        filename: str | None,
-        disposition: Disposition | None,
-        headers: Mapping[str, str] | None,
-        cache_control: str | None,
-        version_id: str | None,
-        redirect: Redirect | None,
-        strict_range: bool,
-    ) -> None:
+    def __init__(self, obj: dream.Object, options: ResponseOptions) -> None:
         if not isinstance(obj, dream.Object):
             msg = f"obj must be an Object, not {type(obj).__name__}: bucket.object(key)"
             raise TypeError(msg)
+        if unknown := options.keys() - ResponseOptions.__annotations__.keys():
+            msg = f"no such argument of a response: {', '.join(sorted(unknown))}"
+            raise TypeError(msg)
+        filename, version_id = (_text_or_none(name, options.get(name)) for name in ("filename", "version_id"))
+        disposition, redirect = options.get("disposition"), options.get("redirect")
+        cache_control, headers = options.get("cache_control"), options.get("headers") or {}
+        if not isinstance(headers, Mapping):
+            msg = f"headers must be a mapping such as {{'X-Name': 'value'}}, not {type(headers).__name__}"
+            raise TypeError(msg)
+        strict_range = options.get("strict_range", False)
+        require_bool("strict_range", strict_range)
         for name, value, allowed in (("disposition", disposition, Disposition), ("redirect", redirect, Redirect)):
             if value is not None and value not in get_args(allowed):
                 msg = f"{name} {value!r} must be one of {', '.join(map(repr, get_args(allowed)))}"
@@ -83,7 +95,7 @@ class Content:
             self._own["content-disposition"] = content_disposition(self._name, disposition or "attachment")
         if cache_control is not None:
             self._own["cache-control"] = _checked("cache_control", cache_control)
-        self.extra = [_header(name, value) for name, value in (headers or {}).items()]
+        self.extra = [_header(name, value) for name, value in headers.items()]
         """The caller's headers. A framework may add some until the response is sent."""
 
     @asynccontextmanager
@@ -227,7 +239,7 @@ class Content:
 
     def _not_modified(self, headers: dict[str, str]) -> Answer:
         kept = {name: headers[name] for name in _OF_A_304 if name in headers}  # RFC 9110 section 15.4.5
-        extra = [header for header in self.extra if not header[0].startswith(b"content-")]
+        extra = [header for header in self.extra if header[0] not in _OF_THE_CONTENT]
         return Answer(HTTPStatus.NOT_MODIFIED, kept, extra=extra)
 
     def _headers(self, info: dream.ObjectInfo) -> dict[str, str]:
@@ -268,6 +280,7 @@ class Content:
         return {"location": str(url), "cache-control": "no-store", "content-length": "0"}
 
 
+_OF_THE_CONTENT = (b"content-disposition", b"content-encoding", b"content-language", b"content-type")
 _OF_A_304 = ("cache-control", "content-location", "etag", "expires", "last-modified", "vary")
 
 
@@ -283,6 +296,13 @@ def content_disposition(filename: str, disposition: Disposition) -> str:
     except UnicodeEncodeError:
         msg = f"filename {filename!r} must be text that UTF-8 can encode"
         raise ValueError(msg) from None
+
+
+def _text_or_none(name: str, value: object) -> str | None:
+    if not isinstance(value, str | None):
+        msg = f"{name} must be text, not {value!r}"
+        raise TypeError(msg)
+    return value
 
 
 def _header(name: str, value: str) -> tuple[bytes, bytes]:

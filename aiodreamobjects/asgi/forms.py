@@ -105,10 +105,13 @@ async def form_parts(
     raises these too, after it has aborted its upload. Needs ``aiodreamobjects[web]``.
     """
     for name, limit in (("max_parts", max_parts), ("max_field_size", max_field_size), ("max_file_size", max_file_size)):
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        if limit is None and name != "max_parts":
+            continue
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
             msg = f"{name} {limit!r} must be a whole number of at least 0"
             raise ValueError(msg)
-    form = _Form(_boundary_of(request), _chunks_of(request), max_parts, max_field_size, max_file_size)
+    chunks = _chunks_of(request)
+    form = _Form(_boundary_of(request), chunks, max_parts, max_field_size, max_file_size)
     while (part := await form.next_part()) is not None:
         yield part
         await part.skip()

@@ -13,6 +13,13 @@ BUSY_SECONDS = 5
 """When a client should try again if storage is busy."""
 
 
+def require_bool(name: str, value: object) -> None:
+    """Raise TypeError for anything but True and False: a text such as "no" would count as True."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, not {value!r}"
+        raise TypeError(msg)
+
+
 def joined_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return the headers of a request. Lines of one name are one list (RFC 9110 section 5.3)."""
     found: dict[str, str] = {}

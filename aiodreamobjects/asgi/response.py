@@ -7,12 +7,12 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import anyio
 
 import aiodreamobjects as dream
-from aiodreamobjects.asgi.content import Content, Disposition, Redirect
+from aiodreamobjects.asgi.content import Content, ResponseOptions
 from aiodreamobjects.asgi.messages import Message, Receive, Send, joined_headers
 
 try:
@@ -51,28 +51,12 @@ class ObjectResponse(_Base):
     media_type = None
 
     def __init__(
-        self,
-        obj: dream.Object,
-        *,
-        filename: str | None = None,
-        disposition: Disposition | None = None,
-        headers: Mapping[str, str] | None = None,
-        cache_control: str | None = None,
-        version_id: str | None = None,
-        redirect: Redirect | None = None,
-        strict_range: bool = False,
-        background: Background | None = None,
+        self, obj: dream.Object, *, background: Background | None = None, **options: Unpack[ResponseOptions]
     ) -> None:
-        self._content = Content(
-            obj,
-            filename=filename,
-            disposition=disposition,
-            headers=headers,
-            cache_control=cache_control,
-            version_id=version_id,
-            redirect=redirect,
-            strict_range=strict_range,
-        )
+        self._content = Content(obj, options)
+        if background is not None and not callable(background):
+            msg = f"background must be a function, not {type(background).__name__}"
+            raise TypeError(msg)
         self.raw_headers = self._content.extra
         self.background = background  # type: ignore[assignment]  # Starlette's own tasks can be called too
         self.body = b""

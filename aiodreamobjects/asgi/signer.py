@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from urllib.parse import parse_qsl
 
 import aiodreamobjects as dream
-from aiodreamobjects.asgi.messages import BUSY_SECONDS, Receive, Send, joined_headers
+from aiodreamobjects.asgi.messages import BUSY_SECONDS, Receive, Send, joined_headers, require_bool
 
 Action = Literal["create", "sign", "list", "complete", "abort"]
 
@@ -31,8 +31,11 @@ REMEMBERED_UPLOADS = 10_000
 _ROUTE = re.compile(r"(?:^|/)s3/(params|sign|multipart(?:/([^/]+)(?:/([^/]+))?)?)/?$")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]+)?")
 _NO_FORMS = (
-    "this service takes no browser forms: give shouldUseMultipart: true to @uppy/aws-s3, or use its signRequest with POST /s3/sign; "
+    "this service takes no browser forms: give shouldUseMultipart: true to @uppy/aws-s3, or its signRequest with UploadSigner(sign_requests=True); "
     "a client of your own adds method=PUT and size="
+)
+_NO_SIGNING = (
+    "this signer makes the keys itself: use companionEndpoint, or UploadSigner(sign_requests=True) for signRequest"
 )
 
 
@@ -59,9 +62,9 @@ Authorize = Callable[[SignRequest, str], bool | Awaitable[bool]]
 class _RefusedError(Exception):
     """The answer is an error."""
 
-    def __init__(self, status: HTTPStatus, message: str) -> None:
+    def __init__(self, status: HTTPStatus, message: str, allow: str = "") -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.allow = status, allow
 
 
 class _RaisedInsideError(Exception):
@@ -82,8 +85,8 @@ class UploadSigner:
     The browser gets an upload's id with an HMAC over the id and its key, so it cannot use the id of another key. ``secret`` is
     the key of this HMAC: give the same bytes to all processes of a service. Without it, each process takes its own.
 
-    ``POST /s3/sign`` is for Uppy's ``signRequest``. There the browser names the key, and ``authorize`` alone decides. An upload's id
-    must be one that the service knows at this key.
+    With ``sign_requests=True`` it also answers ``POST /s3/sign``, for Uppy's ``signRequest``. There the browser names the key, and
+    ``authorize`` alone decides. An upload's id must be one that the service knows at this key.
 
     Set ``cors_rules`` for the bucket once, or browsers refuse to send.
     """
@@ -97,7 +100,12 @@ class UploadSigner:
         expires: int = 300,
         max_size: int | None = None,
         secret: bytes | None = None,
+        sign_requests: bool = False,
     ) -> None:
+        if not isinstance(bucket, dream.Bucket):
+            msg = f"bucket must be a Bucket, not {type(bucket).__name__}: session.bucket(name)"
+            raise TypeError(msg)
+        require_bool("sign_requests", sign_requests)
         if not isinstance(expires, int) or isinstance(expires, bool) or not 1 <= expires <= LONGEST_SECONDS:
             msg = f"expires {expires!r} must be a whole number of seconds from 1 to {LONGEST_SECONDS:,}"
             raise ValueError(msg)
@@ -112,7 +120,7 @@ class UploadSigner:
                 msg = f"{name} must be a function, not {type(function).__name__}"
                 raise TypeError(msg)
         self._bucket, self._key, self._authorize = bucket, key, authorize
-        self._expires, self._max_size = expires, max_size
+        self._expires, self._max_size, self._signs_requests = expires, max_size, sign_requests
         self._secret = secret or secrets.token_bytes(32)
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         """Uploads that the service was seen to know."""
@@ -125,7 +133,7 @@ class UploadSigner:
 
         Raises ValueError for ``*`` and other patterns: every page of the internet could then use a URL that it gets hold of.
         """
-        if isinstance(origins, str) or not origins:
+        if not isinstance(origins, list | tuple) or not origins:
             msg = f"origins must be a list such as ['https://www.example.com'], not {origins!r}"
             raise ValueError(msg)
         for origin in origins:
@@ -146,7 +154,7 @@ class UploadSigner:
         if scope["type"] != "http":
             msg = f"UploadSigner answers HTTP requests, not {scope['type']!r}"
             raise ValueError(msg)
-        retry: list[tuple[bytes, bytes]] = []
+        extra: list[tuple[bytes, bytes]] = []
         status = HTTPStatus.OK
         found: object
         try:
@@ -155,11 +163,13 @@ class UploadSigner:
             raise inside.error from inside.error.__cause__
         except _RefusedError as error:
             status, found = error.status, {"error": str(error)}
+            if error.allow:
+                extra = [(b"allow", error.allow.encode())]
         except dream.NotFoundError as error:
             status, found = HTTPStatus.NOT_FOUND, {"error": f"no such upload: {error.code}"}
         except (dream.ServiceBusyError, dream.ConnectionFailedError):
             status, found = HTTPStatus.SERVICE_UNAVAILABLE, {"error": "storage is busy: try again"}
-            retry = [(b"retry-after", str(BUSY_SECONDS).encode())]
+            extra = [(b"retry-after", str(BUSY_SECONDS).encode())]
         except (dream.InvalidRequestError, dream.UnsupportedByServiceError, ValueError) as error:
             status, found = HTTPStatus.BAD_REQUEST, {"error": str(error)}
         content = json.dumps(found).encode()
@@ -168,7 +178,7 @@ class UploadSigner:
             (b"content-length", str(len(content)).encode()),
             (b"cache-control", b"no-store"),
             (b"x-content-type-options", b"nosniff"),
-            *retry,
+            *extra,
         ]
         await send({"type": "http.response.start", "status": int(status), "headers": headers})
         await send({"type": "http.response.body", "body": content, "more_body": False})
@@ -180,15 +190,18 @@ class UploadSigner:
         method, (name, upload_id, last) = scope["method"].upper(), route.groups()
         query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
         asked = _Asked(scope, query)
-        if name == "params" and method == "GET":
-            return await self._params(asked)
-        if name == "sign" and method == "POST":
-            return await self._sign(asked, await _json(receive))
-        if name == "multipart" and method == "POST":  # without an id
-            return await self._create(asked, await _json(receive))
         if upload_id is not None:
             return await self._of_upload(asked, method, upload_id, last, receive)
-        raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"no such method of this route: {method}")
+        match name, method:
+            case "params", "GET":
+                return await self._params(asked)
+            case "sign", "POST" if self._signs_requests:
+                return await self._sign(asked, await _json(receive))
+            case "sign", _ if not self._signs_requests:
+                raise _RefusedError(HTTPStatus.NOT_FOUND, _NO_SIGNING)
+            case "multipart", "POST":
+                return await self._create(asked, await _json(receive))
+        raise _wrong_method(method, "GET" if name == "params" else "POST")
 
     async def _of_upload(
         self, asked: _Asked, method: str, upload_id: str, last: str | None, receive: Receive
@@ -204,7 +217,7 @@ class UploadSigner:
                 return await self._complete(await self._taken_up(asked, "complete", upload_id), await _json(receive))
             case "GET", str(which) if which != "complete":
                 return self._sign_parts(await self._taken_up(asked, "sign", upload_id), which, asked.query)
-        raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"no such method of this route: {method}")
+        raise _wrong_method(method, "GET, DELETE" if last is None else "POST" if last == "complete" else "GET")
 
     # The routes of Companion
 
@@ -294,9 +307,7 @@ class UploadSigner:
         if form == ("PUT", False, False):
             url, headers = self._signed_put(obj, request.size, request.content_type, {})
             return {"url": url, "headers": headers} if headers else {"url": url}
-        if (
-            self._max_size is not None
-        ):  # an upload of the other routes could be completed here without a look at its size
+        if self._max_size is not None:  # an upload could be completed here without a look at its size
             msg = "signRequest cannot limit the size of an upload in parts: use companionEndpoint"
             raise _RefusedError(HTTPStatus.BAD_REQUEST, msg)
         if upload_id is None:
@@ -410,6 +421,10 @@ class _Asked:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "type must be printable US-ASCII")
         headers = joined_headers(self.scope["headers"])
         return SignRequest(action, headers, self.scope, filename, content_type, _metadata(metadata), _size(size))
+
+
+def _wrong_method(method: str, allow: str) -> _RefusedError:
+    return _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"no such method of this route: {method}", allow)
 
 
 @contextmanager

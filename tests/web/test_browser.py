@@ -271,7 +271,10 @@ async def test_how_it_looks(browser: Browser, site: Site, tmp_path: Path) -> Non
 async def test_uppy_uploads_through_the_signer(browser: Browser, web_bucket: dream.Bucket) -> None:
     """As npm has it, in each of its modes: a form, parts, and signRequest for both."""
     signer = UploadSigner(
-        web_bucket, key=lambda asked: f"up/{asked.filename}", authorize=lambda _, key: key.startswith("up/")
+        web_bucket,
+        key=lambda asked: f"up/{asked.filename}",
+        authorize=lambda _, key: key.startswith("up/"),
+        sign_requests=True,
     )
     bundle = Path(os.environ["UPPY"]).read_bytes()
 

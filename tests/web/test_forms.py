@@ -153,6 +153,10 @@ async def test_limits_hold_while_it_streams() -> None:
         assert [one async for one in form_parts(Fed(body, 10), **limits)]
     with pytest.raises(ValueError, match="max_parts -1 must be a whole number"):
         await anext(form_parts(Fed(END, 10), max_parts=-1))
+    with pytest.raises(ValueError, match="max_parts"):
+        await anext(form_parts(Fed(END, 10), max_parts=None))  # type: ignore[arg-type]  # what is tried
+    with pytest.raises(TypeError, match="request must be of"):
+        await anext(form_parts("a form"))  # type: ignore[arg-type]  # what is tried
     with pytest.raises(TypeError, match="request must be of"):
         await anext(form_parts(type("R", (), {"headers": {"content-type": "multipart/form-data; boundary=b"}})()))
 

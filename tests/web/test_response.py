@@ -259,6 +259,16 @@ async def test_ranges_of_another_state(front: Front, readme: dream.Object) -> No
         assert reply.status == 304
 
 
+async def test_a_304_has_the_caller_s_headers_but_those_of_the_content(front: Front, readme: dream.Object) -> None:
+    kept = {"Content-Security-Policy": "sandbox", "Content-Location": "/a", "Cache-Control": "no-cache", "X-Mine": "1"}
+    left_out = {"Content-Type": "text/x", "Content-Language": "de", "Content-Encoding": "br"}
+    front.answers_with(ObjectResponse(readme, headers=kept | left_out))
+    async with front.asked({"If-None-Match": "*"}) as reply:
+        assert reply.status == 304
+        assert {name: reply.headers.get(name) for name in kept} == kept
+        assert not left_out.keys() & reply.headers.keys()
+
+
 async def test_conditions(front: Front, readme: dream.Object) -> None:
     await readme.set_headers(cache_control="max-age=60")
     front.answers_with(ObjectResponse(readme, headers={"Vary": "Origin"}))
@@ -400,6 +410,32 @@ def test_wrong_arguments_are_refused_before_anything_is_sent(given: dict[str, An
     obj = MemoryService().session().bucket("bucket").object("key")
     with pytest.raises(ValueError, match=r"must be|leave it out"):
         ObjectResponse(obj, **given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"filename": 5},
+        {"version_id": 5},
+        {"headers": [("X", "a")]},
+        {"strict_range": "no"},
+        {"background": 5},
+    ],
+)
+def test_a_wrong_type_is_named(given: dict[str, Any]) -> None:
+    obj = MemoryService().session().bucket("bucket").object("key")
+    with pytest.raises(TypeError, match=f"{next(iter(given))} must be"):
+        ObjectResponse(obj, **given)
+
+
+async def test_arguments_that_do_not_exist_and_swapped_ones_are_refused() -> None:
+    obj = MemoryService().session().bucket("bucket").object("key")
+    with pytest.raises(TypeError, match="no such argument of a response: filenam"):
+        ObjectResponse(obj, filenam="a")  # type: ignore[call-arg]  # what is tried
+    with pytest.raises(TypeError, match="obj must be an Object, not str"):
+        ObjectResponse("key")  # type: ignore[arg-type]  # what is tried
+    with pytest.raises(TypeError, match="request must be the request of an aiohttp server"):
+        await aiohttp_response(obj, obj)  # type: ignore[arg-type]  # what is tried
 
 
 async def test_a_busy_service_is_told(front: Front) -> None:

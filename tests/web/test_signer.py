@@ -71,7 +71,7 @@ def _as_it_is(url: str) -> Any:
 
 @asynccontextmanager
 async def browser_of(bucket: dream.Bucket, **settings: Any) -> AsyncIterator[Browser]:
-    signer = UploadSigner(bucket, **{"key": key_of, "authorize": authorized, **settings})
+    signer = UploadSigner(bucket, **{"key": key_of, "authorize": authorized, "sign_requests": True, **settings})
     app = Starlette(routes=[Mount("/uppy", signer)])
     async with served(app) as url, aiohttp.ClientSession() as client:
         yield Browser(url, client)
@@ -275,17 +275,29 @@ async def test_bad_requests(browser: Browser) -> None:
     for body in wrong_requests:
         await browser.ask("POST", "sign", 400, body)
     for method, route, status in (
-        ("POST", "params", 405),
-        ("GET", "sign", 405),
-        ("GET", "multipart", 405),
-        ("PUT", path, 405),
-        ("GET", f"{path}/complete", 405),
         ("GET", "other", 404),
         ("GET", f"{path}/1/2", 404),
     ):
         await browser.ask(method, route, status, key=key)
+    for method, route, allow in (
+        ("POST", "params", "GET"),
+        ("GET", "sign", "POST"),
+        ("GET", "multipart", "POST"),
+        ("PUT", path, "GET, DELETE"),
+        ("GET", f"{path}/complete", "POST"),
+        ("POST", f"{path}/1", "GET"),
+    ):
+        async with browser.client.request(method, f"{browser.url}/uppy/s3/{route}", params={"key": key}) as reply:
+            assert (reply.status, reply.headers["allow"]) == (405, allow)
     await browser.ask("GET", "params", 400)
     await browser.ask("POST", "multipart", 413, {"filename": "a" * (1 << 20)})
+
+
+async def test_the_browser_names_no_key_unless_the_signer_is_told_so(web_bucket: dream.Bucket) -> None:
+    async with browser_of(web_bucket, sign_requests=False) as browser:
+        for body in ({"method": "PUT", "key": "larry/a"}, {"method": "POST", "key": "larry/a"}):
+            told = await browser.ask("POST", "sign", 404, body)
+            assert "sign_requests=True" in told["error"]
 
 
 async def test_the_size_is_limited(web_bucket: dream.Bucket) -> None:
@@ -436,6 +448,14 @@ def test_wrong_settings(given: dict[str, Any]) -> None:
         UploadSigner(bucket, **{"key": key_of, "authorize": authorized, **given})
     with pytest.raises(TypeError, match="key must be a function"):
         UploadSigner(bucket, key="a", authorize=authorized)  # type: ignore[arg-type]  # what is tried
+    with pytest.raises(TypeError, match="bucket must be a Bucket"):
+        UploadSigner("bucket", key=key_of, authorize=authorized)  # type: ignore[arg-type]  # what is tried
+    with pytest.raises(TypeError, match="sign_requests must be True or False"):
+        UploadSigner(bucket, key=key_of, authorize=authorized, sign_requests="no")  # type: ignore[arg-type]  # what is tried
+    wrong: list[Any] = ["https://a.example", 5, {}, []]
+    for origins in wrong:
+        with pytest.raises(ValueError, match="origins must be a list"):
+            UploadSigner(bucket, key=key_of, authorize=authorized).cors_rules(origins)
 
 
 def test_a_query_that_is_the_signature_s_is_refused() -> None:
