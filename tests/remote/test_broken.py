@@ -119,7 +119,7 @@ async def test_loky_breaks_as_a_whole_too(here: dream.Bucket) -> None:
             for key in keys:
                 if key == "00100":
                     os.kill(min(pool._processes), signal.SIGKILL)  # type: ignore[attr-defined]  # loky's
-                    await asyncio.sleep(0.3)
+                    await asyncio.to_thread(pool._executor_manager_thread.join)  # type: ignore[attr-defined]  # it ends when it has seen this
                 yield key
 
         with pytest.raises(dream.BulkError, match="the workers are gone") as caught:
