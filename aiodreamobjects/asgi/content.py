@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiodreamobjects as dream
 from aiodreamobjects._transfer.content_types import content_type_of
 from aiodreamobjects.asgi.conditions import MOST_RANGES, Asked, MalformedRangeError, resolve
-from aiodreamobjects.asgi.messages import BUSY_SECONDS, require_bool
+from aiodreamobjects.asgi.messages import AWAY, BUSY_SECONDS, require_bool
 
 Disposition = Literal["attachment", "inline"]
 Redirect = Literal["presign"]
@@ -106,7 +106,7 @@ class Content:
                 found = await self._find(method, headers, stack)
             except dream.NotFoundError:
                 found = _text(HTTPStatus.NOT_FOUND)
-            except (dream.ServiceBusyError, dream.ConnectionFailedError, dream.ObjectChangedError):
+            except (*AWAY, dream.ObjectChangedError):
                 found = _text(HTTPStatus.SERVICE_UNAVAILABLE, {"retry-after": str(BUSY_SECONDS)})
             if method == "HEAD":
                 found.chunks = None

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+import aiodreamobjects as dream
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BUSY_SECONDS = 5
 """When a client should try again if storage is busy."""
+AWAY = dream.ServiceBusyError, dream.ConnectionFailedError, dream.IncompleteBodyError
+"""What storage raises while it is busy or away, or breaks off its answer."""
 
 
 def require_bool(name: str, value: object) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from urllib.parse import parse_qsl
 
 import aiodreamobjects as dream
-from aiodreamobjects.asgi.messages import BUSY_SECONDS, Receive, Send, joined_headers, require_bool
+from aiodreamobjects.asgi.messages import AWAY, BUSY_SECONDS, Receive, Send, joined_headers, require_bool
 
 Action = Literal["create", "sign", "list", "complete", "abort"]
 
@@ -167,7 +167,7 @@ class UploadSigner:
                 extra = [(b"allow", error.allow.encode())]
         except dream.NotFoundError as error:
             status, found = HTTPStatus.NOT_FOUND, {"error": f"no such upload: {error.code}"}
-        except (dream.ServiceBusyError, dream.ConnectionFailedError):
+        except AWAY:
             status, found = HTTPStatus.SERVICE_UNAVAILABLE, {"error": "storage is busy: try again"}
             extra = [(b"retry-after", str(BUSY_SECONDS).encode())]
         except (dream.InvalidRequestError, dream.UnsupportedByServiceError, ValueError) as error:

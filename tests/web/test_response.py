@@ -453,6 +453,9 @@ async def test_a_busy_service_is_told(front: Front) -> None:
                 async with front.asked(asked) as reply:
                     assert (reply.status, reply.headers["retry-after"]) == (503, "5")
                     assert "cache-control" not in reply.headers
+        service.cut_body(5)  # of a small object nothing is sent before all of it is there
+        async with front.asked() as reply:
+            assert (reply.status, reply.headers["retry-after"]) == (503, "5")
         service.fail("*", "AccessDenied", times=None)  # the client cannot do anything about it
         async with front.asked() as reply:
             assert reply.status == 500
