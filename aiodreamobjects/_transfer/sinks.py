@@ -86,7 +86,6 @@ class PathSink:
         await finish(self._commit(modified, size))
 
     async def _open(self) -> None:
-        await in_thread(self._check_target)
         mode: Literal["xb+", "rb+"] = "xb+" if self._is_new else "rb+"
         try:
             with naming_lack_of_threads():
@@ -99,10 +98,7 @@ class PathSink:
         if os.fstat(self._file.fileno()).st_size < size:
             msg = "another process truncated the partial file during the download; download it again"
             raise OSError(errno.EIO, msg, str(self._temporary))
-        await self._file.truncate(size)
-        await in_thread(self._set_time_and_mode, self._file.fileno(), modified)
-        if self._fsync:
-            await in_thread(os.fsync, self._file.fileno())
+        await in_thread(self._complete, self._file.fileno(), modified, size)
         await self._file.close()
         await in_thread(self._publish)
         self._file, self.is_published = None, True
@@ -137,10 +133,11 @@ class PathSink:
         self._mode = stat.S_IMODE(found.st_mode) & 0o777
 
     def _create(self, path: str, flags: int) -> int:
-        """Create or open the temporary file. A new file gets its mode from the umask.
+        """Check the target, and create or open the temporary file. A new file gets its mode from the umask.
 
         A file that replaces another one is private until it gets the mode of that one: nobody may read it too early.
         """
+        self._check_target()
         mode = 0o666 if self._mode is None else 0o600
         descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=self._directory)
         if self._is_new:
@@ -157,12 +154,15 @@ class PathSink:
         os.unlink(path, dir_fd=self._directory)
         return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=self._directory)
 
-    def _set_time_and_mode(self, descriptor: int, modified: int | None) -> None:
+    def _complete(self, descriptor: int, modified: int | None, size: int) -> None:
+        os.ftruncate(descriptor, size)
         if modified is not None:
             with suppress(OSError, OverflowError):  # the file system cannot store this time
                 os.utime(descriptor, ns=(modified, modified))
         if self._mode is not None:
             os.fchmod(descriptor, self._mode)
+        if self._fsync:
+            os.fsync(descriptor)
 
     def _publish(self) -> None:
         here = self._directory

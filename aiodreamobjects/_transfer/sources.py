@@ -254,14 +254,20 @@ class PathSource(AiofilesSource):
         """Open a regular file. Raise OSError if that fails or it is a directory, ValueError for a FIFO, socket or device."""
         name = os.fspath(path)
         file: AsyncFileIO | None = None
+        found: os.stat_result
+
+        def open_now(path: str, flags: int) -> int:
+            nonlocal found
+            if opener is None:
+                _check_regular(name, os.stat(name).st_mode)  # noqa: PTH116 - before opening, which would block on a FIFO
+            descriptor = os.open(path, flags) if opener is None else opener(path, flags)
+            found = os.fstat(descriptor)
+            return descriptor
 
         async def open_it() -> PathSource:
             nonlocal file
-            if opener is None:
-                await in_thread(_check_path, name)  # before opening, which would block on a FIFO
             with naming_lack_of_threads():
-                file = await aiofiles.open(name, "rb", buffering=0, opener=opener)
-            found = await in_thread(os.fstat, file.fileno())
+                file = await aiofiles.open(name, "rb", buffering=0, opener=open_now)
             _check_regular(name, found.st_mode)
             return cls(name, file, found, content_type_of(name))
 
@@ -274,10 +280,6 @@ class PathSource(AiofilesSource):
 
     async def aclose(self) -> None:
         await self._file.close()
-
-
-def _check_path(path: str) -> None:
-    _check_regular(path, os.stat(path).st_mode)  # noqa: PTH116 - the path is a str
 
 
 def _check_regular(path: str, mode: int) -> None:
