@@ -60,5 +60,10 @@ def as_os_error(error: BaseException) -> OSError:
     return OSError(errno.EIO, str(error))
 
 
-def not_found(path: str) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+def not_found(path: str) -> OSError:
+    return os_error(errno.ENOENT, path)
+
+
+def os_error(number: int, path: str, hint: str = "") -> OSError:
+    """Return the OSError of a number. Python makes it a FileNotFoundError, FileExistsError or IsADirectoryError."""
+    return OSError(number, os.strerror(number) + hint, path)

@@ -8,14 +8,14 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import aiodreamobjects as dream
 from aiodreamobjects.fsspec._border import AbstractAsyncStreamedFile, AbstractBufferedFile
-from aiodreamobjects.fsspec._errors import translated
+from aiodreamobjects.fsspec._errors import os_error, translated
 from aiodreamobjects.fsspec._sync import is_running, sync
 from aiodreamobjects.fsspec._writes import options_of
 
@@ -29,7 +29,7 @@ PART_SIZE_MARK = "part-size"
 """The library's own metadata of an object that was stored in parts."""
 
 
-_COMPLETING: set[asyncio.Task[Any]] = set()
+_TASKS: set[asyncio.Task[Any]] = set()
 """The event loop itself would let its tasks be collected."""
 
 
@@ -82,12 +82,6 @@ class Upload:
         self._fs.invalidate_cache(self._path)
         return info
 
-    def begin_to_complete(self, rest: bytes) -> None:
-        """Store the object without waiting for it. Call this on the event loop."""
-        task = asyncio.get_running_loop().create_task(self.complete(rest))
-        _COMPLETING.add(task)
-        task.add_done_callback(_COMPLETING.discard)
-
     @translated
     async def discard(self) -> None:
         """Abort the upload, if it has begun."""
@@ -98,7 +92,21 @@ class Upload:
                 await context.__aexit__(_DiscardedError, error, None)
 
 
-class DreamObjectsFile(AbstractBufferedFile):
+class WholeFile(io.IOBase):
+    """A file that stores nothing if its ``with`` block ends with an error."""
+
+    def discard(self) -> None:
+        raise NotImplementedError
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.discard()
+        self.close()
+
+
+class DreamObjectsFile(WholeFile, AbstractBufferedFile):
     """An object as a file. Reading sees one state of it; what is written appears when the file is closed without an error."""
 
     fs: DreamObjectsFileSystem
@@ -129,7 +137,7 @@ class DreamObjectsFile(AbstractBufferedFile):
             if size is None:
                 info = sync(fs.loop, fs._info(path, refresh=True, version_id=version_id))
                 if info["type"] != "file":
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+                    raise os_error(errno.EISDIR, path)
                 size, self._etag = info["size"], info["ETag"].strip('"')
                 self._details = info
                 if fs.version_aware:
@@ -141,7 +149,7 @@ class DreamObjectsFile(AbstractBufferedFile):
                 raise ValueError(msg)
             options, given = options_of(given, "create" if mode == "xb" else "overwrite"), {}
             if mode == "xb" and sync(fs.loop, fs.has_object(path)):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+                raise os_error(errno.EEXIST, path)
             if mode == "ab":
                 base = sync(fs.loop, fs.head_or_none(path))
                 options = {**_headers_of(base), **options}
@@ -220,6 +228,13 @@ class DreamObjectsFile(AbstractBufferedFile):
         found: str | None = self.fs.getxattr(self.path, xattr_name)
         return found
 
+    def setxattr(self, copy_kwargs: Any = None, **values: str | None) -> None:
+        """Change values of the object's metadata; None removes one."""
+        if self._upload is not None:
+            msg = f"{self.path} is open for writing: give metadata=... to open() instead"
+            raise NotImplementedError(msg)
+        self.fs.setxattr(self.path, copy_kwargs=copy_kwargs, **values)
+
     def close(self) -> None:
         """Store the object, unless the file is closed because of an error in its ``with`` block."""
         if self.closed:
@@ -235,13 +250,6 @@ class DreamObjectsFile(AbstractBufferedFile):
                     self.discard()
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.discard()
-        self.close()
-
     def __del__(self) -> None:
         if self.closed:
             return
@@ -250,27 +258,24 @@ class DreamObjectsFile(AbstractBufferedFile):
             return
         if self._pid != os.getpid() or sys.is_finalizing():
             return
-        warnings.warn(f"{self.path} was opened for writing and not closed", ResourceWarning, source=self, stacklevel=2)
+        _warn(self)
         if is_running(self.fs.loop):  # the collector may run in any thread
-            self._upload.begin_to_complete(self.buffer.getvalue())
+            _begin(self._upload.complete(self.buffer.getvalue()))
             self.closed = True
             return
         with suppress(Exception):
             self.close()
 
 
-class TextFile(io.TextIOWrapper):
-    """A text file that stores nothing if its ``with`` block ends with an error."""
+class TextFile(WholeFile, io.TextIOWrapper):
+    """A text file on one that can be discarded, or on one that is read."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            _discard(self.buffer)
-        super().__exit__(kind, error, trace)
+    def discard(self) -> None:
+        if isinstance(self.buffer, WholeFile):
+            self.buffer.discard()
 
 
-class CompressedFile(io.BufferedIOBase):
+class CompressedFile(WholeFile, io.BufferedIOBase):
     """A compressing file that closes, or discards, the file that it writes to."""
 
     def __init__(self, compressing: Any, target: DreamObjectsFile) -> None:
@@ -303,13 +308,6 @@ class CompressedFile(io.BufferedIOBase):
         finally:
             super().close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.discard()
-        self.close()
-
 
 class DreamObjectsAsyncFile(AbstractAsyncStreamedFile):
     """An object as a stream for asynchronous code: ``async with await fs.open_async(path, "wb") as file: await file.write(...)``."""
@@ -328,6 +326,7 @@ class DreamObjectsAsyncFile(AbstractAsyncStreamedFile):
         self.fs, self.path, self.mode, self.blocksize = fs, path, mode, block_size
         self.loc = 0
         self.closed = False
+        self._pid, self._loop = os.getpid(), asyncio.get_running_loop()
         self._held, self._held_at, self._window = b"", 0, FIRST_WINDOW_BYTES
         self._upload = None if mode == "rb" else Upload(fs, path, options, None)
         self._pending = bytearray()
@@ -409,13 +408,25 @@ class DreamObjectsAsyncFile(AbstractAsyncStreamedFile):
             raise ValueError(msg)
 
     def __del__(self) -> None:
+        if self.closed:
+            return
         self.closed = True
+        if self._upload is None or self._pid != os.getpid() or sys.is_finalizing():
+            return
+        _warn(self)
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(lambda upload: _begin(upload.discard()), self._upload)
 
 
-def _discard(file: Any) -> None:
-    discard = getattr(file, "discard", None)
-    if discard is not None:
-        discard()
+def _warn(file: DreamObjectsFile | DreamObjectsAsyncFile) -> None:
+    warnings.warn(f"{file.path} was opened for writing and not closed", ResourceWarning, source=file, stacklevel=3)
+
+
+def _begin(call: Coroutine[Any, Any, Any]) -> None:
+    """Run a call on the running event loop without waiting for it."""
+    task = asyncio.get_running_loop().create_task(call)
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
 
 
 def _headers_of(info: dream.ObjectInfo | None) -> dict[str, Any]:

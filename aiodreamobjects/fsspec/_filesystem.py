@@ -10,9 +10,10 @@ import sys
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from glob import has_magic
+from pathlib import Path
 from typing import Any
 
 import aiodreamobjects as dream
@@ -23,13 +24,26 @@ from aiodreamobjects.fsspec._border import (
     compr,
     get_compression,
     get_loop,
+    make_path_posix,
     stringify_path,
     tokenize,
 )
-from aiodreamobjects.fsspec._errors import not_found, translated
+from aiodreamobjects.fsspec._errors import not_found, os_error, translated
 from aiodreamobjects.fsspec._files import CompressedFile, DreamObjectsAsyncFile, DreamObjectsFile, TextFile
 from aiodreamobjects.fsspec._options import Options
-from aiodreamobjects.fsspec._paths import Entry, Tree, by_name, directory_entry, each, file_entry, looked_at, split
+from aiodreamobjects.fsspec._paths import (
+    Entry,
+    Target,
+    Tree,
+    by_name,
+    directory_entry,
+    each,
+    file_entry,
+    looked_at,
+    name_of,
+    split,
+    split_version,
+)
 from aiodreamobjects.fsspec._ranges import MAX_GAP, Ranges
 from aiodreamobjects.fsspec._sessions import Sessions
 from aiodreamobjects.fsspec._sync import sync_wrapper
@@ -122,8 +136,11 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         return {"version_aware": True} if "?versionId=" in path else {}
 
     def split_path(self, path: str) -> tuple[str, str, str | None]:
-        """Return the bucket, the key and the version of a path."""
-        return split(self._strip_protocol(path))
+        """Return the bucket, the key and the version of a path. Without ``version_aware``, all of it is the key."""
+        return self._split(self._strip_protocol(path))
+
+    def _split(self, path: str) -> Target:
+        return split_version(path) if self.version_aware else (*split(path), None)
 
     async def bucket_at(self, name: str) -> dream.Bucket:
         """Return a handle on a bucket. Raise FileNotFoundError for a name that no bucket can have."""
@@ -134,14 +151,14 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             raise not_found(name) from error
 
     async def object_at(self, path: str) -> dream.Object:
-        bucket, key, _ = split(path)
+        bucket, key, _ = self._split(path)
         if not key:
             msg = f"{path!r} names no object: the form is bucket/key"
             raise ValueError(msg)
         return (await self.bucket_at(bucket)).object(key)
 
     def _version_of(self, path: str, version_id: str | None) -> str | None:
-        in_path = split(path)[2]
+        in_path = self._split(path)[2]
         if version_id is not None and not self.version_aware:
             msg = "version_id needs a filesystem with version_aware=True"
             raise ValueError(msg)
@@ -154,8 +171,8 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         self, path: Any, recursive: bool = False, maxdepth: int | None = None, assume_literal: bool = False
     ) -> list[str]:
         paths = self._strip_protocol([path] if isinstance(path, str) else list(path))
-        versions = [one for one in paths if split(one)[2] is not None]  # its question mark is no pattern
-        others = [one for one in paths if split(one)[2] is None]
+        versions = [one for one in paths if self._split(one)[2] is not None]  # its question mark is no pattern
+        others = [one for one in paths if self._split(one)[2] is None]
         if not versions:
             return await super()._expand_path(path, recursive, maxdepth, assume_literal)
         found = await super()._expand_path(others, recursive, maxdepth, assume_literal) if others else []
@@ -166,27 +183,32 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     @translated
     async def _info(self, path: str, refresh: bool = False, version_id: str | None = None, **kwargs: Any) -> Entry:
         path = self._strip_protocol(path)
-        bucket, key, _ = split(path)
+        bucket, key, _ = self._split(path)
         version = self._version_of(path, version_id)
         if not path:
             return directory_entry("")
         if not refresh and (known := self._known(path, version)):
-            return dict(known)
+            return known  # the entry itself, as everywhere in fsspec, whose filesystems copy one before they change it
+        return await self._look((bucket, key, version))
+
+    async def _look(self, target: Target) -> Entry:
+        """Ask the service what is there: an object, a directory or a bucket. Raise FileNotFoundError if there is nothing."""
+        bucket, key, version = target
         place = await self.bucket_at(bucket)
         if not key:
             if not await _has_bucket(place):
-                raise not_found(path)
+                raise not_found(bucket)
             return {**directory_entry(bucket), "VersionId": None}
         try:
             obj = place.object(key)
         except ValueError as error:  # no object can have this name
-            raise not_found(path) from error
+            raise not_found(name_of(target)) from error
         try:
             return looked_at(f"{bucket}/{key}", await obj.head(version_id=version))
         except dream.NotFoundError:
             if version is None and await _has_below(place, f"{key}/"):
-                return directory_entry(path)
-        raise not_found(path)
+                return directory_entry(f"{bucket}/{key}")
+        raise not_found(name_of(target))
 
     def _known(self, path: str, version: str | None = None) -> Entry | None:
         """Return the entry that the listings cache has. A listing without the path says nothing: it may be old."""
@@ -211,11 +233,9 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     @translated
     async def _isdir(self, path: str) -> bool:
         path = self._strip_protocol(path)
-        bucket, key, version = split(path)
+        bucket, key = split(path)
         if not path or path in self.dircache:
             return True
-        if version is not None:
-            return False
         if any(entry["type"] == "directory" for entry in self._listed(path)):
             return True
         try:
@@ -224,13 +244,10 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         except FileNotFoundError:
             return False
 
+    @translated
     async def head_or_none(self, path: str) -> dream.ObjectInfo | None:
         """Return what a HEAD says about an object, or None if there is none."""
-        head = translated((await self.object_at(path)).head)
-        try:
-            return await head()
-        except FileNotFoundError:
-            return None
+        return await _head(await self.object_at(path))
 
     async def has_object(self, path: str) -> bool:
         return await self.head_or_none(path) is not None
@@ -239,7 +256,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     async def _modified(self, path: str, version_id: str | None = None, refresh: bool = False) -> datetime:
         info = await self._info(path, version_id=version_id, refresh=refresh)
         if info["type"] != "file":
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            raise os_error(errno.EISDIR, path)
         modified: datetime = info["LastModified"]
         return modified
 
@@ -262,7 +279,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     @translated
     async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         path = self._strip_protocol(path)
-        return (await self.object_at(path)).presign_get(expiration, version_id=split(path)[2], **kwargs)
+        return (await self.object_at(path)).presign_get(expiration, version_id=self._split(path)[2], **kwargs)
 
     @translated
     async def _object_version_info(self, path: str) -> list[Entry]:
@@ -271,7 +288,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if not self.version_aware:
             msg = "object_version_info needs a filesystem with version_aware=True"
             raise ValueError(msg)
-        name = "/".join(split(path)[:2])
+        name = "/".join(self._split(path)[:2])
         return [
             {**file_entry(name, info, with_version=True), "IsLatest": info.is_latest}
             for info in await (await self.object_at(path)).versions()
@@ -284,11 +301,15 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     async def _ls(
         self, path: str, detail: bool = False, refresh: bool = False, versions: bool = False, **kwargs: Any
     ) -> list[Any]:
-        path = self._strip_protocol(path)
-        entries = None if refresh or versions else self.dircache.get(path)
+        entries = await self._entries(self._strip_protocol(path), refresh=refresh, versions=versions)
+        return [dict(entry) for entry in entries] if detail else sorted([entry["name"] for entry in entries])
+
+    async def _entries(self, path: str, *, refresh: bool = False, versions: bool = False) -> list[Entry]:
+        """Return the listing of a directory. Its name may be empty: then the path ends with a slash."""
+        entries: list[Entry] | None = None if refresh or versions else self.dircache.get(path)
         if entries is None:
             entries = await (self._list_directory(path, versions=versions) if path else self._list_buckets())
-        return [dict(entry) for entry in entries] if detail else sorted([entry["name"] for entry in entries])
+        return entries
 
     async def _list_buckets(self) -> list[Entry]:
         session, forgotten = (await self._sessions.here()).session, self._forgotten
@@ -297,7 +318,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         return entries
 
     async def _list_directory(self, path: str, *, versions: bool) -> list[Entry]:
-        bucket, key, _ = split(path)
+        bucket, key = split(path)
         prefix, forgotten = f"{key}/" if key else "", self._forgotten
         entries, is_directory = await self._list_level(bucket, prefix, versions=versions)
         if not entries and not is_directory and key:
@@ -376,14 +397,14 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             msg = f"maxdepth must be at least 1, not {maxdepth!r}"
             raise ValueError(msg)
         if maxdepth is None:
-            found = await self._find_all(path, prefix or "", withdirs=bool(withdirs))
+            found = await self._find_all(path, prefix or "", withdirs=bool(withdirs), detail=detail)
         else:
             found = await self._find_levels(path, prefix or "", maxdepth, withdirs=bool(withdirs))
         return found if detail else list(found)
 
-    async def _find_all(self, path: str, prefix: str, *, withdirs: bool) -> dict[str, Entry]:
+    async def _find_all(self, path: str, prefix: str, *, withdirs: bool, detail: bool) -> dict[str, Entry]:
         """Find everything below a path by one flat listing. Remember the listings of its directories."""
-        bucket, key, _ = split(path)
+        bucket, key = split(path)
         below = f"{key}/{prefix}" if key else prefix
         head, with_version, forgotten = f"{bucket}/", self.version_aware, self._forgotten
         found: dict[str, Entry] = {}
@@ -406,15 +427,16 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             return {path: entry} if entry["type"] == "file" else {}
         if withdirs or not prefix:
             kept_since = None if prefix else forgotten  # the listing of a prefix lacks what does not start so
-            found = self._with_tree(path, found, markers, kept_since, withdirs=withdirs)
+            # A caller who gets entries may change them.
+            entries = map(dict, found.values()) if detail else found.values()
+            tree = Tree(path)
+            tree.add(entries)
+            found = self._with_tree(tree, found, markers, kept_since, withdirs=withdirs)
         return found
 
     def _with_tree(
-        self, path: str, found: dict[str, Entry], markers: list[str], kept_since: int | None, *, withdirs: bool
+        self, tree: Tree, found: dict[str, Entry], markers: list[str], kept_since: int | None, *, withdirs: bool
     ) -> dict[str, Entry]:
-        tree = Tree(path)
-        for entry in found.values():
-            tree.add(dict(entry))  # a caller may change what he gets
         for marker in markers:
             tree.listing(marker)
         tree.finish()
@@ -424,18 +446,18 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if not withdirs:
             return found
         directories = {name: directory_entry(name) for name in tree.listings if name not in found}
-        if "/" not in path:
-            directories.pop(path, None)
+        if "/" not in tree.root:
+            directories.pop(tree.root, None)
         return dict(sorted({**directories, **found}.items()))
 
     async def _find_levels(self, path: str, prefix: str, maxdepth: int, *, withdirs: bool) -> dict[str, Entry]:
         """Find what is at most so deep, level by level. Only whole levels are remembered."""
-        bucket, key, _ = split(path)
+        bucket, key = split(path)
         try:
             if prefix:
                 level, _ = await self._list_level(bucket, f"{key}/{prefix}" if key else prefix)
             else:
-                level = await self._ls(path, detail=True)
+                level = await self._entries(path)
         except FileNotFoundError:
             return {}
         found = {}
@@ -445,10 +467,10 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             directories = [entry["name"] for entry in level if entry["type"] == "directory"]
             for entry in level:
                 if entry["type"] == "file" or (withdirs and entry["name"] not in found):
-                    found[entry["name"]] = entry
+                    found[entry["name"]] = dict(entry)
             if depth + 1 == maxdepth or not directories:
                 break
-            listed = await each(lambda name: self._ls(name, detail=True), directories, self._limits.requests)
+            listed = await each(self._entries, directories, self._limits.requests)
             level = [entry for entries in _without_missing(listed) for entry in entries]
         return dict(sorted(found.items()))
 
@@ -472,16 +494,19 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget the listings of a path and of all directories above it; without a path, all listings."""
-        self._forgotten += 1
         if path is None:
+            self._forgotten += 1
             self.dircache.clear()
         else:
-            place = self._strip_protocol(path)
-            while place:
-                self.dircache.pop(place, None)
-                place = self._parent(place)
-            self.dircache.pop("", None)
+            self._forget(self._strip_protocol(path))
         super().invalidate_cache(path)
+
+    def _forget(self, place: str) -> None:
+        self._forgotten += 1
+        while place:
+            self.dircache.pop(place, None)
+            place = place.rpartition("/")[0]
+        self.dircache.pop("", None)
 
     def _forget_below(self, path: str) -> None:
         for name in [name for name in self.dircache if name.startswith(f"{path}/")]:
@@ -573,7 +598,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         **kwargs: Any,
     ) -> None:
         rpath = self._strip_protocol(rpath)
-        if not split(rpath)[1]:
+        if "/" not in rpath:
             await asyncio.to_thread(os.makedirs, lpath, exist_ok=True)
             return
         obj, version = await self.object_at(rpath), self._version_of(rpath, version_id)
@@ -586,11 +611,51 @@ class DreamObjectsFileSystem(AsyncFileSystem):
                 raise
             await asyncio.to_thread(os.makedirs, lpath, exist_ok=True)
 
+    @translated
+    async def _get(
+        self, rpath: Any, lpath: Any, recursive: bool = False, callback: Callback = NO_CALLBACK, **kwargs: Any
+    ) -> Any:
+        """Fetch files. A whole directory goes as the library moves trees, unless ``callback`` wants to hear of each file."""
+        if recursive and callback is NO_CALLBACK and not kwargs and _is_one(rpath, lpath):
+            path, local = self._strip_protocol(rpath), Path(make_path_posix(lpath))
+            if await self._isdir(path):
+                bucket, key = split(path)
+                if not _is_inside(rpath) and (_is_inside(lpath) or await asyncio.to_thread(local.is_dir)):
+                    local /= path.rpartition("/")[2]
+                with suppress(dream.BulkError):  # not every name can be a file: fsspec's way says which, and why
+                    report = await (await self.bucket_at(bucket)).download_tree(local, key)
+                    if report.copied:
+                        return []
+                rpath, lpath = f"{path}/", f"{local}/"
+        return await super()._get(rpath, lpath, recursive=recursive, callback=callback, **kwargs)
+
     # Writing
 
     @translated
-    async def _pipe_file(self, path: str, value: Any = b"", mode: str = "overwrite", **kwargs: Any) -> Entry:
-        path = self._strip_protocol(path)
+    async def _put(
+        self, lpath: Any, rpath: Any, recursive: bool = False, callback: Callback = NO_CALLBACK, **kwargs: Any
+    ) -> Any:
+        """Store files. A whole directory goes as the library moves trees, as in ``get``."""
+        if recursive and callback is NO_CALLBACK and not kwargs and _is_one(lpath, rpath):
+            local, path = Path(make_path_posix(lpath)), self._strip_protocol(rpath)
+            if await asyncio.to_thread(local.is_dir):
+                if not _is_inside(lpath) and (_is_inside(rpath) or await self._isdir(path)):
+                    path = f"{path}/{local.name}"
+                await self._makedirs(path, exist_ok=True)
+                bucket, key = split(path)
+                try:
+                    await (await self.bucket_at(bucket)).upload_tree(local, key, allow_empty=True)
+                finally:
+                    self._forget_below(path)
+                return []
+        return await super()._put(lpath, rpath, recursive=recursive, callback=callback, **kwargs)
+
+    @translated
+    async def _pipe_file(
+        self, path: str, value: Any = b"", mode: str = "overwrite", data: Any = None, **kwargs: Any
+    ) -> Entry:
+        """Store an object. s3fs has the name ``data`` for ``value``."""
+        path, value = self._strip_protocol(path), value if data is None else data
         options = options_of(kwargs, mode)
         obj = await self.object_at(path)
         content = value if isinstance(value, bytes | bytearray | memoryview | str) else memoryview(value)
@@ -611,17 +676,20 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Callback = NO_CALLBACK, **kwargs: Any
     ) -> None:
         rpath = self._strip_protocol(rpath)
-        if await asyncio.to_thread(os.path.isdir, lpath):
+        options = options_of(kwargs, mode)
+        if "/" not in rpath and await asyncio.to_thread(os.path.isdir, lpath):
             await self._makedirs(rpath, exist_ok=True)
             return
-        options = options_of(kwargs, mode)
-        await (await self.object_at(rpath)).upload(lpath, progress=_progress_to(callback), **options)
+        try:
+            await (await self.object_at(rpath)).upload(lpath, progress=_progress_to(callback), **options)
+        except IsADirectoryError:
+            await self._makedirs(rpath, exist_ok=True)
         self.invalidate_cache(rpath)
 
     @translated
     async def _cp_file(self, path1: str, path2: str, version_id: str | None = None, **kwargs: Any) -> None:
         path1, path2 = self._strip_protocol(path1), self._strip_protocol(path2)
-        if not split(path1)[1]:
+        if "/" not in path1:
             return  # a bucket is a directory, and those come into being with what is in them
         source, target = await self.object_at(path1), await self.object_at(path2)
         kwargs.pop("preserve_etag", None)
@@ -646,7 +714,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     ) -> None:
         """Create a bucket. Below one, directories come into being with what is in them."""
         path = self._strip_protocol(path)
-        bucket, key, _ = split(path)
+        bucket, key = split(path)
         if not path:
             msg = "mkdir needs the name of a bucket"
             raise ValueError(msg)
@@ -654,7 +722,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         place = await connection.bucket(bucket)
         if await _has_bucket(place):
             if not key:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+                raise os_error(errno.EEXIST, path)
         elif key and not create_parents:
             raise not_found(bucket)
         else:
@@ -676,7 +744,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     @translated
     async def _rmdir(self, path: str) -> None:
         path = self._strip_protocol(path)
-        bucket, key, _ = split(path)
+        bucket, key = split(path)
         place = await self.bucket_at(bucket)
         if not key:
             await place.delete()
@@ -699,15 +767,16 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         **kwargs: Any,
     ) -> list[str]:
         """Delete files, 1,000 in a request. Raise FileNotFoundError if one is missing, before anything is deleted."""
-        paths = await self._matching(path, maxdepth)
+        targets = await self._matching(path, maxdepth)
         is_cut = recursive and maxdepth is not None  # then a bucket keeps what is deeper
-        buckets = [] if is_cut else [name for name in paths if not split(name)[1]]
-        names = [name for name in paths if split(name)[0] not in buckets]
+        buckets = [] if is_cut else [bucket for bucket, key, _ in targets if not key]
+        targets = [target for target in targets if target[0] not in buckets]
         if recursive:
-            names = [name for one in names for name in await self._below(one, maxdepth)]
+            targets = [found for target in targets for found in await self._below(target, maxdepth)]
         else:
-            _raise_first(await each(self._require_file, names, self._width(batch_size)))
-        await self._delete(names)
+            _raise_first(await each(self._require_file, targets, self._width(batch_size)))
+        await self._delete(targets)
+        names = [name_of(target) for target in targets]
         for bucket in buckets:
             if recursive:
                 names += await self._rm_bucket(bucket)
@@ -715,54 +784,57 @@ class DreamObjectsFileSystem(AsyncFileSystem):
                 await self._rmdir(bucket)
         return names
 
-    async def _matching(self, path: Any, maxdepth: int | None) -> list[str]:
-        """Return the paths that are meant, with those that match patterns. Raise FileNotFoundError if none matches one."""
-        paths: list[str] = []
+    async def _matching(self, path: Any, maxdepth: int | None) -> list[Target]:
+        """Return what is meant: the paths, and what matches those that are patterns. Raise FileNotFoundError if nothing does."""
+        targets: list[Target] = []
         for one in self._strip_protocol(path if isinstance(path, list) else [path]):
-            matching = await self._glob(one, maxdepth=maxdepth) if has_magic(one) and split(one)[2] is None else [one]
-            if not matching:
+            target = self._split(one)
+            if not has_magic(one) or target[2] is not None:
+                targets.append(target)
+            elif found := await self._glob(one, maxdepth=maxdepth):
+                targets += [(*split(name), None) for name in found]  # names from a listing have no version
+            else:
                 raise not_found(one)
-            paths += matching
-        return paths
+        return targets
 
-    async def _delete(self, names: list[str]) -> None:
+    async def _delete(self, targets: Sequence[Target]) -> None:
         """Delete files of any buckets, 1,000 in a request."""
         keys: defaultdict[str, list[tuple[str, str | None]]] = defaultdict(list)
-        for name in names:
-            bucket, key, version = split(name)
+        for bucket, key, version in targets:
             keys[bucket].append((key, version))
         try:
             for bucket, of_bucket in keys.items():
                 await (await self.bucket_at(bucket)).delete_many(of_bucket)
         finally:
-            for parent in {self._parent(name) for name in names}:
-                self.invalidate_cache(parent)
+            for parent in {f"{bucket}/{key}".rpartition("/")[0] for bucket, key, _ in targets}:
+                self._forget(parent)
 
-    async def _below(self, path: str, maxdepth: int | None) -> list[str]:
-        """Return what a recursive deletion of a path deletes: markers of directories too. Raise FileNotFoundError for nothing."""
-        if split(path)[2] is not None:
-            await self._require_file(path)
-            names = [path]
-        elif maxdepth is not None:
-            names = list(await self._find(path, maxdepth=maxdepth))
+    async def _below(self, target: Target, maxdepth: int | None) -> list[Target]:
+        """Return what a recursive deletion deletes: markers of directories too. Raise FileNotFoundError for nothing."""
+        bucket, key, version = target
+        if version is not None:
+            await self._require_file(target)
+            return [target]
+        path = name_of(target)
+        if maxdepth is not None:
+            keys = [split(name)[1] for name in await self._find(path, maxdepth=maxdepth)]
         else:
-            bucket, key, _ = split(path)
-            async with aclosing(
-                (await self.bucket_at(bucket)).list(f"{key}/", parallel=PARALLEL_LISTING).pages()
-            ) as pages:
-                names = [f"{bucket}/{info.key}" async for page in pages for info in page]
-            if await self.has_object(path):
-                names.append(path)
-        if not names:
+            place = await self.bucket_at(bucket)
+            async with aclosing(place.list(f"{key}/", parallel=PARALLEL_LISTING).pages()) as pages:
+                keys = [info.key async for page in pages for info in page]
+            if await _head(place.object(key)) is not None:
+                keys.append(key)
+        if not keys:
             raise not_found(path)
         self._forget_below(path)
-        return names
+        return [(bucket, found, None) for found in keys]
 
-    async def _require_file(self, path: str) -> None:
-        if (self._known(path) or {}).get("type") == "file":
-            return
-        if (await self._info(path, refresh=True))["type"] != "file":
-            raise IsADirectoryError(errno.EISDIR, f"{os.strerror(errno.EISDIR)}; use recursive=True", path)
+    async def _require_file(self, target: Target) -> None:
+        """Raise FileNotFoundError, or IsADirectoryError, unless there is this object."""
+        name = name_of(target)
+        is_known = target[2] is None and (self._known(name) or {}).get("type") == "file"
+        if not is_known and (await self._look(target))["type"] != "file":
+            raise os_error(errno.EISDIR, name, "; use recursive=True")
 
     async def _rm_bucket(self, bucket: str) -> list[str]:
         """Delete a bucket with all that is in it, old versions too. Return the names of its files."""
@@ -775,9 +847,9 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     @translated
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
         """Delete one file. Its name is no pattern."""
-        path = self._strip_protocol(path)
-        await self._require_file(path)
-        await self._delete([path])
+        target = self.split_path(path)
+        await self._require_file(target)
+        await self._delete([target])
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
         """Move files: copy them, and then delete them. Raise OSError for a directory that is to move into itself."""
@@ -797,18 +869,28 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             raise ValueError(msg)
         path = self._strip_protocol(path)
         obj = await self.object_at(path)
-        return obj.presign(methods[client_method], expires, **{"version_id": split(path)[2], **kwargs})  # type: ignore[arg-type]  # one of its words
+        return obj.presign(methods[client_method], expires, **{"version_id": self._split(path)[2], **kwargs})  # type: ignore[arg-type]  # one of its words
 
     @translated
     async def _metadata(self, path: str, refresh: bool = False, **kwargs: Any) -> dict[str, str]:
         """Return the metadata of an object."""
         path = self._strip_protocol(path)
-        info = await (await self.object_at(path)).head(version_id=split(path)[2])
+        info = await (await self.object_at(path)).head(version_id=self._split(path)[2])
         return dict(info.metadata or {})
 
     async def _getxattr(self, path: str, attr_name: str, **kwargs: Any) -> str | None:
         """Return one value of an object's metadata, or None."""
         return (await self._metadata(path)).get(attr_name.replace("_", "-").lower())
+
+    @translated
+    async def _setxattr(self, path: str, copy_kwargs: Any = None, **values: str | None) -> None:
+        """Change values of an object's metadata; None removes one. The content stays as it is."""
+        path = self._strip_protocol(path)
+        given = {name.replace("_", "-").lower(): value for name, value in values.items()}
+        metadata = {**await self._metadata(path), **given}
+        kept = {name: value for name, value in metadata.items() if value is not None}
+        await (await self.object_at(path)).set_headers(**{**options_of(copy_kwargs or {}), "metadata": kept})
+        self.invalidate_cache(path)
 
     @translated
     async def _get_tags(self, path: str) -> dict[str, str]:
@@ -884,7 +966,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         etag: str | None = None,
         **kwargs: Any,
     ) -> DreamObjectsFile:
-        if not split(path)[1]:
+        if "/" not in path:
             msg = f"{path!r} names no object: the form is bucket/key"
             raise ValueError(msg)
         return DreamObjectsFile(
@@ -913,11 +995,11 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if mode == "rb":
             info = await self._info(path, refresh=True, version_id=version_id)
             if info["type"] != "file":
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+                raise os_error(errno.EISDIR, path)
             return DreamObjectsAsyncFile(self, path, mode, info, block_size, {})
         options = options_of(kwargs, "create" if mode == "xb" else "overwrite")
         if mode == "xb" and await self.has_object(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+            raise os_error(errno.EEXIST, path)
         return DreamObjectsAsyncFile(self, path, mode, None, block_size, options)
 
     def _width(self, batch_size: int | None) -> int:
@@ -941,10 +1023,27 @@ for _name in (
         "_sign",
         "_size",
     ),
-    *("_sizes", "_touch", "_url", "_metadata", "_getxattr", "_get_tags", "_put_tags", "_is_bucket_versioned"),
+    *(
+        "_sizes",
+        "_touch",
+        "_url",
+        "_metadata",
+        "_getxattr",
+        "_setxattr",
+        "_get_tags",
+        "_put_tags",
+        "_is_bucket_versioned",
+    ),
     *("_make_bucket_versioned", "_list_multipart_uploads", "_clear_multipart_uploads"),
 ):
     setattr(DreamObjectsFileSystem, _name[1:], sync_wrapper(getattr(DreamObjectsFileSystem, _name)))
+
+
+async def _head(obj: dream.Object) -> dream.ObjectInfo | None:
+    try:
+        return await obj.head()
+    except dream.NotFoundError:
+        return None
 
 
 async def _has_bucket(bucket: dream.Bucket) -> bool:
@@ -964,6 +1063,16 @@ async def _has_below(bucket: dream.Bucket, prefix: str) -> bool:
     except ValueError:  # no key can begin so
         return False
     return bool(await below.collect())
+
+
+def _is_one(source: Any, target: Any) -> bool:
+    """Return whether one path is to go to one place, and the first is no pattern."""
+    return isinstance(source, str) and not has_magic(source) and not isinstance(target, list)
+
+
+def _is_inside(path: Any) -> bool:
+    """Return whether a path means what is inside of a directory."""
+    return str(stringify_path(path)).endswith("/")
 
 
 def _progress_to(callback: Callback) -> Any:

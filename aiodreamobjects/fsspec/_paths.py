@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import aiodreamobjects as dream
@@ -15,16 +15,29 @@ R = TypeVar("R")
 Entry = dict[str, Any]
 """What fsspec calls info: ``name``, ``size``, ``type``, and what S3 says beyond that."""
 
+Target = tuple[str, str, str | None]
+"""A bucket, a key and a version."""
+
 _VERSION = re.compile(r"\?versionId=([^&?]+)$")
 
 
-def split(path: str) -> tuple[str, str, str | None]:
-    """Split a path without its protocol into bucket, key and version."""
+def split(path: str) -> tuple[str, str]:
+    """Split a path without its protocol into bucket and key."""
+    bucket, _, key = path.partition("/")
+    return bucket, key
+
+
+def split_version(path: str) -> Target:
+    """Split a path that may name a version. A name from a listing is none: a key may have such an end itself."""
     version = None
     if found := _VERSION.search(path):
         path, version = path[: found.start()], found[1]
-    bucket, _, key = path.partition("/")
-    return bucket, key, version
+    return *split(path), version
+
+
+def name_of(target: Target) -> str:
+    bucket, key, version = target
+    return (f"{bucket}/{key}" if key else bucket) + (f"?versionId={version}" if version else "")
 
 
 def file_entry(name: str, info: dream.ObjectInfo, *, with_version: bool = False) -> Entry:
@@ -74,9 +87,14 @@ class Tree:
         self.listings: dict[str, list[Entry]] = {root: []}
         self._unsorted: set[str] = set()
 
-    def add(self, entry: Entry) -> None:
-        name = entry["name"]
-        self.listing(name[: name.rfind("/")]).append(entry)
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add files. It is quickest if those of one directory follow one another."""
+        directory, listing = None, list[Entry]()
+        for entry in entries:
+            above = entry["name"][: entry["name"].rfind("/")]
+            if above != directory:
+                directory, listing = above, self.listing(above)
+            listing.append(entry)
 
     def listing(self, directory: str) -> list[Entry]:
         """Return the listing of a directory. Make it, and its entry in its parent's listing."""

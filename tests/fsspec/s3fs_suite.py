@@ -19,7 +19,6 @@ OTHER = {
     "test_change_defaults_only_subsequent": "the default block is 8 MiB here, and 50 MiB there",
     "test_errors": "an exception in a with block stores the torn object in s3fs, and a later line of the test opens it",
     "test_errors_cause_preservings": "the cause is an error of botocore there",
-    "test_info": "wants the entry of the listings cache itself; here it is a copy, which a caller may change",
     "test_list_del_multipart": "6 MiB begin no upload here: the block is 8 MiB",
     "test_split_path": "there are no ARNs of access points here",
     "test_url": "looks for the parameters of SigV2 in a URL",
@@ -42,7 +41,7 @@ NAMES = {
         test_upload_part_with_prime_pads test_upload_parts test_user_session_is_preserved
         test_write_large_secure test_write_small_secure
     """,
-    METHOD: "test_merge test_not_delegate test_xattr_setxattr_in_write_mode",
+    METHOD: "test_merge test_not_delegate",
 }
 NOT_HERE = {name: reason for reason, names in NAMES.items() for name in names.split()} | OTHER
 

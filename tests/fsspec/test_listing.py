@@ -178,12 +178,12 @@ def test_a_directory_does_not_move_into_itself(fs: DreamObjectsFileSystem, tree:
     assert fs.find(f"{tree}/bb") == [f"{tree}/bb/c/d", f"{tree}/bb/e"]
 
 
-def test_what_a_caller_changes_in_an_entry_is_not_kept(fs: DreamObjectsFileSystem, tree: str) -> None:
-    for ask in (
+def test_what_a_caller_changes_in_a_listing_is_not_kept(fs: DreamObjectsFileSystem, tree: str) -> None:
+    asks: list[Callable[[], dict[str, Any]]] = [
         lambda: fs.find(f"{tree}/b", detail=True)[f"{tree}/b/e"],
         lambda: fs.ls(f"{tree}/b", detail=True)[1],
-        lambda: fs.info(f"{tree}/b/e"),
-    ):
+    ]
+    for ask in asks:
         assert ask()["name"] == f"{tree}/b/e"
         ask()["name"] = "changed"
         assert fs.ls(f"{tree}/b", detail=False) == [f"{tree}/b/c", f"{tree}/b/e"]
@@ -280,6 +280,46 @@ def test_a_filesystem_that_is_aware_of_versions_reads_each(place: Server, boto: 
     )
     with pytest.raises(ValueError, match="version_aware"):
         unaware.open(path, version_id=first)
+
+
+def test_a_name_that_ends_like_a_version_is_a_name(fs: DreamObjectsFileSystem, boto: Any, root: str) -> None:
+    for name in ("a", "a?versionId=b"):
+        other_client_puts(boto, f"{root}/{name}", name.encode())
+    assert fs.find(root) == [f"{root}/a", f"{root}/a?versionId=b"]
+    assert fs.cat_file(f"{root}/a?versionId=b") == b"a?versionId=b"
+    assert fs.info(f"{root}/a?versionId=b", refresh=True)["size"] == 13
+    assert fs.rm(f"{root}/a[?]*") == [f"{root}/a?versionId=b"]
+    assert fs.find(root) == [f"{root}/a"]
+
+
+@pytest.mark.parametrize("how", [{"recursive": True}, {"recursive": True, "maxdepth": 1}])
+def test_names_from_a_listing_delete_no_versions(
+    place: Server, boto: Any, bucket_name: str, how: dict[str, Any]
+) -> None:
+    fs = DreamObjectsFileSystem(
+        endpoint=place.service.endpoint, key=place.access_key, secret=str(place.secret_key), version_aware=True
+    )
+    fs.mkdir(bucket_name)
+    fs.make_bucket_versioned(bucket_name)
+    version = fs.pipe_file(f"{bucket_name}/d/a", b"1")["VersionId"]
+    other_client_puts(boto, f"{bucket_name}/d/a?versionId={version}")
+    fs.rm(f"{bucket_name}/d", **how)
+    assert fs.find(bucket_name) == []
+    assert fs.cat_file(f"{bucket_name}/d/a?versionId={version}") == b"1"
+
+
+def test_directories_whose_names_are_empty(fs: DreamObjectsFileSystem, boto: Any, root: str) -> None:
+    for name in ("a//b", "a/c", "a///d"):
+        other_client_puts(boto, f"{root}/{name}")
+    assert fs.find(root) == [f"{root}/a///d", f"{root}/a//b", f"{root}/a/c"]
+    fs.invalidate_cache()
+    assert fs.find(root, maxdepth=2) == [f"{root}/a/c"]
+    assert fs.find(root, maxdepth=3) == [f"{root}/a//b", f"{root}/a/c"]
+    assert fs.find(root, maxdepth=4) == fs.find(root)
+    fs.pipe_file(f"{root}/a//new", b"")
+    assert fs.find(root, maxdepth=3) == [f"{root}/a//b", f"{root}/a//new", f"{root}/a/c"]
+    fs.rm_file(f"{root}/a//b")
+    assert fs.find(root, maxdepth=3) == [f"{root}/a//new", f"{root}/a/c"]
 
 
 def test_a_name_that_no_bucket_has_is_nothing(fs: DreamObjectsFileSystem) -> None:

@@ -138,6 +138,14 @@ def test_what_s3fs_has_beyond_fsspec(fs: DreamObjectsFileSystem, bucket_name: st
                 assert reply.read() == b"1"
         assert fs.metadata(path) == file.metadata() == {"some-name": "2"}
         assert fs.getxattr(path, "some_name") == file.getxattr("some-name") == "2"
+        file.setxattr(some_name="3", other="4")
+        fs.setxattr(path, copy_kwargs={"ContentType": "text/css"}, some_name=None)
+    assert fs.metadata(path) == {"other": "4"}
+    assert (fs.cat_file(path), fs.info(path)["ContentType"]) == (b"1", "text/css")
+    with fs.open(path, "wb") as file, pytest.raises(NotImplementedError, match="metadata="):
+        file.setxattr(a="1")
+    fs.pipe_file(path, data=b"2")
+    assert fs.cat_file(path) == b"2"
     with pytest.raises(ValueError, match="client_method"):
         fs.url(path, client_method="list_objects")
     fs.put_tags(path, {"a": "1", "b": "2"})

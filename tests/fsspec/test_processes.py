@@ -17,7 +17,7 @@ from servers.served import ServedService
 
 from aiodreamobjects.testing import MemoryService
 
-FORKS = 100 if os.environ.get("SOAK") else 5
+FORKS, OPENS = (100, 1000) if os.environ.get("SOAK") else (5, 100)
 LIMIT_SECONDS = 60 + 4 * FORKS
 ROOT = Path(__file__).parents[2]
 BEGIN = """
@@ -144,6 +144,29 @@ def test_nothing_is_said_at_the_end_without_a_close(run: Run) -> None:
         thread.join()
         """,
     )
+
+
+def test_memory_and_descriptors_do_not_grow_with_the_files_that_were_opened(run: Run) -> None:
+    script = """
+    import gc
+    fs = DreamObjectsFileSystem(**OPTIONS)
+    use(fs)
+
+    def work(count):
+        for n in range(count):
+            with fs.open("processes/a") as file, fs.open(f"processes/w{n % 10}", "wb") as target:
+                target.write(file.read())
+            fs.open("processes/a").read(1)  # and is dropped
+        gc.collect()
+        with open("/proc/self/statm") as status:
+            pages = int(status.read().split()[1])
+        return pages >> 8, len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    work(50)
+    before, after = work(50), work(int(sys.argv[1]))
+    assert after[0] <= before[0] + 1 and after[1:] == before[1:], (before, after)
+    """
+    run(script, str(OPENS))
 
 
 @pytest.mark.parametrize("policy", ["asyncio.DefaultEventLoopPolicy", "__import__('uvloop').EventLoopPolicy"])

@@ -253,6 +253,28 @@ def test_get_and_put_tell_a_callback_and_make_directories(
     assert not (tmp_path / "c").exists()
 
 
+def test_a_directory_moves_as_a_tree_whatever_its_names_are(
+    fs: DreamObjectsFileSystem, boto: Any, root: str, tmp_path: Path
+) -> None:
+    (tmp_path / "from" / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b"):
+        (tmp_path / "from" / name).write_bytes(name.encode())
+    fs.ls(root.partition("/")[0])
+    fs.put(str(tmp_path / "from"), root, recursive=True)
+    fs.put(str(tmp_path / "from"), root, recursive=True)  # now it is a directory
+    assert fs.find(root) == [f"{root}/{name}" for name in ("a", "from/a", "from/sub/b", "sub/b")]
+    bucket, _, key = root.partition("/")
+    boto.put_object(Bucket=bucket, Key=f"{key}/sub//odd", Body=b"odd")
+    fs.get(root, str(tmp_path / "to"), recursive=True)
+    assert (tmp_path / "to" / "sub" / "odd").read_bytes() == b"odd"
+    assert (tmp_path / "to" / "from" / "sub" / "b").read_bytes() == b"sub/b"
+    fs.get(f"{root}/a", str(tmp_path / "alone"), recursive=True)
+    assert (tmp_path / "alone").read_bytes() == b"a"
+    with pytest.raises(FileNotFoundError):
+        fs.get(f"{root}/missing", str(tmp_path / "nowhere"), recursive=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_signed_url_gives_the_content(fs: DreamObjectsFileSystem, root: str) -> None:
     fs.pipe_file(f"{root}/ä b", DATA)
     with urllib.request.urlopen(fs.sign(f"{root}/ä b", expiration=60)) as reply:

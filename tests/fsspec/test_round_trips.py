@@ -6,6 +6,8 @@ In another session, the test of a package that is missing is skipped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -38,6 +40,10 @@ def known_to_fsspec() -> Iterator[None]:
     """The tests run in a checkout too, whose entry points nobody has installed."""
     before = dict(_registry)
     register()
+    with contextlib.suppress(ImportError):
+        from upath.registry import register_implementation  # noqa: PLC0415 - it may not be installed
+
+        register_implementation("dreamobjects", "aiodreamobjects.fsspec._upath.DreamObjectsPath", clobber=True)
     yield
     _registry.clear()
     _registry.update(before)
@@ -166,9 +172,16 @@ def test_duckdb(fs: DreamObjectsFileSystem, url: str) -> None:
         assert connection.execute(f"{total} read_csv('{url}/2.csv')").fetchone() == (1,)
 
 
-def test_universal_pathlib(url: str, options: dict[str, Any]) -> None:
+def test_universal_pathlib(url: str, root: str, options: dict[str, Any]) -> None:
     upath = pytest.importorskip("upath")
     path = upath.UPath(url, **options)
+    assert type(path).__name__ == "DreamObjectsPath"
+    bucket, _, key = root.partition("/")
+    assert (path.drive, path.parts, path.name) == (bucket, (f"{bucket}/", key), key)
+    assert str(path.parent / "a" / ".." / "b.csv") == f"dreamobjects://{bucket}/a/../b.csv"
+    assert path.relative_to(path.parent).as_posix() == key
+    assert [found.path for found in path.parents] == [f"{bucket}/"]
+    assert pickle.loads(pickle.dumps(path)) == path
     (path / "d" / "a.txt").write_text("hello")
     assert (path / "d" / "a.txt").read_text() == "hello"
     assert [found.name for found in path.iterdir()] == ["d"]
@@ -177,7 +190,12 @@ def test_universal_pathlib(url: str, options: dict[str, Any]) -> None:
     (path / "d" / "a.txt").rename(path / "b.txt")
     assert (path / "b.txt").exists()
     assert not (path / "d").exists()
-    (path / "b.txt").unlink()
+    (path / "b.txt").copy(path / "c.txt")
+    with (path / "c.txt").open("ab") as file:
+        file.write(b"!")
+    assert (path / "c.txt").read_bytes() == b"hello!"
+    for name in ("b.txt", "c.txt"):
+        (path / name).unlink()
     assert not path.exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import gzip
@@ -243,6 +244,19 @@ def test_a_file_that_is_never_closed_warns_and_is_stored(at: Place) -> None:
     with pytest.warns(ResourceWarning, match="not closed"):
         at.fs.open(at.path, "wb").write(b"written")
     assert at.content() == b"written"
+
+
+async def test_an_asynchronous_file_that_is_never_closed_warns_and_leaves_no_trace(at: Place) -> None:
+    fs = DreamObjectsFileSystem(**at.fs.storage_options, asynchronous=True)
+    for data in (b"small", LARGE):
+        file = await fs.open_async(at.path, "wb")
+        await file.write(data)
+        with pytest.warns(ResourceWarning, match="not closed"):
+            del file
+    while await asyncio.to_thread(at.open_uploads):
+        pass
+    assert await asyncio.to_thread(at.content) is None
+    await fs.aclose()
 
 
 def test_a_block_that_s3_does_not_take_and_unknown_options_are_refused(at: Place) -> None:
