@@ -111,15 +111,16 @@ def new(algorithm: str) -> Hash:
     return _HASHES[algorithm]()
 
 
-async def value_of(algorithm: Checksum, data: Buffer) -> str:
+def compute(algorithm: Checksum, data: Buffer) -> str:
     """Return the checksum of these bytes in base64, as headers and documents have it."""
+    running = new(algorithm)
+    running.update(data)
+    return base64.b64encode(running.digest()).decode()
 
-    def compute() -> str:
-        running = new(algorithm)
-        running.update(data)
-        return base64.b64encode(running.digest()).decode()
 
-    return compute() if len(data) <= INLINE_BYTES else await finish(in_thread(compute))
+async def value_of(algorithm: Checksum, data: Buffer) -> str:
+    """Do the same in a thread, if it takes long."""
+    return compute(algorithm, data) if len(data) <= INLINE_BYTES else await finish(in_thread(compute, algorithm, data))
 
 
 def kind_of(algorithm: Checksum) -> Literal["FULL_OBJECT", "COMPOSITE"]:

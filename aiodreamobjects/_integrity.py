@@ -12,8 +12,6 @@ from aiodreamobjects import _checksums
 from aiodreamobjects._concurrency import finish, in_thread
 
 if TYPE_CHECKING:
-    from hashlib import _Hash
-
     Buffer = bytes | bytearray | memoryview
 
 T = TypeVar("T")
@@ -33,6 +31,10 @@ class Md5:
     async def update(self, data: Buffer) -> None:
         await _off_loop(lambda: self._hash.update(data), len(data))
 
+    def add(self, data: Buffer) -> None:
+        """Add the next bytes, in this thread."""
+        self._hash.update(data)
+
     def digest(self) -> bytes:
         return self._hash.digest()
 
@@ -44,11 +46,6 @@ async def md5(data: Buffer) -> Md5:
     digest = Md5()
     await digest.update(data)
     return digest
-
-
-async def sha256_hex(data: Buffer) -> str:
-    digest: _Hash = await _off_loop(lambda: hashlib.sha256(data), len(data))
-    return digest.hexdigest()
 
 
 class ContentDigest:

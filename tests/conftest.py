@@ -154,6 +154,7 @@ def event_loop_is_never_blocked() -> Iterator[None]:
         function.can_block_in("fsspec/asyn.py", {"_get", "_put"})  # below our methods of these names
         function.can_block_in("tests/user_code.py", {"_note"})  # a callback of a test, which looks at what is there
         function.can_block_in("tests/test_tree_vanished.py", {"headers_for"})  # so does this one
+        function.can_block_in("tests/test_tree_whole.py", {"change"})  # and this one writes
         function.can_block_in("tests/servers/faulty.py", {"change"})  # what a test does, in the server's own thread
         function.can_block_predicate = not_ours_or(function.can_block_predicate)
     guard.activate()

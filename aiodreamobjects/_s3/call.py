@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -189,15 +190,22 @@ class Caller:
         self, call: Call, body: Buffer, *, verify: bool = True, checksum: Checksum | None = None
     ) -> _integrity.Md5 | None:
         """Set the call's body and the digests that it needs. Return the body's MD5, unless ``verify`` is off."""
-        digest = await _integrity.md5(body) if verify else None
         call.body = body
+        digest = _integrity.Md5() if verify else None
+        if len(body) <= _integrity.INLINE_BYTES:
+            self._set_digests(call, body, digest, checksum)
+        else:
+            await finish(in_thread(self._set_digests, call, body, digest, checksum))
+        return digest
+
+    def _set_digests(self, call: Call, body: Buffer, digest: _integrity.Md5 | None, checksum: Checksum | None) -> None:
         if digest is not None:
+            digest.add(body)
             call.headers = {**call.headers, "content-md5": base64.b64encode(digest.digest()).decode()}
         if checksum is not None:
-            call.headers = {**call.headers, _checksums.header_of(checksum): await _checksums.value_of(checksum, body)}
+            call.headers = {**call.headers, _checksums.header_of(checksum): _checksums.compute(checksum, body)}
         if self._signs_payload:
-            call.payload_hash = await _integrity.sha256_hex(body)
-        return digest
+            call.payload_hash = hashlib.sha256(body).hexdigest()
 
     def require_encryption(self, encryption: Encryption) -> None:
         """Raise UnsupportedByServiceError if the service is known not to encrypt in this way.

@@ -11,8 +11,8 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -40,7 +40,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class Content(NamedTuple):
     """A whole file, as it was at one moment."""
 
-    data: bytes
+    data: Buffer
     mtime_ns: int
 
 
@@ -125,9 +125,13 @@ class Disk:
         await self._hop(lambda: contents.extend([_tried(self._read, name, most) for name in names]))
         return contents
 
-    async def read_one(self, name: str, most: int) -> bytes:
+    async def read_one(self, name: str, most: int) -> Buffer:
         """Return the content of one file. Raises what ``read`` returns as an error."""
         return (await finish(in_thread(self._read, name, most, limiter=self._hops))).data
+
+    async def read_into(self, name: str, memory: memoryview) -> Content | None:
+        """Read a file that fills the memory. Return None if it has another size. Raises as ``read_one``."""
+        return await finish(in_thread(self._read_into, name, memory, limiter=self._hops))
 
     async def has_bytes(self, file: Entry, start: int, data: memoryview) -> bool:
         """Return whether the file has these bytes there. Raises SourceChangedError if it has changed since it was listed."""
@@ -221,19 +225,41 @@ class Disk:
             return os.open(last, flags | os.O_NOFOLLOW, dir_fd=directory)
 
     def _read(self, name: str, most: int) -> Content:
+        with self._unchanged(name) as (descriptor, file):
+            data = _read_up_to(descriptor, min(file.st_size, most) + 1)
+            if len(data) != file.st_size:
+                raise self._changed(name)
+        return Content(data, file.st_mtime_ns)
+
+    def _read_into(self, name: str, memory: memoryview) -> Content | None:
+        with self._unchanged(name) as (descriptor, file):
+            if file.st_size != len(memory):
+                return None
+            rest = memory
+            while rest:
+                count = os.readv(descriptor, [rest])
+                if not count:
+                    raise self._changed(name)
+                rest = rest[count:]
+        return Content(memory, file.st_mtime_ns)
+
+    @contextmanager
+    def _unchanged(self, name: str) -> Iterator[tuple[int, os.stat_result]]:
+        """Open a regular file. Raise SourceChangedError if it has changed when it is closed."""
         descriptor = self._open_to_read(name, os.O_RDONLY)
         try:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file", f"{self.root}/{name}")
-            data = _read_up_to(descriptor, min(before.st_size, most) + 1)
+            yield descriptor, before
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if len(data) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            msg = f"{self.root}/{name} changed while it was read"
-            raise SourceChangedError(msg)
-        return Content(data, before.st_mtime_ns)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise self._changed(name)
+
+    def _changed(self, name: str) -> SourceChangedError:
+        return SourceChangedError(f"{self.root}/{name} changed while it was read")
 
     def _has_bytes(self, file: Entry, start: int, data: memoryview) -> bool:
         descriptor = self._open_to_read(file.name, os.O_RDONLY)

@@ -9,12 +9,14 @@ from inspect import iscoroutine
 
 from aiodreamobjects._bulk import Tally, fails_all
 from aiodreamobjects._errors import DreamObjectsError, EncryptionKeyError, NotFoundError
-from aiodreamobjects._models import printable
+from aiodreamobjects._models import ObjectInfo, printable
+from aiodreamobjects._progress import Gauge
 from aiodreamobjects._reports import TreeReason
 from aiodreamobjects._runtime import Runtime
 from aiodreamobjects._s3.options import HeaderArguments, WriteOptions
 from aiodreamobjects._transfer import mtime, upload
 from aiodreamobjects._transfer.content_types import content_type_of
+from aiodreamobjects._transfer.parts import plan
 from aiodreamobjects._tree.disk import Content, Disk
 from aiodreamobjects._tree.objects import Objects
 from aiodreamobjects._tree.plan import Same, TreeOptions, Verdict
@@ -127,9 +129,13 @@ class UploadTree(Direction):
             await self._disk.rest()
             headers = self._headers_of(name)
             try:
-                await self._put(run, name, content, headers)
+                if isinstance(content, Exception):
+                    raise content
+                await self._put(name, content, headers)
             except (DreamObjectsError, OSError, ValueError) as error:
                 run.failed(name, error)
+            else:
+                run.copied(name, len(content.data))
 
     async def delete(self, extra: AsyncGenerator[list[Entry], None], tally: Tally) -> None:
         await self._objects.delete(extra, tally)
@@ -167,30 +173,50 @@ class UploadTree(Direction):
             raise TypeError(msg)
         return found
 
-    async def _put(self, run: Run, name: str, content: Content | Exception, headers: Mapping[str, object]) -> None:
-        if isinstance(content, Exception):
-            raise content
+    async def _put(
+        self, name: str, content: Content, headers: Mapping[str, object], sent: Gauge | None = None
+    ) -> ObjectInfo:
         metadata = headers.get("metadata") or {}
         if isinstance(metadata, Mapping):  # anything else is refused below
             metadata = {mtime.NAME: mtime.text_of(content.mtime_ns), **metadata}
         content_type = headers.get("content_type") or content_type_of(name)
         options = WriteOptions.of({**headers, "content_type": content_type, "metadata": metadata})
-        await self.runtime.s3.put_object(self._objects.address(name), content.data, options)
-        run.copied(name, len(content.data))
+        return await self.runtime.s3.put_object(self._objects.address(name), content.data, options, sent=sent)
 
     async def _upload(self, run: Run, entry: Entry) -> None:
         headers = self._headers_of(entry.name)
         try:
             with run.meter.piece(entry.size, entry.name) as gauge:
-                info = await upload.upload(
-                    self.runtime,
-                    self._objects.address(entry.name),
-                    f"{self._disk.root}/{entry.name}",
-                    WriteOptions.of(headers),
-                    gauge.follow if self.options.progress else None,
-                    opener=self._disk.opener(entry.name),
-                )
+                info = await self._put_whole(entry, headers, gauge) or await self._put_in_pieces(entry, headers, gauge)
         except (DreamObjectsError, OSError, ValueError) as error:
             run.failed(entry.name, error)
         else:
             run.copied(entry.name, info.size or 0, counted=True)
+
+    async def _put_whole(self, entry: Entry, headers: Mapping[str, object], gauge: Gauge) -> ObjectInfo | None:
+        """Read a file of up to a part into memory in one call to a thread, and send it. Return None if it is larger by now."""
+        runtime = self.runtime
+        if plan(entry.size, runtime.limits.part_size, runtime.service.multipart).first < entry.size:
+            return None
+        address = self._objects.address(entry.name)
+        async with (
+            runtime.job("upload", address.bucket, address.key) as job,
+            runtime.memory.share().lend(entry.size) as memory,
+        ):
+            content = await self._disk.read_into(entry.name, memory)
+            if content is None:
+                return None
+            with job.writing():
+                info = await self._put(entry.name, content, headers, gauge)
+            job.note(info, parts=1, resumed=False)
+        return info
+
+    async def _put_in_pieces(self, entry: Entry, headers: Mapping[str, object], gauge: Gauge) -> ObjectInfo:
+        return await upload.upload(
+            self.runtime,
+            self._objects.address(entry.name),
+            f"{self._disk.root}/{entry.name}",
+            WriteOptions.of(headers),
+            gauge.follow if self.options.progress else None,
+            opener=self._disk.opener(entry.name),
+        )
