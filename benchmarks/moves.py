@@ -221,7 +221,7 @@ class Bench:
             return
         assert whole
         own = done.measured if done else whole
-        compared = whole if place.unit is FILES else own
+        compared = whole if place.unit is FILES and not place.is_ours else own
         yield Turn(
             place,
             side,
@@ -249,7 +249,7 @@ class Bench:
         bucket, prefix = (BUCKET, "up/") if is_up else (bucket_of(place.tree), "tree/")
         path = self.store.source(place.tree) if is_up else self.targets
         if place.unit is FILES:
-            return Job(place.verb, service, Settings(AT_ONCE), bucket, prefix, str(path))
+            return Job(place.verb, service, Settings(place.in_flight or AT_ONCE), bucket, prefix, str(path))
         names = self._names(place)
         keys, files = tuple(f"{prefix}{name}" for name in names), tuple(str(path / name) for name in names)
         return Job(place.verb, service, Settings(PARTS * len(names)), bucket, prefix, str(path), keys, files)
@@ -298,7 +298,7 @@ class Bench:
 
 
 def _does(side: Side, place: Place) -> bool:
-    if place.is_ours and not side.client.startswith("dream"):
+    if (place.is_ours and not side.client.startswith("dream")) or (place.only and side.name not in place.only):
         return False
     return place.unit is MEBIBYTES or place.verb in side.kind.many
 

@@ -69,7 +69,9 @@ class Place:
     link: str = ""
     """``https``, ``delayed``, or empty."""
     is_ours: bool = False
-    """Whether only this library takes part."""
+    """Whether only this library takes part. Then trees are measured from the open client on."""
+    only: tuple[str, ...] = ()
+    """The sides that take part; empty for all."""
 
     def heading(self) -> str:
         return f"{self.title}, {self.in_flight} in flight" if self.in_flight else self.title

@@ -205,10 +205,10 @@ def cpu_seconds_of(process: int) -> float | None:
 class Facts:
     """When and where a run was made. Make it when the run begins."""
 
-    def __init__(self, module: str, arguments: Sequence[str]) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], **more: str) -> None:
         command = shlex.join(["python", "-m", module, *arguments])
         self._command = re.sub(r" --(json|doc)[= ]\S+", "", command)  # where results go says nothing of them
-        self._machine, self._started = describe_machine(), time.monotonic()
+        self._machine, self._started = {**describe_machine(), **more}, time.monotonic()
 
     def told(self, **more: str) -> dict[str, str]:
         took = f"{(time.monotonic() - self._started) / 60:.1f} minutes"

@@ -23,7 +23,7 @@ KEY_FORMAT = "logs/2026/11/22/part-%09d.json.gz"
 EXPIRES_SECONDS = 3600
 BATCH_KEYS, BATCHES_AT_ONCE = 1000, 8
 PARTS, PART_BYTES = 8, 8 << 20
-SMALL, LARGE, MANY = "small", "large", "many"
+SMALL, LARGE, MANY, SCALE = "small", "large", "many", "scale"
 UVLOOP = "+uvloop"
 NOT_INSTALLED = "not installed"
 
@@ -31,6 +31,10 @@ CLIENTS = {
     "dream": "dream.Dream",
     "dream-parallel": "dream.DreamParallel",
     "dream-256": "dream.Dream256",
+    "dream-1p": "dream.Dream1P",
+    "dream-2p": "dream.Dream2P",
+    "dream-4p": "dream.Dream4P",
+    "dream-8p": "dream.Dream8P",
     "dream-unverified": "dream.DreamUnverified",
     "aioboto3": "boto.Aioboto3",
     "boto3": "boto.Boto3",

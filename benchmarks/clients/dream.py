@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ClassVar
 
-from benchmarks.clients import EXPIRES_SECONDS, LARGE, MANY, SMALL, Client, Service
+from benchmarks.clients import BUCKET, EXPIRES_SECONDS, LARGE, MANY, SCALE, SMALL, Client, Service
+from benchmarks.store import READ_KEYS
 
 
 class Dream(Client):
@@ -14,12 +17,14 @@ class Dream(Client):
         SMALL: "`await obj.read()`, `head()`, `put()`, `delete()`; `async for info in bucket.list()`",
         LARGE: "`await obj.download(path)`, `await obj.upload(path)`; all objects' parts share its default `Limits.memory`",
         MANY: "`bucket.list()`, `delete_many`, `download_tree`, `upload_tree`; its defaults, which are 64 requests at once",
+        SCALE: "without an executor",
     }
-    many: ClassVar[tuple[str, ...]] = (*Client.many, "plan_download", "plan_upload")
+    many: ClassVar[tuple[str, ...]] = (*Client.many, "plan_download", "plan_upload", "delete_listed", "check")
     least_requests: ClassVar[int] = 64
     parallel: ClassVar[int] = 1
     options: ClassVar[dict[str, Any]] = {}
     """Of downloads and uploads."""
+    executor: Any = None
 
     async def open(self) -> None:
         self._session = self._session_at(self.service)
@@ -95,17 +100,27 @@ class Dream(Client):
         await self._bucket.object(key).upload(path, **self.options)
 
     async def delete_many(self, keys: Sequence[str]) -> int:
-        done: int = (await self._bucket.delete_many(keys)).done
+        done: int = (await self._bucket.delete_many(keys, executor=self.executor)).done
         return done
+
+    async def delete_listed(self, _: str, prefix: str) -> int:
+        done: int = (await self._bucket.delete_many(self._bucket.list(prefix), executor=self.executor)).done
+        return done
+
+    async def check(self, _: str, prefix: str) -> int:
+        """Compare a bucket with itself, by sizes alone."""
+        report = await self._bucket.check_tree(self._bucket, prefix, by="size", executor=self.executor)
+        same: int = report.same
+        return same
 
     async def delete_prefix(self, prefix: str) -> None:
         await self._bucket.delete_many(self._bucket.list(prefix))
 
     async def download_tree(self, directory: str, prefix: str) -> int:
-        return await _copied(self._bucket.download_tree(directory, prefix))
+        return await _copied(self._bucket.download_tree(directory, prefix, executor=self.executor))
 
     async def upload_tree(self, directory: str, prefix: str) -> int:
-        return await _copied(self._bucket.upload_tree(directory, prefix))
+        return await _copied(self._bucket.upload_tree(directory, prefix, executor=self.executor))
 
     async def plan_download(self, directory: str, prefix: str) -> int:
         return await _copied(self._bucket.download_tree(directory, prefix, compare="size", dry_run=True))
@@ -140,6 +155,49 @@ class DreamUnverified(Dream):
         LARGE: '`verify="off"`: no MD5 of what is sent; the ETags here are no digests, so a download has nothing to compare'
     }
     options: ClassVar[dict[str, Any]] = {"verify": "off"}
+
+
+class Dream1P(Dream):
+    """Opened when each worker has a session, so that what is measured is what a long call takes."""
+
+    processes: ClassVar[int] = 1
+    least_requests = 1
+    notes: ClassVar[Mapping[str, str]] = {SCALE: "with `executor=ProcessPoolExecutor(1)`"}
+
+    async def open(self) -> None:
+        await super().open()
+        self.executor = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"))
+        keys = READ_KEYS[: 4 * self.processes]
+        async for _, result in self._session.bucket(BUCKET).apply(keys, _look, executor=self.executor, batch=1):
+            if isinstance(result, Exception):
+                raise result
+
+    async def close(self) -> None:
+        self.executor.shutdown()
+        await super().close()
+
+
+class Dream2P(Dream1P):
+    processes = 2
+    notes: ClassVar[Mapping[str, str]] = {
+        MANY: "the same with `executor=ProcessPoolExecutor(2)`, whose start counts",
+        SCALE: "with `executor=ProcessPoolExecutor(2)`",
+    }
+
+
+class Dream4P(Dream1P):
+    processes = 4
+    notes: ClassVar[Mapping[str, str]] = {SCALE: "with `executor=ProcessPoolExecutor(4)`"}
+
+
+class Dream8P(Dream1P):
+    processes = 8
+    notes: ClassVar[Mapping[str, str]] = {SCALE: "with `executor=ProcessPoolExecutor(8)`"}
+
+
+async def _look(obj: Any) -> None:
+    """Let a worker open its session."""
+    await obj.exists()
 
 
 async def _copied(report: Awaitable[Any]) -> int:

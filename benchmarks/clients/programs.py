@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from benchmarks.clients import LARGE, MANY, Job, NotInstalledError, Program, Service
+from benchmarks.clients import LARGE, MANY, SCALE, Job, NotInstalledError, Program, Service
 
 SMALLEST_PART_MIB = 5
 """That S3 takes."""
@@ -36,6 +36,7 @@ class S5cmd(Found):
     notes: ClassVar[Mapping[str, str]] = {
         LARGE: "`cp --concurrency 8 --part-size 8`; several objects by `run`, with its 256 workers",
         MANY: "`ls`, `rm`, which lists what it deletes, and `cp`, with its 256 workers; parts of 8 MiB, 8 of an object at once",
+        SCALE: "`cp`, with its 256 workers",
     }
     lacks_in_faults: ClassVar[Mapping[str, str]] = {
         "after_cancel": "its calls cannot be cancelled",

@@ -16,6 +16,10 @@ NAMES = {
     "dream-parallel": "parallel=16",
     "dream-256": "256 requests",
     "dream-unverified": 'verify="off"',
+    "dream-1p": "1 process",
+    "dream-2p": "2 processes",
+    "dream-4p": "4 processes",
+    "dream-8p": "8 processes",
     "crt": "AWS CRT",
     "bare": "bare protocol",
 }
@@ -36,7 +40,9 @@ class Panel:
     """Empty for all."""
 
 
-SMALL, LARGE, LISTINGS, TREES = (f"performance/{name}.md" for name in ("small", "large", "listings", "trees"))
+SMALL, LARGE, LISTINGS, TREES, SCALE = (
+    f"performance/{name}.md" for name in ("small", "large", "listings", "trees", "scale")
+)
 CLIENTS = (
     "dream",
     "dream+uvloop",
@@ -51,6 +57,8 @@ CLIENTS = (
 )
 PROGRAMS = ("dream", "dream+uvloop", "dream-parallel", "aioboto3", "crt", "obstore", "s5cmd", "rclone")
 ALONE, FILES = "Small files, measured by themselves", "10,000 files of 1 KiB"
+MEDIUM = "1,000 files of 1 MiB"
+LATE = "16,000 files of 1 KiB to files, 30 ms of latency, 8 requests at once in each process"
 KEYS = "Listing: 100,000 keys that count"
 GET, LIST = "GET of 1 KiB, on nginx", "Listing, on nginx"
 PICTURES = {
@@ -85,6 +93,12 @@ PICTURES = {
         Panel(f"{FILES} from files, files/s", TREES, ALONE, "files/s", f"{FILES} from files:"),
         Panel("The first of them, CPU ms a file", TREES, ALONE, "CPU ms a file", "and to files:"),
         Panel("The second, CPU ms a file", TREES, ALONE, "CPU ms a file", f"{FILES} from files:"),
+    ],
+    "scale": [
+        Panel(f"{FILES} to files, files/s", SCALE, f"{FILES} to files", "files/s"),
+        Panel("1,000 files of 1 MiB to files, https, files/s", SCALE, f"{MEDIUM} to files, over https", "files/s"),
+        Panel("30 ms of latency, 8 requests each, files/s", SCALE, LATE, "files/s", "8 in flight:"),
+        Panel(f"{FILES} to files, whole processes, files/s", SCALE, f"{FILES} to files, whole processes", "files/s"),
     ],
 }
 
