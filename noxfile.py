@@ -275,6 +275,15 @@ To take the tag back: git tag -d v{version}""")
 
 
 @nox.session
+def instructions(session: nox.Session) -> None:
+    """Whether a small operation takes over 3 % more machine instructions than is recorded for this Python."""
+    install(session, "tests", ".")
+    debian = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "valgrind"]
+    session.run(*debian, external=True, success_codes=range(256))
+    session.run("python", "-m", "benchmarks.instructions", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """The examples alone."""
     install(session, "tests", ".")
