@@ -211,7 +211,7 @@ def moto() -> Iterator[Server]:
 
 def _answers(endpoint: str) -> bool:
     try:
-        urllib.request.urlopen(f"{endpoint}/moto-api/").close()
+        urllib.request.urlopen(f"{endpoint}/moto-api/data.json").close()
     except OSError:
         return False
     return True
