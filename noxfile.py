@@ -61,6 +61,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     install(session, "typing", ".")
     session.run("mypy")
+    session.run("mypy", "--platform=win32", "aiodreamobjects")  # what it names that only other systems have
 
 
 @nox.session
@@ -209,6 +210,45 @@ def known_holes(session: nox.Session, service: str) -> Mapping[str, list[str]]:
         for one in packages
         if "vulns" in one
     }
+
+
+PORTABLE = [
+    "contract",
+    "resume/test_downloads.py",
+    "resume/test_uploads.py",
+    "security/test_destinations.py",
+    "test_tree_kinds.py",
+    "test_tree_leftovers.py",
+    "test_tree_names.py",
+    "test_tree_plans.py",
+    "test_tree_times.py",
+]
+"""Verbs, trees, and where downloads are written."""
+
+
+PURE = "not rgw and not b2 and not swift"
+"""The servers that are pure Python."""
+NOT_LACKING = ("mode_that_they_had", "seconds", "another_process_holds", "the_same_place_at_once")
+"""What other systems do not guarantee: docs/platforms.md."""
+
+
+def run_portable(session: nox.Session, chosen: str, *options: str, **env: str) -> None:
+    files = [f"tests/{name}" for name in PORTABLE]
+    session.run("pytest", "-n2", "--dist=worksteal", "-k", chosen, *options, *files, *session.posargs, env=env)
+
+
+@nox.session
+def portable(session: nox.Session) -> None:
+    """What must pass on Linux, macOS and Windows, with the Python that runs nox."""
+    install(session, "portable", ".")
+    run_portable(session, PURE)
+
+
+@nox.session
+def lacking(session: nox.Session) -> None:
+    """The same without what only Linux has: tests/lacking.py takes it from Python before the library is imported."""
+    install(session, "tests", ".")
+    run_portable(session, " and not ".join((PURE, *NOT_LACKING)), "-p", "lacking", PYTHONPATH="tests")
 
 
 USE = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mmap
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 from aiodreamobjects._errors import ConnectionFailedError
+from aiodreamobjects._system import pages
 
 UNCOUNTED_BYTES = 256 << 10
 """The largest buffer that does not count against the session's memory: small objects must not wait for large ones."""
@@ -239,7 +239,7 @@ class Memory:
         self._spare.clear()
         # A bytearray would fill all pages with zeros now, which holds up the event loop. mmap gives pages as they are used.
         try:
-            return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+            return memoryview(pages(size))
         except OSError as error:
             self._let_go(size)
             msg = f"the machine has no {size:,} bytes of memory for a part: lower Limits.memory or Limits.part_size"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import time
 import warnings
 from collections import deque
@@ -28,6 +27,7 @@ from aiodreamobjects._recipe import Recipe, Seed
 from aiodreamobjects._s3.gate import DEPARTURE, Departure
 from aiodreamobjects._s3.s3 import S3
 from aiodreamobjects._service import BucketNames, Service
+from aiodreamobjects._system import in_forked_child, most_descriptors
 
 if TYPE_CHECKING:
     from aiodreamobjects._trace import Outcome, Transfer
@@ -46,10 +46,12 @@ def _most_files(limits: Limits) -> int:
 
     Each file needs a connection too.
     """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return limits.requests
-    return max(1, min(limits.requests, (soft - limits.requests - OTHER_DESCRIPTORS) // 2))
+    most = most_descriptors()
+    return (
+        limits.requests
+        if most is None
+        else max(1, min(limits.requests, (most - limits.requests - OTHER_DESCRIPTORS) // 2))
+    )
 
 
 class Runtime:
@@ -476,4 +478,4 @@ def _leave_to_parent() -> None:
         runtime.forget_loop()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+in_forked_child(_leave_to_parent)

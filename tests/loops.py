@@ -7,18 +7,18 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
-import uvloop
 from invariants import leaves_nothing, note_complaints
 
 from aiodreamobjects._limits import BytePace
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+with suppress(ImportError):  # it is not for Windows
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
 TIMER_SECONDS = 0.01
 """A timer of uvloop counts in milliseconds."""
 Work = Coroutine[object, object, None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 import stat
 import tempfile
@@ -546,6 +545,7 @@ async def test_a_deep_tree_goes_up_and_down(bucket: dream.Bucket, tmp_path: Path
 async def test_deep_keys_do_not_take_the_descriptors_of_all(bucket: dream.Bucket, tmp_path: Path) -> None:
     keys = [f"{number}/{'d/' * 250}x" for number in range(6)]
     await put(bucket, *keys, "fine")
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
@@ -20,6 +19,7 @@ from aiodreamobjects._http.exchange import Exchange, unsent
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.transport import Request
 from aiodreamobjects._http.turns import TURN_BYTES, Turns
+from aiodreamobjects._system import poll_of
 
 RECEIVE_BYTES = 64 << 10
 """The most bytes to read from the socket at once."""
@@ -71,7 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self.chunks: list[bytes] = []
         """The bytes of the body that have arrived but were not read yet."""
         self._owner = owner
-        self._poll: select.poll | None = None
+        self._poll: Callable[[int], object] | None = None
         self._view = memoryview(b"")
         self._is_tls = False
         # The parser's callbacks. Two of them are methods of containers: that saves a Python call for each header and chunk.
@@ -119,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whether an idle connection is still good: the peer has neither closed it nor sent anything."""
         if self.error is not None or self.transport.is_closing():
             return False
-        return self._poll is None or not self._poll.poll(0)
+        return self._poll is None or not self._poll(0)
 
     def sweep(self, seconds: float) -> None:
         """Count the time that has passed. Give up a peer that is silent or too slow while the exchange waits for it."""
@@ -178,9 +178,8 @@ class Connection(asyncio.BufferedProtocol):
         self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._view = memoryview(bytearray(TLS_RECEIVE_BYTES if self._is_tls else RECEIVE_BYTES))
         sock = transport.get_extra_info("socket")
-        if sock is not None and sock.fileno() >= 0 and hasattr(select, "poll"):
-            self._poll = select.poll()
-            self._poll.register(sock.fileno(), select.POLLIN)
+        if sock is not None and sock.fileno() >= 0:
+            self._poll = poll_of(sock.fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange = self._exchange

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import struct
-import termios
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -14,6 +11,7 @@ from httptools import HttpResponseParser
 from aiodreamobjects._errors import ConnectionFailedError
 from aiodreamobjects._http.transport import Buffer, Pieces, Request
 from aiodreamobjects._progress import Gauge
+from aiodreamobjects._system import unsent_bytes
 
 if TYPE_CHECKING:
     from aiodreamobjects._http.connection import Connection
@@ -427,8 +425,4 @@ def unsent(transport: asyncio.Transport) -> int:
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
         return waiting
-    try:
-        (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
-    except OSError:
-        return waiting
-    return waiting + int(queued)
+    return waiting + unsent_bytes(sock.fileno())

@@ -16,6 +16,7 @@ from aiodreamobjects._concurrency import Background
 from aiodreamobjects._memory.disk import Directory, Keeper
 from aiodreamobjects._memory.engine import Engine
 from aiodreamobjects._memory.server import Served, serve
+from aiodreamobjects._system import on_signals
 
 _DESCRIPTION = """\
 Serve an S3 service in memory on 127.0.0.1, until SIGTERM or Ctrl-C.
@@ -57,9 +58,7 @@ def main(engine: Engine, arguments: Sequence[str] | None = None) -> int:
 
 async def _run(engine: Engine, port: int, data: Path | None, *, is_tls: bool) -> None:
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    on_signals((signal.SIGTERM, signal.SIGINT), stopped.set)
     async with _kept(engine, data, stopped), serve(engine, port, tls=is_tls) as served:
         lines = [f"{name}={value}\n" for name, value in _variables(served, engine.store.dialect.region).items()]
         sys.stdout.write(f"{''.join(lines)}ready\n")

@@ -7,7 +7,6 @@ one step. So after a crash, the directory holds an earlier state that is complet
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -24,6 +23,7 @@ from anyio import to_thread
 
 from aiodreamobjects._concurrency import finish
 from aiodreamobjects._memory.store import Bucket, Store, Upload, Version
+from aiodreamobjects._system import PLAIN, lock
 
 Json: TypeAlias = "dict[str, Any]"
 """A JSON object. It does not leave this module."""
@@ -45,9 +45,9 @@ class Directory:
         self._bodies.mkdir(parents=True, exist_ok=True)
         self._named: dict[int, tuple[bytes, str]] = {}
         """The bodies of the last save by their identity, with their file names."""
-        self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | PLAIN, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._lock)
         except BaseException:
             os.close(self._lock)
             raise

@@ -22,6 +22,7 @@ from aiodreamobjects._errors import DreamObjectsError, forget_frames
 from aiodreamobjects._recipe import Recipe
 from aiodreamobjects._runtime import HOSTED, Runtime
 from aiodreamobjects._s3.opening import connect, explicit_credentials, variable
+from aiodreamobjects._system import in_forked_child
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -293,4 +294,4 @@ def _leave_to_parent() -> None:
 
 
 atexit.register(_close)
-os.register_at_fork(after_in_child=_leave_to_parent)
+in_forked_child(_leave_to_parent)

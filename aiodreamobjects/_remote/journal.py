@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from aiodreamobjects._concurrency import close_in_thread, finish, in_thread
+from aiodreamobjects._system import PLAIN
 
 
 class Journal:
@@ -47,7 +48,7 @@ class Journal:
         await finish(in_thread(self._write, _line([after, last])))
 
     def _open(self) -> None:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | PLAIN, 0o600)
         with open(self._file, "rb", closefd=False) as file:
             content = file.read()
         head = _line({"call": self._call})

@@ -8,7 +8,6 @@ more requests than a new one.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Self, TypeVar, get_type_hints
 
 from aiodreamobjects._concurrency import close_in_thread, finish, in_thread
+from aiodreamobjects._system import NON_BLOCKING, is_mine, lock, open_no_link, read_at
 
 T = TypeVar("T", "UploadRecord", "DownloadRecord")
 
@@ -117,7 +117,7 @@ class UploadJournal:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = self._path.with_suffix(f".{secrets.token_hex(4)}")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            descriptor = open_no_link(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_serialise(record))
                 file.flush()
@@ -172,7 +172,7 @@ class DownloadJournal:
     @classmethod
     def _open(cls, path: Path) -> Self:
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+            descriptor = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NON_BLOCKING, 0o600)
             try:
                 require_regular(descriptor, path)
                 _lock(descriptor, path)
@@ -191,7 +191,7 @@ class DownloadJournal:
             os.close(descriptor)
 
     def _read(self) -> None:
-        first, _, _ = os.pread(self._descriptor, MOST_RECORD_BYTES, 0).partition(b"\n")
+        first, _, _ = read_at(self._descriptor, MOST_RECORD_BYTES, 0).partition(b"\n")
         if not first and not os.fstat(self._descriptor).st_size:
             return
         try:
@@ -210,7 +210,7 @@ class DownloadJournal:
     def _content(self, most: int) -> bytes:
         """Return the whole content. Raise ValueError if it has more than ``most`` bytes."""
         content = b""
-        while chunk := os.pread(self._descriptor, most + 1 - len(content), len(content)):
+        while chunk := read_at(self._descriptor, most + 1 - len(content), len(content)):
             content += chunk
         if len(content) > most:
             msg = f"it has more than {most:,} bytes, too many for a journal of this download"
@@ -231,16 +231,19 @@ class DownloadJournal:
         try:
             if remove:
                 self._path.unlink(missing_ok=True)
+                remove = False
+        except PermissionError:  # Windows removes no open file
+            pass
         finally:
             os.close(self._descriptor)
+        if remove:
+            self._path.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int, path: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
+        lock(descriptor)
+    except BlockingIOError:
         msg = "another process is downloading the same object to the same place; wait for it"
         raise BlockingIOError(errno.EAGAIN, msg, str(path)) from None
 
@@ -262,13 +265,13 @@ def require_regular(descriptor: int, path: str | Path) -> None:
 def is_own(descriptor: int) -> bool:
     """Return whether this file is ours alone. With a second name, it may be a hard link to any file of this user."""
     found = os.fstat(descriptor)
-    return found.st_nlink == 1 and found.st_uid == os.geteuid()
+    return found.st_nlink == 1 and is_mine(found)
 
 
 def _read_own(path: Path) -> bytes:
     """Read a file of our own. Raise ValueError for any other file, or one that is too long."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # opening a FIFO must not block
+        descriptor = open_no_link(path, os.O_RDONLY | NON_BLOCKING)  # opening a FIFO must not block
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise

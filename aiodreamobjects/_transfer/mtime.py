@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from aiodreamobjects._models import ObjectInfo
+from aiodreamobjects._system import Directory
 from aiodreamobjects._transfer.sinks import temporary_name
 
 NAME = "mtime"
@@ -108,34 +109,34 @@ def _unit(nanoseconds: int) -> int:
     return next(unit for unit in _UNITS[1:] if nanoseconds % unit == 0)
 
 
-def precision_of_disk(directory: int, *, may_write: bool) -> int:
+def precision_of_disk(directory: Directory, *, may_write: bool) -> int:
     """Return the precision of file times on the disk of this open directory, in nanoseconds.
 
     Set the time of a temporary file and read it back. The file has no name, so nobody sees it. If the disk does not
     support such files and ``may_write`` is true, the file has a name for a moment. Otherwise look at the time of the
     directory's last change: a fraction shows full precision, and a whole second may mean the coarsest disk.
     """
-    probe = _open_probe(directory, may_write=may_write)
-    if probe is None:
-        return 1 if os.fstat(directory).st_ctime_ns % SECOND else _UNITS[0]
-    try:
-        os.utime(probe, ns=(_PROBE, _PROBE))
-        lost = abs(_PROBE - os.fstat(probe).st_mtime_ns)
-    finally:
-        os.close(probe)
+    lost = _lost(directory, may_write=may_write)
+    if lost is None:
+        return 1 if directory.stat_itself().st_ctime_ns % SECOND else _UNITS[0]
     return next((unit for unit in reversed(_UNITS) if lost < unit), _UNITS[0])
 
 
-def _open_probe(directory: int, *, may_write: bool) -> int | None:
-    try:
-        return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    except (OSError, AttributeError):  # the disk or the system does not support files without names
+def _lost(directory: Directory, *, may_write: bool) -> int | None:
+    """Return how many nanoseconds of a time the disk drops; None if that cannot be tried."""
+    probe, name = directory.open_nameless(), None
+    if probe is None:
         if not may_write:
             return None
-    name = temporary_name("mtime", secrets.token_hex(4), "part")
+        name = temporary_name("mtime", secrets.token_hex(4), "part")
+        try:
+            probe = directory.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except OSError:  # the directory is not writable, and each file will raise its own error
+            return None
     try:
-        probe = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    except OSError:  # the directory is not writable, and each file will raise its own error
-        return None
-    os.unlink(name, dir_fd=directory)
-    return probe
+        directory.set_time(probe, name or "", _PROBE)
+        return abs(_PROBE - os.fstat(probe).st_mtime_ns)
+    finally:
+        os.close(probe)
+        if name:
+            directory.unlink(name)

@@ -18,6 +18,7 @@ import aiofiles.os
 
 from aiodreamobjects._concurrency import finish, in_thread, naming_lack_of_threads
 from aiodreamobjects._http.transport import Buffer
+from aiodreamobjects._system import NON_BLOCKING, Directory, read_into, set_mode, write_at
 from aiodreamobjects._transfer.journal import is_own, require_regular
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ class PathSink:
         fsync: bool,
         partial: Path | None = None,
         is_kept: bool = False,
-        directory: int | None = None,
+        directory: Directory | None = None,
     ) -> None:
         """``directory``: an open directory that ``path`` is relative to. The caller closes it."""
-        self._path, self._directory = Path(path), directory
+        self._path, self._directory = Path(path), directory or Directory.working()
+        self._follows = overwrite and directory is None
         self._temporary = partial or beside(self._path, secrets.token_hex(4), "part")
         self._is_new = partial is None
         self._overwrite = overwrite
@@ -79,7 +81,7 @@ class PathSink:
     async def read_at(self, position: int, memory: memoryview) -> int:
         """Read what an earlier process wrote at this position. Return how many bytes there were."""
         assert self._file is not None
-        return await finish(_read_at(self._file.fileno(), [memory], position))
+        return await finish(_read_at(self._file.fileno(), memory, position))
 
     async def commit(self, modified: int | None, size: int) -> None:
         """Set the file's length, time and mode, then publish it. ``modified`` is in nanoseconds since the epoch."""
@@ -118,8 +120,7 @@ class PathSink:
 
     def _check_target(self) -> None:
         try:
-            follows = self._overwrite and self._directory is None
-            found = os.stat(self._path, dir_fd=self._directory, follow_symlinks=follows)
+            found = self._directory.stat(str(self._path), follow=self._follows)
         except FileNotFoundError:
             return
         if self._overwrite and stat.S_ISLNK(found.st_mode):
@@ -139,7 +140,7 @@ class PathSink:
         """
         self._check_target()
         mode = 0o666 if self._mode is None else 0o600
-        descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode, dir_fd=self._directory)
+        descriptor = self._directory.open(path, flags | os.O_CREAT | NON_BLOCKING, mode)
         if self._is_new:
             return descriptor
         try:
@@ -151,45 +152,44 @@ class PathSink:
             raise
         # It belongs to another user, or has a second name. A process killed within _publish_if_absent leaves it with two.
         os.close(descriptor)
-        os.unlink(path, dir_fd=self._directory)
-        return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=self._directory)
+        self._directory.unlink(path)
+        return self._directory.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
 
     def _complete(self, descriptor: int, modified: int | None, size: int) -> None:
         os.ftruncate(descriptor, size)
         if modified is not None:
             with suppress(OSError, OverflowError):  # the file system cannot store this time
-                os.utime(descriptor, ns=(modified, modified))
+                self._directory.set_time(descriptor, str(self._temporary), modified)
         if self._mode is not None:
-            os.fchmod(descriptor, self._mode)
+            set_mode(descriptor, self._mode)
         if self._fsync:
             os.fsync(descriptor)
 
     def _publish(self) -> None:
-        here = self._directory
-        directory = os.open(self._path.parent, os.O_RDONLY, dir_fd=here) if self._fsync else None
+        above = Directory(str(self._path.parent)) if self._fsync else None
         try:
             if self._overwrite:
-                os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
+                self._directory.replace(str(self._temporary), str(self._path))
             else:
                 self._publish_if_absent()
-            if directory is not None:
-                os.fsync(directory)  # otherwise the new name may be lost in a power failure
+            if above is not None:
+                above.sync()  # otherwise the new name may be lost in a power failure
         finally:
-            if directory is not None:
-                os.close(directory)
+            if above is not None:
+                above.close()
 
     def _publish_if_absent(self) -> None:
-        here = self._directory
+        temporary, path = str(self._temporary), str(self._path)
         try:
             # A rename would replace a file that was created meanwhile. A hard link fails instead.
-            os.link(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
+            self._directory.link(temporary, path)
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
             # Without hard links, reserve the name with an empty file, then rename over that one.
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=here))
+            os.close(self._directory.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             try:
-                os.replace(self._temporary, self._path, src_dir_fd=here, dst_dir_fd=here)
+                self._directory.replace(temporary, path)
             except BaseException:
                 self._unlink(self._path)
                 raise
@@ -198,7 +198,7 @@ class PathSink:
 
     def _unlink(self, path: Path) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(path, dir_fd=self._directory)
+            self._directory.unlink(str(path))
 
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -233,9 +233,9 @@ def _check_sum(begin: str, identity: str) -> str:
 def _write_all(descriptor: int, data: Buffer, position: int) -> None:
     view = memoryview(data)
     while view:
-        count = os.pwrite(descriptor, view, position)
+        count = write_at(descriptor, view, position)
         view, position = view[count:], position + count
 
 
 _write_at = aiofiles.os.wrap(_write_all)
-_read_at = aiofiles.os.wrap(os.preadv)
+_read_at = aiofiles.os.wrap(read_into)

@@ -21,6 +21,7 @@ from anyio import CapacityLimiter
 from aiodreamobjects._concurrency import close_in_thread, finish, in_thread
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
 from aiodreamobjects._http.transport import Buffer
+from aiodreamobjects._system import NON_BLOCKING, PLAIN, Directory, read_into, set_mode
 from aiodreamobjects._transfer.mtime import precision_of_disk
 from aiodreamobjects._transfer.sinks import temporary_name
 from aiodreamobjects._tree.names import InTheWay, Patterns
@@ -33,8 +34,6 @@ HOPS = 8
 """How many threads read or write at once on a slow disk."""
 QUICK_SECONDS = 0.03
 """A batch that takes longer waits for the disk."""
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Content(NamedTuple):
@@ -64,7 +63,7 @@ class Disk:
         self.precision = 1
         """How exactly it keeps times, in nanoseconds. ``measure`` finds it out."""
         self._follow = follow
-        self._descriptor: int | None = None
+        self._directory: Directory | None = None
         self._hops = CapacityLimiter(HOPS)
         self._rested = asyncio.Event()
         self._rested.set()
@@ -92,16 +91,16 @@ class Disk:
         return await finish(in_thread(self._open, make))
 
     async def aclose(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            await close_in_thread(os.close, descriptor)
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            await close_in_thread(directory.close)
 
     async def require_root(self) -> None:
         """Raise FileNotFoundError if the directory itself was removed, moved or unmounted since it was opened."""
 
         def check() -> None:
-            assert self._descriptor is not None
-            if not os.path.samestat(os.fstat(self._descriptor), Path(self.root).stat()):
+            assert self._directory is not None
+            if not os.path.samestat(self._directory.stat_itself(), Path(self.root).stat()):
                 raise FileNotFoundError(errno.ENOENT, "another directory has its place now", self.root)
 
         await finish(in_thread(check))
@@ -110,8 +109,8 @@ class Disk:
         """Find out how exactly it keeps times."""
 
         def measure() -> None:
-            assert self._descriptor is not None
-            self.precision = precision_of_disk(self._descriptor, may_write=may_write)
+            assert self._directory is not None
+            self.precision = precision_of_disk(self._directory, may_write=may_write)
 
         await finish(in_thread(measure))
 
@@ -183,46 +182,47 @@ class Disk:
         return lambda _, flags: self._open_to_read(name, flags)
 
     @asynccontextmanager
-    async def directory_of(self, name: str) -> AsyncIterator[int]:
+    async def directory_of(self, name: str) -> AsyncIterator[Directory]:
         """Open the directory that the file is in. It is made if it is missing."""
-        opened: list[int] = []
+        opened: list[Directory] = []
         try:
             await finish(in_thread(lambda: opened.append(self._open_directory(name)), limiter=self._hops))
             yield opened[0]
         finally:
-            for descriptor in opened:
-                await close_in_thread(os.close, descriptor)
+            for directory in opened:
+                await close_in_thread(directory.close)
 
     def _open(self, make: bool) -> bool:  # noqa: FBT001 - private
         if not _is_directory(self.root):
             if not make:
                 return False
             Path(self.root).mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self.root, _DIRECTORY)
+        self._directory = Directory(self.root)
         return True
 
     def _folds_case(self) -> bool:
-        name = temporary_name("aA", secrets.token_hex(4), "part")
+        directory, name = self._directory, temporary_name("aA", secrets.token_hex(4), "part")
+        assert directory is not None
         try:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, dir_fd=self._descriptor))
+            os.close(directory.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except OSError:  # a read-only disk: each file will fail by itself
             return False
         try:
-            os.stat(name.swapcase(), dir_fd=self._descriptor, follow_symlinks=False)
+            directory.stat(name.swapcase())
         except FileNotFoundError:
             return False
         else:
             return True
         finally:
-            os.unlink(name, dir_fd=self._descriptor)
+            directory.unlink(name)
 
     def _open_to_read(self, name: str, flags: int) -> int:
-        flags |= os.O_CLOEXEC | os.O_NONBLOCK  # opening a FIFO would wait
+        flags |= NON_BLOCKING
         if self._follow:
-            return os.open(f"{self.root}/{name}", flags)
+            return os.open(f"{self.root}/{name}", flags | PLAIN)
         with closing(self._cursor()) as cursor:
             directory, last = cursor.go_above(name, make=False)
-            return os.open(last, flags | os.O_NOFOLLOW, dir_fd=directory)
+            return directory.open(last, flags)
 
     def _read(self, name: str, most: int) -> Content:
         with self._unchanged(name) as (descriptor, file):
@@ -237,7 +237,7 @@ class Disk:
                 return None
             rest = memory
             while rest:
-                count = os.readv(descriptor, [rest])
+                count = read_into(descriptor, rest, len(memory) - len(rest))
                 if not count:
                     raise self._changed(name)
                 rest = rest[count:]
@@ -301,7 +301,7 @@ class Disk:
                 for above, _, _ in os.walk(f"{self.root}/{path.rstrip('/')}", topdown=False):
                     with suppress(OSError, UnsafeKeyError, InTheWay):
                         directory, last = cursor.go_above(above[len(self.root) + 1 :], make=False)
-                        os.rmdir(last, dir_fd=directory)
+                        directory.remove(last)
 
     def _remove_all(self, files: Sequence[Entry], outcomes: list[bool | Exception]) -> None:
         with closing(self._cursor()) as cursor:
@@ -309,13 +309,13 @@ class Disk:
             for above in sorted({file.name.rpartition("/")[0] for file in files}, reverse=True):
                 _remove_empty(cursor, above)
 
-    def _open_directory(self, name: str) -> int:
+    def _open_directory(self, name: str) -> Directory:
         with closing(self._cursor()) as cursor:
-            return os.dup(cursor.go_above(name, make=True)[0])
+            return cursor.go_above(name, make=True)[0].again()
 
     def _cursor(self) -> _Cursor:
-        assert self._descriptor is not None
-        return _Cursor(self._descriptor)
+        assert self._directory is not None
+        return _Cursor(self._directory)
 
 
 def _read_up_to(descriptor: int, size: int) -> bytes:
@@ -340,11 +340,11 @@ def _is_directory(path: str) -> bool:
 class _Cursor:
     """A position below a directory. It holds one descriptor, however deep, and moves little if names come in order."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: Directory) -> None:
         self._root = self._here = root
         self._path: list[str] = []
 
-    def go_above(self, name: str, *, make: bool) -> tuple[int, str]:
+    def go_above(self, name: str, *, make: bool) -> tuple[Directory, str]:
         """Move to the directory that the file is in. Return it, and the file's name there."""
         *path, last = name.split("/")
         if path[: len(self._path)] != self._path:
@@ -358,25 +358,25 @@ class _Cursor:
         self._stand_in(self._root)
         self._path = []
 
-    def _stand_in(self, directory: int) -> None:
+    def _stand_in(self, directory: Directory) -> None:
         left, self._here = self._here, directory
-        if left != self._root:
-            os.close(left)
+        if left is not self._root:
+            left.close()
 
 
-def _open_below(parent: int, name: str, path: str, of: str, *, make: bool) -> int:
+def _open_below(parent: Directory, name: str, path: str, of: str, *, make: bool) -> Directory:
     for _ in range(2):
         try:
-            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+            return parent.below(name)
         except FileNotFoundError:
             if not make:
                 raise
             with suppress(FileExistsError):  # another thread was faster
-                os.mkdir(name, dir_fd=parent)
+                parent.make(name)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                 raise
-            if stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            if stat.S_ISREG(parent.stat(name).st_mode):
                 raise InTheWay(path) from error
             msg = f"{of!r} is not written: {path!r} is a symbolic link here, or no directory"
             raise UnsafeKeyError(msg) from error
@@ -403,27 +403,27 @@ def _write(cursor: _Cursor, file: NewFile) -> None:
     directory, name = cursor.go_above(file.name, make=True)
     mode = _mode_to_keep(directory, name, file.name)
     temporary = temporary_name(name, secrets.token_hex(4), "part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=directory)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    descriptor = directory.open(temporary, flags, 0o666 if mode is None else 0o600)
     try:
-        _fill(descriptor, file, mode)
-        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        _fill(directory, temporary, descriptor, file, mode)
+        directory.replace(temporary, name)
     except BaseException:
         with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)
+            directory.unlink(temporary)
         raise
 
 
-def _fill(descriptor: int, file: NewFile, mode: int | None) -> None:
+def _fill(directory: Directory, name: str, descriptor: int, file: NewFile, mode: int | None) -> None:
     try:
         data = memoryview(file.data)
         while data:
             data = data[os.write(descriptor, data) :]
         if file.mtime_ns is not None:
             with suppress(OSError, OverflowError):  # a time that this file system cannot keep
-                os.utime(descriptor, ns=(file.mtime_ns, file.mtime_ns))
+                directory.set_time(descriptor, name, file.mtime_ns)
         if mode is not None:
-            os.fchmod(descriptor, mode)
+            set_mode(descriptor, mode)
     finally:
         os.close(descriptor)
 
@@ -431,9 +431,9 @@ def _fill(descriptor: int, file: NewFile, mode: int | None) -> None:
 def _remove(cursor: _Cursor, name: str, identity: Identity | None) -> bool:
     with suppress(FileNotFoundError):
         directory, last = cursor.go_above(name, make=False)
-        if identity != identity_of(os.stat(last, dir_fd=directory, follow_symlinks=False)):
+        if identity != identity_of(directory.stat(last)):
             return False
-        os.unlink(last, dir_fd=directory)
+        directory.unlink(last)
     return True
 
 
@@ -442,14 +442,14 @@ def _remove_empty(cursor: _Cursor, path: str) -> None:
     with suppress(OSError, UnsafeKeyError, InTheWay):
         while path:
             directory, last = cursor.go_above(path, make=False)
-            os.rmdir(last, dir_fd=directory)
+            directory.remove(last)
             path = path.rpartition("/")[0]
 
 
-def _mode_to_keep(directory: int, name: str, of: str) -> int | None:
+def _mode_to_keep(directory: Directory, name: str, of: str) -> int | None:
     """Return the mode of the file that will be replaced; None if there is none. Raises if something else has the name."""
     try:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        found = directory.stat(name)
     except FileNotFoundError:
         return None
     if stat.S_ISREG(found.st_mode):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import secrets
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from aiodreamobjects._concurrency import finish, in_thread
 from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._system import PLAIN, lock, open_no_link
 
 _BEGIN = ".aiodreamobjects-token-"
 
@@ -34,21 +34,24 @@ async def token_in(root: str) -> AsyncIterator[str]:
     def make() -> str:
         nonlocal file
         try:
-            file = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
         except OSError:
             return f"{root}:{os.stat(root).st_ino}"  # noqa: PTH116 - a name, as it was given
         with suppress(OSError):  # not all file systems have locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        unlocked.rename(path)
+            lock(file)
+        try:
+            unlocked.rename(path)
+        except PermissionError:  # Windows renames no open file
+            return str(unlocked)
         _remove_left(root, ours)
         return str(path)
 
     def remove() -> None:
         if file != -1:
+            os.close(file)  # first, as Windows removes no open file
             for one in (unlocked, path):
                 with suppress(OSError):
                     one.unlink()
-            os.close(file)
 
     try:
         yield await finish(in_thread(make))
@@ -62,10 +65,10 @@ def _remove_left(root: str, ours: str) -> None:
         left = [entry.path for entry in entries if entry.name.startswith(ours)]
     for path in left:
         with suppress(OSError):  # BlockingIOError: it is in use
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            file = open_no_link(path, os.O_RDWR)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path)  # noqa: PTH108 - as scandir gave it
+                if lock(file):
+                    os.unlink(path)  # noqa: PTH108 - as scandir gave it
             finally:
                 os.close(file)
 

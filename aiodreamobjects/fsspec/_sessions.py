@@ -193,7 +193,8 @@ def _leave_to_parent() -> None:
     _HELD.clear()
 
 
-os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_leave_to_parent)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_leave_to_parent)
 
 
 def _close_all() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -144,6 +143,7 @@ async def test_an_empty_object_is_an_empty_file(bucket: dream.Bucket, tmp_path: 
 async def test_a_download_that_failed_midway_is_taken_up(
     ranged: dream.Session, obj: dream.Object, tmp_path: Path
 ) -> None:
+    resource = pytest.importorskip("resource")
     same, target = ranged.bucket(obj.bucket).object(obj.key), tmp_path / "file"
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) * 7 // 10, hard))
