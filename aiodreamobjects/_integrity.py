@@ -66,7 +66,8 @@ class ContentDigest:
 
     async def update(self, data: Buffer) -> None:
         """Add the next bytes."""
-        await _off_loop(lambda: self.add(data), len(data))
+        await _off_loop(lambda: self._update(data), len(data))
+        self.position += len(data)
 
     async def add_part(self, number: int, data: Buffer) -> None:
         """Add a whole part, in any order. Do not mix this with ``update``."""
@@ -87,8 +88,11 @@ class ContentDigest:
         return digest.hex() if self._algorithm == "md5" else base64.b64encode(digest).decode()
 
     def add(self, data: Buffer) -> None:
-        """Add the next bytes, in this thread."""
+        """Add the next bytes, in this thread. ``position`` changes at the end: others wait for it to add theirs."""
+        self._update(data)
         self.position += len(data)
+
+    def _update(self, data: Buffer) -> None:
         if self._part_sizes is None:
             self._hash.update(data)
             return

@@ -280,6 +280,15 @@ async def download_while(
     return await task
 
 
+async def test_ranges_that_cut_parts_are_digested_in_order(memory: MemoryService, tmp_path: Path) -> None:
+    content = random.Random(2).randbytes(8 << 20)
+    async with memory.session(limits=dream.Limits(part_size=3 << 18)) as session:
+        await (await session.create_bucket("in-order")).object("a").put(content)
+    async with memory.session(limits=dream.Limits(part_size=1 << 18)) as session:
+        info = await session.object("s3://in-order/a").download(tmp_path / "a")
+    assert (info.verified, (tmp_path / "a").read_bytes()) == ("parts", content)
+
+
 @pytest.mark.parametrize("new", [OTHER, OTHER[:100], OTHER * 3, b""], ids=["as long", "shorter", "longer", "empty"])
 async def test_an_object_that_is_replaced_midway_is_noticed_or_begun_again(
     memory: MemoryService, bucket: dream.Bucket, tmp_path: Path, new: bytes

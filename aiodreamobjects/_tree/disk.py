@@ -408,9 +408,11 @@ def _write(cursor: _Cursor, file: NewFile) -> None:
     try:
         _fill(directory, temporary, descriptor, file, mode)
         directory.replace(temporary, name)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             directory.unlink(temporary)
+        if isinstance(error, OSError):  # a failed write names no file
+            error.filename = file.name
         raise
 
 
