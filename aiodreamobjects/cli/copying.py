@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from aiodreamobjects.cli.addresses import Local, Remote, Standard, first_wildcar
 from aiodreamobjects.cli.app import App
 from aiodreamobjects.cli.errors import RefusedError
 from aiodreamobjects.cli.options import (
+    HEADER_NAMES,
     SYMLINKS,
     command,
     filters,
@@ -28,6 +30,17 @@ _symlinks = click.option(
     show_default=True,
     help="What to do with symbolic links.",
 )
+_UP, _DOWN, _BETWEEN = "an upload", "a download", "a copy between buckets"
+_IN, _OUT = "standard input", "standard output"
+_MEANT_FOR: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys((*HEADER_NAMES, "metadata", "acl", "checksum"), (_UP, _BETWEEN, _IN)),
+    **dict.fromkeys(("include", "include_from", "exclude", "exclude_from"), (_UP, _DOWN, _BETWEEN)),
+    **dict.fromkeys(("symlinks", "missing_ok"), (_UP,)),
+    "if_absent": (_UP, _DOWN, _BETWEEN, _IN),
+    "resume": (_UP, _DOWN),
+    "version_id": (_DOWN, _BETWEEN, _OUT),
+}
+"""The directions for which an option means something. Those that are not here are for all."""
 _missing_ok = click.option("--missing-ok", is_flag=True, help="Leave out files that vanish meanwhile.")
 
 
@@ -128,11 +141,16 @@ async def _transfer(app: App, verb: str, addresses: tuple[str, ...], options: di
             msg = f"{address}: is a bucket: add -r, or a slash at its end, to take all its objects"
             raise RefusedError(msg)
     _check_directions(verb, sources, target)
+    _check_options(verb, sources, target, options)
     if not options["raw"] and isinstance(target, Local | Remote) and "*" in str(target):
         msg = f"{target}: a target has no wildcards: quote them in the source, or add --raw"
         raise RefusedError(msg)
     transfer = Transfer(app, verb, options)
-    is_of_many = len(sources) > 1 or any(_is_many(source, options) for source in sources)
+    are_trees = any(_is_many(source, options) for source in sources)
+    if are_trees and options["version_id"]:
+        msg = f"{verb} {' '.join(addresses)}: --version-id is for one object: see restore --as-of for a whole prefix"
+        raise RefusedError(msg)
+    is_of_many = len(sources) > 1 or are_trees
     if is_of_many and not isinstance(target, Standard):
         target = _directory(target, options, verb)
     into = is_of_many or (not isinstance(target, Standard) and target.is_directory)
@@ -155,6 +173,35 @@ def _check_directions(verb: str, sources: list[Local | Remote | Standard], targe
         else:
             continue
         raise RefusedError(msg)
+
+
+def _check_options(
+    verb: str, sources: list[Local | Remote | Standard], target: Local | Remote | Standard, options: dict[str, Any]
+) -> None:
+    """Refuse options that would be ignored, before anything is sent."""
+    given = [name for name, value in options.items() if value not in (None, False, (), "follow")]
+    for source in sources:
+        direction = _direction(source, target)
+        for name in given:
+            meant = _MEANT_FOR.get(name, (direction,))
+            if direction not in meant:
+                msg = f"{verb} {source} {target}: {_flag(name)} is for {', '.join(meant)}; this is {direction}: leave it out"
+                raise RefusedError(msg)
+    alone = [name for name in ("if_absent", "resume", "checksum") if name in given]
+    if alone and options.get("delete"):
+        other = _flag(alone[0])
+        msg = f"{verb} {sources[0]} {target}: --delete does not go with {other}: run sync {other} first, then sync --delete"
+        raise RefusedError(msg)
+
+
+def _direction(source: Local | Remote | Standard, target: Local | Remote | Standard) -> str:
+    if isinstance(source, Remote):
+        return _BETWEEN if isinstance(target, Remote) else _DOWN if isinstance(target, Local) else _OUT
+    return _UP if isinstance(source, Local) else _IN
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def is_local_pattern(source: Local, options: dict[str, Any]) -> bool:

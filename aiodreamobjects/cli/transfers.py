@@ -293,9 +293,6 @@ class Transfer:
         """Return whether the tree verbs lack an option, so that each object takes a verb of its own."""
         options = self._options
         is_special = options["if_absent"] or options["resume"] or options["checksum"] is not None
-        if is_special and options.get("delete"):
-            msg = "--delete does not go with --if-absent, --resume and --checksum"
-            raise RefusedError(msg)
         if isinstance(source, Remote) and isinstance(target, Remote):
             return bool(is_special or self._headers)
         return bool(is_special or self._moves)

@@ -364,6 +364,35 @@ def test_links_are_skipped_or_refused(cli: Place, name: str, tmp_path: Path) -> 
     assert set(cli.objects(name)) == {"skip/real", "follow/real", "follow/link"}
 
 
+@pytest.mark.parametrize(
+    ("words", "flag", "direction"),
+    [
+        ("cp s3://{} . -r --acl private", "--acl", "a download"),
+        ("cp s3://{}/k k --cache-control no-store", "--cache-control", "a download"),
+        ("sync s3://{} here --metadata a=b", "--metadata", "a download"),
+        ("mv s3://{}/k k --checksum sha256", "--checksum", "a download"),
+        ("cp s3://{}/k - --if-absent", "--if-absent", "standard output"),
+        ("cp s3://{}/k s3://{}/l --resume", "--resume", "a copy between buckets"),
+        ("sync s3://{} s3://{}/l --symlinks skip", "--symlinks", "a copy between buckets"),
+        ("cp - s3://{}/k --include *.txt", "--include", "standard input"),
+        ("cp a s3://{}/k --version-id 1", "--version-id", "an upload"),
+        ("cp -r s3://{} . --version-id 1", "--version-id", "for one object"),
+        ("sync here s3://{} --delete --checksum sha256", "--delete", "run sync --checksum first, then sync --delete"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    cli: Place, name: str, tmp_path: Path, words: str, flag: str, direction: str
+) -> None:
+    cli.put(name, {"k": "1"})
+    write_files(tmp_path, {"a": "1", "here/b": "1"})
+    result = cli(*words.replace("{}", name).split(), stdin=b"new", cwd=tmp_path)
+    assert (result.status, result.err.count("\n"), result.out) == (2, 1, b"")
+    assert flag in result.err
+    assert direction in result.err
+    assert cli.objects(name) == {"k": "1"}
+    assert files_below(tmp_path) == {"a": "1", "here/b": "1"}
+
+
 def test_an_error_names_its_request_with_v_and_has_a_traceback_with_vv(cli: Place, name: str) -> None:
     plain, more, most = (cli(*verbose, "cat", f"s3://{name}/none").err for verbose in ((), ("-v",), ("-vv",)))
     assert plain.startswith(f"dreamobjects: s3://{name}/none: NoSuchKey (404)")
