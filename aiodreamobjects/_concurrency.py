@@ -82,8 +82,11 @@ async def finish(work: Awaitable[T], *, grace: float | None = None, may_drop: Ca
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            with anyio.CancelScope(shield=cancelled is not None):
-                _, pending = await asyncio.wait({task}, timeout=None if cancelled is None else grace)
+            if cancelled is None:
+                await asyncio.wait({task})
+                break
+            with anyio.CancelScope(shield=True):
+                _, pending = await asyncio.wait({task}, timeout=grace)
             if pending:
                 task.cancel()
         except asyncio.CancelledError as error:
@@ -95,6 +98,17 @@ async def finish(work: Awaitable[T], *, grace: float | None = None, may_drop: Ca
             cancelled.__context__ = failure
         raise cancelled
     return background.outcome()
+
+
+async def wait_past_scopes(task: asyncio.Task[object]) -> None:
+    """Wait for the end of a task, even in a cancelled scope. Only ``task.cancel()`` of the caller cuts the wait."""
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        if not _is_scope_cancelled():
+            raise
+        with anyio.CancelScope(shield=True):  # not before: the first scope of a program imports half of anyio
+            await asyncio.wait({task})
 
 
 async def in_thread(

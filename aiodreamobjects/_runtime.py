@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 import anyio
 
-from aiodreamobjects._concurrency import Background, finish, naming_lack_of_threads
+from aiodreamobjects._concurrency import Background, finish, naming_lack_of_threads, wait_past_scopes
 from aiodreamobjects._config import Limits, Retry, Timeouts
 from aiodreamobjects._errors import DreamObjectsError, SessionClosedError, WrongLoopError
 from aiodreamobjects._limits import Memory, Places
@@ -182,8 +182,7 @@ class Runtime:
             return
         is_inside = self._is_inside_job()  # then closing waits for the caller, which must leave its job first
         try:
-            with anyio.CancelScope(shield=not is_inside):
-                await asyncio.wait({closing.task})
+            await (asyncio.wait({closing.task}) if is_inside else wait_past_scopes(closing.task))
         except asyncio.CancelledError:
             if not is_inside:
                 await closing.stop()
@@ -201,13 +200,17 @@ class Runtime:
             )
             self._interrupt()  # first: closing the queue must not let a waiting request in
             s3.stop()
-            with anyio.move_on_after(grace):
-                while self._jobs:
-                    self._job_ended = asyncio.Event()
-                    await self._job_ended.wait()
-                    self._interrupt()
+            if self._jobs:
+                with anyio.move_on_after(grace):
+                    await self._jobs_end()
         finally:
             await s3.aclose()
+
+    async def _jobs_end(self) -> None:
+        while self._jobs:
+            self._job_ended = asyncio.Event()
+            await self._job_ended.wait()
+            self._interrupt()
 
     def _interrupt(self) -> None:
         """Interrupt the outermost jobs. Jobs inside them end with them."""

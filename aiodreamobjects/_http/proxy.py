@@ -27,14 +27,14 @@ LONGEST_REPLY_BYTES = 8 << 10
 """The longest head of an answer to CONNECT. Only its status matters."""
 PORTS = {"http": 80, "https": 443}
 
-_URL = re.compile(
-    r"(?:(?P<scheme>https?)://)?"
+# Compiled at their first use: most sessions have no proxy.
+_URL = (
+    r"(?i)(?:(?P<scheme>https?)://)?"
     r"(?:(?P<user>[^@:/?#]*)(?::(?P<password>[^/?#]*))?@)?"
-    r"(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>[0-9]{1,5}))?/?",
-    re.IGNORECASE,
+    r"(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>[0-9]{1,5}))?/?"
 )
-_NAME_AND_PORT = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (?P<status>[1-9][0-9]{2})(?: [^\r\n]*)?")
+_NAME_AND_PORT = r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?"
+_STATUS_LINE = rb"HTTP/1\.[01] (?P<status>[1-9][0-9]{2})(?: [^\r\n]*)?"
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -99,7 +99,7 @@ def _setting(name: str, environment: Mapping[str, str]) -> tuple[str, Secret | N
 
 def _parse(value: Secret) -> Proxy | None:
     """Return the proxy of a URL, or ``None`` for any other value. Raises nothing: a traceback could show the password."""
-    match = _URL.fullmatch(value) if value.isprintable() else None
+    match = re.fullmatch(_URL, value) if value.isprintable() else None
     if match is None:
         return None
     scheme = (match["scheme"] or "http").lower()
@@ -164,7 +164,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 def split_host(host: str, default_port: int) -> tuple[str, int]:
     """Split ``name``, ``name:80``, ``[::1]`` or ``[::1]:80`` into the name or address, and the port."""
-    match = _NAME_AND_PORT.fullmatch(host)
+    match = re.fullmatch(_NAME_AND_PORT, host)
     if match is None:
         return host, default_port
     return match["address"] or match["name"] or "", int(match["port"] or default_port)
@@ -293,7 +293,7 @@ def _is_http(received: bytes | bytearray) -> bool:
 def judge_reply(received: bytes, peer: str, proxy: Proxy) -> ConnectionFailedError | None:
     """Return the error for an answer to CONNECT, or ``None`` if there is a tunnel now."""
     head, end, rest = received.partition(_HEAD_END)
-    match = _STATUS_LINE.fullmatch(head.partition(b"\r\n")[0])
+    match = re.fullmatch(_STATUS_LINE, head.partition(b"\r\n")[0])
     if len(head) > LONGEST_REPLY_BYTES:
         return _failed(f"{peer} answers CONNECT with a head of over {LONGEST_REPLY_BYTES:,} bytes")
     if not end and _is_http(received):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from secrets import token_hex
 from typing import TYPE_CHECKING, Final, Literal
-
-import anyio
 
 from aiodreamobjects import _checksums
 from aiodreamobjects._concurrency import finish
@@ -25,6 +23,7 @@ from aiodreamobjects._errors import (
     UnsupportedByServiceError,
 )
 from aiodreamobjects._http.transport import Buffer
+from aiodreamobjects._later import Later
 from aiodreamobjects._models import Address, CannedAcl, Checksum
 from aiodreamobjects._s3.call import Caller
 from aiodreamobjects._s3.objects import Objects
@@ -33,7 +32,11 @@ from aiodreamobjects._s3.uploads import Uploads
 from aiodreamobjects._service import Digests, Feature
 
 if TYPE_CHECKING:
+    import secrets
+
     from aiodreamobjects._acls import Acl
+else:
+    secrets = Later("secrets")
 
 PROBE_GRACE_SECONDS = 10.0
 LONGEST_DIRECTORY = 200
@@ -72,7 +75,7 @@ class Abilities(Objects, Uploads):
         super().__init__(caller)
         self._gate = caller.gate
         self._answered: set[Feature] = set()
-        self._asking = anyio.Lock()
+        self._asking = asyncio.Lock()
 
     # ACLs and tags. Some gateways ignore "?acl" and "?tagging": a PUT of these then replaces the object's content.
 
@@ -290,5 +293,5 @@ class Abilities(Objects, Uploads):
 
 def _beside(address: Address) -> Address:
     """Return an unused address in the object's directory: a right to write the object mostly covers it too."""
-    directory, name = address.key.rpartition("/")[0][:LONGEST_DIRECTORY], f".aiodreamobjects-{token_hex(8)}"
+    directory, name = address.key.rpartition("/")[0][:LONGEST_DIRECTORY], f".aiodreamobjects-{secrets.token_hex(8)}"
     return Address(address.bucket, f"{directory}/{name}" if directory else name)

@@ -6,6 +6,7 @@ hundred requests.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from aiodreamobjects._concurrency import in_thread
+from aiodreamobjects._concurrency import finish, naming_lack_of_threads
 from aiodreamobjects._config import Credentials, Limits, Retry, Secret, Timeouts, hide
 from aiodreamobjects._errors import CredentialsError
 from aiodreamobjects._http.pool import Pool
@@ -110,7 +111,7 @@ async def connect(
         anonymous=anonymous,
         explicit=explicit,
         found=found,
-        ca=ca or found.ca,
+        ca=ca,
         observe=observe,
     )
     if service.scheme == "http" and not _is_loopback(service.host):
@@ -147,10 +148,10 @@ async def find(
     neither credentials nor endpoint are needed, a profile that is missing or broken is only logged.
     """
     if not needs_credentials and profile is None and boto_session is None:
-        found = await in_thread(lambda: find_in_environment(needs_endpoint=needs_endpoint))
+        found = await _in_thread(lambda: find_in_environment(needs_endpoint=needs_endpoint))
         if found is not None:
             return found
-    await in_thread(_import_session)
+    await _in_thread(_import_session)
     from aiodreamobjects._s3 import boto_session as boto  # noqa: PLC0415 - imported by now
 
     try:
@@ -204,7 +205,7 @@ async def open_s3(
     if proxy is not None:
         _log.info("requests to %s go through the proxy %s", service.endpoint, proxy)
     needs_tls = is_tls or ca is not None or (proxy is not None and proxy.is_tls)
-    context = await in_thread(tls.make_ssl_context, ca) if needs_tls else None
+    context = await _in_thread(lambda: tls.make_ssl_context(ca or found.ca)) if needs_tls else None
     source: CredentialSource | None = StaticCredentials(explicit) if explicit else found.credentials
     assert (source is None) == anonymous
     watch = watch_of(observe, service)
@@ -220,6 +221,12 @@ async def open_s3(
     return S3(gate, pool, cold_opener(found.session, explicit))
 
 
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run work in a thread of the event loop. ``in_thread`` would import half of anyio, which a listing does not need."""
+    with naming_lack_of_threads():
+        return await finish(asyncio.to_thread(work))
+
+
 def watch_of(observe: Observer | None, service: Service) -> CallWatch | None:
     """Return what tells the observer, if there is one."""
     if observe is None:
@@ -233,7 +240,7 @@ def cold_opener(session: BotoSession | None, explicit: Credentials | None) -> Ca
     """Return the function that makes the client for rare requests."""
 
     async def open_cold(caller: Caller) -> Cold:
-        await in_thread(_import_client)
+        await _in_thread(_import_client)
         from aiodreamobjects._s3.cold import Cold  # noqa: PLC0415 - imported by now
 
         return await Cold.open(caller, session, explicit)

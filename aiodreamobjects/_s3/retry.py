@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aiodreamobjects._config import Credentials, Retry
 from aiodreamobjects._errors import DreamObjectsError, NotFoundError, PreconditionFailedError, ServiceError
+from aiodreamobjects._later import Later
 from aiodreamobjects._limits import Crowd
 
 if TYPE_CHECKING:
+    import random
+
     from aiodreamobjects._trace import Record
+else:
+    random = Later("random")
 
 T = TypeVar("T")
 
@@ -206,7 +210,7 @@ _DOUBT = "an earlier attempt of this call may have caused this: its reply was lo
 def backoff(retry: Retry, attempts_made: int, retry_after: float | None = None) -> float:
     """Return the seconds to wait after a number of attempts: full jitter, at least Retry-After, at most the cap."""
     ceiling = min(retry.cap, retry.base * 2.0 ** min(attempts_made - 1, 64))
-    jittered = random.uniform(0, ceiling)  # noqa: S311 - spreads clients out, hides nothing
+    jittered = random.uniform(0, ceiling)
     return max(jittered, min(retry_after or 0.0, retry.cap))
 
 
