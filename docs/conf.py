@@ -47,6 +47,7 @@ nitpick_ignore = [
         ("py:class", name)
         for name in (
             "AbstractAsyncContextManager",
+            "aiodreamobjects.asgi.content.ResponseOptions",  # the docstring describes each of them
             "aiohttp.web_request.Request",
             "aiohttp.web_response.StreamResponse",
             "collections.abc.AsyncIterable",

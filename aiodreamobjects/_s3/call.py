@@ -192,6 +192,8 @@ class Caller:
         """Set the call's body and the digests that it needs. Return the body's MD5, unless ``verify`` is off."""
         call.body = body
         digest = _integrity.Md5() if verify else None
+        if digest is None and checksum is None and not self._signs_payload:
+            return None
         if len(body) <= _integrity.INLINE_BYTES:
             self._set_digests(call, body, digest, checksum)
         else:
