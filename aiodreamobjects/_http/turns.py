@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-TURN_BYTES = 512 << 10
-"""The most bytes of large bodies that are received, and sent, in one turn of the loop while short requests are under way."""
+TURN_BYTES = 1 << 20
+"""The most bytes that one large body receives in its turn. Half as many slow downloads by a fifth, and gain little."""
 
 
 class Turns:

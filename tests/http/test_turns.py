@@ -12,6 +12,7 @@ import pytest
 from http_client import PATIENT, STREAMED, asked, closed, ok
 from loops import on_every_loop
 
+from aiodreamobjects._http.connection import PIECE_BYTES
 from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.transport import Response
 from aiodreamobjects._http.turns import TURN_BYTES
@@ -73,13 +74,13 @@ async def busy_pool(host: str) -> AsyncIterator[Pool]:
         await pool.aclose(closed)
 
 
-async def large_turns(moved: Callable[[], int], work: Awaitable[object]) -> int:
-    """Do the work. Return in how many turns of the loop the figure grew by more than two bodies may have."""
+async def large_turns(moved: Callable[[], int], most: int, work: Awaitable[object]) -> int:
+    """Do the work. Return in how many turns of the loop the figure grew by more than two bodies may have, ``most`` each."""
     task, count, before = asyncio.ensure_future(work), 0, moved()
     while not task.done():
         await asyncio.sleep(0)
         now = moved()
-        count += now - before > 2 * TURN_BYTES
+        count += now - before > 2 * most
         before = now
     await task
     return count
@@ -96,7 +97,7 @@ async def test_large_bodies_arrive_in_turns_while_there_are_short_requests(host:
 
     async with busy_pool(host) as pool:
         reads = asyncio.gather(*map(fill, memory))
-        count = await large_turns(lambda: sum(response.taken for response in responses), reads)
+        count = await large_turns(lambda: sum(response.taken for response in responses), TURN_BYTES, reads)
     assert reads.result() == [SIZE] * WIDTH
     assert count <= WIDTH  # each comes without a turn once
 
@@ -112,6 +113,6 @@ async def test_large_bodies_leave_in_turns_while_there_are_short_requests(host: 
 
     async with busy_pool(host) as pool:
         puts = asyncio.gather(*map(put, gauges))
-        count = await large_turns(lambda: sum(gauge.bytes for gauge in gauges), puts)
+        count = await large_turns(lambda: sum(gauge.bytes for gauge in gauges), PIECE_BYTES, puts)
     assert puts.result() == [200] * WIDTH
     assert count <= WIDTH
