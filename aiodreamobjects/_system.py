@@ -238,7 +238,7 @@ def unsent_bytes(connection: int) -> int:
 
 
 def poll_of(connection: int) -> Callable[[int], Sequence[object]] | None:
-    """Return a function that says, within so many milliseconds, what has arrived; None where there is none."""
+    """Return a function that waits up to some milliseconds for bytes to arrive, and returns what it found. None without ``poll``."""
     poll: Any = getattr(select, "poll", None)
     if poll is None:
         return None

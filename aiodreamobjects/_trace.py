@@ -182,6 +182,7 @@ class Record(CallEnded):
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__  # both, or setting stays slow
 
+    # Once more, since type checkers let nobody set the fields of a frozen dataclass.
     id: int
     operation: str
     bucket: str

@@ -22,7 +22,7 @@ MIB = 1 << 20
 COLD, BARE_PYTHON = "cold", "python -c pass"
 
 LEGEND = (
-    "Medians of the rounds; ± is half of their range, and nothing of a single round. CPU is user and system time of the "
+    "Medians of the rounds; ± is half of their range, or a dash after one round. CPU is user and system time of the "
     "process with all its threads. "
 )
 SERVER_LEGEND = (

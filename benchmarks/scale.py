@@ -148,7 +148,7 @@ def columns(place: Place, figures: Figures) -> dict[str, Column]:
 PAGE = Page(
     "scale",
     SCALE,
-    "Medians of the rounds; ± is half of their range, and nothing of a single round. The processes are started, and their "
+    "Medians of the rounds; ± is half of their range, or a dash after one round. The processes are started, and their "
     "sessions open, before the time that counts. CPU and memory are those of the process that calls: with an executor, the "
     "coordinator's. Whole processes are measured from their start to their end, with those that they start. "
     f"{SERVER_LEGEND}",

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable
 
 TURN_BYTES = 1 << 20
-"""The most bytes that one large body receives in its turn. Half as many slow downloads by a fifth, and gain little."""
+"""The most bytes that one large body receives in its turn. With half as many, downloads were slower, small reads hardly faster."""
 
 
 class Turns:
     """Lets large bodies take turns, so that a short request waits for a part of one of them, and not for parts of all.
 
-    Each connection of a large body is ready in nearly every turn of the loop. To receive as much as each has takes 30 ms.
-    Without short requests, to take turns would only cost time.
+    Several large bodies have bytes to receive in nearly every turn of the loop, up to some megabytes each. Without short requests
+    nobody waits for them, and turns would only cost time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -24,7 +24,7 @@ class Turns:
         """Whether to take turns: a short request has ended since the last sweep."""
 
     def wait(self, go: Callable[[], None]) -> None:
-        """Call ``go`` in a later turn of the loop, which calls nothing else that waits here."""
+        """Call ``go`` in a later turn of the loop, after those that wait already. Each turn calls one."""
         if not self._line:
             self._loop.call_soon(self._call_next)
         self._line.append(go)

@@ -1,4 +1,4 @@
-"""What the session's observer is told of calls. Imported only if the session has one."""
+"""Make the events of calls for the session's observer. Imported only if the session has one."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         return await self._look((bucket, key, version))
 
     async def _look(self, target: Target) -> Entry:
-        """Ask the service what is there: an object, a directory or a bucket. Raise FileNotFoundError if there is nothing."""
+        """Ask the service whether the path is an object, a directory or a bucket. Raise FileNotFoundError if it is none."""
         bucket, key, version = target
         place = await self.bucket_at(bucket)
         if not key:
