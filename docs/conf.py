@@ -127,7 +127,7 @@ def make_readable(*event: Any) -> tuple[str | None, str | None]:
 
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-FILES = {"web_service": ("app.py", "__main__.py", "page.html"), "worker": ("tasks.py", "__main__.py")}
+FILES = {"web_service": ("app.py", "files.py", "__main__.py"), "worker": ("tasks.py", "__main__.py")}
 """What the page of a directory shows; of a script, itself."""
 
 
@@ -139,9 +139,7 @@ def write_example(name: str, files: tuple[str, ...]) -> None:
     for block in usage.strip().split("\n\n"):
         is_code = block.startswith("    ")
         parts.append(f"```sh\n{textwrap.dedent(block)}\n```" if is_code else block.replace("``", "`"))
-    output = Path(__file__).parent / "outputs" / f"{name}.txt"
-    if output.exists():
-        parts += ["It prints", f"```{{literalinclude}} ../outputs/{name}.txt\n:language: text\n```"]
+    parts += ["What it prints:", f"```{{literalinclude}} ../outputs/{name}.txt\n:language: text\n```"]
     for file in files:
         shown = (root / file).relative_to(EXAMPLES.parent).as_posix()
         parts += [f"## `{shown}`", f"```{{literalinclude}} ../../{shown}\n```"]

@@ -7,8 +7,6 @@ Old versions are kept: what was deleted or overwritten by mistake comes back wit
 ``dreamobjects restore -r --as-of 2d``. Run it from cron: it prints one line, and exits with 1 if something failed.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import sys

@@ -1,7 +1,5 @@
 """A service for trying things: moto's server in a thread, unless the environment names an endpoint."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator

@@ -5,13 +5,11 @@
 Only files that are missing or changed are sent. It pays for many files: one process sends a few thousand a second.
 """
 
-from __future__ import annotations
-
 import argparse
+import asyncio
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
-
-from command import exit_with, status_of
 
 import aiodreamobjects as dream
 
@@ -22,15 +20,17 @@ async def main(directory: str, bucket: str, prefix: str, processes: int | None) 
             report = await session.bucket(bucket).upload_tree(
                 directory, prefix, compare="mtime", executor=pool, on_error="collect"
             )
+    for failure in report.failures:
+        print(f"{failure.key!r}: {failure.error}", file=sys.stderr)
     print(f"{report.copied:,} stored, {report.skipped:,} the same, by {report.workers} processes")
-    return status_of(report)
+    return 1 if report.failed else 0
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # each process imports this file
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory")
     parser.add_argument("bucket")
     parser.add_argument("prefix", nargs="?", default="")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     given = parser.parse_args()
-    exit_with(main(given.directory, given.bucket, given.prefix, given.processes))
+    sys.exit(asyncio.run(main(given.directory, given.bucket, given.prefix, given.processes)))

@@ -1,48 +1,38 @@
-"""All steps of DreamHost's old sample for boto 2, and the one step it called impossible: the forced delete.
+"""All steps of DreamHost's old sample for boto 2, and the one step that it called impossible: the forced delete.
 
     python examples/quickstart.py
 
-runs on an embedded server. To run it on DreamObjects, or any other service, set DREAMOBJECTS_ENDPOINT_URL (such as
-https://s3.us-east-005.dream.io), DREAMOBJECTS_ACCESS_KEY_ID and DREAMOBJECTS_SECRET_ACCESS_KEY. It makes one bucket
-with a random name, and deletes it at the end.
+Without settings it uses an embedded server. For another service, set DREAMOBJECTS_ENDPOINT_URL (such as
+https://s3.us-east-005.dream.io), DREAMOBJECTS_ACCESS_KEY_ID and DREAMOBJECTS_SECRET_ACCESS_KEY.
 """
 
-from __future__ import annotations
-
+import asyncio
 import secrets
 import tempfile
 from pathlib import Path
 
 from embedded_server import embedded_server_unless_configured
-from event_loop import run
 
 import aiodreamobjects as dream
 
 
 async def main() -> None:
     async with dream.Session() as session:
-        print(f"Connected to {session.service.name}, {session.service.endpoint}")
-
-        print("\nCreating a bucket")
+        print(f"Connected to {session.service.name}, {session.service.endpoint}\n\nYour buckets")
         bucket = await session.create_bucket(f"my-new-bucket-{secrets.token_hex(6)}")
-
-        print("\nListing owned buckets")
         async for info in session.buckets():
             print(f"{info.name}\t{info.created}")
 
-        print("\nCreating objects")
-        hello = bucket.object("hello.txt")
+        hello, plans = bucket.object("hello.txt"), bucket.object("secret_plans.txt")
         await hello.put("Hello World!")
-        plans = bucket.object("secret_plans.txt")
         await plans.put("Tell no one.")
-        await bucket.object("goodbye.txt").put("Goodbye!")
         await bucket.object("perl_poetry.pdf").put(b"%PDF-1.4 ...", content_type="application/pdf")
-
-        print("\nListing a bucket's content")
+        await bucket.object("goodbye.txt").put("Goodbye!")
+        print("\nObjects in the bucket")
         async for obj in bucket.list():
             print(f"{obj.key}\t{obj.size}\t{obj.last_modified}")
 
-        print("\nChanging ACLs: one object public, one private")
+        print("\nACLs: one object public, one private")
         try:
             await hello.set_acl("public-read")
             await plans.set_acl("private")
@@ -50,29 +40,20 @@ async def main() -> None:
         except dream.UnsupportedByServiceError as error:
             print(f"Not on this service: {error}")
 
-        print("\nDownloading an object to a file")
         with tempfile.TemporaryDirectory() as documents:
             path = Path(documents, "perl_poetry.pdf")
             await bucket.object("perl_poetry.pdf").download(path)
-            print(f"{path.name}\t{path.stat().st_size}")
-
-        print("\nDeleting an object")
+            print(f"\nDownloaded {path.name}, {path.stat().st_size} bytes")
         await bucket.object("goodbye.txt").delete()
-        print(f"goodbye.txt exists: {await bucket.object('goodbye.txt').exists()}")
+        print(f"Deleted goodbye.txt. It exists: {await bucket.object('goodbye.txt').exists()}")
 
-        print("\nGenerating download URLs, unsigned and signed for an hour")
-        print(hello.url(scheme=session.service.scheme))
+        print(f"\nLinks: unsigned, and signed for an hour\n{hello.url(scheme=session.service.scheme)}")
         print(plans.presign_get(3600))
 
-        print("\nDeleting the bucket, which is not empty")
-        try:
-            await bucket.delete()
-        except dream.BucketNotEmptyError:
-            print("Refused: it is not empty")
-        await bucket.delete(force=True)
-        print(f"Forced. {bucket.name} exists: {await bucket.exists()}")
+        await bucket.delete(force=True)  # without force: BucketNotEmptyError
+        print(f"\nDeleted {bucket.name} with all that was in it. It exists: {await bucket.exists()}")
 
 
 if __name__ == "__main__":
     with embedded_server_unless_configured():
-        run(main())
+        asyncio.run(main())

@@ -1,16 +1,12 @@
-"""Kill an upload and a download midway, then resume them.
+"""Kill an upload and a download midway, and resume them.
 
     python examples/resume_after_crash.py
 
-makes a file of 40 MiB and a bucket, and starts a process that uploads the file. The process kills itself when half is
-sent; a second process sends the rest. Then it does the same with a download. The server is embedded, unless
-DREAMOBJECTS_ENDPOINT_URL names another. The processes are
-
-    python examples/resume_after_crash.py upload|download FILE s3://BUCKET/KEY [--die]
+starts a process that uploads 40 MiB, and kills itself when half is sent. A second process sends the rest. Then it does
+the same with a download. ``resume=True`` is all that is needed: every call is the same.
 """
 
-from __future__ import annotations
-
+import asyncio
 import os
 import secrets
 import signal
@@ -20,14 +16,11 @@ import tempfile
 from pathlib import Path
 
 from embedded_server import embedded_server_unless_configured
-from event_loop import run
 
 import aiodreamobjects as dream
 
 SIZE = 40 << 20
-SLOWLY = dream.Limits(  # slow, so that the process can die midway
-    part_size=5 << 20, parts_per_object=2, upload_bytes_per_second=SIZE, download_bytes_per_second=SIZE
-)
+SLOWLY = dream.Limits(part_size=5 << 20, upload_bytes_per_second=SIZE, download_bytes_per_second=SIZE)
 
 
 def die_midway(progress: dream.Progress) -> None:
@@ -36,52 +29,31 @@ def die_midway(progress: dream.Progress) -> None:
 
 
 async def move(verb: str, file: str, uri: str, *, dies: bool) -> None:
-    """Upload or download. ``resume=True`` is all that resuming needs: every call is the same."""
     async with dream.Session(limits=SLOWLY) as session:
         obj = session.object(uri)
-        progress = die_midway if dies else None
-        if verb == "upload":
-            info = await obj.upload(file, resume=True, progress=progress)
-        else:
-            info = await obj.download(file, resume=True, progress=progress)
-        counters = session.statistics()
-        print(f"{verb}: {counters.bytes_sent:,} bytes sent, {counters.bytes_received:,} received, of {info.size:,}")
+        await session.create_bucket(obj.bucket, exist_ok=True)
+        call = obj.upload if verb == "upload" else obj.download
+        info = await call(file, resume=True, progress=die_midway if dies else None)
+        did = session.statistics()
+        print(f"{verb}: {did.bytes_sent:,} bytes sent, {did.bytes_received:,} received, of {info.size:,}")
+        if verb == "download":
+            await session.bucket(obj.bucket).delete(force=True)
 
 
-def demonstrate() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        original, copy = Path(directory, "original.bin"), Path(directory, "copy.bin")
-        original.write_bytes(os.urandom(SIZE))
-        uri = f"s3://my-new-bucket-{secrets.token_hex(6)}/original.bin"
-        run(make_bucket(uri))
-        try:
-            for verb, file in (("upload", original), ("download", copy)):
-                command = [sys.executable, __file__, verb, str(file), uri]
-                died = subprocess.run([*command, "--die"], check=False)  # noqa: S603 - this very script
-                print(f"{verb}: died by signal {-died.returncode}", flush=True)
-                subprocess.run(command, check=True)  # noqa: S603 - the same
-            print(f"The same bytes came back: {copy.read_bytes() == original.read_bytes()}")
-            print(f"Left beside them: {sorted(path.name for path in Path(directory).glob('.*'))}")
-        finally:
-            run(delete_bucket(uri))
-
-
-async def make_bucket(uri: str) -> None:
-    async with dream.Session() as session:
-        await session.create_bucket(session.object(uri).bucket)
-
-
-async def delete_bucket(uri: str) -> None:
-    async with dream.Session() as session:
-        await session.bucket(session.object(uri).bucket).delete(force=True)
+def demonstrate(directory: str) -> None:
+    original, copy = Path(directory, "original.bin"), Path(directory, "copy.bin")
+    original.write_bytes(os.urandom(SIZE))
+    uri = f"s3://my-new-bucket-{secrets.token_hex(6)}/{original.name}"
+    for verb, file in (("upload", original), ("download", copy)):
+        command = [sys.executable, __file__, verb, str(file), uri]
+        print(f"{verb}: died by signal {-subprocess.call([*command, '--die'])}", flush=True)
+        subprocess.check_call(command)
+    print(f"The same bytes came back: {copy.read_bytes() == original.read_bytes()}")
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case []:
-            with embedded_server_unless_configured():
-                demonstrate()
-        case ["upload" | "download" as verb, file, uri, *rest] if rest in ([], ["--die"]):
-            run(move(verb, file, uri, dies=bool(rest)))
-        case _:
-            sys.exit(__doc__)
+    if sys.argv[1:]:
+        asyncio.run(move(*sys.argv[1:4], dies="--die" in sys.argv))
+    else:
+        with embedded_server_unless_configured(), tempfile.TemporaryDirectory() as place:
+            demonstrate(place)

@@ -1,7 +1,5 @@
 """Ask for a job, and show its progress: ``python -m worker SOURCE TARGET [TEXT]``. Ctrl-C aborts it."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 
@@ -18,7 +16,8 @@ async def main(*arguments: str) -> None:
     try:
         while not result.done():
             await asyncio.wait([result], timeout=1)
-            print((await redis.get(f"progress:{job.job_id}") or b"waiting").decode(), file=sys.stderr)
+            done = int(await redis.get(f"progress:{job.job_id}") or 0)
+            print(f"{done:,} bytes read", file=sys.stderr)
         print(await result)
     except asyncio.CancelledError:
         result.cancel()
