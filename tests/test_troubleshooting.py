@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
+from conftest import Server, new_name
 from servers.scripted import Reply, ScriptedServer
 
 import aiodreamobjects as dream
@@ -85,3 +90,102 @@ async def test_what_a_service_says_leads_to_its_section(scripted: ScriptedServer
         ):
             scripted.will(reply, reply)
             await made(heading, session.object("s3://photos/a").read)
+
+
+async def test_no_permission_leads_to_its_section(rgw: Server) -> None:
+    assert rgw.other_account is not None
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        await bucket.object("a").put("x")
+        others = dream.Session(
+            endpoint=rgw.service.endpoint, access_key=rgw.other_account[0], secret_key=rgw.other_account[1]
+        )
+        async with others as other:
+            theirs = other.bucket(bucket.name)
+            for mistake in (
+                theirs.object("a").read,
+                theirs.object("b").head,
+                lambda: theirs.object("a").put("y"),
+                theirs.delete,
+            ):
+                assert bucket.name in await made("AccessDenied", mistake)
+        await bucket.delete(force=True)
+
+
+async def test_files_that_may_not_be_used_lead_to_their_section(tmp_path: Path) -> None:
+    async with MemoryService().session() as session:
+        obj = (await session.create_bucket("photos")).object("a")
+        await obj.put("x")
+        (tmp_path / "file").touch(mode=0o600)
+        tmp_path.chmod(0o555)
+        everything = os.geteuid() == 0
+        if everything:
+            os.seteuid(65534)
+        try:
+            assert str(tmp_path) in await made("Permission denied", lambda: obj.download(tmp_path / "new"))
+            if everything:  # otherwise the file is ours
+                assert str(tmp_path / "file") in await made("Permission denied", lambda: obj.upload(tmp_path / "file"))
+        finally:
+            if everything:
+                os.seteuid(0)
+
+
+async def test_a_full_disk_leads_to_its_section(rgw: Server, small_disk: Path) -> None:
+    """It has 1 MiB. What the section says is tried, too."""
+    content = os.urandom(2 << 20)
+    async with rgw.session(limits=dream.Limits(part_size=256 << 10)) as session:
+        bucket = await session.create_bucket(new_name())
+        obj, target = bucket.object("a"), small_disk / "file"
+        await obj.put(content)
+        target.write_bytes(b"old")
+        assert str(target) in await made("No space left on device", lambda: obj.download(target))
+        assert {path.name: path.read_bytes() for path in small_disk.iterdir()} == {"file": b"old"}
+        await made("No space left on device", lambda: obj.download(target, resume=True))
+        assert target.read_bytes() == b"old"
+        await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,size=6m", str(small_disk)], check=True)
+        before = session.statistics().bytes_received
+        await obj.download(target, resume=True)
+        assert target.read_bytes() == content
+        assert session.statistics().bytes_received - before < len(content)
+        await bucket.delete(force=True)
+
+
+WRONG_CLOCK = """
+import asyncio, sys, time
+
+right = time.time
+time.time = lambda: right() - 7200
+import aiodreamobjects as dream
+
+async def main(uri):
+    async with dream.Session() as session:
+        obj = session.object(uri)
+        early = obj.presign_get(60)
+        await obj.put("x")
+        content = await obj.read_text()
+        print(session.statistics().requests, content, early, obj.presign_get(60))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_wrong_clock_is_corrected_and_spoils_links_made_before(
+    rgw: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service refuses the first request, and takes the second. It also refuses a link made before."""
+    monkeypatch.setenv("DREAMOBJECTS_ENDPOINT_URL", rgw.service.endpoint)
+    monkeypatch.setenv("DREAMOBJECTS_ACCESS_KEY_ID", rgw.access_key)
+    monkeypatch.setenv("DREAMOBJECTS_SECRET_ACCESS_KEY", rgw.secret_key)
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        command = [sys.executable, "-c", WRONG_CLOCK, f"s3://{bucket.name}/a"]
+        told = await asyncio.to_thread(subprocess.run, command, stdout=subprocess.PIPE, text=True, check=True)
+        requests, content, early, late = told.stdout.split()
+        assert (requests, content) == ("3", "x")  # the put twice
+        async with aiohttp.ClientSession() as client:
+            async with client.get(late) as reply:
+                assert await reply.text() == "x"
+            async with client.get(early) as reply:
+                assert reply.status == 403
+                assert "AccessDenied" in await reply.text()
+        await bucket.delete(force=True)
