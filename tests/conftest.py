@@ -13,6 +13,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -33,6 +34,7 @@ from servers.moto_server import moto_server
 from servers.proxy import ForwardProxy
 from servers.scripted import ScriptedServer
 from servers.served import ServedService, boto_session
+from servers.shared import SharedServers
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
@@ -46,6 +48,7 @@ LIBRARY = str(Path(dream.__file__).parent)
 RUN_OF_A_CALLBACK = asyncio.Handle._run.__code__
 INDEPENDENT = ("rclone", "localbucket", "juicefs", "juicefs-plain", "swift")
 """They share no code with the others, and lack much: ``servers/known.py`` says what."""
+SHARED = pytest.StashKey[SharedServers]()
 NO_CEPH = "CEPH RGW IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/rgw install"
 NO_SWIFT = "OPENSTACK SWIFT IS NOT INSTALLED: nothing was tested on it. Run: tests/servers/debian install"
 
@@ -195,8 +198,31 @@ async def every_task_has_ended(request: pytest.FixtureRequest) -> AsyncIterator[
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SharedServers:
+    """The programs that all workers of this run use: Ceph and Swift take seconds of CPU to start."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ and sys.platform != "win32":
+        home = home.parent
+    servers = request.config.stash[SHARED] = SharedServers(home / "servers")
+    return servers
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Not in a fixture: waiting for the other workers is no part of the time that a test may take."""
+    if servers := session.config.stash.get(SHARED, None):
+        servers.close()
+
+
+@pytest.fixture(scope="session")
+def authority(shared: SharedServers) -> trustme.CA:
+    """One for all workers, because they share the servers that it vouches for."""
+    return trustme.CA.from_pem(*shared.get("authority", lambda _: nullcontext(new_authority())))
+
+
+def new_authority() -> tuple[bytes, bytes]:
+    made = trustme.CA()
+    return made.cert_pem.bytes(), made.private_key_pem.bytes()
 
 
 @pytest.fixture(scope="session")
@@ -218,13 +244,12 @@ def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ceph.Gateway]:
+def gateway(shared: SharedServers) -> ceph.Gateway:
     if not ceph.is_installed():
         if os.environ.get("CI") == "true":
             pytest.fail(NO_CEPH, pytrace=False)
         pytest.skip(NO_CEPH)
-    with ceph.gateway(tmp_path_factory.mktemp("ceph")) as running:
-        yield running
+    return shared.get("ceph", ceph.gateway)
 
 
 @pytest.fixture(scope="session")
@@ -257,15 +282,15 @@ def gateway_virtual(rgw: Server) -> Server:
 
 
 @pytest.fixture(scope="session")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
-        yield Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
+def moto(shared: SharedServers) -> Server:
+    endpoint = shared.get("moto", moto_server)
+    return Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
 
 
 @pytest.fixture(scope="session")
-def moto_tls(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path], ca: Path) -> Iterator[Server]:
-    with moto_server(tmp_path_factory.mktemp("moto"), certificate) as endpoint:
-        yield Server("moto-tls", dream.Service.for_endpoint(endpoint), "testing", "testing", ca)
+def moto_tls(shared: SharedServers, certificate: tuple[Path, Path], ca: Path) -> Server:
+    endpoint = shared.get("moto-tls", lambda home: moto_server(home, certificate))
+    return Server("moto-tls", dream.Service.for_endpoint(endpoint), "testing", "testing", ca)
 
 
 @pytest.fixture(scope="session")
@@ -285,38 +310,33 @@ def independent(name: str, endpoint: str) -> Server:
 
 
 @pytest.fixture(scope="session")
-def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with programs.rclone(tmp_path_factory.mktemp("rclone")) as endpoint:
-        yield independent("rclone", endpoint)
+def rclone(shared: SharedServers) -> Server:
+    return independent("rclone", shared.get("rclone", programs.rclone))
 
 
 @pytest.fixture(scope="session")
-def localbucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with programs.localbucket(tmp_path_factory.mktemp("localbucket")) as endpoint:
-        yield independent("localbucket", endpoint)
+def localbucket(shared: SharedServers) -> Server:
+    return independent("localbucket", shared.get("localbucket", programs.localbucket))
 
 
 @pytest.fixture(scope="session")
-def juicefs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with programs.juicefs(tmp_path_factory.mktemp("juicefs"), programs.JUICEFS_OPTIONS) as endpoint:
-        yield independent("juicefs", endpoint)
+def juicefs(shared: SharedServers) -> Server:
+    endpoint = shared.get("juicefs", lambda home: programs.juicefs(home, programs.JUICEFS_OPTIONS))
+    return independent("juicefs", endpoint)
 
 
 @pytest.fixture(scope="session")
-def juicefs_plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def juicefs_plain(shared: SharedServers) -> Server:
     """It keeps neither ETags nor tags nor metadata."""
-    with programs.juicefs(tmp_path_factory.mktemp("juicefs"), ()) as endpoint:
-        yield independent("juicefs-plain", endpoint)
+    return independent("juicefs-plain", shared.get("juicefs-plain", lambda home: programs.juicefs(home, ())))
 
 
 @pytest.fixture(scope="session")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def swift(shared: SharedServers) -> Server:
     if not openstack.is_installed():
         pytest.skip(NO_SWIFT)
-    with openstack.swift(tmp_path_factory.mktemp("swift")) as endpoint:
-        yield Server(
-            "swift", dream.Service.for_endpoint(endpoint), *openstack.ACCOUNT, other_account=openstack.OTHER_ACCOUNT
-        )
+    service = dream.Service.for_endpoint(shared.get("swift", openstack.swift))
+    return Server("swift", service, *openstack.ACCOUNT, other_account=openstack.OTHER_ACCOUNT)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import aiohttp
 import anyio
 import pytest
 import pytest_asyncio
-from conftest import Server
+from conftest import Server, new_name
 from fastapi import BackgroundTasks, FastAPI
 from web.conftest import Front, served, served_by_aiohttp
 
@@ -357,7 +357,7 @@ async def test_other_methods_and_missing_objects(front: Front, web_bucket: dream
 
 async def test_an_old_version(front: Front, rgw: Server) -> None:
     async with rgw.session() as session:
-        bucket = await session.create_bucket("web-versions")
+        bucket = await session.create_bucket(new_name())
         await bucket.set_versioning("Enabled")
         old = await bucket.object("key").put(b"old")
         await bucket.object("key").put(b"newer")
@@ -373,7 +373,7 @@ async def test_an_old_version(front: Front, rgw: Server) -> None:
 
 async def test_a_redirect_to_storage(front: Front, rgw: Server) -> None:
     async with rgw.session() as session, aiohttp.ClientSession() as anyone:
-        bucket = await session.create_bucket("web-redirect")
+        bucket = await session.create_bucket(new_name())
         obj = bucket.object("a b.txt")
         await obj.put(CONTENT)
         front.answers_with(ObjectResponse(obj, redirect="presign", filename="ü.txt", cache_control="no-cache"))
@@ -500,7 +500,7 @@ async def test_clients_that_leave_take_nothing_with_them(web_server: Server) -> 
     clients = CLIENTS if web_server.is_memory else CLIENTS // 4
     limits = dream.Limits(requests=8)
     async with web_server.session(limits=limits) as session:
-        bucket = await session.create_bucket("web-clients-leave")
+        bucket = await session.create_bucket(new_name())
         obj = bucket.object("large")
         await obj.put(bytes(4 << 20))
         response = ObjectResponse(obj, background=gone.release)
