@@ -153,7 +153,7 @@ def lowest(session: nox.Session) -> None:
     session.install("-q", "uv")
     session.run("uv", "pip", "install", "-q", "--resolution=lowest-direct", "--group=tests", ".[server,uvloop]")
     tests = [f"tests/{name}" for name in TESTS_OF_DEPENDENCIES]
-    session.run("pytest", "-n3", "--dist=worksteal", "-k", "not rgw and not b2 and not swift", *tests, *session.posargs)
+    session.run("pytest", "-n3", "--dist=worksteal", "-k", NO_CEPH, *tests, *session.posargs)
 
 
 @nox.session
@@ -226,8 +226,9 @@ PORTABLE = [
 """Verbs, trees, and where downloads are written."""
 
 
-PURE = "not rgw and not b2 and not swift"
-"""The servers that are pure Python."""
+NO_CEPH = "not rgw and not b2 and not swift"
+PURE = f"{NO_CEPH} and not test_verbs"
+"""The servers that are pure Python. ``contract/test_verbs.py`` is about programs that the group ``portable`` lacks."""
 NOT_LACKING = ("mode_that_they_had", "seconds", "another_process_holds", "the_same_place_at_once")
 """What other systems do not guarantee: docs/platforms.md."""
 
@@ -248,7 +249,7 @@ def portable(session: nox.Session) -> None:
 def lacking(session: nox.Session) -> None:
     """The same without what only Linux has: tests/lacking.py takes it from Python before the library is imported."""
     install(session, "tests", ".")
-    run_portable(session, " and not ".join((PURE, *NOT_LACKING)), "-p", "lacking", PYTHONPATH="tests")
+    run_portable(session, " and not ".join((NO_CEPH, *NOT_LACKING)), "-p", "lacking", PYTHONPATH="tests")
 
 
 USE = """
