@@ -138,6 +138,12 @@ class Service:
     """
     keeps_checksums: bool = False
     """Whether it is known to keep the checksums of objects, and to tell them if asked. Reads of whole objects then ask."""
+    signs_payload: bool = True
+    """Whether the signature covers the SHA-256 of what is stored over plain http.
+
+    False saves the time to compute it. Do so only where nobody else is on the network: then only the MD5 of the content
+    is signed, and nothing of it with ``verify="off"``. Over https, TLS protects the content, and it is never hashed for this.
+    """
     scheme: str = field(init=False, repr=False, compare=False)
     host: str = field(init=False, repr=False, compare=False)
     """The endpoint's host, with the port unless it is the scheme's default."""

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import logging
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -69,6 +70,20 @@ async def test_in_the_clear_the_body_is_signed(scripted: ScriptedServer) -> None
                 await session.object("s3://bucket/a").put(body)
             assert scripted.received[-1].headers["x-amz-content-sha256"] == hashlib.sha256(body).hexdigest()
             assert scripted.received[-1].headers["content-length"] == str(len(body))
+
+
+async def test_in_the_clear_the_body_is_not_hashed_for_the_signature_of_a_service_that_says_so(
+    scripted: ScriptedServer,
+) -> None:
+    scripted.will(error(400, "InvalidArgument"))
+    body = bytes(300_000)
+    async with scripted.session(service=replace(scripted.service, signs_payload=False)) as session:
+        with pytest.raises(dream.InvalidRequestError):
+            await session.object("s3://bucket/a").put(body)
+    headers = scripted.received[-1].headers
+    assert headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+    assert headers["content-md5"] == base64.b64encode(hashlib.md5(body).digest()).decode()
+    assert "content-md5" in headers["authorization"]
 
 
 async def test_the_old_signature_is_sent_to_an_old_cluster(gateway_v2: Server) -> None:

@@ -134,8 +134,9 @@ class Caller:
         self._scheme, self._host, self._path = service.scheme, service.host, service.path
         self._is_in_the_clear = self._scheme == "http" and not is_loopback(self._host)
         self._is_path_style, self._is_v4 = service.addressing == "path", service.signature == "v4"
-        # TLS protects the body. Over plain http the signature must cover it.
-        self._signs_payload = self._is_v4 and self._scheme == "http" and not gate.is_anonymous
+        # TLS protects the body. Over plain http the signature must cover it, unless the user says that nobody can change it.
+        is_signed = self._is_v4 and not gate.is_anonymous
+        self._signs_payload = is_signed and self._scheme == "http" and service.signs_payload
         self._hash_of_nothing = _SHA256_OF_NOTHING if self._signs_payload else signing.UNSIGNED_PAYLOAD
         gate.movements.append(transport.bytes_moved)
         self.object = Expect(low_speed, stream_from=WHOLE_BYTES)
@@ -369,10 +370,10 @@ class Caller:
         else:
             request = signing.Request(call.method, self._scheme, host, path, resource, call.query, call.headers)
             if self._is_v4:
-                headers = signer.sign(request, now, payload_hash)
+                lines = signer.sign(request, query, now, payload_hash)
             else:
                 headers = signing.sign_v2(request, signer.credentials, now) | {"host": host}
-            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+                lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         length = f"content-length: {len(call.body)}\r\n" if call.method in _WITH_BODY else ""
         return Request(
             call.method,

@@ -12,9 +12,11 @@ import hmac
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from aiodreamobjects._config import Credentials
@@ -103,23 +105,20 @@ class Signer:
         self._day = self._timestamp = self._scope = self._credential = self._presigned = ""
         self._key = b""
 
-    def sign(self, request: Request, now: float, payload_hash: str = UNSIGNED_PAYLOAD) -> dict[str, str]:
-        """Return all headers of the signed request. The signature covers every header that is given."""
+    def sign(self, request: Request, query: str, now: float, payload_hash: str = UNSIGNED_PAYLOAD) -> str:
+        """Return all header lines of the signed request. The signature covers every header that is given.
+
+        ``query`` is the request's, in canonical form.
+        """
         self._set_clock(now)
-        headers = {"host": request.host, "x-amz-content-sha256": payload_hash, "x-amz-date": self._timestamp}
-        if self.credentials.session_token:
-            headers["x-amz-security-token"] = self.credentials.session_token
-        if request.headers:
-            headers = {name.lower(): value for name, value in request.headers.items()} | headers
-            names = ";".join(sorted(headers))
-            lines = "".join([f"{name}:{_folded(headers[name])}\n" for name in sorted(headers)])
-        else:
-            names = ";".join(headers)  # already sorted
-            lines = "".join([f"{name}:{value}\n" for name, value in headers.items()])
-        query = canonical_query(request.query) if request.query else ""
+        headers, token = request.headers, self.credentials.session_token
+        if token:
+            headers = {**headers, "x-amz-security-token": token}
+        in_order, names, signed, sent = _layout(tuple(headers))
+        values = (*headers.values(), request.host, payload_hash, self._timestamp)
+        lines = signed % in_order([_folded(value) for value in values])
         signature = self._signature(request, query, lines, names, payload_hash)
-        headers["authorization"] = f"{self._credential}, SignedHeaders={names}, Signature={signature}"
-        return headers
+        return f"{sent % in_order(values)}authorization: {self._credential}, SignedHeaders={names}, Signature={signature}\r\n"
 
     def sign_bare(self, method: str, host: str, path: str, query: str, now: float, payload_hash: str) -> str:
         """Return the header lines of a request without further headers. Faster than ``sign``: it needs no dictionary.
@@ -292,6 +291,31 @@ def canonical_query(query: Mapping[str, str]) -> str:
 
 def _quoted_pairs(query: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(_quote(name), _quote(value)) for name, value in query.items()]
+
+
+class _Layout(NamedTuple):
+    """How headers of some names are signed and sent, with those that each request has."""
+
+    in_order: Callable[[Sequence[str]], tuple[str, ...]]
+    """Takes the values and returns them in the order of their names, each name once."""
+    names: str
+    signed: str
+    sent: str
+    """Takes values in this order, as ``signed`` does."""
+
+
+@lru_cache(maxsize=256)
+def _layout(given: tuple[str, ...]) -> _Layout:
+    names = (*given, "host", "x-amz-content-sha256", "x-amz-date")
+    places = {name.lower(): number for number, name in enumerate(names)}  # of equal names, the last one counts
+    ordered = sorted(places)
+    escaped = [name.replace("%", "%%") for name in ordered]
+    return _Layout(
+        itemgetter(*(places[name] for name in ordered)),
+        ";".join(ordered),
+        "".join([f"{name}:%s\n" for name in escaped]),
+        "".join([f"{name}: %s\r\n" for name in escaped]),
+    )
 
 
 def _folded(value: str) -> str:

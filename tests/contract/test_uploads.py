@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +43,18 @@ async def in_chunks(content: bytes, size: int = 300_000) -> AsyncIterator[bytes]
 
 async def nothing_is_left(bucket: dream.Bucket) -> bool:
     return await bucket.uploads().collect() == []
+
+
+async def test_what_the_signature_does_not_cover_is_stored_and_verified(server: Server, bucket: dream.Bucket) -> None:
+    if server.service.scheme == "https":
+        pytest.skip("TLS protects the content")
+    service = replace(server.service, signs_payload=False)
+    async with server.session(service=service, limits=dream.Limits(part_size=PART)) as session:
+        obj = session.bucket(bucket.name).object("a")
+        assert (await obj.put(b"small")).verified == "md5"
+        assert await bucket.object("a").read() == b"small"
+        assert (await obj.put(CONTENT)).verified == "parts"
+        assert await bucket.object("a").read() == CONTENT
 
 
 async def test_every_length_goes_there_and_back(bucket: dream.Bucket, tmp_path: Path) -> None:
