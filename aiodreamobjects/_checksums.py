@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, Literal, NamedTuple, Protocol
 
-from aiodreamobjects._concurrency import finish, in_thread
+from aiodreamobjects._concurrency import compute_in_thread, finish, in_thread
 from aiodreamobjects._models import Checksum
 
 Buffer = bytes | bytearray | memoryview
@@ -120,7 +120,7 @@ def compute(algorithm: Checksum, data: Buffer) -> str:
 
 async def value_of(algorithm: Checksum, data: Buffer) -> str:
     """Do the same in a thread, if it takes long."""
-    return compute(algorithm, data) if len(data) <= INLINE_BYTES else await finish(in_thread(compute, algorithm, data))
+    return compute(algorithm, data) if len(data) <= INLINE_BYTES else await compute_in_thread(compute, algorithm, data)
 
 
 def kind_of(algorithm: Checksum) -> Literal["FULL_OBJECT", "COMPOSITE"]:

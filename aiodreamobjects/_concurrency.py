@@ -8,11 +8,13 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar, TypeVarTuple, Unpack, cast
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio import to_thread
 
 from aiodreamobjects._errors import DreamObjectsError
+from aiodreamobjects._system import processors
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -123,6 +125,24 @@ async def in_thread(
     """
     with naming_lack_of_threads():
         return await to_thread.run_sync(work, *arguments, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
+
+
+async def compute_in_thread(work: Callable[[Unpack[Ts]], T], *arguments: *Ts) -> T:
+    """Run work that keeps a processor busy, such as a digest, in a thread. A cancelled caller waits for its end.
+
+    Only as many run at once as there are processors, less one for the event loop if there are more than two. More would not be
+    faster, and the loop would wait for a processor as each of them does: small reads beside uploads took ten times as long.
+    """
+    loop = asyncio.get_running_loop()
+    limiter = _computing.get(loop)
+    if limiter is None:
+        count = processors()
+        limiter = _computing[loop] = anyio.CapacityLimiter(min(count, max(2, count - 1)))
+    async with limiter:
+        return await finish(in_thread(work, *arguments))
+
+
+_computing: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
 
 async def close_in_thread(close: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> None:

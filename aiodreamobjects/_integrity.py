@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from aiodreamobjects import _checksums
-from aiodreamobjects._concurrency import finish, in_thread
+from aiodreamobjects._concurrency import compute_in_thread
 
 if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
@@ -142,4 +142,4 @@ IF_NO_DIGEST = (
 
 async def _off_loop(work: Callable[[], T], size: int) -> T:
     """Run the work in a thread if it is long. A cancelled caller waits for it: a half-updated digest would be useless."""
-    return work() if size <= INLINE_BYTES else await finish(in_thread(work))
+    return work() if size <= INLINE_BYTES else await compute_in_thread(work)

@@ -256,6 +256,14 @@ def most_descriptors() -> int | None:
     return None if soft == _resource.RLIM_INFINITY else soft
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # on macOS and Windows
+        return os.cpu_count() or 1
+
+
 def in_forked_child(function: Callable[[], None]) -> None:
     """Call a function in each child that is forked from now on. Where nothing can be forked there is nothing to do."""
     if hasattr(os, "register_at_fork"):

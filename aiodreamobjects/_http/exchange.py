@@ -111,7 +111,8 @@ class Exchange:
         finally:
             self._waiter = None
         if not self._is_streamed:
-            connection.turns.are_taken = True
+            if self._unwritten is None:
+                connection.turns.are_taken = True
             self.close()
         return self
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aiodreamobjects import _checksums, _integrity
-from aiodreamobjects._concurrency import finish, in_thread
+from aiodreamobjects._concurrency import compute_in_thread, finish, in_thread
 from aiodreamobjects._encryption import Encryption, SseCustomer, feature_of
 from aiodreamobjects._errors import (
     ConnectionFailedError,
@@ -198,7 +198,7 @@ class Caller:
         if len(body) <= _integrity.INLINE_BYTES:
             self._set_digests(call, body, digest, checksum)
         else:
-            await finish(in_thread(self._set_digests, call, body, digest, checksum))
+            await compute_in_thread(self._set_digests, call, body, digest, checksum)
         return digest
 
     def _set_digests(self, call: Call, body: Buffer, digest: _integrity.Md5 | None, checksum: Checksum | None) -> None:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self, TypeVar, get_type_hints
 
-from aiodreamobjects._concurrency import close_in_thread, finish, in_thread
+from aiodreamobjects._concurrency import close_in_thread, compute_in_thread, finish, in_thread
 from aiodreamobjects._system import NON_BLOCKING, is_mine, lock, open_no_link, read_at
 
 T = TypeVar("T", "UploadRecord", "DownloadRecord")
@@ -164,7 +164,7 @@ class DownloadJournal:
 
     async def matches(self, number: int, data: memoryview) -> bool:
         """Return whether these bytes have the CRC of that range."""
-        return await finish(in_thread(zlib.crc32, data)) == self.held[number]
+        return await compute_in_thread(zlib.crc32, data) == self.held[number]
 
     async def close(self, *, remove: bool) -> None:
         await close_in_thread(self._close, remove)

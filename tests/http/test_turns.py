@@ -1,4 +1,4 @@
-"""Large bodies that share the turns of the loop with short requests."""
+"""Large bodies that share the turns of the loop, and the processors, with short requests."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from aiodreamobjects._http.pool import Pool
 from aiodreamobjects._http.transport import Response
 from aiodreamobjects._http.turns import TURN_BYTES
 from aiodreamobjects._progress import Gauge
+from aiodreamobjects._system import processors
+from aiodreamobjects.testing import MemoryService
 
 WIDTH = 8
 SIZE = 16 << 20
@@ -116,3 +118,12 @@ async def test_large_bodies_leave_in_turns_while_there_are_short_requests(host: 
         count = await large_turns(lambda: sum(gauge.bytes for gauge in gauges), PIECE_BYTES, puts)
     assert puts.result() == [200] * WIDTH
     assert count <= WIDTH
+
+
+@on_every_loop
+async def test_no_more_digests_than_processors_are_computed_at_once() -> None:
+    async with MemoryService().session() as session:
+        bucket = await session.create_bucket("bucket")
+        before = threading.active_count()
+        await asyncio.gather(*(bucket.object(f"{number}").put(bytes(1 << 20)) for number in range(4 * processors())))
+        assert threading.active_count() - before <= processors()
