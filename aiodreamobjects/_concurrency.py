@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Generic, TypeVar, TypeVarTuple, Unpack, cast
 from weakref import WeakKeyDictionary
 
@@ -128,21 +128,37 @@ async def in_thread(
 
 
 async def compute_in_thread(work: Callable[[Unpack[Ts]], T], *arguments: *Ts) -> T:
-    """Run work that keeps a processor busy, such as a digest, in a thread. A cancelled caller waits for its end.
-
-    Only as many run at once as there are processors, less one for the event loop if there are more than two. More would not be
-    faster, and the loop would wait for a processor as each of them does: small reads beside uploads took ten times as long.
-    """
-    loop = asyncio.get_running_loop()
-    limiter = _computing.get(loop)
-    if limiter is None:
-        count = processors()
-        limiter = _computing[loop] = anyio.CapacityLimiter(min(count, max(2, count - 1)))
-    async with limiter:
+    """Run work that keeps a processor busy, such as a digest, in a thread. A cancelled caller waits for its end."""
+    async with a_processor():
         return await finish(in_thread(work, *arguments))
 
 
-_computing: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
+@asynccontextmanager
+async def a_processor(longest: float | None = None) -> AsyncIterator[None]:
+    """Wait for a processor that no other thread of ours is busy with. Give it back after ``longest`` seconds.
+
+    There are as many as the process may use, less one for the event loop if there are more than two. More threads would not
+    be faster, and the loop would wait for a processor as each of them does: small reads took ten times as long. Work that also
+    waits for a disk needs a ``longest``: if it takes more time than computing does, others may begin.
+    """
+    loop, holder = asyncio.get_running_loop(), object()
+    limiter = _processors.get(loop)
+    if limiter is None:
+        count = processors()
+        limiter = _processors[loop] = anyio.CapacityLimiter(min(count, max(2, count - 1)))
+    held = ExitStack()
+    await limiter.acquire_on_behalf_of(holder)
+    held.callback(limiter.release_on_behalf_of, holder)
+    timer = None if longest is None else loop.call_later(longest, held.close)
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+        held.close()
+
+
+_processors: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.CapacityLimiter] = WeakKeyDictionary()
 
 
 async def close_in_thread(close: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> None:

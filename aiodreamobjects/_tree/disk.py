@@ -18,7 +18,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter
 
-from aiodreamobjects._concurrency import close_in_thread, finish, in_thread
+from aiodreamobjects._concurrency import a_processor, close_in_thread, finish, in_thread
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._system import NON_BLOCKING, PLAIN, Directory, read_into, set_mode
@@ -152,7 +152,8 @@ class Disk:
                 _write(cursor, file)
             return verified
 
-        return await finish(in_thread(write, limiter=self._hops))
+        async with a_processor(QUICK_SECONDS):
+            return await finish(in_thread(write, limiter=self._hops))
 
     async def try_places(self, names: Sequence[str]) -> list[Exception | None]:
         """Return what would keep each from being written."""
