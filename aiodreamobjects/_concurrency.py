@@ -19,6 +19,8 @@ from aiodreamobjects._system import processors
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+QUICK_SECONDS = 0.03
+"""Reading or writing that takes longer waits for a disk, and needs no processor meanwhile."""
 _log = logging.getLogger("aiodreamobjects")
 
 
@@ -139,7 +141,7 @@ async def a_processor(longest: float | None = None) -> AsyncIterator[None]:
 
     There are as many as the process may use, less one for the event loop if there are more than two. More threads would not
     be faster, and the loop would wait for a processor as each of them does: small reads took ten times as long. Work that also
-    waits for a disk needs a ``longest``: if it takes more time than computing does, others may begin.
+    waits for a disk has a ``longest``, such as ``QUICK_SECONDS``: others may begin then.
     """
     loop, holder = asyncio.get_running_loop(), object()
     limiter = _processors.get(loop)

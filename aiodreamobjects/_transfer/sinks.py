@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import aiofiles
 import aiofiles.os
 
-from aiodreamobjects._concurrency import finish, in_thread, naming_lack_of_threads
+from aiodreamobjects._concurrency import QUICK_SECONDS, a_processor, finish, in_thread, naming_lack_of_threads
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._system import NON_BLOCKING, Directory, read_into, set_mode, write_at
 from aiodreamobjects._transfer.journal import is_own, require_regular
@@ -70,10 +70,11 @@ class PathSink:
             await finish(self._discard())
 
     async def write_at(self, position: int, data: Buffer) -> None:
-        """Write all of ``data``, even if the caller is cancelled: afterwards its owner may reuse the memory."""
+        """Write all of ``data``. Once begun, this ends even if the caller is cancelled, whose memory may be used again then."""
         assert self._file is not None
         try:
-            await finish(_write_at(self._file.fileno(), data, position))
+            async with a_processor(QUICK_SECONDS):
+                await finish(_write_at(self._file.fileno(), data, position))
         except OSError as error:
             error.filename = error.filename or str(self._path)
             raise

@@ -18,7 +18,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter
 
-from aiodreamobjects._concurrency import a_processor, close_in_thread, finish, in_thread
+from aiodreamobjects._concurrency import QUICK_SECONDS, a_processor, close_in_thread, finish, in_thread
 from aiodreamobjects._errors import SourceChangedError, UnsafeKeyError
 from aiodreamobjects._http.transport import Buffer
 from aiodreamobjects._system import NON_BLOCKING, PLAIN, Directory, read_into, set_mode
@@ -32,8 +32,6 @@ T = TypeVar("T")
 
 HOPS = 8
 """How many threads read or write at once on a slow disk."""
-QUICK_SECONDS = 0.03
-"""A batch that takes longer waits for the disk."""
 
 
 class Content(NamedTuple):
