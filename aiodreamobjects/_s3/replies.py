@@ -579,6 +579,8 @@ _ENCODED = re.compile(r"(?:[A-Za-z0-9._~*+/!'()$,;:@&=-]|%[0-9A-Fa-f]{2})*")
 
 
 def decoded(name: str) -> str:
+    if "%2F" in name:  # Ceph RGW encodes slashes too, and most keys have nothing else
+        name = name.replace("%2F", "/")
     return unquote_plus(name) if "%" in name or "+" in name else name
 
 

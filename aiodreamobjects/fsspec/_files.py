@@ -147,12 +147,12 @@ class DreamObjectsFile(WholeFile, AbstractBufferedFile):
             if block_size is not None and block_size < LEAST_BLOCK_BYTES:
                 msg = f"block_size {block_size:,} is too small to write: S3 takes parts of {LEAST_BLOCK_BYTES:,} bytes and more"
                 raise ValueError(msg)
-            options, given = options_of(given, "create" if mode == "xb" else "overwrite"), {}
+            chosen, given = options_of(given, "create" if mode == "xb" else "overwrite"), {}
             if mode == "xb" and sync(fs.loop, fs.has_object(path)):
                 raise os_error(errno.EEXIST, path)
             if mode == "ab":
                 base = sync(fs.loop, fs.head_or_none(path))
-                options = {**_headers_of(base), **options}
+            options = {**fs.options_of_write({}), **_headers_of(base), **chosen}
         super().__init__(
             fs, path, mode, block_size or fs.default_block_size, autocommit, cache_type, cache_options, size, **given
         )
@@ -165,6 +165,8 @@ class DreamObjectsFile(WholeFile, AbstractBufferedFile):
     # Reading
 
     def _fetch_range(self, start: int, end: int) -> bytes:
+        if end <= start:  # the mmap cache asks for what is beyond the end
+            return b""
         return sync(self.fs.loop, self.fs.read_pinned(self.path, start, end, self._etag, self.version_id))
 
     # Writing. fsspec collects a block, and calls _upload_chunk when it is full and at the end.

@@ -9,7 +9,7 @@ import os
 import sys
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from glob import has_magic
@@ -47,11 +47,11 @@ from aiodreamobjects.fsspec._paths import (
 from aiodreamobjects.fsspec._ranges import MAX_GAP, Ranges
 from aiodreamobjects.fsspec._sessions import Sessions
 from aiodreamobjects.fsspec._sync import sync_wrapper
-from aiodreamobjects.fsspec._writes import options_of
+from aiodreamobjects.fsspec._writes import OF_COPIES, OF_TREES, defaults_of, options_of
 
 PROTOCOLS = ("dreamobjects", "dream")
 STRIPPED = (*PROTOCOLS, "s3", "s3a")
-PARALLEL_LISTING = 16
+PARALLEL_LISTING = 8
 """Requests at once for a flat listing of more than one page."""
 
 
@@ -83,9 +83,11 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         asynchronous: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
         batch_size: int | None = None,
+        s3_additional_kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         self._options = Options.of(options)
+        self._of_writes = defaults_of(s3_additional_kwargs)
         super().__init__(
             asynchronous=asynchronous,
             loop=loop,
@@ -157,6 +159,17 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             raise ValueError(msg)
         return (await self.bucket_at(bucket)).object(key)
 
+    async def target_at(self, path: str) -> dream.Object:
+        """Return the object to write. Raise ValueError if the path names a version, which nobody can write."""
+        self.check_target(path)
+        return await self.object_at(path)
+
+    def check_target(self, path: str, version_id: str | None = None) -> None:
+        """Raise ValueError for a version: nobody can write one."""
+        if self._version_of(path, version_id) is not None:
+            msg = f"{path!r}: a write makes a new version: leave out the version"
+            raise ValueError(msg)
+
     def _version_of(self, path: str, version_id: str | None) -> str | None:
         in_path = self._split(path)[2]
         if version_id is not None and not self.version_aware:
@@ -188,7 +201,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if not path:
             return directory_entry("")
         if not refresh and (known := self._known(path, version)):
-            return known  # the entry itself, as everywhere in fsspec, whose filesystems copy one before they change it
+            return dict(known)  # the caller may change it
         return await self._look((bucket, key, version))
 
     async def _look(self, target: Target) -> Entry:
@@ -229,6 +242,13 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         except FileNotFoundError:
             return False
         return True
+
+    async def _isfile(self, path: str) -> bool:
+        try:
+            found = await self._info(path)
+        except FileNotFoundError:  # fsspec's own method takes every error for a missing file
+            return False
+        return bool(found["type"] == "file")
 
     @translated
     async def _isdir(self, path: str) -> bool:
@@ -631,12 +651,17 @@ class DreamObjectsFileSystem(AsyncFileSystem):
 
     # Writing
 
+    def options_of_write(self, given: Mapping[str, Any], mode: str = "overwrite") -> dict[str, Any]:
+        """Return the options of a write: those that every write has, and those that are given to this one."""
+        return {**self._of_writes, **options_of(given, mode)}
+
     @translated
     async def _put(
         self, lpath: Any, rpath: Any, recursive: bool = False, callback: Callback = NO_CALLBACK, **kwargs: Any
     ) -> Any:
         """Store files. A whole directory goes as the library moves trees, as in ``get``."""
-        if recursive and callback is NO_CALLBACK and not kwargs and _is_one(lpath, rpath):
+        can_be_tree = callback is NO_CALLBACK and not kwargs and self._of_writes.keys() <= OF_TREES
+        if recursive and can_be_tree and _is_one(lpath, rpath):
             local, path = Path(make_path_posix(lpath)), self._strip_protocol(rpath)
             if await asyncio.to_thread(local.is_dir):
                 if not _is_inside(lpath) and (_is_inside(rpath) or await self._isdir(path)):
@@ -644,7 +669,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
                 await self._makedirs(path, exist_ok=True)
                 bucket, key = split(path)
                 try:
-                    await (await self.bucket_at(bucket)).upload_tree(local, key, allow_empty=True)
+                    await (await self.bucket_at(bucket)).upload_tree(local, key, allow_empty=True, **self._of_writes)
                 finally:
                     self._forget_below(path)
                 return []
@@ -656,15 +681,15 @@ class DreamObjectsFileSystem(AsyncFileSystem):
     ) -> Entry:
         """Store an object. s3fs has the name ``data`` for ``value``."""
         path, value = self._strip_protocol(path), value if data is None else data
-        options = options_of(kwargs, mode)
-        obj = await self.object_at(path)
+        options = self.options_of_write(kwargs, mode)
+        obj = await self.target_at(path)
         content = value if isinstance(value, bytes | bytearray | memoryview | str) else memoryview(value)
         info = await obj.put(content, **options)
         self.invalidate_cache(path)
         return {**file_entry(path, info, with_version=True)}
 
     async def _pipe(self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any) -> list[Entry]:
-        contents = {path: value} if isinstance(path, str) else path
+        contents = path if isinstance(path, Mapping) else {path: value}
         results = await each(
             lambda item: self._pipe_file(item[0], item[1], **kwargs), list(contents.items()), self._width(batch_size)
         )
@@ -676,12 +701,12 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Callback = NO_CALLBACK, **kwargs: Any
     ) -> None:
         rpath = self._strip_protocol(rpath)
-        options = options_of(kwargs, mode)
+        options = self.options_of_write(kwargs, mode)
         if "/" not in rpath and await asyncio.to_thread(os.path.isdir, lpath):
             await self._makedirs(rpath, exist_ok=True)
             return
         try:
-            await (await self.object_at(rpath)).upload(lpath, progress=_progress_to(callback), **options)
+            await (await self.target_at(rpath)).upload(lpath, progress=_progress_to(callback), **options)
         except IsADirectoryError:
             await self._makedirs(rpath, exist_ok=True)
         self.invalidate_cache(rpath)
@@ -691,14 +716,32 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         path1, path2 = self._strip_protocol(path1), self._strip_protocol(path2)
         if "/" not in path1:
             return  # a bucket is a directory, and those come into being with what is in them
-        source, target = await self.object_at(path1), await self.object_at(path2)
+        source, target = await self.object_at(path1), await self.target_at(path2)
         kwargs.pop("preserve_etag", None)
+        of_copies = {name: value for name, value in self._of_writes.items() if name in OF_COPIES}
+        options = {**of_copies, **options_of(kwargs)}
         try:
-            await source.copy_to(target, version_id=self._version_of(path1, version_id), **options_of(kwargs))
+            await source.copy_to(target, version_id=self._version_of(path1, version_id), **options)
         except dream.NotFoundError:
             if not await self._isdir(path1):
                 raise
         self.invalidate_cache(path2)
+
+    @translated
+    async def _merge(self, path: str, filelist: Sequence[str], **kwargs: Any) -> None:
+        """Make one file of others, in their order. They may be of any size; their bytes come through this process.
+
+        The file appears when it is complete. Raises FileNotFoundError if one of the others is missing.
+        """
+        path, sources = self._strip_protocol(path), self._strip_protocol(list(filelist))
+        target, options = await self.target_at(path), self.options_of_write(kwargs)
+        async with target.writer(**options) as writer:
+            for source in sources:
+                obj = await self.object_at(source)
+                async with obj.get(version_id=self._split(source)[2]) as body:
+                    async for chunk in body:
+                        await writer.write(chunk)
+        self.invalidate_cache(path)
 
     @translated
     async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
@@ -852,9 +895,15 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         await self._delete([target])
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
-        """Move files: copy them, and then delete them. Raise OSError for a directory that is to move into itself."""
+        """Move files: copy them, and then delete them. A path that moves onto itself stays as it is.
+
+        Raise OSError for a directory that is to move into itself.
+        """
         source, target = self._strip_protocol(path1), self._strip_protocol(path2)
-        if isinstance(source, str) and isinstance(target, str) and recursive and f"{target}/".startswith(f"{source}/"):
+        is_one = isinstance(source, str) and isinstance(target, str)
+        if is_one and source == target and not _is_inside(path2):
+            return
+        if is_one and recursive and f"{target}/".startswith(f"{source}/"):
             raise OSError(errno.EINVAL, f"cannot move {source!r} into itself", target)
         super().mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
 
@@ -891,6 +940,20 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         kept = {name: value for name, value in metadata.items() if value is not None}
         await (await self.object_at(path)).set_headers(**{**options_of(copy_kwargs or {}), "metadata": kept})
         self.invalidate_cache(path)
+
+    @translated
+    async def _chmod(self, path: str, acl: Any, recursive: bool = False, **kwargs: Any) -> None:
+        """Set the canned ACL of an object or a bucket; with ``recursive``, of every object below a path."""
+        path = self._strip_protocol(path)
+        self.check_target(path)
+        bucket, key = split(path)
+        place = await self.bucket_at(bucket)
+        if recursive:
+            await place.set_acl_many(place.list(f"{key}/" if key else "", parallel=PARALLEL_LISTING), acl)
+        if not key:
+            await place.set_acl(acl)
+        elif not recursive or await self.has_object(path):
+            await place.object(key).set_acl(acl)
 
     @translated
     async def _get_tags(self, path: str) -> dict[str, str]:
@@ -969,6 +1032,8 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if "/" not in path:
             msg = f"{path!r} names no object: the form is bucket/key"
             raise ValueError(msg)
+        if mode != "rb":
+            self.check_target(path, version_id)
         return DreamObjectsFile(
             self,
             path,
@@ -997,7 +1062,8 @@ class DreamObjectsFileSystem(AsyncFileSystem):
             if info["type"] != "file":
                 raise os_error(errno.EISDIR, path)
             return DreamObjectsAsyncFile(self, path, mode, info, block_size, {})
-        options = options_of(kwargs, "create" if mode == "xb" else "overwrite")
+        self.check_target(path, version_id)
+        options = self.options_of_write(kwargs, "create" if mode == "xb" else "overwrite")
         if mode == "xb" and await self.has_object(path):
             raise os_error(errno.EEXIST, path)
         return DreamObjectsAsyncFile(self, path, mode, None, block_size, options)
@@ -1026,8 +1092,10 @@ for _name in (
     *(
         "_sizes",
         "_touch",
+        "_merge",
         "_url",
         "_metadata",
+        "_chmod",
         "_getxattr",
         "_setxattr",
         "_get_tags",

@@ -27,21 +27,20 @@ NAMES = {
     INSIDE: """
         test_append test_async_close test_async_s3 test_async_s3_old test_autocommit_mpu test_checksum
         test_client_kwargs test_copy_managed test_credentials test_idempotent_connect test_invalidate_cache
-        test_listing_retries_transient_errors test_multiple_objects test_multipart_upload_blocksize
+        test_listing_retries_transient_errors test_multi_checksum test_multiple_objects test_multipart_upload_blocksize
         test_no_connection_sharing_among_processes test_session_close
         test_set_session_closed_sessions_rebuilds_once test_set_session_concurrent_no_leak
-        test_set_session_sessions_none test_write_blocks test_write_small_with_acl test_xattr
+        test_set_session_sessions_none test_write_blocks test_write_small_secure test_write_small_with_acl test_xattr
     """,
     OPTION: """
         test_config_kwargs test_config_kwargs_class_attributes_default
         test_config_kwargs_class_attributes_override test_default_pars test_local_expiry_check
-        test_multi_checksum test_raise_exception_when_file_has_changed_during_reading test_requester_pays
+        test_raise_exception_when_file_has_changed_during_reading test_requester_pays
         test_requester_pays_makedirs_uses_object_listing test_requester_pays_per_file_override
         test_s3fs_etag_preserving_multipart_copy test_set_session_preserves_injected_session test_ssl_off
         test_upload_part_with_prime_pads test_upload_parts test_user_session_is_preserved
-        test_write_large_secure test_write_small_secure
     """,
-    METHOD: "test_merge test_not_delegate",
+    METHOD: "test_not_delegate",
 }
 NOT_HERE = {name: reason for reason, names in NAMES.items() for name in names.split()} | OTHER
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
 import json
 import pickle
 import urllib.request
@@ -10,7 +13,7 @@ from typing import Any
 
 import fsspec.core
 import pytest
-from conftest import Server
+from conftest import Server, new_name
 from fsspec.registry import _registry
 from fsspec.spec import AbstractFileSystem
 
@@ -54,6 +57,11 @@ def test_the_names_of_s3fs_work(memory_served: Server) -> None:
         ({"config_kwargs": {}}, "no storage option 'config_kwargs'; there are: .*client_kwargs"),
         ({"client_kwargs": {"verify": False}}, "client_kwargs has no 'verify' here; there are: .*region_name"),
         ({"client_kwargs": "https://x"}, "client_kwargs must be a mapping"),
+        (
+            {"s3_additional_kwargs": {"RequestPayer": "requester"}},
+            "s3_additional_kwargs has no 'RequestPayer' here; .*ACL",
+        ),
+        ({"s3_additional_kwargs": "ACL"}, "s3_additional_kwargs must be a mapping"),
         ({"limits": {"request": 3}}, "limits has no 'request'; there are: .*requests"),
         ({"limits": 3}, "limits must be a mapping"),
         ({"key": "a", "access_key": "b"}, "'access_key' is given twice"),
@@ -65,6 +73,8 @@ def test_a_wrong_option_is_named_with_those_that_there_are(options: dict[str, An
 
 
 def test_wrong_values_are_refused_when_the_filesystem_is_made() -> None:
+    with pytest.raises(ValueError, match="SSEKMSKeyId needs ServerSideEncryption='aws:kms'"):
+        DreamObjectsFileSystem(s3_additional_kwargs={"SSEKMSKeyId": "key"})
     with pytest.raises(ValueError, match="requests must be"):
         DreamObjectsFileSystem(limits={"requests": 0})
 
@@ -173,3 +183,33 @@ def test_secrets_that_hide_themselves_make_filesystems_of_their_own() -> None:
     )
     assert first is again
     assert first is not second
+
+
+def test_a_kms_key_has_the_names_of_boto(moto: Server) -> None:
+    given = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "a-key"}
+    fs = DreamObjectsFileSystem(
+        endpoint=moto.service.endpoint, key=moto.access_key, secret=str(moto.secret_key), s3_additional_kwargs=given
+    )
+    bucket = new_name()
+    fs.mkdir(bucket)
+    fs.pipe_file(f"{bucket}/a", b"1")
+    with contextlib.closing(moto.boto()) as boto:
+        head = boto.head_object(Bucket=bucket, Key="a")
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "a-key")
+    fs.rm(bucket, recursive=True)
+
+
+def test_a_checksum_has_the_name_of_boto(memory_served: Server) -> None:
+    fs = DreamObjectsFileSystem(
+        endpoint=memory_served.service.endpoint,
+        key=memory_served.access_key,
+        secret=str(memory_served.secret_key),
+        s3_additional_kwargs={"ChecksumAlgorithm": "SHA256"},
+    )
+    bucket = new_name()
+    fs.mkdir(bucket)
+    fs.pipe_file(f"{bucket}/a", b"1")
+    with contextlib.closing(memory_served.boto()) as boto:
+        head = boto.head_object(Bucket=bucket, Key="a", ChecksumMode="ENABLED")
+    assert head["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(b"1").digest()).decode()
+    fs.rm(bucket, recursive=True)

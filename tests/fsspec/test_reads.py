@@ -230,6 +230,9 @@ def test_wrong_keys_and_no_keys_are_permission_errors(place: Server) -> None:
     if not place.is_moto:
         with pytest.raises(PermissionError):
             wrong.ls("")
+        for look in (wrong.exists, wrong.isfile, wrong.isdir):
+            with pytest.raises(PermissionError):
+                look("reads/a")
     with pytest.raises(PermissionError, match="no credentials found"):
         DreamObjectsFileSystem(endpoint=place.service.endpoint).ls("")
 
@@ -279,3 +282,18 @@ def test_a_signed_url_gives_the_content(fs: DreamObjectsFileSystem, root: str) -
     fs.pipe_file(f"{root}/ä b", DATA)
     with urllib.request.urlopen(fs.sign(f"{root}/ä b", expiration=60)) as reply:
         assert reply.read() == DATA
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # fsspec leaves its mmap's file open
+@pytest.mark.parametrize(
+    "cache_type", ["all", "background", "blockcache", "bytes", "first", "mmap", "none", "readahead"]
+)
+def test_each_cache_of_fsspec_gives_the_same_bytes(fs: DreamObjectsFileSystem, root: str, cache_type: str) -> None:
+    data = bytes(range(256)) * (2 * KIB)
+    fs.pipe_file(f"{root}/a", data)
+    with fs.open(f"{root}/a", cache_type=cache_type, block_size=64 * KIB) as file:
+        for offset, length in ((len(data) - 3, -1), (10, 3), (100_000, 200_000), (len(data) - 70_000, 70_000), (5, 0)):
+            file.seek(offset)
+            assert file.read(length) == (data[offset:] if length < 0 else data[offset : offset + length])
+        file.seek(2 * len(data))
+        assert file.read() == b""

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import gzip
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import fsspec.core
@@ -34,6 +35,16 @@ class Place:
         except self._boto.exceptions.NoSuchKey:
             return None
         return content
+
+    def head(self) -> dict[str, Any]:
+        bucket, _, key = self.path.partition("/")
+        found: dict[str, Any] = self._boto.head_object(Bucket=bucket, Key=key)
+        return found
+
+    def is_public(self) -> bool:
+        bucket, _, key = self.path.partition("/")
+        grants = self._boto.get_object_acl(Bucket=bucket, Key=key)["Grants"]
+        return any("AllUsers" in grant["Grantee"].get("URI", "") for grant in grants)
 
     def open_uploads(self) -> list[str]:
         bucket, _, prefix = self.root.partition("/")
@@ -324,3 +335,59 @@ async def test_asynchronous_files_are_stored_or_leave_no_trace(at: Place) -> Non
     with pytest.raises(FileExistsError):
         await fs.open_async(at.path, "xb")
     await fs.aclose()
+
+
+def test_files_are_merged_in_their_order(at: Place) -> None:
+    contents = {f"{at.root}/{n}": data for n, data in enumerate((b"small", LARGE, b"", b"end"))}
+    at.fs.pipe(contents)
+    at.fs.find(at.root)
+    at.fs.merge(at.path, [f"dream://{path}" for path in contents], ContentType="text/csv")
+    assert at.content() == b"".join(contents.values())
+    assert at.fs.info(at.path)["ContentType"] == "text/csv"
+    at.fs.merge(at.path, [at.path, f"{at.root}/3"])
+    assert at.content() == b"".join(contents.values()) + b"end"
+    with pytest.raises(FileNotFoundError):
+        at.fs.merge(at.path, [f"{at.root}/1", f"{at.root}/missing"])
+    assert at.content() == b"".join(contents.values()) + b"end"
+    assert at.open_uploads() == []
+
+
+def test_options_of_every_write_have_the_name_of_s3fs(at: Place, tmp_path: Path) -> None:
+    fs = DreamObjectsFileSystem(
+        **at.fs.storage_options,
+        s3_additional_kwargs={"CacheControl": "no-cache", "Metadata": {"a": "1"}, "ContentLanguage": "de"},
+    )
+    source = tmp_path / "tree" / "file"
+    source.parent.mkdir()
+    source.write_bytes(b"1")
+    at.fs.pipe_file(f"{at.root}/plain", b"1")
+    writes: list[Callable[[], object]] = [
+        lambda: fs.pipe_file(at.path, b"1"),
+        lambda: fs.open(at.path, "wb").close(),
+        lambda: fs.open(at.path, "ab").close(),
+        lambda: fs.touch(at.path),
+        lambda: fs.put_file(source, at.path),
+        lambda: fs.put(f"{source.parent}/", at.root, recursive=True),
+        lambda: fs.merge(at.path, [f"{at.root}/plain"]),
+    ]
+    for write in writes:
+        at.fs.rm(at.root, recursive=True)
+        at.fs.pipe_file(f"{at.root}/plain", b"1")
+        write()
+        head = at.head()
+        assert (head["CacheControl"], head["ContentLanguage"], head["Metadata"]["a"]) == ("no-cache", "de", "1")
+    fs.pipe_file(at.path, b"1", cache_control="max-age=1")
+    assert at.head()["CacheControl"] == "max-age=1"
+    fs.cp_file(f"{at.root}/plain", at.path)  # as in S3, a copy keeps what its source has
+    assert "CacheControl" not in at.head()
+
+
+def test_copies_have_the_acl_of_every_write(at: Place) -> None:
+    fs = DreamObjectsFileSystem(**at.fs.storage_options, s3_additional_kwargs={"ACL": "public-read"})
+    at.fs.pipe_file(f"{at.root}/plain", b"1")
+    fs.cp_file(f"{at.root}/plain", at.path)
+    assert at.is_public()
+    at.fs.chmod(at.path, "private")
+    assert not at.is_public()
+    at.fs.chmod(at.root, "public-read", recursive=True)
+    assert at.is_public()
