@@ -48,4 +48,7 @@ async def main() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not asyncio.run(main()))
+    try:
+        sys.exit(not asyncio.run(main()))
+    except (dream.DreamObjectsError, OSError, ValueError) as error:  # no credentials, no such directory, an empty one
+        sys.exit(str(error))

@@ -146,6 +146,20 @@ def test_the_web_service_answers_what_the_docs_show(home: Path) -> None:
         check_documented("web_service", home, environment_for(None), {"http://127.0.0.1:8000": url})
 
 
+def test_a_backup_of_an_empty_directory_deletes_nothing_and_says_why(moto: Server, tmp_path: Path) -> None:
+    """In the mail of cron: one line, and no traceback."""
+    bucket = new_name()
+    (tmp_path / "a").touch()
+    assert run("backup.py", str(tmp_path), bucket, server=moto).returncode == 0
+    (tmp_path / "a").unlink()
+    done = run("backup.py", str(tmp_path), bucket, server=moto)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the source is empty" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run("backup.py", str(tmp_path / "missing"), bucket, server=moto)
+    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (1, "", False)
+
+
 async def test_a_backup_is_sent_checked_and_sent_again(moto: Server, tmp_path: Path) -> None:
     directory = tmp_path / "pictures"
     directory.mkdir()
