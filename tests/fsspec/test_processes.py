@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -232,3 +233,14 @@ def test_an_interruption_ends_the_call_and_leaves_nothing(tmp_path: Path) -> Non
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=LIMIT_SECONDS) == ("interrupted False\n", "")
         assert [request.verb for request in service.requests].count("abort_upload") == 1
+
+
+def test_the_sample_of_a_forked_pool_in_the_docs_works(run: Run) -> None:
+    text = (ROOT / "docs" / "data.md").read_text()
+    (sample,) = [block for block in re.findall(r"```py\n(.*?)```", text, re.DOTALL) if "get_context" in block]
+    begin = """
+    fs = DreamObjectsFileSystem(**OPTIONS)
+    fs.mkdir("bucket")
+    fs.pipe({"bucket/data/a": b"1", "bucket/data/b": b"22"})
+    """
+    assert run(textwrap.dedent(begin) + sample + "print(sizes)\n") == "[1, 2]\n"
