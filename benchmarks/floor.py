@@ -160,7 +160,12 @@ class Floor:
             )
         head = self._signer.head(method, self._netloc, path, None if body is None else len(body))
         reply = await connection.request(head if body is None else head + body, has_body=method != "HEAD")
-        self._idle.append(connection)
+        if (
+            reply.headers.get(b"Connection") == b"close"
+        ):  # moto ends each connection, and a second request would wait forever
+            connection.transport.close()
+        else:
+            self._idle.append(connection)
         if check and not reply.is_ok:
             msg = f"{method} {path}: {reply.status} {reply.body.decode(errors='replace')[:200]}"
             raise OSError(msg)
