@@ -31,6 +31,8 @@ S3FS = "s3fs==2026.9.0"
 
 nox.needs_version = ">=2025.5"
 nox.options.sessions = ["lint", "types", "layers", "tests", "docs"]
+nox.options.default_venv_backend = "uv|virtualenv"
+os.environ.setdefault("UV_HTTP_TIMEOUT", "180")  # seconds: some indexes are slow
 
 
 def install(session: nox.Session, group: str, *packages: str) -> None:
@@ -47,7 +49,10 @@ def install_servers(session: nox.Session) -> None:
 def run_tests(session: nox.Session) -> None:
     """The suite against the installed wheel."""
     install_servers(session)
-    session.run("pytest", "-n3", "--dist=worksteal", *session.posargs)  # on two cores: some of them wait
+    keep = {"PYTHONDONTWRITEBYTECODE": ""}
+    if not session.posargs:  # one process compiles what it imports, and pytest's asserts: else each worker does so
+        session.run("pytest", "--collect-only", "-qq", env=keep, silent=True)
+    session.run("pytest", "-n3", "--dist=worksteal", *session.posargs, env=keep)  # on two cores: some of them wait
 
 
 @nox.session
@@ -130,7 +135,7 @@ def browser(session: nox.Session) -> None:
     session.run("pytest", "tests/web/test_browser.py", *session.posargs, env=env)
 
 
-@nox.session
+@nox.session(venv_backend="virtualenv")  # it calls pip itself
 def data(session: nox.Session) -> None:
     """pandas, pyarrow, dask, zarr, duckdb and others on ``aiodreamobjects.fsspec``; s3fs's own tests, from its source archive."""
     install(session, "data", ".")
@@ -336,4 +341,5 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     install(session, "docs", ".")
     session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", "docs/_build")
-    session.run("sphinx-build", "-q", "-b", "man", "docs", "docs/_build/man")  # of the command
+    what_was_read = ["-d", "docs/_build/.doctrees"]
+    session.run("sphinx-build", "-q", *what_was_read, "-b", "man", "docs", "docs/_build/man")  # of the command
