@@ -61,7 +61,7 @@ def served() -> Iterator[ServedService]:
         yield running
 
 
-@pytest.fixture(scope="module", params=["memory", "rgw", "moto"])
+@pytest.fixture(scope="module", params=["memory", "rgw"])
 def place(request: pytest.FixtureRequest) -> Place:
     if request.param == "memory":
         found = request.getfixturevalue("served").served
@@ -182,8 +182,6 @@ ALWAYS_PUBLIC = ("with an ACL", "moved with a change", "by a tree with an ACL", 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("body", [SMALL, LARGE], ids=["at once", "in parts"])
 async def test_every_header_and_tag_comes_with_every_copy(place: Place, boto: Any, way: str, body: bytes) -> None:
-    if place.name == "moto" and body is LARGE:
-        pytest.skip("moto answers 500 to the ACL of an object in parts")
     async with place.session(copies_in_parts=len(body) > PART) as session:
         bucket = await session.create_bucket(new_name())
         await asyncio.to_thread(put_by_boto, boto, bucket.name, SOURCE, body)
@@ -218,9 +216,7 @@ async def by_writer(obj: dream.Object, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("verb", ["put", "put in parts", "writer"])
-async def test_every_header_can_be_given(boto: Any, bucket: dream.Bucket, place: Place, verb: str) -> None:
-    if verb == "put in parts" and place.name == "moto":
-        pytest.skip("moto forgets the headers of an upload in parts")
+async def test_every_header_can_be_given(boto: Any, bucket: dream.Bucket, verb: str) -> None:
     obj = bucket.object(COPY)
     if verb == "writer":
         await by_writer(obj, **GIVEN)
@@ -265,14 +261,13 @@ def to_another(bucket: dream.Bucket, **headers: Any) -> Awaitable[object]:
 @pytest.mark.parametrize("verb", [onto_itself, to_another])
 @pytest.mark.parametrize("name", GIVEN)
 async def test_a_header_is_changed_or_removed_and_all_else_stays(
-    place: Place, boto: Any, bucket: dream.Bucket, verb: Any, name: str
+    boto: Any, bucket: dream.Bucket, verb: Any, name: str
 ) -> None:
     def put() -> None:
         put_by_boto(boto, bucket.name, SOURCE)
         boto.put_object_acl(Bucket=bucket.name, Key=SOURCE, ACL="public-read")
 
-    default = {"rgw": "binary/octet-stream", "memory": "binary/octet-stream", "moto": "binary/octet-stream"}
-    nothing = {"metadata": {}, "content_type": default[place.name]}.get(name)
+    nothing = {"metadata": {}, "content_type": "binary/octet-stream"}.get(name)
     gone: tuple[Any, ...] = (None, {}) if name == "metadata" else (None, "")
     for value, expected in ((OTHER[name], OTHER[name]), *((value, nothing) for value in gone)):
         await asyncio.to_thread(put)
@@ -284,9 +279,7 @@ async def test_a_header_is_changed_or_removed_and_all_else_stays(
         assert await bucket.object(SOURCE).read() == SMALL
 
 
-async def test_grants_without_a_name_stay(place: Place, bucket: dream.Bucket) -> None:
-    if place.name == "moto":
-        pytest.skip("moto keeps no such grant")
+async def test_grants_without_a_name_stay(bucket: dream.Bucket) -> None:
     obj = bucket.object(SOURCE)
     await obj.put(SMALL)
     given = await obj.acl()
@@ -376,8 +369,6 @@ def bytes_of(place: Place) -> Callable[[str], Mapping[str, bytes]]:
 async def test_what_no_caller_may_give_is_carried_over_byte_for_byte(
     place: Place, bytes_of: Callable[[str], Mapping[str, bytes]], way: str, body: bytes
 ) -> None:
-    if place.name == "moto":
-        pytest.skip("moto reads headers as text")
     async with place.session(copies_in_parts=len(body) > PART) as session:
         bucket = await session.create_bucket(new_name())
         stored = await asyncio.to_thread(place.bytes().send, "PUT", f"/{bucket.name}/{SOURCE}", ODD, body)
@@ -392,8 +383,6 @@ async def test_what_no_caller_may_give_is_carried_over_byte_for_byte(
 
 
 async def test_headers_read_as_utf_8_where_they_are_and_else_as_latin_1(place: Place, bucket: dream.Bucket) -> None:
-    if place.name == "moto":
-        pytest.skip("moto reads headers as text")
     await asyncio.to_thread(place.bytes().send, "PUT", f"/{bucket.name}/{SOURCE}", ODD, SMALL)
     info = await bucket.object(SOURCE).head()
     assert info.metadata is not None
@@ -406,8 +395,6 @@ async def test_headers_read_as_utf_8_where_they_are_and_else_as_latin_1(place: P
 
 
 async def test_headers_of_version_2_signatures_are_bytes_too(place: Place) -> None:
-    if place.name == "moto":
-        pytest.skip("moto reads headers as text")
     old = replace(place, service=replace(place.service, signature="v2"))
     async with old.session() as session:
         bucket = await session.create_bucket(new_name())

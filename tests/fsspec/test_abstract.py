@@ -1,4 +1,4 @@
-"""fsspec's own suite for filesystems, on every server."""
+"""fsspec's own suite for filesystems."""
 
 from __future__ import annotations
 

@@ -118,5 +118,5 @@ def swift(home: Path) -> Iterator[str]:
             config.write_text(common + rest)
             stack.enter_context(started([f"swift-{kind}-server", str(config)], home / f"{kind}-server.log", PATH=PATH))
         for port in (memcached, *ports.values(), proxy):
-            wait_until_listening(port, seconds=60)
+            wait_until_listening(port)
         yield f"http://127.0.0.1:{proxy}"

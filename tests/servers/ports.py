@@ -15,7 +15,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until_listening(port: int, seconds: float = 30.0) -> None:
+def wait_until_listening(port: int, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
