@@ -18,9 +18,8 @@ from servers.scripted import Reply, ScriptedServer
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
-HEADINGS = re.findall(
-    r"^### `(.*)`$", (Path(__file__).parents[1] / "docs/troubleshooting.md").read_text(), re.MULTILINE
-)
+PAGE = (Path(__file__).parents[1] / "docs/troubleshooting.md").read_text()
+HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)
 ONCE = dream.Retry(attempts=1)
 
 
@@ -90,6 +89,17 @@ async def test_what_a_service_says_leads_to_its_section(scripted: ScriptedServer
         ):
             scripted.will(reply, reply)
             await made(heading, session.object("s3://photos/a").read)
+
+
+async def test_a_forgotten_await_leads_to_its_section() -> None:
+    heading = "coroutine 'Object.read' was never awaited"
+    assert heading in HEADINGS
+    async with MemoryService().session() as session:
+        obj = (await session.create_bucket("photos")).object("a")
+        told = "'coroutine' object has no attribute 'decode'"
+        with pytest.warns(RuntimeWarning, match=heading), pytest.raises(AttributeError, match=told):
+            obj.read().decode()  # type: ignore[attr-defined]  # the mistake
+        assert told in PAGE
 
 
 async def test_no_permission_leads_to_its_section(rgw: Server) -> None:
