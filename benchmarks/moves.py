@@ -96,7 +96,10 @@ class Store:
                 (directory / name).hardlink_to(source / name)
             except OSError:  # another file system
                 shutil.copyfile(source / name, directory / name)
-        entries = [(f"tree/{name}", size, _etag(source / name, size)) for name, size in tree.files().items()]
+        entries = [
+            (f"tree/{name}", size, _etag(source / name, size) if tree.has_digests else "no-digest")
+            for name, size in tree.files().items()
+        ]
         write_manifest(self.objects, bucket_of(tree.name), entries)
 
     def make_listing(self, bucket: str, keys: int) -> None:

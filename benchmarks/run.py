@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks import results
 from benchmarks.clients import Job, NotInstalledError, Side
@@ -24,6 +24,7 @@ from benchmarks.meter import Measured, how_it_ended
 from benchmarks.results import COLD, Column, Figures, Place, Results, Turn
 from benchmarks.turn import Done
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 LONGEST_SECONDS = 180
 """A turn that takes longer is given up."""
@@ -98,9 +99,9 @@ def take_turns(
         tell(f"round {number + 1} of {rounds}: {cell.heading()}, {time.monotonic() - started:.0f} s")
 
 
-def until_interrupted(turns: Iterable[Turn]) -> list[Turn]:
+def until_interrupted(turns: Iterable[T]) -> list[T]:
     """Return all turns, or those before SIGINT or SIGTERM."""
-    done: list[Turn] = []
+    done: list[T] = []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for turn in turns:

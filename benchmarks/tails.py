@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -25,8 +25,18 @@ from benchmarks.clients import BUCKET, LARGE, Client, Job, Settings, Side, sides
 from benchmarks.machine import versions
 from benchmarks.moves import MEMORY, Store, bucket_of
 from benchmarks.nginx_s3 import nginx_s3
-from benchmarks.results import MIB, format_number, markdown
-from benchmarks.run import Facts, chosen, clean_environment, measured, parser_of, tell, write_json
+from benchmarks.results import MIB, NONE, format_number, markdown
+from benchmarks.run import (
+    Facts,
+    chosen,
+    clean_environment,
+    measured,
+    parser_of,
+    put_into,
+    tell,
+    until_interrupted,
+    write_json,
+)
 from benchmarks.store import READ_KEYS, Server, ServerUnavailableError, fill, list_bucket
 from benchmarks.trees import KIB, Tree
 
@@ -181,19 +191,22 @@ def main() -> None:
     parser = parser_of("benchmarks.tails", __doc__, sides)
     parser.add_argument("--loads", help=",".join(LOADS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--doc", type=Path, help="put the result between the markers of this page")
     told, facts = parser.parse_args(), Facts("benchmarks.tails", sys.argv[1:])
     try:
         only, verbs = chosen(told.only, sides, USUAL), chosen(told.loads, LOADS, LOADS)
         with nginx_s3() as server, tempfile.TemporaryDirectory(prefix="benchmarks-", dir=MEMORY) as home:
             bench = Bench(server, Path(home))
             bench.prepare(verbs)
-            found = list(turns(bench, only, verbs, told.rounds))
+            found = until_interrupted(turns(bench, only, verbs, told.rounds))
     except (ServerUnavailableError, ValueError) as error:
         sys.exit(str(error))
     facts_told = facts.told(server=server.version, versions=versions(only))
     write_json(told.json, facts_told, turns=[one for one in found if isinstance(one, Tail)])
-    print("\n".join(f"- {name}: {fact}" for name, fact in facts_told.items()), end="\n\n")
-    print(table(found))
+    lines = "\n".join(f"- {name}: {fact}" for name, fact in facts_told.items() if name != "command")
+    text = f"```sh\n{facts_told['command']}\n```\n\n{lines}\n\n{tables(found)}"
+    put_into(told.doc, "tails", text)
+    print(text)
 
 
 def turns(bench: Bench, sides: Sequence[str], verbs: Sequence[str], rounds: int) -> Iterator[Tail | str]:
@@ -210,39 +223,44 @@ def turns(bench: Bench, sides: Sequence[str], verbs: Sequence[str], rounds: int)
             yield one
 
 
-def table(found: Sequence[Tail | str]) -> str:
-    """Make a table: medians of the rounds."""
+def tables(found: Sequence[Tail | str]) -> str:
+    """Make a table for each load: medians of the rounds. Say what failed."""
     by_turn = defaultdict[tuple[str, str, str], list[Tail]](list)
-    failures = dict.fromkeys(one for one in found if isinstance(one, str))
     for one in found:
         if isinstance(one, Tail):
             by_turn[one.load, one.side, one.pace].append(one)
+    parts = []
+    for verb in dict.fromkeys(load for load, _, _ in by_turn):
+        sides = dict.fromkeys(side for load, side, pace in by_turn if (load, pace) == (verb, "always"))
+        rows = [_row(side, {pace: by_turn[verb, side, pace] for pace in PACES}) for side in sides]
+        parts += [f"## Beside {LOADS[verb].words}", markdown([HEADS, *rows])]
+    failures = dict.fromkeys(f"- {one}" for one in found if isinstance(one, str))
+    return "\n\n".join([*parts, *failures])
 
-    def median(verb: str, side: str, pace: str, of: Callable[[Tail], float]) -> float:
-        return statistics.median(map(of, by_turn[verb, side, pace]))
 
-    heads = ["median ms", "99th percentile ms", "load takes ×"]
-    rows = [
-        ["beside", "side", *(f"paced: {head}" for head in heads), "always: reads/s", *heads, "load alone s", "CPU s"]
+HEADS = [
+    "side",
+    *(f"paced: {head}" for head in ("median ms", "99 % ms", "load ×")),
+    *("reads/s", "median ms", "99 % ms", "load ×", "load alone s", "its CPU s"),
+]
+
+
+def _row(side: str, turns: Mapping[str, Sequence[Tail]]) -> list[str]:
+    def median(pace: str, of: Callable[[Tail], float]) -> float | None:
+        return statistics.median(map(of, turns[pace])) if turns[pace] else None
+
+    def times_as_long(pace: str) -> float | None:
+        with_reads, alone = median(pace, attrgetter("seconds")), median("none", attrgetter("seconds"))
+        return with_reads / alone if with_reads and alone else None
+
+    tail, middle = attrgetter("tail"), attrgetter("median")
+    numbers = [
+        *(median("paced", middle), median("paced", tail), times_as_long("paced")),
+        median("always", lambda one: one.reads / one.seconds),
+        *(median("always", middle), median("always", tail), times_as_long("always")),
+        *(median("none", attrgetter("seconds")), median("none", attrgetter("cpu"))),
     ]
-    for verb, side in dict.fromkeys((load, side) for load, side, pace in by_turn if pace == "always"):
-        alone = median(verb, side, "none", _seconds) if by_turn[verb, side, "none"] else None
-        numbers = {
-            pace: [
-                median(verb, side, pace, attrgetter("median")),
-                median(verb, side, pace, attrgetter("tail")),
-                alone and median(verb, side, pace, _seconds) / alone,
-            ]
-            for pace in ("paced", "always")
-        }
-        rate = median(verb, side, "always", lambda one: one.reads / one.seconds)
-        cpu = alone and median(verb, side, "none", attrgetter("cpu"))
-        told = [*numbers["paced"], rate, *numbers["always"], alone, cpu]
-        rows.append([LOADS[verb].words, side, *("-" if one is None else format_number(one) for one in told)])
-    return "\n".join([markdown(rows), "", *(f"- {why}" for why in failures)])
-
-
-_seconds = attrgetter("seconds")
+    return [side, *(NONE if number is None else format_number(number) for number in numbers)]
 
 
 if __name__ == "__main__":

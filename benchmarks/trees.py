@@ -21,6 +21,8 @@ class Tree:
     sizes: tuple[int, ...]
     """Bytes of each file."""
     is_flat: bool = False
+    has_digests: bool = True
+    """Whether the ETags are MD5s, so that a download is verified."""
 
     def first(self, count: int) -> Tree:
         """Return the same tree with fewer files."""
@@ -54,6 +56,9 @@ def trees(divisor: int = 1) -> dict[str, Tree]:
     return {
         "small": Tree("small", f"{small:,} files of 1 KiB", (KIB,) * small),
         "medium": Tree("medium", f"{medium:,} files of 1 MiB", (KIB * KIB,) * medium),
+        "plain": Tree(
+            "plain", f"{medium:,} files of 1 MiB, ETags that are no digests", (KIB * KIB,) * medium, has_digests=False
+        ),
         "mixed": Tree(
             "mixed",
             f"{various:,} files of 1 to 64 KiB, {some} of 1 MiB and {few} of 64 MiB",

@@ -40,8 +40,8 @@ class Panel:
     """Empty for all."""
 
 
-SMALL, LARGE, LISTINGS, TREES, SCALE = (
-    f"performance/{name}.md" for name in ("small", "large", "listings", "trees", "scale")
+SMALL, LARGE, LISTINGS, TREES, TAILS, SCALE = (
+    f"performance/{name}.md" for name in ("small", "large", "listings", "trees", "tails", "scale")
 )
 CLIENTS = (
     "dream",
@@ -93,6 +93,11 @@ PICTURES = {
         Panel(f"{FILES} from files, files/s", TREES, ALONE, "files/s", f"{FILES} from files:"),
         Panel("The first of them, CPU ms a file", TREES, ALONE, "CPU ms a file", "and to files:"),
         Panel("The second, CPU ms a file", TREES, ALONE, "CPU ms a file", f"{FILES} from files:"),
+    ],
+    "tails": [
+        Panel(f"{words}: paced reads, {quantity}", TAILS, f"Beside {load}", f"paced: {quantity}")
+        for words, load in (("Two downloads", "two downloads of 256 MiB"), ("Two uploads", "two uploads of 256 MiB"))
+        for quantity in ("median ms", "99 % ms")
     ],
     "scale": [
         Panel(f"{FILES} to files, files/s", SCALE, f"{FILES} to files", "files/s"),
