@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from conftest import Server, new_name, put_all
+from remote_engines import cluster_of_commands
 from servers.ports import free_port, wait_until_listening
 
 import aiodreamobjects as dream
@@ -59,6 +60,7 @@ def test_every_example_is_run_here() -> None:
         "embedded_server.py",
         "make_public.py",
         "migrate_bucket.py",
+        "on_a_cluster.py",
         "on_every_core.py",
         "quickstart.py",
         "resume_after_crash.py",
@@ -126,7 +128,12 @@ async def home(tmp_path: Path, moto: Server) -> AsyncIterator[Path]:
 
 
 @pytest.mark.parametrize(
-    "name", [name.removesuffix(".py") for name in SCRIPTS if name != "embedded_server.py" and name.endswith(".py")]
+    "name",
+    [
+        name.removesuffix(".py")
+        for name in SCRIPTS
+        if name not in ("embedded_server.py", "on_a_cluster.py") and name.endswith(".py")
+    ],
 )
 def test_a_script_prints_what_the_docs_show(
     name: str, home: Path, moto: Server, monkeypatch: pytest.MonkeyPatch
@@ -257,6 +264,23 @@ async def test_a_directory_is_uploaded_on_every_core(rgw: Server, tmp_path: Path
         assert done.stdout == "20 stored, 0 the same, by 2 processes\n"
         assert len(await bucket.list("p/").collect()) == 20
         await bucket.delete(force=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Dask
+async def test_a_prefix_is_copied_on_a_cluster(rgw: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment_for(rgw).items():
+        if name.startswith("DREAMOBJECTS_"):
+            monkeypatch.setenv(name, value)  # the workers find their keys there
+    async with cluster_of_commands(tmp_path) as (executor, pids), rgw.session() as session:
+        bucket, other = await session.create_bucket(new_name()), await session.create_bucket(new_name())
+        await put_all(bucket, [f"pictures/{number}" for number in range(20)])
+        address: str = executor._client.scheduler.address  # type: ignore[attr-defined]  # Dask's
+        done = run("on_a_cluster.py", address, bucket.name, other.name, "pictures/", server=rgw)
+        assert (done.returncode, len(pids)) == (0, 2), done.stderr
+        assert done.stdout == (OUTPUTS / "on_a_cluster.txt").read_text().partition("\n")[2]
+        assert len(await other.list("pictures/").collect()) == 20
+        await bucket.delete(force=True)
+        await other.delete(force=True)
 
 
 async def test_objects_that_cannot_be_made_public_are_told(b2: Server) -> None:
