@@ -258,10 +258,8 @@ def most_descriptors() -> int | None:
 
 def processors() -> int:
     """Return how many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # on macOS and Windows
-        return os.cpu_count() or 1
+    allowed: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)  # only on Linux
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def in_forked_child(function: Callable[[], None]) -> None:
