@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from conftest import Server, new_name, put_all
 from remote_engines import cluster_of_commands
+from servers.moto_server import moto_server
 from servers.ports import free_port, wait_until_listening
 
 import aiodreamobjects as dream
@@ -101,8 +102,15 @@ def check_documented(name: str, home: Path, environment: dict[str, str], replace
         assert re.fullmatch(pattern_of(printed), done.stdout), f"{command}\n{done.stdout}{done.stderr}"
 
 
+@pytest.fixture(scope="module")
+def own_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The outputs in the docs have fixed names of buckets, which other workers of the run use at the same time."""
+    with moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
+        yield Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
+
+
 @pytest_asyncio.fixture
-async def home(tmp_path: Path, moto: Server) -> AsyncIterator[Path]:
+async def home(tmp_path: Path, own_moto: Server) -> AsyncIterator[Path]:
     """A directory with files of a user, and the buckets that the outputs in the docs name."""
     (tmp_path / "examples").symlink_to(EXAMPLES)
     (tmp_path / "pictures").mkdir()
@@ -115,7 +123,7 @@ async def home(tmp_path: Path, moto: Server) -> AsyncIterator[Path]:
         "my-old-photos": ["cat.jpg", "dog.jpg"],
         "my-new-photos": [],
     }
-    async with moto.session() as session:
+    async with own_moto.session() as session:
         for name, objects in keys.items():
             bucket = await session.create_bucket(name)
             for key in objects:
@@ -136,16 +144,16 @@ async def home(tmp_path: Path, moto: Server) -> AsyncIterator[Path]:
     ],
 )
 def test_a_script_prints_what_the_docs_show(
-    name: str, home: Path, moto: Server, monkeypatch: pytest.MonkeyPatch
+    name: str, home: Path, own_moto: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
-    keys = f"aws_access_key_id = {moto.access_key}\naws_secret_access_key = {moto.secret_key}\n"
+    keys = f"aws_access_key_id = {own_moto.access_key}\naws_secret_access_key = {own_moto.secret_key}\n"
     (home / "profiles").write_text(f"[old]\n{keys}[new]\n{keys}")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "profiles"))
-    endpoint = moto.service.endpoint
+    endpoint = own_moto.service.endpoint
     replaced = {"https://objects.example.com": endpoint, "https://s3.us-east-005.dream.io": endpoint}
     on_moto = name in {"backup", "make_public", "on_every_core"}  # others have a server of their own, or profiles
-    check_documented(name, home, environment_for(moto if on_moto else None), replaced)
+    check_documented(name, home, environment_for(own_moto if on_moto else None), replaced)
 
 
 def test_the_web_service_answers_what_the_docs_show(home: Path) -> None:
@@ -276,7 +284,7 @@ async def test_a_prefix_is_copied_on_a_cluster(rgw: Server, tmp_path: Path, monk
         await put_all(bucket, [f"pictures/{number}" for number in range(20)])
         address: str = executor._client.scheduler.address  # type: ignore[attr-defined]  # Dask's
         done = run("on_a_cluster.py", address, bucket.name, other.name, "pictures/", server=rgw)
-        assert (done.returncode, len(pids)) == (0, 2), done.stderr
+        assert (done.returncode, len(pids)) == (0, 3), done.stderr
         assert done.stdout == (OUTPUTS / "on_a_cluster.txt").read_text().partition("\n")[2]
         assert len(await other.list("pictures/").collect()) == 20
         await bucket.delete(force=True)
