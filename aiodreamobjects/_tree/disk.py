@@ -11,8 +11,9 @@ import errno
 import os
 import secrets
 import stat
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -63,26 +64,50 @@ class Disk:
         self._follow = follow
         self._directory: Directory | None = None
         self._hops = CapacityLimiter(HOPS)
-        self._rested = asyncio.Event()
-        self._rested.set()
+        self._is_busy = False
+        """Whether a batch has a thread now, and is no slow one."""
+        self._line: deque[tuple[asyncio.Future[None], bool]] = deque()
+        """Who waits for its end, and whether that is a batch."""
 
     async def rest(self) -> None:
         """Wait up to 30 ms for a running batch: two busy threads would fight over the GIL, and take twice the time.
 
         A batch that takes longer waits for a slow disk, and does not need the interpreter.
         """
-        while not self._rested.is_set():
-            await self._rested.wait()
+        if self._is_busy:
+            await self._wait(is_batch=False)
 
     async def _hop(self, work: Callable[[], None]) -> None:
-        await self.rest()
-        self._rested.clear()
-        slow = asyncio.get_running_loop().call_later(QUICK_SECONDS, self._rested.set)
+        if self._is_busy:
+            await self._wait(is_batch=True)
+        self._is_busy = True
+        held = ExitStack()
+        held.callback(self._go_on)
+        slow = asyncio.get_running_loop().call_later(QUICK_SECONDS, held.close)
         try:
             await finish(in_thread(work, limiter=self._hops))
         finally:
             slow.cancel()
-            self._rested.set()
+            held.close()
+
+    async def _wait(self, *, is_batch: bool) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append((turn, is_batch))
+        try:
+            await turn
+        except BaseException:
+            if is_batch and turn.done() and not turn.cancelled():  # its turn has come, and it will not take it
+                self._go_on()
+            raise
+
+    def _go_on(self) -> None:
+        """Wake those that wait, in their order, up to the next batch. Each is woken once, however many wait."""
+        self._is_busy = False
+        while self._line and not self._is_busy:
+            turn, is_batch = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._is_busy = is_batch
 
     async def open(self, *, make: bool) -> bool:
         """Open the directory, and return whether it is there. ``make`` creates it. Raises NotADirectoryError for anything else."""
