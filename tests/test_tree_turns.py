@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
-from typing import Any
+from typing import TypeVarTuple, Unpack
 
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
+Ts = TypeVarTuple("Ts")
 FILES = 1500
 
 
@@ -18,9 +20,11 @@ class CountingLoop(asyncio.SelectorEventLoop):
 
     steps = 0
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, **context: Any) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         self.steps += 1
-        return super().call_soon(callback, *args, **context)
+        return super().call_soon(callback, *args, context=context)
 
 
 def steps_of_a_download(requests: int, directory: Path) -> int:
