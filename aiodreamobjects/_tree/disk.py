@@ -78,7 +78,7 @@ class Disk:
             await self._wait(is_batch=False)
 
     async def _hop(self, work: Callable[[], None]) -> None:
-        if self._is_busy:
+        while self._is_busy:
             await self._wait(is_batch=True)
         self._is_busy = True
         held = ExitStack()
@@ -101,13 +101,17 @@ class Disk:
             raise
 
     def _go_on(self) -> None:
-        """Wake those that wait, in their order, up to the next batch. Each is woken once, however many wait."""
+        """Wake those that wait, in their order, up to the next batch. Each is woken once, however many wait.
+
+        Who calls this goes on before them: the files of an older batch are sent before the next one is read.
+        """
         self._is_busy = False
-        while self._line and not self._is_busy:
+        while self._line:
             turn, is_batch = self._line.popleft()
             if not turn.done():
                 turn.set_result(None)
-                self._is_busy = is_batch
+                if is_batch:
+                    return
 
     async def open(self, *, make: bool) -> bool:
         """Open the directory, and return whether it is there. ``make`` creates it. Raises NotADirectoryError for anything else."""
