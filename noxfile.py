@@ -141,6 +141,7 @@ def data(session: nox.Session) -> None:
     install(session, "data", ".")
     session.run(SERVERS / "rgw", "install", external=True, success_codes=range(256))
     session.run("pytest", "tests/fsspec/test_round_trips.py", *session.posargs)
+    session.run("pytest", "-n3", "tests/fsspec/test_abstract.py", "-k", "moto", env={"ON_MOTO": "1"})
     session.install("-q", "--no-deps", S3FS)  # its dependencies would replace the library's
     home = Path(session.create_tmp(), "s3fs")
     session.run("pip", "download", "-q", "--no-deps", "--no-binary=s3fs", f"--dest={home}", S3FS)
