@@ -201,7 +201,7 @@ class DreamObjectsFileSystem(AsyncFileSystem):
         if not path:
             return directory_entry("")
         if not refresh and (known := self._known(path, version)):
-            return dict(known)  # the caller may change it
+            return known  # the entry itself, as everywhere in fsspec, whose filesystems copy one before they change it
         return await self._look((bucket, key, version))
 
     async def _look(self, target: Target) -> Entry:
