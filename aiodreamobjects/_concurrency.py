@@ -140,7 +140,7 @@ async def a_processor(longest: float | None = None) -> AsyncIterator[None]:
     """Wait for a processor that no other thread of ours is busy with. Give it back after ``longest`` seconds.
 
     There are as many as the process may use, less one for the event loop if there are more than two. More threads would not
-    be faster, and the loop would wait for a processor as each of them does: small reads took ten times as long. Work that also
+    be faster, and the loop would wait for a processor as each of them does: small reads took five times as long. Work that also
     waits for a disk has a ``longest``, such as ``QUICK_SECONDS``: others may begin then.
     """
     loop, holder = asyncio.get_running_loop(), object()

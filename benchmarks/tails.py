@@ -43,9 +43,7 @@ from benchmarks.trees import KIB, Tree
 READS_AT_ONCE, LARGE_AT_ONCE, REQUESTS = 8, 2, 64
 ALONE_SECONDS = 2.0
 PACES = {"none": None, "paced": 0.02, "always": 0.0}
-"""How long each reader waits after a read."""
-A_SECOND = 400
-"""How many reads all readers make at most when they are paced."""
+"""Seconds that each reader waits after a read. Paced, all eight make 400 a second at most."""
 LISTED = 20_000
 TREES = {
     "large": Tree("large", "objects of 256 MiB", (256 * MIB,) * LARGE_AT_ONCE, is_flat=True),

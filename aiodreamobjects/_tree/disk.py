@@ -96,7 +96,8 @@ class Disk:
         try:
             await turn
         except BaseException:
-            if is_batch and turn.done() and not turn.cancelled():  # its turn has come, and it will not take it
+            has_turn = turn.done() and not turn.cancelled()
+            if is_batch and has_turn and not self._is_busy:  # it will not take its turn, so the next ones go on
                 self._go_on()
             raise
 
