@@ -287,6 +287,13 @@ def moto(shared: SharedServers) -> Server:
     return Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
 
 
+@pytest.fixture(scope="module")
+def own_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For the docs, whose buckets have fixed names: other workers of the run use them at the same time."""
+    with moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
+        yield Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
+
+
 @pytest.fixture(scope="session")
 def moto_tls(shared: SharedServers, certificate: tuple[Path, Path], ca: Path) -> Server:
     endpoint = shared.get("moto-tls", lambda home: moto_server(home, certificate))

@@ -77,13 +77,13 @@ def test_pictures_show_the_tables() -> None:
 
 @pytest.mark.parametrize("page", WITH_SAMPLES)
 async def test_the_samples_of_a_page_run(
-    moto: Server, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_moto: Server, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DREAMOBJECTS_ENDPOINT_URL", moto.service.endpoint)
-    monkeypatch.setenv("DREAMOBJECTS_ACCESS_KEY_ID", moto.access_key)
-    monkeypatch.setenv("DREAMOBJECTS_SECRET_ACCESS_KEY", moto.secret_key)
+    monkeypatch.setenv("DREAMOBJECTS_ENDPOINT_URL", own_moto.service.endpoint)
+    monkeypatch.setenv("DREAMOBJECTS_ACCESS_KEY_ID", own_moto.access_key)
+    monkeypatch.setenv("DREAMOBJECTS_SECRET_ACCESS_KEY", own_moto.secret_key)
     monkeypatch.setitem(sys.modules, "sample", ModuleType("sample"))  # taskiq looks for the module of a function
-    async with moto.session() as session:
+    async with own_moto.session() as session:
         bucket = await session.create_bucket(new_name())
         await bucket.object("hello.txt").put("Hello World!")
         module = types.ModuleType("sample")  # frameworks look names up in the module of a handler

@@ -17,7 +17,6 @@ import pytest
 import pytest_asyncio
 from conftest import Server, new_name, put_all
 from remote_engines import cluster_of_commands
-from servers.moto_server import moto_server
 from servers.ports import free_port, wait_until_listening
 
 import aiodreamobjects as dream
@@ -100,13 +99,6 @@ def check_documented(name: str, home: Path, environment: dict[str, str], replace
             ["bash", "-c", command], cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=60
         )
         assert re.fullmatch(pattern_of(printed), done.stdout), f"{command}\n{done.stdout}{done.stderr}"
-
-
-@pytest.fixture(scope="module")
-def own_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The outputs in the docs have fixed names of buckets, which other workers of the run use at the same time."""
-    with moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
-        yield Server("moto", dream.Service.for_endpoint(endpoint), "testing", "testing")
 
 
 @pytest_asyncio.fixture
