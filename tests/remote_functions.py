@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
+import sys
+import threading
 from contextlib import suppress
 
 import aiodreamobjects as dream
@@ -61,4 +64,14 @@ def leave_no_descriptors() -> None:
 async def begin_and_wait(cat: dream.Object) -> None:
     """Say that it has begun, on the standard output that a worker shares with its parent, and never end."""
     os.write(1, b"begun\n")
+    await asyncio.Event().wait()
+
+
+def end_at_sigterm() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
+async def send_sigterm_to_this_thread(cat: dream.Object) -> None:
+    """The main thread, which waits for this, has to see it: Python runs handlers only there."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
     await asyncio.Event().wait()

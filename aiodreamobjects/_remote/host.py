@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 60.0
 EXIT_SECONDS = 30.0
 """How long the process waits at its end for connections to close."""
+SIGNAL_SECONDS = 0.2
+"""How often a worker that waits for a batch looks for signals: the system may give them to another thread, which does not wake it."""
 PARENT_SECONDS = 1.0
 """How often a worker of loky looks whether its parent is alive."""
 
@@ -76,6 +78,9 @@ class _Host:
     def run(self, call: bytes, batch: bytes, share: int) -> bytes:
         work = asyncio.run_coroutine_threadsafe(self._work(call, batch, share), self._loop)
         try:
+            while not work.done():
+                with suppress(TimeoutError):  # of this wait, or of the work: the result below tells
+                    work.result(SIGNAL_SECONDS)
             return work.result()
         except BaseException:  # such as a KeyboardInterrupt of this process
             work.cancel()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -12,6 +14,9 @@ from aiodreamobjects.fsspec._border import FSTimeoutError
 
 CLEAN_UP_SECONDS = 20.0
 """How long an interrupted call may take to clean up: to abort an upload, to remove a temporary file."""
+
+SIGNAL_SECONDS = 0.2
+"""How often a thread that waits looks for signals. One that comes just before the thread sleeps does not wake it; on Windows none does."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,23 +32,35 @@ def sync(loop: asyncio.AbstractEventLoop | None, call: Coroutine[Any, Any, T], t
         msg = "Loop is not running"
         raise RuntimeError(msg)
     tasks: list[asyncio.Task[T]] = []
-    has_ended = threading.Event()
+    turn = threading.Lock()  # not an Event: a signal that interrupts its methods would leave it locked
+    turn.acquire()
 
     def begin() -> None:
         tasks.append(loop.create_task(call))
-        tasks[0].add_done_callback(lambda _: has_ended.set())
+        tasks[0].add_done_callback(lambda _: turn.release())
 
     def cancel() -> None:
+        if not tasks:  # the interruption came first
+            begin()
         tasks[0].cancel()
 
-    loop.call_soon_threadsafe(begin)
+    def ends_within(seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not (tasks and tasks[0].done()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            turn.acquire(timeout=min(left, SIGNAL_SECONDS))
+        return True
+
     is_in_time = False
     try:
-        is_in_time = has_ended.wait(timeout or None)
+        loop.call_soon_threadsafe(begin)
+        is_in_time = ends_within(timeout or math.inf)
     finally:
         if not is_in_time:
             loop.call_soon_threadsafe(cancel)
-            has_ended.wait(CLEAN_UP_SECONDS)
+            ends_within(CLEAN_UP_SECONDS)
     if not is_in_time:
         raise FSTimeoutError
     return tasks[0].result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import textwrap
@@ -204,9 +203,15 @@ def test_each_event_loop_has_a_session_that_ends_with_it(run: Run, policy: str) 
     run(script, policy)
 
 
-def test_an_interruption_ends_the_call_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("thread", ["main_thread", "current_thread"])  # the first waits, but may not get the signal
+def test_an_interruption_ends_the_call_and_leaves_nothing(tmp_path: Path, thread: str) -> None:
     (tmp_path / "large").write_bytes(bytes(20 << 20))
     script = """
+    import signal
+    def interrupt():
+        sys.stdin.read()
+        signal.pthread_kill(getattr(threading, sys.argv[2])().ident, signal.SIGINT)
+    threading.Thread(target=interrupt).start()
     fs = DreamObjectsFileSystem(**OPTIONS)
     fs.mkdir("processes")
     try:
@@ -224,13 +229,11 @@ def test_an_interruption_ends_the_call_and_leaves_nothing(tmp_path: Path) -> Non
             "SECRET": found.secret_key,
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-X", "dev", "-c", BEGIN + textwrap.dedent(script), str(tmp_path / "large")]
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+        command = [sys.executable, "-X", "dev", "-c", BEGIN + textwrap.dedent(script), str(tmp_path / "large"), thread]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
             while not any(request.verb == "put_part" for request in service.requests):
                 time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=LIMIT_SECONDS) == ("interrupted False\n", "")
         assert [request.verb for request in service.requests].count("abort_upload") == 1
 

@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 from conftest import Server
 from remote_engines import WORKERS, cluster_here, pool_of_processes
-from remote_functions import key_of_other, leave, leave_no_descriptors, raise_the_same, unreadable
+from remote_functions import (
+    end_at_sigterm,
+    key_of_other,
+    leave,
+    leave_no_descriptors,
+    raise_the_same,
+    send_sigterm_to_this_thread,
+    unreadable,
+)
 
 import aiodreamobjects as dream
 
@@ -53,6 +61,18 @@ async def test_a_worker_that_cannot_start_ends_the_call(here: dream.Bucket) -> N
             async with asyncio.timeout(60):
                 with pytest.raises(OSError, match="Too many open files"):
                     await here.delete_many(KEYS, executor=pool)
+        except TimeoutError:
+            for process in pool._processes.values():
+                process.kill()
+            raise
+
+
+async def test_a_worker_sees_a_signal_that_another_of_its_threads_got(here: dream.Bucket) -> None:
+    with ProcessPoolExecutor(1, get_context("fork"), end_at_sigterm) as pool:
+        try:
+            async with asyncio.timeout(60):
+                with pytest.raises(SystemExit):
+                    _ = [each async for each in here.apply(["a"], send_sigterm_to_this_thread, executor=pool)]
         except TimeoutError:
             for process in pool._processes.values():
                 process.kill()
