@@ -57,6 +57,10 @@ _OPTIONS = {
     "keys and endpoint must be of one service": _SEE_CONFIG,
     "the secret key is wrong, or something on the way changed the request": f"the secret key is wrong: {_SEE_CONFIG}",
     "region= sets": "--region sets",
+    "encryption=SseCustomer(key), or source_encryption= for the source of a copy": "--sse-c FILE",
+    "or no encryption= if": "or no --sse-c if",
+    "set_versioning('Enabled')": "'dreamobjects versioning set s3://BUCKET on'",
+    "look at the endpoint,": "look at --endpoint-url,",
     "; give a Session keys for the rest": "; leave out --no-sign-request for the rest",
 }
 """What a message of the library calls an argument, and the command an option."""

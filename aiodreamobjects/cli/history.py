@@ -12,7 +12,7 @@ from aiodreamobjects.cli.addresses import Remote, one_object, remote
 from aiodreamobjects.cli.app import App
 from aiodreamobjects.cli.errors import NothingFoundError, RefusedError
 from aiodreamobjects.cli.listing import version_words
-from aiodreamobjects.cli.options import command, pass_app, raw, recursive, version_id
+from aiodreamobjects.cli.options import command, key_of, pass_app, raw, recursive, version_id
 from aiodreamobjects.cli.output import clock
 from aiodreamobjects.cli.values import DURATION, MOMENT
 
@@ -65,9 +65,14 @@ dreamobjects restore -r s3://docs/2026/ --as-of 1d --dry-run     # everything as
 @click.option("--as-of", type=MOMENT, metavar="TIME", help="As it was then: a date, a time, or 7d for 7 days ago.")
 @recursive
 @raw
+@click.option("--sse-c", metavar="FILE", help="A file with the 32 bytes of the objects' encryption key.")
 @pass_app
 async def restore_command(app: App, address: str, **options: Any) -> None:
     """Bring objects back. Without options, undo the deletion. Works where versions are kept."""
+    key = key_of(options["sse_c"])
+    if key is not None and options["version_id"] is None and options["as_of"] is None:
+        msg = "--sse-c goes with --version-id and --as-of: to undo a deletion takes no key"
+        raise RefusedError(msg)
     session = await app.session()
     if options["recursive"]:
         where = remote(address, is_raw=True)
@@ -76,7 +81,7 @@ async def restore_command(app: App, address: str, **options: Any) -> None:
             msg = f"{where}: --version-id is a version of one object: leave out -r"
             raise RefusedError(msg)
         if options["as_of"] is not None:
-            await _restore_tree(app, session.bucket(where.bucket), where, options["as_of"])
+            await _restore_tree(app, session.bucket(where.bucket), where, options["as_of"], key)
         else:
             await _undelete_all(app, session.bucket(where.bucket), where)
         app.summarize("restore")
@@ -84,7 +89,7 @@ async def restore_command(app: App, address: str, **options: Any) -> None:
     where = one_object(address, is_raw=options["raw"])
     obj = session.bucket(where.bucket).object(where.key)
     if options["version_id"] is not None:
-        await _restore(app, obj, where, options["version_id"])
+        await _restore(app, obj, where, options["version_id"], key)
     elif options["as_of"] is not None:
         old = [
             item
@@ -97,14 +102,14 @@ async def restore_command(app: App, address: str, **options: Any) -> None:
         if old[0].is_delete_marker:
             msg = f"{where}: was deleted then: see dreamobjects versions {where}"
             raise NothingFoundError(msg)
-        await _restore(app, obj, where, old[0].version_id)
+        await _restore(app, obj, where, old[0].version_id, key)
     else:
         await _undelete(app, obj, where)
 
 
-async def _restore(app: App, obj: dream.Object, where: Remote, version: str) -> None:
+async def _restore(app: App, obj: dream.Object, where: Remote, version: str, key: dream.SseCustomer | None) -> None:
     if not app.is_dry:
-        await obj.restore(version)
+        await obj.restore(version, encryption=key)
     app.acted("restore", where, version_id=version)
 
 
@@ -123,12 +128,16 @@ async def _undelete_all(app: App, bucket: dream.Bucket, where: Remote) -> None:
     await app.each(deleted, act, lambda key: Remote(where.bucket, key))
 
 
-async def _restore_tree(app: App, bucket: dream.Bucket, where: Remote, then: datetime) -> None:
-    plan = report = await bucket.restore_tree(where.key, as_of=then, dry_run=True, on_error="collect")
+async def _restore_tree(
+    app: App, bucket: dream.Bucket, where: Remote, then: datetime, key: dream.SseCustomer | None
+) -> None:
+    plan = report = await bucket.restore_tree(where.key, as_of=then, dry_run=True, on_error="collect", encryption=key)
     await app.confirm_deletions(plan, where)
     if not app.is_dry:
         with app.bar("restore") as bar:
-            report = await bucket.restore_tree(where.key, as_of=then, on_error="collect", progress=bar.callback)
+            report = await bucket.restore_tree(
+                where.key, as_of=then, on_error="collect", progress=bar.callback, encryption=key
+            )
     app.failures(report, where.join)
     failed = {failure.key for failure in report.failures}
     for one in plan.plan or ():

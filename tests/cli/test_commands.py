@@ -285,7 +285,33 @@ def test_a_customers_key_travels_as_a_file(cli: Place, name: str, tmp_path: Path
     found = by_line(cli, f"cp {tmp_path}/a.txt s3://{name}/ --sse-c {tmp_path}/key", f"cp s3://{name}/a.txt {tmp_path}/b.txt --sse-c {tmp_path}/key", f"head s3://{name}/a.txt --sse-c {tmp_path}/key")  # fmt: skip
     assert found[-1]["encryption"] == "SSE-C"
     assert files_below(tmp_path)["b.txt"] == "secret"
-    assert cli("cat", f"s3://{name}/a.txt").status == 1
+    refused = cli("cat", f"s3://{name}/a.txt")
+    assert refused.status == 1
+    assert refused.err.endswith("; give the object's key: --sse-c FILE\n")
+
+
+def test_what_a_customers_key_encrypts_is_restored_with_it(cli: Place, name: str, tmp_path: Path) -> None:
+    write_files(tmp_path, {"key": "k" * 32, "p/a": "old"})
+    key = f"--sse-c {tmp_path}/key"
+    by_line(cli, f"versioning set s3://{name} on", f"sync {tmp_path}/p s3://{name}/p {key}")
+    *_, stored = by_line(cli, f"head s3://{name}/p/a {key}")
+    then = datetime.fromisoformat(stored["last_modified"]) + timedelta(seconds=1)
+    while datetime.now(UTC) < then + timedelta(seconds=1):
+        cli.exists(name)  # times of versions are in whole seconds
+    write_files(tmp_path, {"p/a": "new"})
+    old = f"{then:%Y-%m-%dT%H:%M:%SZ}"
+    by_line(cli, f"cp {tmp_path}/p/a s3://{name}/p/a {key}", f"restore s3://{name}/p/a --as-of {old} {key}")
+    assert cli("cat", f"s3://{name}/p/a", *key.split()).lines == ["old"]
+    by_line(cli, f"cp {tmp_path}/p/a s3://{name}/p/a {key}", f"restore -r s3://{name}/p --as-of {old} {key}")
+    assert cli("cat", f"s3://{name}/p/a", *key.split()).lines == ["old"]
+    by_line(
+        cli,
+        f"cp {tmp_path}/p/a s3://{name}/p/a {key}",
+        f"restore s3://{name}/p/a --version-id {stored['version_id']} {key}",
+    )
+    assert cli("cat", f"s3://{name}/p/a", *key.split()).lines == ["old"]
+    refused = cli("restore", f"s3://{name}/p/a", *key.split())
+    assert (refused.status, "--sse-c goes with" in refused.err) == (2, True)
 
 
 def test_a_tree_prints_each_object_and_a_summary(cli: Place, name: str, tmp_path: Path) -> None:
