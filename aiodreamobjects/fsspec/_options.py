@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import aiodreamobjects as dream
 from aiodreamobjects.fsspec._border import tokenize
+
+T = TypeVar("T", dream.Limits, dream.Timeouts, dream.Retry)
 
 ALIASES = {"key": "access_key", "secret": "secret_key", "token": "session_token", "endpoint_url": "endpoint"}
 """Names that s3fs has for the same."""
@@ -22,8 +24,16 @@ CLIENT_ALIASES = {
 """The keys of s3fs's ``client_kwargs`` that mean the same."""
 OF_FSSPEC = (
     *("asynchronous", "batch_size", "default_block_size", "default_cache_type", "listings_expiry_time", "loop"),
-    *("max_paths", "skip_instance_cache", "use_listings_cache", "version_aware"),
+    *("max_paths", "s3_additional_kwargs", "skip_instance_cache", "use_listings_cache", "version_aware"),
 )
+"""What the filesystem takes for itself, and what fsspec takes."""
+INSTEAD = {
+    "config_kwargs": "limits={'requests': 64}, timeouts={'read': 60} and retry={'attempts': 8}",
+    "max_concurrency": "limits={'requests': 64}",
+    "use_ssl": "the scheme of the endpoint: https:// or http://",
+    "verify": "ca='authority.pem'",
+}
+"""What takes the place of options that s3fs has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Options:
     ca: str | os.PathLike[str] | None = None
     anon: bool = False
     limits: Any = None
+    timeouts: Any = None
+    retry: Any = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -53,26 +65,24 @@ class Options:
                 _settle(settled, ALIASES.get(name, name), value, name)
         known = {field.name for field in fields(cls)}
         if unknown := settled.keys() - known:
-            raise TypeError(
-                _unknown(f"no storage option {min(unknown)!r}", {*known, *OF_FSSPEC, *ALIASES, "client_kwargs"})
-            )
+            name = min(unknown)
+            what = f"no storage option {name!r}" + (f", use {INSTEAD[name]}" if name in INSTEAD else "")
+            raise TypeError(_unknown(what, {*known, *OF_FSSPEC, *ALIASES, "client_kwargs"}))
         options = cls(**{name: value for name, value in settled.items() if value is not None})
-        options.limits_or_default()
+        options.limits_or_default(), options.timeouts_or_default(), options.retry_or_default()
         return options
 
     def limits_or_default(self) -> dream.Limits:
         """Return the limits. Raise TypeError or ValueError for wrong ones."""
-        if self.limits is None:
-            return dream.Limits()
-        if isinstance(self.limits, dream.Limits):
-            return self.limits
-        if not isinstance(self.limits, Mapping):
-            msg = f"limits must be a mapping such as {{'requests': 64}}, not {self.limits!r}"
-            raise TypeError(msg)
-        known = {field.name for field in fields(dream.Limits)}
-        if unknown := self.limits.keys() - known:
-            raise TypeError(_unknown(f"limits has no {min(unknown)!r}", known))
-        return dream.Limits(**self.limits)
+        return _made(dream.Limits, "limits", self.limits, {"requests": 64})
+
+    def timeouts_or_default(self) -> dream.Timeouts:
+        """Return the timeouts. Raise as ``limits_or_default`` does."""
+        return _made(dream.Timeouts, "timeouts", self.timeouts, {"read": 60})
+
+    def retry_or_default(self) -> dream.Retry:
+        """Return how requests are tried again. Raise as ``limits_or_default`` does."""
+        return _made(dream.Retry, "retry", self.retry, {"attempts": 8})
 
     def session(self, service: dream.Service | None = None) -> dream.Session:
         """Return a session that is not open yet; ``service`` is all that is known about the service, if it is known."""
@@ -90,6 +100,8 @@ class Options:
             service=service or self.service,
             ca=self.ca,
             limits=self.limits_or_default(),
+            timeouts=self.timeouts_or_default(),
+            retry=self.retry_or_default(),
         )
 
     @property
@@ -99,6 +111,19 @@ class Options:
         return tokenize(
             *[str(value) if isinstance(value, str) else value for value in values]
         )  # a subclass may hide itself
+
+
+def _made(kind: type[T], name: str, given: Any, example: dict[str, int]) -> T:
+    """Return a value of this class, from its fields."""
+    if given is None or isinstance(given, kind):
+        return kind() if given is None else given
+    if not isinstance(given, Mapping):
+        msg = f"{name} must be a mapping such as {example}, not {given!r}"
+        raise TypeError(msg)
+    known = {field.name for field in fields(kind)}
+    if unknown := given.keys() - known:
+        raise TypeError(_unknown(f"{name} has no {min(unknown)!r}", known))
+    return kind(**given)
 
 
 def _settle(settled: dict[str, Any], name: str, value: Any, given_as: str) -> None:

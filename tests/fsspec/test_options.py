@@ -54,7 +54,10 @@ def test_the_names_of_s3fs_work(memory_served: Server) -> None:
     ("options", "message"),
     [
         ({"endpiont": "https://x"}, "no storage option 'endpiont'; there are: .*endpoint"),
-        ({"config_kwargs": {}}, "no storage option 'config_kwargs'; there are: .*client_kwargs"),
+        ({"endpiont": "https://x"}, "there are: .*, retry, s3_additional_kwargs, .*timeouts"),
+        ({"config_kwargs": {}}, "'config_kwargs', use limits=.*timeouts=.*retry=.*; there are: .*client_kwargs"),
+        ({"max_concurrency": 3}, "'max_concurrency', use limits={'requests': 64}; "),
+        ({"use_ssl": False}, "'use_ssl', use the scheme of the endpoint"),
         ({"client_kwargs": {"verify": False}}, "client_kwargs has no 'verify' here; there are: .*region_name"),
         ({"client_kwargs": "https://x"}, "client_kwargs must be a mapping"),
         (
@@ -64,6 +67,10 @@ def test_the_names_of_s3fs_work(memory_served: Server) -> None:
         ({"s3_additional_kwargs": "ACL"}, "s3_additional_kwargs must be a mapping"),
         ({"limits": {"request": 3}}, "limits has no 'request'; there are: .*requests"),
         ({"limits": 3}, "limits must be a mapping"),
+        ({"timeouts": {"reed": 3}}, "timeouts has no 'reed'; there are: .*connect"),
+        ({"timeouts": 3}, "timeouts must be a mapping such as {'read': 60}, not 3"),
+        ({"retry": {"attempt": 3}}, "retry has no 'attempt'; there are: attempts"),
+        ({"retry": 3}, "retry must be a mapping"),
         ({"key": "a", "access_key": "b"}, "'access_key' is given twice"),
     ],
 )
@@ -77,6 +84,20 @@ def test_wrong_values_are_refused_when_the_filesystem_is_made() -> None:
         DreamObjectsFileSystem(s3_additional_kwargs={"SSEKMSKeyId": "key"})
     with pytest.raises(ValueError, match="requests must be"):
         DreamObjectsFileSystem(limits={"requests": 0})
+    with pytest.raises(ValueError, match=r"Timeouts\.read"):
+        DreamObjectsFileSystem(timeouts={"read": 0})
+    with pytest.raises(ValueError, match=r"Retry\.attempts"):
+        DreamObjectsFileSystem(retry={"attempts": 0})
+
+
+@pytest.mark.parametrize("retry", [{"attempts": 2, "base": 0.001}, dream.Retry(attempts=2, base=0.001)])
+def test_a_filesystem_tries_as_often_as_it_is_told(unused_tcp_port: int, retry: Any) -> None:
+    fs = DreamObjectsFileSystem(endpoint=f"http://127.0.0.1:{unused_tcp_port}", key="a", secret="b", retry=retry)
+    again = pickle.loads(pickle.dumps(fs))
+    for one in (fs, again):
+        with pytest.raises(ConnectionError) as caught:
+            one.cat_file("bucket/a")
+        assert caught.value.__notes__ == ["after 2 attempts"]
 
 
 def test_a_wrong_endpoint_is_no_missing_file() -> None:
