@@ -306,8 +306,11 @@ def _all_of(observers: Sequence[Observer]) -> Observer | None:
 
 
 def _caller() -> str:
-    """Return file and line of the first frame outside this package."""
+    """Return file and line of the first frame of the program's own: ``asyncio.run(session.open())`` is called by asyncio."""
     frame = sys._getframe(1)  # noqa: SLF001 - the interpreter's documented way
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("aiodreamobjects."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_PROGRAM:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_NOT_THE_PROGRAM = frozenset(("aiodreamobjects", "anyio", "asyncio", "contextlib"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -110,6 +113,32 @@ async def test_what_is_no_document_of_an_error_has_no_words(scripted: ScriptedSe
     async with scripted.session() as session:
         with pytest.raises(dream.InvalidRequestError, match=r"BadRequest \(400\)$"):
             await session.object("s3://bucket/a").read()
+
+
+@pytest.mark.parametrize(
+    "page", [b"<!DOCTYPE HTML><html><h1>Not Found</h1></html>", b"\n<html><body>Sign in</body></html>"]
+)
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_web_page_as_an_answer_points_to_the_endpoint(
+    scripted: ScriptedServer, status: int, page: bytes
+) -> None:
+    scripted.will(Reply(status, page))
+    async with scripted.session() as session:
+        with pytest.raises(dream.ServiceError, match="is a web page and not S3's: look at the endpoint") as caught:
+            await session.object("s3://bucket/a").read()
+    assert caught.value.status == status
+
+
+def test_a_session_that_asyncio_opened_names_the_line_of_the_program() -> None:
+    sessions = [MemoryService().session()]
+    asyncio.run(sessions[0].open())
+
+    def forget() -> None:
+        sessions.clear()
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match=rf"opened at {re.escape(__file__)}:\d+"):
+        forget()
 
 
 async def test_a_wrapped_error_in_a_200_is_an_error(scripted: ScriptedServer) -> None:

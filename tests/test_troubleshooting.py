@@ -48,6 +48,13 @@ async def test_likely_mistakes_lead_to_their_section(tmp_path: Path, monkeypatch
             photo = bucket.object("a")
             await photo.put("x")
             await made("object is not iterable", lambda: _for(bucket))
+            for awaited in (bucket.list, photo.get, photo.presign_get, lambda: session.bucket("photos")):
+                await made("can't be used in 'await' expression", awaited)  # type: ignore[arg-type]  # the mistake
+            await made("NotFound (404)", bucket.object("b").head)
+            await made("asyncio.run() cannot be called from a running event loop", _run_again)
+            key = dream.SseCustomer(bytes(32))
+            await bucket.object("locked").put("x", encryption=key)
+            await made("give the object's key", bucket.object("locked").read)
             await made("belongs to another event loop", lambda: asyncio.to_thread(asyncio.run, photo.read()))
             await made("no such directory for the file", lambda: photo.download(tmp_path / "no" / "a"))
             await made("bucket name", lambda: session.bucket("My Photos").info())
@@ -75,6 +82,14 @@ async def test_likely_mistakes_lead_to_their_section(tmp_path: Path, monkeypatch
     await made("connection failed: Connection refused", reading())
 
 
+async def _run_again() -> None:
+    nothing = asyncio.sleep(0)
+    try:
+        asyncio.run(nothing)
+    finally:
+        nothing.close()
+
+
 async def _for(bucket: dream.Bucket) -> None:
     for _ in bucket.list():  # type: ignore[attr-defined]  # the mistake
         pass
@@ -86,9 +101,26 @@ async def test_what_a_service_says_leads_to_its_section(scripted: ScriptedServer
             (Reply(403, b"<Error><Code>AccessDenied</Code></Error>"), "AccessDenied"),
             (Reply(403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"), "RequestTimeTooSkewed"),
             (Reply(503, b"<Error><Code>SlowDown</Code></Error>"), "SlowDown"),
+            (Reply(409, b"<Error><Code>BucketAlreadyExists</Code></Error>"), "BucketAlreadyExists"),
+            (Reply(404, b"<!DOCTYPE html><html>Not Found</html>"), "is a web page and not S3's"),
         ):
             scripted.will(reply, reply)
             await made(heading, session.object("s3://photos/a").read)
+
+
+async def test_a_port_for_tls_leads_to_its_section(rgw_tls: Server) -> None:
+    """Ceph RGW closes a connection that begins without TLS."""
+    plain = rgw_tls.service.endpoint.replace("https://", "http://")
+    async with dream.Session(endpoint=plain, access_key="a", secret_key="b", retry=ONCE) as session:
+        await made("the peer closed it", session.object("s3://photos/a").read)
+
+
+async def test_a_key_over_plain_http_leads_to_its_section(rgw: Server) -> None:
+    async with rgw.session() as session:
+        bucket = await session.create_bucket(new_name())
+        key = dream.SseCustomer(bytes(32))
+        await made("some services encrypt only over https", lambda: bucket.object("a").put("x", encryption=key))
+        await bucket.delete(force=True)
 
 
 async def test_a_forgotten_await_leads_to_its_section() -> None:

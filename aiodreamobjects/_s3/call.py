@@ -437,5 +437,6 @@ class Caller:
         elif response.content and len(response.content) <= LONGEST_ERROR_BYTES:
             words = replies.words_of(response.content)
         headers = replies.texts(response.headers)
-        refusal = Refusal(response.status, words, headers, is_head=call.method == "HEAD")
+        is_page = (response.content or b"").lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
+        refusal = Refusal(response.status, words, headers, is_head=call.method == "HEAD", is_page=is_page)
         return failure_of_refusal(refusal, self.context(str(call), call.feature, call.headers))

@@ -121,6 +121,8 @@ class Refusal:
     """Names in lower case."""
     is_head: bool = False
     """Whether it answers a HEAD. Such a reply has no body, so no error code."""
+    is_page: bool = False
+    """Whether its body is HTML, as of a web server, a login page or a proxy. S3 answers with XML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def failure_of_refusal(refusal: Refusal, context: Context) -> Failure:
     if status == HTTPStatus.METHOD_NOT_ALLOWED and headers.get("x-amz-delete-marker") == "true":
         kind, text = NotFoundError, "this version is a delete marker"  # S3 API reference, "GetObject"
     message = f"{context.what}: {code}" + (f" ({status})" if status else "") + (f": {text}" if text else "")
-    if advice := _advice(kind, code, status, headers, context, offset):
+    if advice := _advice(kind, code, status, headers, context, offset) or (_ADVICE_ON_PAGES if refusal.is_page else ""):
         message += f"; {advice}"
     request_id = words.request_id or headers.get("x-amz-request-id")
     if request_id:
@@ -368,6 +370,9 @@ _ADVICE_ON_SETTINGS = {
     "InvalidAccessKeyId": "this service does not know the access key: keys and endpoint must be of one service",
     "SignatureDoesNotMatch": "the secret key is wrong, or something on the way changed the request",
 }
+
+
+_ADVICE_ON_PAGES = "the answer is a web page and not S3's: look at the endpoint, and at proxies on the way"
 
 
 def _advice_on_encryption(kind: type[ServiceError], code: str, context: Context) -> str | None:
