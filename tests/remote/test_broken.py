@@ -81,6 +81,7 @@ async def test_a_pool_that_breaks_ends_the_call_which_says_what_is_known(source:
         with pool_of_processes("fork") as pool:
             async with rgw.session() as session:
                 bucket = session.bucket(bucket.name)
+                stored = len(await bucket.list().collect())  # again: the service has ended what the killed worker sent
                 again = await bucket.upload_tree(source, executor=pool, batch=BATCH, compare="size")
                 assert again.copied + again.skipped == FILES + 1
                 assert again.copied == FILES + 1 - stored
@@ -246,3 +247,18 @@ async def test_no_process_is_left_behind(here: dream.Bucket) -> None:
             os.kill(pid, 0)
             pytest.fail(f"worker {pid} is still there")
     assert {process.pid for process in multiprocessing.active_children()} <= before
+
+
+@pytest.mark.skipif(not IS_SOAK, reason="takes two minutes")
+async def test_workers_without_work_close_their_sessions_and_open_them_again(here: dream.Bucket) -> None:
+    with pool_of_processes("spawn") as pool:
+        for _ in range(2):
+            assert (await here.delete_many(["a"], executor=pool)).done == 1
+            assert any(map(sockets_of, pool._processes))
+            while any(map(sockets_of, pool._processes)):
+                await asyncio.sleep(1)
+
+
+def sockets_of(pid: int) -> int:
+    files = Path("/proc", str(pid), "fd")
+    return sum(os.readlink(file).startswith("socket:") for file in files.iterdir())
