@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from aiodreamobjects._checks import check_key, check_one_of
 
@@ -153,7 +153,8 @@ def make_object_info(
     made.encryption = encryption
     made.is_latest = made.is_delete_marker = None
     made.__class__ = ObjectInfo
-    return cast(ObjectInfo, made)
+    frozen: ObjectInfo = made
+    return frozen
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,13 +240,16 @@ def listed_date(value: str | None) -> datetime | None:
     """Parse a date in a document: ISO 8601, or as some gateways write it, RFC 9110's form or milliseconds since 1970."""
     if value is None:
         return None
+    try:
+        if (usual := datetime.fromisoformat(value)).tzinfo is UTC:
+            return usual
+    except ValueError:
+        pass
     value = value.strip()
     try:
         if len(value) == MILLISECONDS_DIGITS and value.isascii() and value.isdigit():
             return datetime.fromtimestamp(int(value) / 1000, UTC)
         found = datetime.fromisoformat(value)
-        if found.tzinfo is UTC:
-            return found
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         return _other_date(value)
@@ -579,8 +582,9 @@ _ENCODED = re.compile(r"(?:[A-Za-z0-9._~*+/!'()$,;:@&=-]|%[0-9A-Fa-f]{2})*")
 
 
 def decoded(name: str) -> str:
-    if "%2F" in name:  # Ceph RGW encodes slashes too, and most keys have nothing else
-        name = name.replace("%2F", "/")
+    if "%" not in name and "+" not in name:
+        return name
+    name = name.replace("%2F", "/")  # Ceph RGW encodes slashes too, and most keys have nothing else
     return unquote_plus(name) if "%" in name or "+" in name else name
 
 

@@ -261,4 +261,4 @@ async def test_workers_without_work_close_their_sessions_and_open_them_again(her
 
 def sockets_of(pid: int) -> int:
     files = Path("/proc", str(pid), "fd")
-    return sum(os.readlink(file).startswith("socket:") for file in files.iterdir())
+    return sum(str(file.readlink()).startswith("socket:") for file in files.iterdir())
