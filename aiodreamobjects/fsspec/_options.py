@@ -69,7 +69,9 @@ class Options:
             what = f"no storage option {name!r}" + (f", use {INSTEAD[name]}" if name in INSTEAD else "")
             raise TypeError(_unknown(what, {*known, *OF_FSSPEC, *ALIASES, "client_kwargs"}))
         options = cls(**{name: value for name, value in settled.items() if value is not None})
-        options.limits_or_default(), options.timeouts_or_default(), options.retry_or_default()
+        options.limits_or_default()
+        options.timeouts_or_default()
+        options.retry_or_default()
         return options
 
     def limits_or_default(self) -> dream.Limits:
@@ -115,8 +117,10 @@ class Options:
 
 def _made(kind: type[T], name: str, given: Any, example: dict[str, int]) -> T:
     """Return a value of this class, from its fields."""
-    if given is None or isinstance(given, kind):
-        return kind() if given is None else given
+    if given is None:
+        return kind()
+    if isinstance(given, kind):
+        return given
     if not isinstance(given, Mapping):
         msg = f"{name} must be a mapping such as {example}, not {given!r}"
         raise TypeError(msg)
