@@ -153,3 +153,32 @@ def test_a_session_works_on_uvloop(rgw: Server, rgw_tls: Server, tmp_path: Path)
     for server in (rgw, rgw_tls):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main(server))
+
+
+LACKING = """
+import sys
+sys.modules[sys.argv[1]] = None  # as if it were not installed
+try:
+    exec(sys.argv[2])
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "use", "needs"),
+    [
+        (
+            "fsspec",
+            "from aiodreamobjects.fsspec import DreamObjectsFileSystem",
+            "aiodreamobjects.fsspec needs an extra",
+        ),
+        ("opentelemetry", "from aiodreamobjects import otel", "aiodreamobjects.otel needs an extra"),
+        ("python_multipart", "from aiodreamobjects.asgi import form_parts", "form_parts needs an extra"),
+    ],
+)
+async def test_a_missing_extra_is_named_with_what_installs_it(missing: str, use: str, needs: str) -> None:
+    command = [sys.executable, "-c", LACKING, missing, use]
+    run = await asyncio.to_thread(subprocess.run, command, stdout=subprocess.PIPE, text=True, check=True)
+    extra = {"opentelemetry": "otel", "python_multipart": "web"}.get(missing, missing)
+    assert run.stdout == f"{needs}: pip install 'aiodreamobjects[{extra}]'\n"

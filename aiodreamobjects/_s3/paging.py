@@ -139,10 +139,10 @@ def uploads(
 
 
 def parts(
-    s3: S3, address: Address, upload_id: str, most_parts: int, options: WriteOptions
+    s3: S3, address: Address, upload_id: str, most_parts: int, options: WriteOptions, *, may_be_gone: bool = False
 ) -> AsyncGenerator[Page[Part], None]:
     async def fetch(cursor: Cursor | None, _: int) -> Page[Part]:
-        return await s3.list_parts(address, upload_id, cursor, options)
+        return await s3.list_parts(address, upload_id, cursor, options, may_be_gone=may_be_gone)
 
     return _one_after_the_other(fetch, Parts(address, upload_id, most_parts))
 

@@ -129,10 +129,18 @@ class Uploads:
         return replace(info, verified="checksum") if all(part.is_checked for part in parts) else info
 
     async def list_parts(
-        self, address: Address, upload_id: str, cursor: Cursor | None = None, options: WriteOptions = PLAIN
+        self,
+        address: Address,
+        upload_id: str,
+        cursor: Cursor | None = None,
+        options: WriteOptions = PLAIN,
+        *,
+        may_be_gone: bool = False,
     ) -> Page[Part]:
+        """Raise NotFoundError if there is no such upload. With ``may_be_gone``, the observer sees a call without an error."""
         query = {"uploadId": upload_id} | ({"part-number-marker": cursor[0]} if cursor else {})
         call = Call("list_parts", "GET", address.bucket, address.key, self._caller.document, query)
+        call.may_be_missing = may_be_gone
         if options.checksum is not None:  # as for a completion
             call.headers = options.part_headers()
         root = await self._caller.document_of(call, "ListParts")
@@ -143,9 +151,9 @@ class Uploads:
 
     async def abort_upload(self, address: Address, upload_id: str) -> None:
         query = {"uploadId": upload_id}
-        await self._caller.send(
-            Call("abort_multipart_upload", "DELETE", address.bucket, address.key, self._caller.document, query)
-        )
+        call = Call("abort_multipart_upload", "DELETE", address.bucket, address.key, self._caller.document, query)
+        call.may_be_missing = True
+        await self._caller.send(call)
 
 
 def _checksum_of(parts: Sequence[Part], algorithm: Checksum | None) -> str | None:

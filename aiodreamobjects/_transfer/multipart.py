@@ -287,7 +287,8 @@ class Multipart:
         return True
 
     async def _list_parts(self, upload_id: str) -> AsyncIterator[Part]:
-        async with aclosing(paging.parts(self._s3, self._address, upload_id, self._most_parts, self._options)) as pages:
+        pages = paging.parts(self._s3, self._address, upload_id, self._most_parts, self._options, may_be_gone=True)
+        async with aclosing(pages):
             async for page in pages:
                 for part in page.items:
                     yield part
@@ -460,7 +461,7 @@ async def abort(s3: S3, address: Address, upload_id: str) -> None:
         for _ in range(MOST_ABORTS):
             await s3.abort_upload(address, upload_id)
             is_aborted = True
-            await s3.list_parts(address, upload_id)
+            await s3.list_parts(address, upload_id, may_be_gone=True)
     except NotFoundError:  # nothing is left
         return
     except DreamObjectsError as error:

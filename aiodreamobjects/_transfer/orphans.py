@@ -84,7 +84,7 @@ class Orphans:
         if upload_id in self._known:
             return True
         try:
-            return bool((await self._s3.list_parts(self._address, upload_id)).items)
+            return bool((await self._s3.list_parts(self._address, upload_id, may_be_gone=True)).items)
         except NotFoundError:  # its owner has completed or aborted it
             return True
 

@@ -7,10 +7,14 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from http import HTTPStatus
 from typing import Protocol
 
-from python_multipart import MultipartParser
-from python_multipart.decoders import Base64Decoder, QuotedPrintableDecoder
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
+try:
+    from python_multipart import MultipartParser
+    from python_multipart.decoders import Base64Decoder, QuotedPrintableDecoder
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import parse_options_header
+except ModuleNotFoundError as error:
+    message = "form_parts needs an extra: pip install 'aiodreamobjects[web]'"
+    raise ModuleNotFoundError(message, name=error.name) from error
 
 try:
     from starlette.exceptions import HTTPException as _Base  # a framework on Starlette answers with its status

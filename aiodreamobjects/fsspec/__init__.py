@@ -4,7 +4,12 @@ Install ``aiodreamobjects[fsspec]``. The names ``dreamobjects`` and ``dream`` ar
 over ``s3`` too.
 """
 
-from aiodreamobjects.fsspec._border import register_implementation
+try:
+    from aiodreamobjects.fsspec._border import register_implementation
+except ModuleNotFoundError as error:
+    message = "aiodreamobjects.fsspec needs an extra: pip install 'aiodreamobjects[fsspec]'"
+    raise ModuleNotFoundError(message, name=error.name) from error
+
 from aiodreamobjects.fsspec._files import DreamObjectsAsyncFile, DreamObjectsFile
 from aiodreamobjects.fsspec._filesystem import PROTOCOLS, DreamObjectsFileSystem
 

@@ -106,6 +106,21 @@ async def test_the_error_that_is_raised_is_told(
     assert (ended.status, ended.attempts) == (status, 1)
 
 
+async def test_an_upload_that_is_gone_after_its_abort_is_no_error() -> None:
+    """An abort looks whether parts came late: then the service says that there is no such upload."""
+    seen: Seen = []
+    async with MemoryService().session(observe=seen.append) as session:
+        bucket = await session.create_bucket("bucket-1")
+        upload = await bucket.object("a").start_upload()
+        await upload.put_part(1, b"x")
+        await upload.abort()
+        await bucket.object("a").multipart(upload.upload_id).abort()
+    require_whole(seen)
+    assert not all_of(seen, dream.AttemptFailed)
+    ended = [end for end in all_of(seen, dream.CallEnded) if end.operation in ("abort_multipart_upload", "list_parts")]
+    assert [(end.status, end.error) for end in ended] == [(204, None), (404, None), (404, None)]
+
+
 async def test_what_exists_does_not_find_is_no_error() -> None:
     seen: Seen = []
     async with MemoryService().session(observe=seen.append) as session:
