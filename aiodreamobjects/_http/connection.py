@@ -37,6 +37,8 @@ class Owner(Protocol):
     """Made the connection. Takes it back when it can be used again, and forgets it when it is closed."""
 
     turns: Turns
+    memory: memoryview
+    """What is received goes here, unless a body has memory of its own. It is parsed before any connection receives more."""
 
     def give_back(self, connection: Connection) -> None: ...
     def forget(self, connection: Connection) -> None: ...
@@ -72,7 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         """The bytes of the body that have arrived but were not read yet."""
         self._owner = owner
         self._poll: Callable[[int], object] | None = None
-        self._view = memoryview(b"")
+        self._memory = owner.memory
         self._is_tls = False
         # The parser's callbacks. Two of them are methods of containers: that saves a Python call for each header and chunk.
         self._raw_headers: dict[bytes, bytes] = {}
@@ -176,7 +178,6 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._is_tls = transport.get_extra_info("ssl_object") is not None
-        self._view = memoryview(bytearray(TLS_RECEIVE_BYTES if self._is_tls else RECEIVE_BYTES))
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             self._poll = poll_of(sock.fileno())
@@ -210,7 +211,7 @@ class Connection(asyncio.BufferedProtocol):
         return error
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        memory, exchange = self._view, self._exchange
+        memory, exchange = self._memory, self._exchange
         if exchange is not None and exchange.filling is not None:
             memory = exchange.filling[exchange.filled :]
             if self.turns.are_taken:
@@ -240,7 +241,7 @@ class Connection(asyncio.BufferedProtocol):
         if exchange.phase == "waiting":
             exchange.phase = "answering"
         try:
-            parser.feed_data(self._view[:nbytes])
+            parser.feed_data(self._memory[:nbytes])
         except (HttpParserError, HttpParserUpgrade) as error:
             self._refuse(exchange, error)
             return

@@ -17,7 +17,7 @@ from aiohappyeyeballs import AddrInfoType, addr_to_addr_infos, start_connection
 from aiodreamobjects._concurrency import finish, naming_lack_of_threads
 from aiodreamobjects._config import Timeouts
 from aiodreamobjects._errors import ConnectionFailedError, DreamObjectsError
-from aiodreamobjects._http.connection import Connection
+from aiodreamobjects._http.connection import RECEIVE_BYTES, TLS_RECEIVE_BYTES, Connection
 from aiodreamobjects._http.exchange import Exchange
 from aiodreamobjects._http.paces import Paces
 from aiodreamobjects._http.proxy import PORTS, ForwardingConnection, Proxy, Tunnel, join_host, split_host
@@ -66,6 +66,7 @@ class Pool:
         self._is_tls = ssl_context is not None or self._proxy_ssl_context is not None
         self._loop = asyncio.get_running_loop()
         self.turns = Turns(self._loop)
+        self.memory = memoryview(bytearray(TLS_RECEIVE_BYTES if self._is_tls else RECEIVE_BYTES))
         self._idle: dict[str, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Timeout] = set()

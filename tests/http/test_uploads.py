@@ -153,6 +153,7 @@ class Alone:
     def __init__(self) -> None:
         self.returned: list[Connection] = []
         self.turns = Turns(asyncio.get_running_loop())
+        self.memory = memoryview(bytearray(1 << 16))
 
     def give_back(self, connection: Connection) -> None:
         self.returned.append(connection)
