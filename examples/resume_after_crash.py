@@ -2,8 +2,8 @@
 
     python examples/resume_after_crash.py
 
-starts a process that uploads 40 MiB, and kills itself when half is sent. A second process sends the rest. Then it does
-the same with a download. ``resume=True`` is all that is needed: every call is the same.
+starts a process that uploads 40 MiB, and kills itself when half is sent. A second process sends the rest. Then the same
+with a download. All it takes is ``resume=True``. One part goes at a time: of several, each may be half sent by then.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from embedded_server import embedded_server_unless_configured
 import aiodreamobjects as dream
 
 SIZE = 40 << 20
-SLOWLY = dream.Limits(part_size=5 << 20, upload_bytes_per_second=SIZE, download_bytes_per_second=SIZE)
+SLOW = dream.Limits(part_size=5 << 20, parts_per_object=1, upload_bytes_per_second=SIZE, download_bytes_per_second=SIZE)
 
 
 def die_midway(progress: dream.Progress) -> None:
@@ -29,7 +29,7 @@ def die_midway(progress: dream.Progress) -> None:
 
 
 async def move(verb: str, file: str, uri: str, *, dies: bool) -> None:
-    async with dream.Session(limits=SLOWLY) as session:
+    async with dream.Session(limits=SLOW) as session:
         obj = session.object(uri)
         await session.create_bucket(obj.bucket, exist_ok=True)
         call = obj.upload if verb == "upload" else obj.download
