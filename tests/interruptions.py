@@ -31,7 +31,7 @@ TURNS_TO_CLOSE = 20
 How = Literal["the task", "a scope", "as it arrives", "twice"]
 
 IS_SOAK = bool(os.environ.get("SOAK"))
-ALL_OF_THE_FIRST = 20
+ALL_OF_THE_FIRST = 12
 """So many of the first moments are each tried; with SOAK all are."""
 
 

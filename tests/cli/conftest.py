@@ -7,12 +7,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Server, new_name
+from servers.served import ServedService
+from servers.shared import SharedServers
+
+import aiodreamobjects as dream
+from aiodreamobjects.testing import MemoryService
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 60
@@ -119,6 +125,24 @@ def cli(memory_served: Server) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def on_ceph(rgw: Server) -> Iterator[Place]:
     place = Place(rgw)
+    yield place
+    place.boto.close()
+
+
+@contextmanager
+def served_memory(_: Path) -> Iterator[tuple[str, str, str]]:
+    with ServedService(MemoryService()) as running:
+        yield running.served.endpoint, running.served.access_key, running.served.secret_key
+
+
+@pytest.fixture(scope="session", params=["memory", "rgw"])
+def shared_place(request: pytest.FixtureRequest, shared: SharedServers) -> Iterator[Place]:
+    """On a service that all workers share: one of them runs the commands, and each looks at what some of them did."""
+    if request.param == "rgw":
+        place = Place(request.getfixturevalue("rgw"))
+    else:
+        endpoint, *keys = shared.get("memory", served_memory)
+        place = Place(Server("memory", dream.Service.for_endpoint(endpoint), *keys))
     yield place
     place.boto.close()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from cli.conftest import Place
+from servers.shared import SharedServers
 
 LS = {f"{name}": "content" for name in ("a/f1.txt", "a/f2.txt", "b/f3.txt", "c/f5.gz", "d/e/f8.txt", "report.gz", "t.txt", "t/f", "newli\ne.txt")}  # fmt: skip
 CAT = {"foo1.txt": "0", "foo2.txt": "1", "bar1.txt": "2", "foolder/foo3.txt": "3", "log-2024-01": "4", "log-2023-01": "6", "foolder/in/x": "7"}  # fmt: skip
@@ -106,10 +108,12 @@ def told(record: Mapping[str, Any]) -> object:
     return (record["objects"], record["bytes"]) if "objects" in record else record["prefix"]
 
 
-@pytest.fixture(scope="module")
-def outputs(request: pytest.FixtureRequest) -> dict[str, tuple[str, dict[str, str]]]:
-    """Return what each command printed, and the buckets that it had. A link between two commands marks where one ends."""
-    place: Place = request.getfixturevalue(request.param)
+Output = tuple[str, dict[str, str]]
+"""What a command printed, and the buckets that it had."""
+
+
+def run_all(place: Place) -> dict[str, Output]:
+    """Run all commands in one process. A link between two commands marks where one ends."""
     empty, lines, names = place.make_bucket(), [], []
     for case in CASES:
         bucket = place.make_bucket()
@@ -125,9 +129,13 @@ def outputs(request: pytest.FixtureRequest) -> dict[str, tuple[str, dict[str, st
     return {case.name: (part, given) for case, part, given in zip(CASES, parts, names, strict=False)}
 
 
-@pytest.mark.parametrize("outputs", ["cli", "on_ceph"], indirect=True)
+@pytest.fixture(scope="module")
+def outputs(shared_place: Place, shared: SharedServers) -> dict[str, Output]:
+    return shared.get(f"cli-outputs-{shared_place.server.name}", lambda _: nullcontext(run_all(shared_place)))
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_a_command_prints(case: Case, outputs: dict[str, tuple[str, dict[str, str]]]) -> None:
+def test_what_a_command_prints(case: Case, outputs: dict[str, Output]) -> None:
     printed, names = outputs[case.name]
     expected = [
         tuple(str(part).format(**names) for part in one)

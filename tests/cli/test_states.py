@@ -20,11 +20,13 @@ Of s5cmd's tests, these have another expectation here; docs/cli.md says so, too:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from cli.conftest import Place, files_below, write_files
+from servers.shared import SharedServers
 
 NESTED = {"testfile1.txt": "1", "readme.md": "2", "a/readme.md": "3", "a/b/hyphen-ated.gz": "4", "c/d/e/other.txt": "5"}
 ODD = {"sub&@$/test+1.txt": "1", "sub:,?/test; =2.txt": "2", "sub///test 4.txt": "4", "ünï/中文 %41.txt": "5"}
@@ -235,54 +237,40 @@ CASES = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Room:
-    """Where one case happened."""
-
-    bucket: str
-    other: str
-    directory: Path
+Room = tuple[str, str, Path]
+"""The bucket of a case, its other one, and its directory."""
 
 
-Rooms = Mapping[str, Room]
-
-
-def run_all(place: Place, top: Path) -> Rooms:
+def run_all(place: Place, top: Path) -> dict[str, Room]:
     """Prepare a room for each case, and run all commands in one process."""
     rooms, lines = {}, []
     for number, case in enumerate(CASES):
-        bucket = place.make_bucket()
+        bucket, directory = place.make_bucket(), top / str(number)
         has_other = "{o}" in case.command
-        room = Room(bucket, place.make_bucket() if has_other else bucket, top / str(number))
-        room.directory.mkdir()
-        write_files(room.directory, case.files)
-        place.put(room.bucket, case.objects)
+        other = place.make_bucket() if has_other else bucket
+        directory.mkdir()
+        write_files(directory, case.files)
+        place.put(bucket, case.objects)
         if has_other:
-            place.put(room.other, case.other_before)
-        rooms[case.name] = room
-        lines.append(case.command.format(b=room.bucket, o=room.other, d=room.directory))
+            place.put(other, case.other_before)
+        rooms[case.name] = bucket, other, directory
+        lines.append(case.command.format(b=bucket, o=other, d=directory))
     result = place("run", "-", "-j", "2", stdin="\n".join(lines).encode())
     assert result.status == 1, result.err  # many are refused
     return rooms
 
 
 @pytest.fixture(scope="module")
-def in_memory(cli: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Rooms]:
-    return cli, run_all(cli, tmp_path_factory.mktemp("memory"))
+def rooms(shared_place: Place, shared: SharedServers) -> dict[str, Room]:
+    name = f"cli-states-{shared_place.server.name}"
+    return shared.get(name, lambda home: nullcontext(run_all(shared_place, home)))
 
 
-@pytest.fixture(scope="module")
-def in_ceph(on_ceph: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Rooms]:
-    return on_ceph, run_all(on_ceph, tmp_path_factory.mktemp("ceph"))
-
-
-@pytest.mark.parametrize("where", ["in_memory", "in_ceph"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_is_there_after_a_command(case: Case, where: str, request: pytest.FixtureRequest) -> None:
-    place, rooms = request.getfixturevalue(where)
-    room = rooms[case.name]
-    assert place.objects(room.bucket) == (case.objects if case.objects_after is None else case.objects_after)
-    assert files_below(room.directory) == (case.files if case.files_after is None else case.files_after)
-    assert room.other == room.bucket or place.objects(room.other) == case.other
-    outside = [path for path in room.directory.parent.iterdir() if not path.name.isdecimal()]
+def test_what_is_there_after_a_command(case: Case, shared_place: Place, rooms: dict[str, Room]) -> None:
+    place, (bucket, other, directory) = shared_place, rooms[case.name]
+    assert place.objects(bucket) == (case.objects if case.objects_after is None else case.objects_after)
+    assert files_below(directory) == (case.files if case.files_after is None else case.files_after)
+    assert other == bucket or place.objects(other) == case.other
+    outside = [path for path in directory.parent.iterdir() if not path.name.isdecimal()]
     assert not outside, "a file outside its directory"

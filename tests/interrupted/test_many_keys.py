@@ -26,7 +26,7 @@ from aiodreamobjects.testing import MemoryService
 Verb = Callable[[dream.Bucket], Coroutine[Any, Any, object]]
 
 DOOMED = [f"doomed/{number:04}" for number in range(2_100)]
-THERE = DOOMED[::70]
+THERE = DOOMED[::150]
 KEPT = [f"kept/{number}" for number in range(5)]
 
 

@@ -26,11 +26,13 @@ from interruptions import (
     WIDE,
     How,
     Interruption,
+    at_each_moment,
     ended_with_its_loop,
     ever_fewer,
     memory_service,
     nothing_is_told,
     nothing_stays_open,
+    serves,
 )
 from servers.scripted import Received, Reply, ScriptedServer, error
 
@@ -160,30 +162,19 @@ async def test_a_verb_can_be_cancelled_at_every_await(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     memory = memory_service()
-    tasks = asyncio.all_tasks()
     with nothing_is_told():
         async with memory.session(limits=limits) as session, memory.session(limits=WIDE) as other:
             bucket = await session.create_bucket("interrupted")
             place = Place(bucket, other.bucket(bucket.name), tmp_path)
             place.source.write_bytes(DATA)
             await place.other.object("small").put(b"small")
-            for at in ever_fewer():
-                await set_up(place, DATA)
-                was_cut = await Interruption(at, how, again=1 + at % 5).run(VERBS[verb](place))
-                assert asyncio.all_tasks() == tasks
-                await check(place, verb, DATA, was_cut=was_cut)
-                await serves(place)
-                if not was_cut:
-                    break
-            assert at > 1
-
-
-async def serves(place: Place) -> None:
-    """A put takes all places and all of the memory; a stream one of the places for streams."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await place.bucket.object("follows").put(place.source)
-        async with place.bucket.object("follows").get() as body:
-            assert await body.read(1) == DATA[:1]
+            await at_each_moment(
+                lambda: VERBS[verb](place),
+                how,
+                lambda: set_up(place, DATA),
+                lambda was_cut: check(place, verb, DATA, was_cut=was_cut),
+            )
+            await serves(bucket)
 
 
 Act = Callable[[dream.Session], Coroutine[Any, Any, object]]
@@ -411,7 +402,7 @@ async def test_a_deadline_and_a_sibling_that_fails_cancel_as_well(
             assert asyncio.all_tasks() == tasks
             memory.stop_faults()
             await check(place, verb, DATA, was_cut=True)
-            await serves(place)
+            await serves(bucket)
 
 
 @pytest.mark.parametrize(
