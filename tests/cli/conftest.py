@@ -141,8 +141,8 @@ def shared_place(request: pytest.FixtureRequest, shared: SharedServers) -> Itera
     if request.param == "rgw":
         place = Place(request.getfixturevalue("rgw"))
     else:
-        endpoint, *keys = shared.get("memory", served_memory)
-        place = Place(Server("memory", dream.Service.for_endpoint(endpoint), *keys))
+        endpoint, access_key, secret_key = shared.get("memory", served_memory)
+        place = Place(Server("memory", dream.Service.for_endpoint(endpoint), access_key, secret_key))
     yield place
     place.boto.close()
 

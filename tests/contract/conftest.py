@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from conftest import Server
 from servers.known import KNOWN, Known
 from servers.served import ServedService
@@ -15,6 +17,16 @@ from servers.served import ServedService
 import aiodreamobjects as dream
 
 VERBS = Path(__file__).with_name("test_verbs.py")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def session(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[dream.Session]:
+    """With the settings that the module names as ``SESSION``; ``multipart`` among them is of the service."""
+    given = dict(getattr(request.module, "SESSION", {}))
+    if multipart := given.pop("multipart", None):
+        given["service"] = replace(server.service, multipart=multipart)
+    async with server.session(**given) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -8,25 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from conftest import Server
 from etags import etag_of
 
 import aiodreamobjects as dream
 
 PART = 5 << 20  # the least that S3 takes for a part with others behind it
+SESSION = {"limits": dream.Limits(part_size=PART)}
 CONTENT = os.urandom(2 * PART + 7)
 ALGORITHMS: tuple[dream.Checksum, ...] = ("crc32c", "crc64nvme", "sha256")
-
-
-@pytest_asyncio.fixture(scope="module")
-async def session(server: Server) -> AsyncIterator[dream.Session]:
-    async with server.session(limits=dream.Limits(part_size=PART)) as opened:
-        yield opened
 
 
 @pytest.fixture(params=ALGORITHMS)

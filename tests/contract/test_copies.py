@@ -18,20 +18,10 @@ from aiodreamobjects.testing import MemoryService, Verb
 
 PART = 5 << 20
 CONTENT = os.urandom(2 * PART + 1)
+ON = ("memory", "rgw", "b2")
+"""What is copied does not pass through here: TLS adds nothing."""
 LIMITS = dream.Limits(part_size=PART, parts_per_object=3)
-
-
-@pytest.fixture(scope="module", params=["memory", "rgw", "b2"])
-def server(request: pytest.FixtureRequest) -> Server:
-    """What is copied does not pass through here: TLS adds nothing."""
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest_asyncio.fixture(scope="module")
-async def session(server: Server) -> AsyncIterator[dream.Session]:
-    async with server.session(limits=LIMITS) as opened:
-        yield opened
+SESSION = {"limits": LIMITS}
 
 
 async def put_with_everything(obj: dream.Object, content: bytes = b"1;2") -> None:

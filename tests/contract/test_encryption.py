@@ -27,23 +27,13 @@ import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
 PART = 5 << 20
+ON = ("memory-served", "rgw-tls")
 LIMITS = dream.Limits(part_size=PART)
+SESSION = {"limits": LIMITS}
 KEY, OTHER = dream.SseCustomer(bytes(range(32))), dream.SseCustomer(b"o" * 32)
 BOTO_KEY = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": bytes(range(32))}
 LARGE = os.urandom(PART + 1)
 CONTENTS = {"small": b"hello", "empty": b"", "in parts": LARGE}
-
-
-@pytest.fixture(scope="module", params=["memory_served", "rgw_tls"])
-def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest_asyncio.fixture(scope="module")
-async def session(server: Server) -> AsyncIterator[dream.Session]:
-    async with server.session(limits=LIMITS) as opened:
-        yield opened
 
 
 @pytest_asyncio.fixture

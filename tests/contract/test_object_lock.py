@@ -17,24 +17,12 @@ from servers.scripted import Received, Reply, ScriptedServer, error
 
 import aiodreamobjects as dream
 
+ON = ("memory-served", "rgw", "moto")
 PART = 5 << 20
+SESSION = {"limits": dream.Limits(part_size=PART), "multipart": dream.MultipartRules(largest_copy=PART)}
 LARGE = os.urandom(PART + 1)
 UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 KEPT = dream.Retention("GOVERNANCE", UNTIL)
-
-
-@pytest.fixture(scope="module", params=["memory_served", "rgw", "moto"])
-def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest_asyncio.fixture(scope="module")
-async def session(server: Server) -> AsyncIterator[dream.Session]:
-    service = replace(server.service, multipart=dream.MultipartRules(largest_copy=PART))
-    limits = dream.Limits(part_size=PART)
-    async with server.session(service=service, limits=limits) as opened:
-        yield opened
 
 
 @pytest_asyncio.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from boto3.s3.transfer import TransferConfig
 from conftest import SERVERS, Server
 from etags import etag_of
@@ -21,14 +20,9 @@ import aiodreamobjects as dream
 ON = (*SERVERS, "rgw-tls")
 
 PART = 5 << 20  # the least that S3 takes for a part with others behind it
+SESSION = {"limits": dream.Limits(part_size=PART, parts_per_object=3)}
 CONTENT = os.urandom(2 * PART + 1)
 NAMES = [("a.csv", "text/csv"), ("a.json", "application/json"), ("a.tar.gz", "application/gzip"), ("noidea", None)]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def session(server: Server) -> AsyncIterator[dream.Session]:
-    async with server.session(limits=dream.Limits(part_size=PART, parts_per_object=3)) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

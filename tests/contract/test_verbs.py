@@ -30,6 +30,7 @@ PART = 5 << 20  # the least that S3 takes for a part with others behind it
 LARGE = os.urandom(PART) + b"end"
 LIMITS = dream.Limits(part_size=PART)
 RETRY = dream.Retry(attempts=2)
+SESSION = {"limits": LIMITS, "retry": RETRY}
 
 # In the order of their UTF-8 bytes. No key is the directory of another: services on a file system cannot store both.
 KEYS = ["a b", "a+b", "a-b/c", "a.b", "b%20", "dir/a", "dir/b/c", "dir/d", "dir0", "é", "漢", "ﬀ", "🎉"]
@@ -57,12 +58,6 @@ def server(request: pytest.FixtureRequest) -> Server:
     """Beside the independent ones, the one that has nearly all, and the one that refuses much by design."""
     found: Server = request.getfixturevalue(request.param.replace("-", "_"))
     return found
-
-
-@pytest_asyncio.fixture(scope="module")
-async def session(server: Server) -> AsyncIterator[dream.Session]:
-    async with server.session(limits=LIMITS, retry=RETRY) as opened:
-        yield opened
 
 
 @pytest_asyncio.fixture

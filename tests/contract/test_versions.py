@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,10 @@ from servers.scripted import Content, Reply, ScriptedServer
 import aiodreamobjects as dream
 from aiodreamobjects.testing import MemoryService
 
+ON = ("memory-served", "rgw", "moto")
 PART = 5 << 20
+SESSION = {"limits": dream.Limits(part_size=PART), "multipart": dream.MultipartRules(largest_copy=PART)}
 LARGE = os.urandom(PART + 1)
-
-
-@pytest.fixture(scope="module", params=["memory_served", "rgw", "moto"])
-def server(request: pytest.FixtureRequest) -> Server:
-    found: Server = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest_asyncio.fixture(scope="module")
-async def session(server: Server) -> AsyncIterator[dream.Session]:
-    service = replace(server.service, multipart=dream.MultipartRules(largest_copy=PART))
-    limits = dream.Limits(part_size=PART)
-    async with server.session(service=service, limits=limits) as opened:
-        yield opened
 
 
 @pytest_asyncio.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from http_client import BIG, STREAMED, Serve, assert_serves, content_of, echo, failing, served, take, until_quiet
@@ -14,6 +15,7 @@ from loops import on_every_loop
 from servers.raw import Peer, answers, turns
 
 import aiodreamobjects as dream
+from aiodreamobjects._http.transport import Response
 
 
 @on_every_loop
@@ -130,34 +132,37 @@ async def test_a_cancelled_read_loses_nothing() -> None:
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("end", [Peer.fin, Peer.reset], ids=["fin", "reset"])
-@on_every_loop
-async def test_a_body_that_has_arrived_outlives_its_connection(end: Callable[[Peer], None]) -> None:
+ENDS = pytest.mark.parametrize("end", [Peer.fin, Peer.reset], ids=["fin", "reset"])
+
+
+@asynccontextmanager
+async def arrived(end: Callable[[Peer], None], length: int, *pieces: bytes) -> AsyncIterator[Response]:
+    """A response of which no more comes: its connection has ended."""
+
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", b"again")
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + pieces[0], *pieces[1:])
         end(peer)
 
     async with served(script) as (_, client):
         response = await client.get("/", STREAMED)
         while client.pool.open_connections:
             await asyncio.sleep(0)
+        yield response
+
+
+@ENDS
+@on_every_loop
+async def test_a_body_that_has_arrived_outlives_its_connection(end: Callable[[Peer], None]) -> None:
+    async with arrived(end, 10, b"hello", b"again") as response:
         assert await content_of(response) == b"helloagain"
         assert await response.read_chunk() == b""
 
 
-@pytest.mark.parametrize("end", [Peer.fin, Peer.reset], ids=["fin", "reset"])
+@ENDS
 @on_every_loop
 async def test_what_came_before_an_error_is_delivered_before_it(end: Callable[[Peer], None]) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhel", b"lo")
-        end(peer)
-
-    async with served(script) as (_, client):
-        response = await client.get("/", STREAMED)
-        while client.pool.open_connections:
-            await asyncio.sleep(0)
+    async with arrived(end, 100, b"hel", b"lo") as response:
         assert await response.read_chunk() == b"hello"
         for _ in range(2):
             with failing("ended a body early", dream.IncompleteBodyError):

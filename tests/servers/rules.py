@@ -15,6 +15,7 @@ from http import HTTPStatus
 from random import Random
 from typing import Literal, TypeVar
 
+from aiodreamobjects._memory import faults
 from aiodreamobjects._memory.calls import NO_BODY, Call, Reply
 from aiodreamobjects._memory.documents import error_reply
 from aiodreamobjects._memory.engine import Engine
@@ -29,6 +30,8 @@ Then = Literal["reset", "close", "silence"]
 
 
 # What is done with the request
+
+Pause = faults.Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,6 @@ class Meanwhile:
     """Change the bucket just before the request is handled, as another client might."""
 
     change: Callable[[Bucket], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait before the request is handled: for so many seconds, or until the event is set."""
-
-    by: float | asyncio.Event
-
-    async def wait(self) -> None:
-        await (self.by.wait() if isinstance(self.by, asyncio.Event) else asyncio.sleep(self.by))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +79,9 @@ class Late:
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
-    """Reply with an error document. ``is_done``: handle the request nevertheless."""
+class Refuse(faults.Refuse):
+    """``is_done``: handle the request nevertheless."""
 
-    status: int
-    code: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_done: bool = field(default=False, repr=False)
 
