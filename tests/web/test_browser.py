@@ -241,6 +241,30 @@ async def test_a_page_of_another_origin_is_refused(browser: Browser, site: Site,
     )
 
 
+async def test_an_upload_while_the_network_is_gone(browser: Browser, site: Site, tmp_path: Path) -> None:
+    content = os.urandom(12 * MIB)
+    (tmp_path / "late").write_bytes(content)
+    await browser.looks(390, 844, "light")
+    await browser.open(site.url)
+    await browser.until("!document.getElementById('empty').hidden")
+    await browser.slow_down(is_offline=True)
+    await choose(browser, tmp_path / "late")
+    await state(browser, "late", "failed")
+    told, width, whole = await browser.run(
+        """
+        const [facts, progress] = [".facts", "progress"].map(one => document.querySelector(`#uploads ${one}`))
+        return [facts.textContent, facts.offsetWidth, progress.offsetWidth]
+        """
+    )
+    assert told == "Not stored: the web service cannot be reached"
+    assert width == whole  # not squeezed into the column of the name
+    await browser.slow_down()
+    await browser.click("#uploads button:nth-of-type(1)")
+    await state(browser, "late", "done")
+    assert await site.bucket.object("late").read() == content
+    await browser.devtools("Emulation.clearDeviceMetricsOverride")
+
+
 async def test_how_it_looks(browser: Browser, site: Site, tmp_path: Path) -> None:
     """A narrow window shows no bar to scroll sideways. With SCREENSHOTS, the pictures of the docs are made anew."""
     for name, color in (("lake", (60, 120, 170)), ("meadow", (90, 150, 70)), ("sunset", (220, 110, 60))):

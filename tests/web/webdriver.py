@@ -78,12 +78,12 @@ class Browser:
     async def devtools(self, command: str, **parameters: Any) -> Any:
         return await self.command("/goog/cdp/execute", {"cmd": command, "params": parameters})
 
-    async def slow_down(self, bytes_per_second: int = -1) -> None:
-        """Limit the speed of uploads; without an argument, end the limit."""
+    async def slow_down(self, bytes_per_second: int = -1, *, is_offline: bool = False) -> None:
+        """Limit the speed of uploads, or all of the network; without an argument, end the limit."""
         await self.devtools("Network.enable")
         await self.devtools(
             "Network.emulateNetworkConditions",
-            offline=False,
+            offline=is_offline,
             latency=0,
             downloadThroughput=-1,
             uploadThroughput=bytes_per_second,
