@@ -40,6 +40,8 @@ class Browser:
     async def open(self, url: str) -> None:
         await self.command("/url", {"url": "about:blank"})  # so that another fragment is another page, too
         await self.command("/url", {"url": url})
+        # A page that looks otherwise than the one before gets a process of its own: the driver may answer before it is there.
+        await self.until("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     async def run(self, script: str, *arguments: Any) -> Any:
         """Run the body of a function, which may await. Its arguments are in ``args``."""
