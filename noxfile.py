@@ -305,12 +305,17 @@ def release(session: nox.Session) -> None:
     """Build and check what is released, tag it, and say what is to be done then. Uploads nothing."""
     if session.run("git", "status", "--porcelain", external=True, silent=True):
         session.error("commit or remove what `git status` shows, and try again")
+    changelog = Path("CHANGELOG.md").read_text()
+    if re.search(r"^## \[Unreleased\]\s+(?!## )\S", changelog, re.MULTILINE):
+        session.error(
+            "CHANGELOG.md has changes under 'Unreleased': put them under the version that you release, and try again"
+        )
     dist = Path("dist").absolute()
     shutil.rmtree(dist, ignore_errors=True)
     version = build(session, dist).name.split("-")[1]
     heading = re.search(
         rf"^## \[{re.escape(version)}\] - [0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}$",
-        changelog := Path("CHANGELOG.md").read_text(),
+        changelog,
         re.MULTILINE,
     )
     if not heading or f"\n[{version}]: " not in changelog:
