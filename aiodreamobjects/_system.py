@@ -268,6 +268,15 @@ def in_forked_child(function: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=function)
 
 
+def look_for_signals() -> None:
+    """Run the handlers of signals that have come.
+
+    Python 3.13 does so by itself only where a thread is interrupted, in a process that another thread than the main one forked.
+    """
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.get_ident(), 0)  # sends none, and looks for those that came
+
+
 def on_signals(numbers: Iterable[signal.Signals], function: Callable[[], None]) -> None:
     """Call a function on this event loop when one of the signals comes."""
     loop = asyncio.get_running_loop()

@@ -22,7 +22,7 @@ from aiodreamobjects._errors import DreamObjectsError, forget_frames
 from aiodreamobjects._recipe import Recipe
 from aiodreamobjects._runtime import HOSTED, Runtime
 from aiodreamobjects._s3.opening import connect, explicit_credentials, variable
-from aiodreamobjects._system import in_forked_child
+from aiodreamobjects._system import in_forked_child, look_for_signals
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -81,6 +81,7 @@ class _Host:
             while not work.done():
                 with suppress(TimeoutError):  # of this wait, or of the work: the result below tells
                     work.result(SIGNAL_SECONDS)
+                look_for_signals()
             return work.result()
         except BaseException:  # such as a KeyboardInterrupt of this process
             work.cancel()

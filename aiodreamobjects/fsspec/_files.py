@@ -174,12 +174,15 @@ class DreamObjectsFile(WholeFile, AbstractBufferedFile):
     def _upload_chunk(self, final: bool = False) -> bool:
         assert self._upload is not None
         if not final:
-            with self.buffer.getbuffer() as view:
-                sync(self._own_loop(), self._upload.write(view))
+            sync(self._own_loop(), self._upload.write(self._collected()))
             return True
         if self.autocommit:
             self.commit()
         return False
+
+    def _collected(self) -> bytes:
+        """What is in the buffer, without a copy. A view of it could outlive it in a traceback, and Python 3.13 complains of that."""
+        return self.buffer.getvalue()
 
     def commit(self) -> None:
         """Store the object. A file opened with ``autocommit=False``, as in a transaction, waits for this."""
@@ -190,8 +193,7 @@ class DreamObjectsFile(WholeFile, AbstractBufferedFile):
             raise ValueError(msg)
         if self._had_base and not self._upload.is_begun and not self.buffer.tell():
             return  # opened to append, and nothing was written
-        with self.buffer.getbuffer() as view:
-            info = sync(self._own_loop(), self._upload.complete(view))
+        info = sync(self._own_loop(), self._upload.complete(self._collected()))
         self._is_stored = True
         self.buffer = io.BytesIO()
         if self.fs.version_aware:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiodreamobjects as dream
 from aiodreamobjects.fsspec._border import tokenize
 
-T = TypeVar("T", dream.Limits, dream.Timeouts, dream.Retry)
+if TYPE_CHECKING:  # the names would import half the library
+    T = TypeVar("T", dream.Limits, dream.Timeouts, dream.Retry)
 
 ALIASES = {"key": "access_key", "secret": "secret_key", "token": "session_token", "endpoint_url": "endpoint"}
 """Names that s3fs has for the same."""

@@ -21,8 +21,10 @@ FORKS, OPENS = (100, 1000) if os.environ.get("SOAK") else (5, 100)
 LIMIT_SECONDS = 60 + 4 * FORKS
 ROOT = Path(__file__).parents[2]
 BEGIN = """
-import asyncio, logging, multiprocessing, os, pickle, sys, threading
+import asyncio, logging, multiprocessing, os, pickle, sys, threading, warnings
 from aiodreamobjects.fsspec import DreamObjectsFileSystem
+# A filesystem has a thread for its event loop. Since 3.12 Python warns before it forks a process with threads, whatever they do.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 logging.getLogger("asyncio").setLevel(logging.ERROR)  # of a busy machine, -X dev says that it is slow
 OPTIONS = dict(endpoint=os.environ["ENDPOINT"], key=os.environ["KEY"], secret=os.environ["SECRET"])
 
@@ -69,6 +71,27 @@ def test_importing_it_imports_neither_the_rest_of_the_library_nor_boto(run: Run)
     print(sorted(heavy & set(sys.modules)))
     """
     assert run(script) == "[]\n"
+
+
+def test_what_was_not_stored_goes_away_in_silence(run: Run) -> None:
+    script = """
+    import gc
+    fs = DreamObjectsFileSystem(**OPTIONS)
+    use(fs)
+    for size in (1, 1 << 20, 6 << 20):
+        file = fs.open("processes/taken", "xb")
+        file.write(bytes(size))
+        fs.pipe_file("processes/taken", b"was quicker")
+        try:
+            file.close()
+        except FileExistsError as error:
+            kept = error.__traceback__
+        del file
+        del kept
+        gc.collect()
+        fs.rm("processes/taken")
+    """
+    assert run(script) == ""
 
 
 def test_children_of_a_fork_read_and_write_one_after_another(run: Run) -> None:
