@@ -181,7 +181,10 @@ class DreamObjectsFile(WholeFile, AbstractBufferedFile):
         return False
 
     def _collected(self) -> bytes:
-        """What is in the buffer, without a copy. A view of it may stay in a traceback: then 3.12.1 crashes when it collects them, 3.13 complains."""
+        """Return what is in the buffer, without a copy.
+
+        A view of it may stay in a traceback. Python 3.12.1 crashes when it collects both, and 3.13 complains.
+        """
         return self.buffer.getvalue()
 
     def commit(self) -> None:
