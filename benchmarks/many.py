@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 
 from benchmarks import moves, results
 from benchmarks.clients import MANY, sides_of
 from benchmarks.moves import Plan
-from benchmarks.results import FILES, KEYS, LEGEND, NONE, OURS, SERVER_LEGEND, Column, Figures, Goal, Place, Results
+from benchmarks.results import FILES, KEYS, LEGEND, NONE, SERVER_LEGEND, Column, Figures, Goal, Place, Results
 from benchmarks.run import Facts, Page, chosen, numbers, parser_of
 from benchmarks.trees import KIB, Tree, trees
 
@@ -29,7 +30,14 @@ USUAL = (
 """The sides of a run, unless others are asked for."""
 WARM_UP = Tree("warm-up", "a few", (KIB,) * 100)
 WARM_UP_KEYS = 1000
-GOAL_TREE = "small"
+TREE_GOALS = (
+    ("download_tree", "small", "s5cmd", 2.0, 1 / 2.8),
+    ("upload_tree", "small", "s5cmd", 2.0, 1 / 2.8),
+    ("download_tree", "plain", "s5cmd", 1 / 1.1, 1.0),
+    ("download_tree", "medium", "rclone", 1 / 1.1, 1.15),
+    ("upload_tree", "medium", "s5cmd", 1.0, 1.0),
+)
+"""The rate and the CPU time beside another client's."""
 FLAT_MIB = 8
 
 
@@ -115,15 +123,21 @@ def warm_up(works: Sequence[str]) -> Iterator[Place]:
 
 def goals(found: Results) -> str:
     wanted = [
-        Goal("keys/s to aioboto3's", "dream", "rate", "aioboto3", 20, _lists),
-        Goal("keys/s to obstore's", "dream", "rate", "obstore", 1, _lists),
+        Goal("keys/s to aioboto3's", "dream", "rate", "aioboto3", 25, _lists),
+        Goal("keys/s to obstore's", "dream", "rate", "obstore", 1.5, _lists),
         Goal(
             "keys/s to dream's", "dream-parallel", "rate", "dream", 8, lambda one: _lists(one) and one.link == "delayed"
         ),
         Goal("CPU to aioboto3's", "dream", "cpu", "aioboto3", 0.1, lambda one: one.verb == "delete_many"),
-        Goal("files/s to s5cmd's", "dream", "rate", "s5cmd", 1.5, _moves_small_files),
-        Goal("files/s to s5cmd's", "dream+uvloop", "rate", "s5cmd", 2.5, _moves_small_files),
-        *(Goal("CPU to s5cmd's", side, "cpu", "s5cmd", 0.5, _moves_small_files) for side in OURS),
+        *(
+            goal
+            for verb, tree, other, rate, cpu in TREE_GOALS
+            for holds in [partial(_moves, verb, tree)]
+            for goal in (
+                Goal(f"files/s to {other}'s", "dream", "rate", other, rate, holds),
+                Goal(f"CPU to {other}'s", "dream", "cpu", other, cpu, holds),
+            )
+        ),
     ]
     return results.goals(found, wanted, [_flatness(side, found) for side in ("dream", "dream-parallel")])
 
@@ -132,8 +146,8 @@ def _lists(place: Place) -> bool:
     return place.verb == "list" and not place.is_ours
 
 
-def _moves_small_files(place: Place) -> bool:
-    return place.tree == GOAL_TREE
+def _moves(verb: str, tree: str, place: Place) -> bool:
+    return (place.verb, place.tree, place.link) == (verb, tree, "")
 
 
 def _flatness(side: str, found: Results) -> list[str]:
