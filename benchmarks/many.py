@@ -123,11 +123,9 @@ def warm_up(works: Sequence[str]) -> Iterator[Place]:
 
 def goals(found: Results) -> str:
     wanted = [
-        Goal("keys/s to aioboto3's", "dream", "rate", "aioboto3", 25, _lists),
-        Goal("keys/s to obstore's", "dream", "rate", "obstore", 1.5, _lists),
-        Goal(
-            "keys/s to dream's", "dream-parallel", "rate", "dream", 8, lambda one: _lists(one) and one.link == "delayed"
-        ),
+        Goal("keys/s to aioboto3's", "dream", "rate", "aioboto3", 25, partial(_lists, "")),
+        Goal("keys/s to obstore's", "dream", "rate", "obstore", 1.5, partial(_lists, "")),
+        Goal("keys/s to dream's", "dream-parallel", "rate", "dream", 8, partial(_lists, "delayed")),
         Goal("CPU to aioboto3's", "dream", "cpu", "aioboto3", 0.1, lambda one: one.verb == "delete_many"),
         *(
             goal
@@ -143,8 +141,8 @@ def goals(found: Results) -> str:
     return results.goals(found, wanted, flat)
 
 
-def _lists(place: Place) -> bool:
-    return place.verb == "list" and not place.is_ours
+def _lists(link: str, place: Place) -> bool:
+    return (place.verb, place.link, place.is_ours) == ("list", link, False)
 
 
 def _moves(verb: str, tree: str, place: Place) -> bool:

@@ -348,11 +348,12 @@ class Caller:
 
     def _compose(self, call: Call, signer: Signer | None) -> Request:
         """Return the request, signed if there is a signer."""
-        if call.headers and any(map(_NOT_SENDABLE, call.headers.values())):
-            msg = f"{call}: a header holds a line end, or a character that does not fit into one byte"
-            raise ValueError(msg)
-        if self._is_in_the_clear and _sends_key(call.headers):  # verbs ask earlier, but no request may slip through
-            raise self._shown_key()
+        if call.headers:
+            if any(map(_NOT_SENDABLE, call.headers.values())):
+                msg = f"{call}: a header holds a line end, or a character that does not fit into one byte"
+                raise ValueError(msg)
+            if self._is_in_the_clear and _sends_key(call.headers):  # verbs ask earlier, but no request may slip through
+                raise self._shown_key()
         if call.destination is None and self._is_path_style and call.bucket:
             host = self._host
             resource = f"/{call.bucket}/{quote_key(call.key)}" if call.key else f"/{call.bucket}"

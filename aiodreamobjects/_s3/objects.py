@@ -407,12 +407,12 @@ class ObjectBody:
         replies.check_date(headers.get(b"last-modified"))
         self._gate, self._address, self._response, self._place = gate, address, response, place
         self.etag = replies.etag_of(headers)
-        self.start, self.size = replies.place_of(headers)
-        """The position of the first byte in the object, and the size of the whole object if the service says it."""
-        self.length = replies.announced_length(headers)
-        """The announced number of bytes."""
         self.is_part = b"content-range" in headers
         """Whether the reply has a Content-Range, even one that covers the whole object."""
+        self.start, self.size = replies.place_of(headers)
+        """The position of the first byte in the object, and the size of the whole object if the service says it."""
+        self.length = replies.announced_length(headers) if self.is_part else self.size
+        """The announced number of bytes."""
         self.encryption = replies.encryption(headers)
         """How the service encrypted the object, if it says so."""
         self.obstacle = replies.obstacle(headers, gate.service)

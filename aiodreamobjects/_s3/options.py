@@ -170,10 +170,12 @@ class WriteOptions:
     @classmethod
     def of(cls, given: Mapping[str, object]) -> WriteOptions:
         """Return the value for a verb's arguments, which are some of ``WriteArguments``."""
+        if not given:
+            return PLAIN
         if unknown := given.keys() - WriteArguments.__annotations__.keys():
             msg = f"unknown option {min(unknown)!r}; there are {', '.join(sorted(WriteArguments.__annotations__))}"
             raise TypeError(msg)
-        return cls(**cast(WriteArguments, given)) if given else PLAIN
+        return cls(**cast(WriteArguments, given))
 
     @property
     def reads(self) -> ReadOptions:
@@ -334,10 +336,12 @@ class ReadOptions:
     @classmethod
     def of(cls, given: Mapping[str, object]) -> ReadOptions:
         """Return the value for a verb's arguments, which are some of ``GetArguments``."""
+        if not given:
+            return ANY
         if unknown := given.keys() - GetArguments.__annotations__.keys():
             msg = f"unknown option {min(unknown)!r}; there are {', '.join(sorted(GetArguments.__annotations__))}"
             raise TypeError(msg)
-        return cls(**cast(GetArguments, given)) if given else ANY
+        return cls(**cast(GetArguments, given))
 
     def pinned(self, etag: str | None) -> ReadOptions:
         """Return the same options for exactly the state with this ETag. With None, for any state."""

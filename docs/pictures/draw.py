@@ -56,7 +56,8 @@ CLIENTS = (
     "bare",
 )
 PROGRAMS = ("dream", "dream+uvloop", "dream-parallel", "aioboto3", "crt", "obstore", "s5cmd", "rclone")
-ALONE, FILES = "Small files, measured by themselves", "10,000 files of 1 KiB"
+FILES = "10,000 files of 1 KiB"
+DOWN, UP = f"A tree to files: {FILES}", f"A tree from files: {FILES}"
 MEDIUM = "1,000 files of 1 MiB"
 LATE = "16,000 files of 1 KiB to files, 30 ms of latency, 8 requests at once in each process"
 KEYS = "Listing: 100,000 keys that count"
@@ -89,10 +90,10 @@ PICTURES = {
     "many": [
         Panel("Listing, keys/s", LISTINGS, KEYS, "keys/s", "", PROGRAMS),
         Panel("The same with 30 ms of latency", LISTINGS, f"{KEYS}, 30 ms of latency", "keys/s", "", PROGRAMS),
-        Panel(f"{FILES} to files, files/s", TREES, ALONE, "files/s", "and to files:"),
-        Panel(f"{FILES} from files, files/s", TREES, ALONE, "files/s", f"{FILES} from files:"),
-        Panel("The first of them, CPU ms a file", TREES, ALONE, "CPU ms a file", "and to files:"),
-        Panel("The second, CPU ms a file", TREES, ALONE, "CPU ms a file", f"{FILES} from files:"),
+        Panel(f"{FILES} to files, files/s", TREES, DOWN, "files/s", "", PROGRAMS),
+        Panel(f"{FILES} from files, files/s", TREES, UP, "files/s", "", PROGRAMS),
+        Panel("The first of them, CPU ms a file", TREES, DOWN, "CPU ms a file", "", PROGRAMS),
+        Panel("The second, CPU ms a file", TREES, UP, "CPU ms a file", "", PROGRAMS),
     ],
     "tails": [
         Panel(f"{words}: paced reads, {quantity}", TAILS, f"Beside {load}", f"paced: {quantity}")
