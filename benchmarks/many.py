@@ -92,7 +92,7 @@ def parse(arguments: list[str]) -> Plan:
         server=told.server,
         sides=only,
         places=tuple(places),
-        warm_up=(*warm_up(works), *(one for one in places if _lists(one) and not one.link)),
+        warm_up=(*warm_up(works), *(one for one in places if _lists("", one))),
         trees={tree.name: tree for tree in (*asked, WARM_UP)},
         rounds=told.rounds or (1 if told.quick else 3),
         json=told.json,
