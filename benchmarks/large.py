@@ -109,9 +109,9 @@ def columns(one: Place, figures: Figures) -> dict[str, results.Column]:
 PAGE = Page(
     "large",
     LARGE,
-    f"{LEGEND}A library is measured from its open client on, without its imports; a program from "
-    "its start. The peak is that of the whole process from there on; what is over the memory of the idle client is told "
-    f"where it is known. {SERVER_LEGEND}",
+    f"{LEGEND}The clock of a library starts when its client is open, after the imports; that of a program starts with the "
+    "process. The peak is the most memory of the whole process after that. Where the memory of the idle client is known, the "
+    f"page says how much more the peak is. {SERVER_LEGEND}",
     goals,
     columns,
 )

@@ -137,7 +137,7 @@ ENDS = pytest.mark.parametrize("end", [Peer.fin, Peer.reset], ids=["fin", "reset
 
 @asynccontextmanager
 async def arrived(end: Callable[[Peer], None], length: int, *pieces: bytes) -> AsyncIterator[Response]:
-    """A response of which no more comes: its connection has ended."""
+    """A response that breaks off: its connection has ended."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
